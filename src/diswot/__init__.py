@@ -1,0 +1,23 @@
+"""Which student should this teacher teach, and what will distillation give?
+
+Training-free student architecture search (DisWOT, CVPR 2023). Everything heavy is imported when
+it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from diswot._version import __version__
+from diswot.errors import UserError
+
+if TYPE_CHECKING:
+    from diswot.api import Score, SearchResult, find_student, score_arch
+
+__all__ = ["Score", "SearchResult", "UserError", "__version__", "find_student", "score_arch"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from diswot import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""``python -m diswot`` is the console script."""
+
+import sys
+
+from diswot.cli import main
+
+sys.exit(main())

@@ -1,0 +1,197 @@
+"""The Python API: what the command line can, from a program or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from diswot.errors import UserError
+from diswot.hydra_app import compose
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from diswot.scoring.cost import Cost
+
+__all__ = ["Score", "SearchResult", "find_student", "score_arch"]
+
+Settings = Mapping[str, Any]
+Override = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the proxies say of one architecture.
+
+    Attributes:
+        arch: Canonical text.
+        value: Fitness, by the first proxy; higher is better.
+        parts: Its parts.
+        others: Score of every further proxy.
+        cost: Parameters, multiply-accumulates and layers.
+    """
+
+    arch: str
+    value: float
+    parts: dict[str, float]
+    others: dict[str, float]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        arch: The best architecture.
+        score: Its fitness.
+        params: Its trainable parameters.
+        flops: Its multiply-accumulates of one image.
+        top: The best candidates, best first, as in ``result.json``.
+        summary: All of ``result.json``.
+        config: The resolved config.
+    """
+
+    arch: str
+    score: float
+    params: int
+    flops: int
+    top: list[dict[str, Any]]
+    summary: dict[str, Any]
+    config: dict[str, Any]
+
+    def build(self, num_classes: int | None = None, in_channels: int = 3) -> nn.Module:
+        """The student, freshly initialised by torch's defaults: ready to be trained.
+
+        Args:
+            num_classes: By default the search's.
+            in_channels: Channels of the images.
+
+        Returns:
+            A module whose ``forward`` gives logits ``(B, num_classes)``.
+        """
+        from diswot.scoring.setup import make
+        from diswot.spaces.base import Space
+
+        space = make(self.config["space"], "space", Space)  # type: ignore[type-abstract]
+        classes = num_classes or self.summary["num_classes"]
+        return space.build(space.parse(self.arch), num_classes=classes, in_channels=in_channels)
+
+
+def score_arch(
+    arch: str,
+    *,
+    space: str,
+    teacher: str = "resnet110",
+    proxy: str | Sequence[str] = "diswot",
+    overrides: Iterable[str] = (),
+    config_dir: str | Path | None = None,
+    **settings: Override,
+) -> Score:
+    """Score one architecture.
+
+    Args:
+        arch: Text form, such as ``s0:1-3-5``.
+        space: Name of a space.
+        teacher: Name of a teacher.
+        proxy: One name, or several of which the first gives the fitness.
+        overrides: Further settings as on the command line, such as ``"data.batch_size=32"``.
+        config_dir: A folder with further configs.
+        settings: Top-level settings and groups: ``seed=1``, ``init="kaiming"``.
+
+    Raises:
+        UserError: Wrong input, or the architecture cannot be scored.
+    """
+    from diswot.scoring.runtime import resolve_device
+    from diswot.scoring.setup import Setup
+
+    groups = {"space": space, "teacher": teacher, "proxy": _several(proxy)}
+    config = compose("search", _overrides({**groups, **settings}, overrides), config_dir)
+    config["device"] = resolve_device(config["device"])
+    setup = Setup.from_config(config)
+    name, fitness = setup.fitness
+    if fitness.relative:
+        raise UserError(
+            f"proxy.{name}: its scores are relative to other candidates, so one architecture "
+            "alone has none; take combine=sum"
+        )
+    found = setup.scorer.measure(setup.space.parse(arch))
+    if found.failures or found.cost is None:
+        raise UserError(
+            f"{arch} could not be scored: "
+            + "; ".join(f"{proxy}: {why}" for proxy, why in found.failures.items())
+        )
+    return Score(
+        arch=found.arch,
+        value=fitness.fitness([found.parts[name]])[0],
+        parts=found.parts[name],
+        others={key: other.fitness([found.parts[key]])[0] for key, other in setup.others},
+        cost=found.cost,
+    )
+
+
+def find_student(
+    *,
+    space: str = "s1",
+    teacher: str = "resnet110",
+    proxy: str | Sequence[str] = "diswot",
+    strategy: str = "evolution",
+    budget: Mapping[str, float] | None = None,
+    run_dir: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    config_dir: str | Path | None = None,
+    quiet: bool = True,
+    **settings: Override,
+) -> SearchResult:
+    """Search for the best student of a teacher.
+
+    Args:
+        space: Name of a space.
+        teacher: Name of a teacher.
+        proxy: One name, or several of which the first gives the fitness.
+        strategy: Name of a strategy.
+        budget: Limits by name: ``params``, ``flops``, ``layers``; by default the space's.
+        run_dir: Where the run is kept, and where it goes on after a stop; None keeps nothing.
+        overrides: Further settings as on the command line: ``"strategy.evaluations=100"``.
+        config_dir: A folder with further configs.
+        quiet: Show nothing.
+        settings: Top-level settings and groups: ``seed=1``, ``workers=2``, ``data="gaussian"``.
+
+    Raises:
+        UserError: Wrong input, or nothing was found.
+    """
+    from diswot.search import run_search
+
+    groups = {
+        "space": space,
+        "teacher": teacher,
+        "proxy": _several(proxy),
+        "strategy": strategy,
+        **{f"budget.{name}": limit for name, limit in (budget or {}).items()},
+    }
+    config = compose("search", _overrides({**groups, **settings}, overrides), config_dir)
+    with ExitStack() as stack:
+        path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
+        result = run_search(config, path, quiet=quiet)
+    return SearchResult(
+        **{key: result[key] for key in ("arch", "score", "params", "flops", "top")},
+        summary=result,
+        config=config,
+    )
+
+
+def _several(names: str | Sequence[str]) -> str:
+    return names if isinstance(names, str) else f"[{','.join(names)}]"
+
+
+def _overrides(settings: Settings, further: Iterable[str]) -> list[str]:
+    words = {None: "null", True: "true", False: "false"}
+    named = [
+        f"{name}={words[value] if value is None or isinstance(value, bool) else value}"
+        for name, value in settings.items()
+    ]
+    return [*named, *further]

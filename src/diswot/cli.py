@@ -1,0 +1,51 @@
+"""The console script ``diswot``: one command an entry module."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+__all__ = ["main"]
+
+COMMANDS = {"search": "find the student a teacher distils best, without training"}
+
+_USAGE = "\n".join(
+    [
+        "usage: diswot COMMAND [setting=value ...]",
+        "",
+        *(f"  {name:8} {what}" for name, what in COMMANDS.items()),
+        "",
+        "diswot COMMAND --help shows groups, settings and examples; diswot --version the version.",
+    ]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Command and its arguments; by default those of the command line.
+
+    Returns:
+        Exit code: that of the command, or 2 for none that exists.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments else None
+    if command in ("-h", "--help"):
+        sys.stdout.write(f"{_USAGE}\n")
+        return 0
+    if command == "--version":
+        from diswot._version import __version__
+
+        sys.stdout.write(f"diswot {__version__}\n")
+        return 0
+    if command not in COMMANDS:
+        problem = f"diswot: no command {command!r}\n\n" if command else ""
+        sys.stderr.write(f"{problem}{_USAGE}\n")
+        return 2
+    return int(import_module(f"diswot.{command}").main(arguments[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

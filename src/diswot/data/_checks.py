@@ -1,0 +1,63 @@
+"""Checks of data settings; every message names the setting, its value and what is allowed."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from diswot.errors import UserError
+
+__all__ = ["flag", "folder", "fraction", "per_channel", "whole"]
+
+
+def whole(setting: str, value: object, least: int) -> int:
+    """Give ``value`` back if it is a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(
+            f"{setting}: {value!r} is not allowed; give a whole number of at least {least}"
+        )
+    return value
+
+
+def flag(setting: str, value: object) -> bool:
+    """Give ``value`` back if it is true or false."""
+    if not isinstance(value, bool):
+        raise UserError(f"{setting}: {value!r} is not allowed; give true or false")
+    return value
+
+
+def fraction(setting: str, value: object, *, low: float, high: float) -> float:
+    """Give ``value`` back if it is a number within ``low`` and ``high``, both included."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high:  # type: ignore[operator]
+        raise UserError(
+            f"{setting}: {value!r} is not allowed; give a number from {low:g} to {high:g}"
+        )
+    return float(value)  # type: ignore[arg-type]
+
+
+def per_channel(
+    setting: str, values: Sequence[float], channels: int, *, positive: bool = False
+) -> tuple[float, ...]:
+    """Give one number a channel; a single number serves all of them."""
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    allowed = all(math.isfinite(n) and (n > 0 or not positive) for n in numbers)
+    if len(numbers) not in {1, channels} or not allowed:
+        kind = "positive numbers" if positive else "numbers"
+        raise UserError(
+            f"{setting}: {values!r} is not allowed; give a list of 1 or {channels} {kind}"
+        )
+    return numbers * channels if len(numbers) == 1 else numbers
+
+
+def folder(setting: str, value: str | Path | None, wanted: str) -> Path:
+    """Give the path of an existing folder; ``wanted`` says what it has to hold."""
+    if value is None:
+        raise UserError(f"{setting}: not given; give {wanted}")
+    path = Path(value).expanduser()
+    if not path.is_dir():
+        problem = "is not a folder" if path.exists() else "does not exist"
+        raise UserError(f"{setting}: {path} {problem}; give {wanted}")
+    return path

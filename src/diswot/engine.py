@@ -1,0 +1,279 @@
+"""The search loop: ask, score, journal, tell, save; and going on after a stop."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from diswot.errors import UserError
+from diswot.storage.journal import Record
+from diswot.strategies.base import Told
+
+if TYPE_CHECKING:
+    from diswot.proxies.base import Proxy
+    from diswot.scoring.pool import Measure
+    from diswot.scoring.scorer import Measurement
+    from diswot.spaces.base import Arch
+    from diswot.storage.run_dir import RunDir
+    from diswot.strategies.base import Strategy
+
+__all__ = ["History", "Progress", "Search"]
+
+
+class Progress(Protocol):
+    """Told of every candidate, to show how the search goes."""
+
+    def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
+        """One more candidate is known."""
+        ...
+
+
+class History:
+    """All candidates told so far, in ask order, and what they score.
+
+    Args:
+        fitness: The proxy that gives the fitness.
+    """
+
+    def __init__(self, fitness: Proxy) -> None:
+        self._fitness = fitness
+        self.records: list[Record] = []
+        self._known: dict[str, Record] = {}
+        self._scored: list[str] = []
+
+    def add(self, record: Record) -> None:
+        """Append a candidate."""
+        self.records.append(record)
+        if record.arch not in self._known:
+            self._known[record.arch] = record
+            if record.status == "ok":
+                self._scored.append(record.arch)
+
+    def known(self, arch: str) -> Record | None:
+        """The record of an architecture seen before."""
+        return self._known.get(arch)
+
+    def scores(self) -> dict[str, float]:
+        """Fitness of every distinct candidate that could be scored, in ask order."""
+        parts = [self._known[arch].parts for arch in self._scored]
+        return dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
+
+    def score(self, arch: str, parts: dict[str, float]) -> float:
+        """Fitness of a candidate among all told so far and itself."""
+        if not self._fitness.relative:
+            return self._fitness.fitness([parts])[0]
+        others = [self._known[other].parts for other in self._scored if other != arch]
+        return self._fitness.fitness([*others, parts])[-1]
+
+    @property
+    def relative(self) -> bool:
+        """Whether scores depend on the other candidates."""
+        return self._fitness.relative
+
+    def ranking(self) -> list[tuple[Record, float]]:
+        """Distinct scored candidates with their fitness, best first, ties in ask order."""
+        scores = self.scores()
+        return sorted(
+            ((self._known[arch], score) for arch, score in scores.items()),
+            key=lambda pair: -pair[1],
+        )
+
+
+@dataclass
+class _Counters:
+    """What a restart needs to know besides the strategy's state."""
+
+    generation: int = 0
+    seconds: float = 0.0
+
+
+class Search:
+    """One search in its run directory.
+
+    State is saved only after whole generations, each of which is a pure function of what came
+    before; journal lines beyond the saved state belong to the generation that is asked next and
+    answer it without scoring. A last generation cut short by ``evaluations`` is journaled but
+    not told, so that a search that is extended later goes on as if it had never stopped.
+
+    Args:
+        run_dir: Open and locked.
+        strategy: Started.
+        fitness: Name of the proxy that gives the fitness, and the proxy.
+        others: Names and proxies that are recorded beside it.
+    """
+
+    def __init__(
+        self,
+        run_dir: RunDir,
+        strategy: Strategy,
+        fitness: tuple[str, Proxy],
+        others: Sequence[tuple[str, Proxy]] = (),
+    ) -> None:
+        self._run_dir = run_dir
+        self._strategy = strategy
+        self._name, proxy = fitness
+        self._others = dict(others)
+        self.history = History(proxy)
+        self._counters = _Counters()
+        self._replay: deque[Record] = deque()
+        self._started = time.monotonic()
+        self.exhausted = False
+        """Whether the strategy has nothing left to ask."""
+        self._resume()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent searching, over all restarts up to what the last state had saved."""
+        return self._counters.seconds + time.monotonic() - self._started
+
+    @property
+    def evaluated(self) -> int:
+        """Proposals answered, repeats included."""
+        return len(self.history.records)
+
+    @property
+    def journaled(self) -> int:
+        """Proposals whose answer is in the journal already."""
+        return self.evaluated + len(self._replay)
+
+    def run(self, measure: Measure, progress: Progress) -> None:
+        """Search until the strategy's evaluations are used up, or it ends.
+
+        Args:
+            measure: Measures architectures, in order.
+            progress: Told of every candidate.
+
+        Raises:
+            UserError: No candidate could be scored, or the journal is of another search.
+        """
+        limit = self._strategy.evaluations
+        while limit is None or self.evaluated < limit:
+            asked = self._strategy.ask()
+            if not asked:
+                self.exhausted = True
+                break
+            scored = asked if limit is None else asked[: limit - self.evaluated]
+            best = max(self.history.scores().values(), default=None)
+            for record in self._answer(scored, measure):
+                self.history.add(record)
+                if record.score is not None:
+                    best = record.score if best is None else max(best, record.score)
+                progress(record, self.evaluated, best)
+            if len(scored) < len(asked):
+                self._run_dir.journal.sync()
+                break
+            self._tell(asked)
+            self._save()
+        self._check_any_scored()
+
+    def _answer(self, archs: Sequence[Arch], measure: Measure) -> Iterator[Record]:
+        """Records in ask order: replayed, repeated, or measured and journaled."""
+        texts = [str(arch) for arch in archs]
+        replayed = [self._replay.popleft() for _ in texts if self._replay]
+        for record, text in zip(replayed, texts, strict=False):
+            if record.arch != text:
+                raise UserError(
+                    f"{self._run_dir.journal.path} holds {record.arch} where this search asks "
+                    f"{text}: it was not written by this version with these settings; choose "
+                    "another hydra.run.dir"
+                )
+            yield record
+        rest = archs[len(replayed) :]
+        fresh = [
+            arch
+            for position, arch in enumerate(rest)
+            if self.history.known(str(arch)) is None and arch not in rest[:position]
+        ]
+        measurements = measure(fresh) if fresh else iter(())
+        for arch in rest:
+            known = self.history.known(str(arch))
+            record = self._repeated(known) if known else self._record(next(measurements))
+            self._run_dir.journal.append(record)
+            yield record
+
+    def _repeated(self, known: Record) -> Record:
+        score = self.history.score(known.arch, known.parts) if known.status == "ok" else None
+        generation = self._counters.generation
+        return replace(known, cached=True, seconds=0.0, generation=generation, score=score)
+
+    def _record(self, found: Measurement) -> Record:
+        parts = found.parts.get(self._name)
+        others = {
+            name: proxy.fitness([found.parts[name]])[0] if name in found.parts else None
+            for name, proxy in self._others.items()
+        }
+        failures = [f"{name}: {why}" for name, why in found.failures.items()]
+        cost = found.cost
+        return Record(
+            arch=found.arch,
+            score=None if parts is None else self.history.score(found.arch, parts),
+            parts=parts or {},
+            others=others,
+            params=None if cost is None else cost.params,
+            flops=None if cost is None else cost.flops,
+            layers=None if cost is None else cost.layers,
+            status="failed" if parts is None else "ok",
+            reason="; ".join(failures) or None,
+            generation=self._counters.generation,
+            cached=False,
+            seconds=round(found.seconds, 4),
+        )
+
+    def _tell(self, asked: Sequence[Arch]) -> None:
+        scores = self.history.scores()
+        if self.history.relative:
+            parse = self._strategy.proposals.space.parse
+            self._strategy.revise({parse(arch): score for arch, score in scores.items()})
+        self._strategy.tell([Told(arch, scores.get(str(arch))) for arch in asked])
+
+    def _save(self) -> None:
+        self._counters.generation += 1
+        self._run_dir.save_state(
+            {
+                "schema": 1,
+                "journal_bytes": self._run_dir.journal.sync(),
+                "generation": self._counters.generation,
+                "seconds": round(self.seconds, 3),
+                "strategy": self._strategy.state_dict(),
+            }
+        )
+
+    def _resume(self) -> None:
+        journal = self._run_dir.journal.read()
+        state = self._run_dir.load_state()
+        told = 0
+        if state is not None:
+            told = self._told(journal, state)
+        for record, _ in journal[:told]:
+            self.history.add(record)
+        self._replay.extend(record for record, _ in journal[told:])
+
+    def _told(self, journal: Sequence[tuple[Record, int]], state: dict[str, Any]) -> int:
+        path = self._run_dir.path / "state.json"
+        again = "remove state.json and run the same command, which replays candidates.jsonl"
+        try:
+            length = state["journal_bytes"]
+            ends = [0, *(end for _, end in journal)]
+            if length not in ends:
+                raise UserError(
+                    f"{path} speaks of {length} bytes of candidates.jsonl, which has {ends[-1]}: "
+                    f"lines are missing; {again}"
+                )
+            self._strategy.load_state_dict(state["strategy"])
+            self._counters = _Counters(state["generation"], state["seconds"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{path} is damaged ({type(error).__name__}: {error}); {again}"
+            ) from error
+        return ends.index(length)
+
+    def _check_any_scored(self) -> None:
+        if self.history.records and not self.history.scores():
+            first = self.history.records[0]
+            raise UserError(
+                f"none of {self.evaluated} candidates could be scored; the first, {first.arch}: "
+                f"{first.reason} (debug=true shows where)"
+            )

@@ -1,0 +1,178 @@
+"""What all Hydra entry points share: finding configs, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diswot.errors import UserError
+from diswot.settings import identity
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["compose", "conf_dir", "run_app", "to_plain"]
+
+SEVERAL = ("proxy",)
+"""Groups that can hold several members at once."""
+
+
+def conf_dir() -> Path:
+    """The folder of configs: inside the package when installed, beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def run_app(name: str, job: Callable[[DictConfig], object], argv: Sequence[str]) -> int:
+    """Run a Hydra app and turn what goes wrong into one message.
+
+    Args:
+        name: Of the main config, ``conf/<name>.yaml``, and of the job.
+        job: Called once a run.
+        argv: Arguments without the program.
+
+    Returns:
+        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
+
+    _prepare(argv)
+    refused: list[Exception] = []
+
+    def guarded(cfg: DictConfig) -> object:
+        try:
+            return job(cfg)
+        except (UserError, OSError) as error:
+            if HydraConfig.get().mode is not RunMode.RUN:
+                raise  # a sweep: Hydra says which of its jobs it was
+            refused.append(error)
+            return None
+
+    try:
+        with _argv(name, argv):
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
+        for error in refused:
+            raise error
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "Stopped.", file=sys.stderr)  # noqa: T201
+        return 130
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        if _debugging(argv):
+            raise
+        print(f"diswot {name}: {_message(error)}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) -> dict[str, Any]:
+    """The resolved config of an entry point, as plain values.
+
+    Args:
+        name: Of the main config.
+        overrides: As on the command line.
+        config_dir: A further folder of configs.
+
+    Raises:
+        UserError: The config cannot be composed; Hydra's text, which lists what is allowed.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    _prepare(["--config-dir", str(config_dir)] if config_dir else [])
+    search_path = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
+            return to_plain(hydra_compose(name, [*overrides, *search_path]))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_message(error)) from error
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """Resolve all references and leave OmegaConf behind."""
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
+
+
+def _prepare(argv: Sequence[str]) -> None:
+    """Tell Hydra what the folders of configs cannot: ``<group>=all``, and a name for run dirs."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    folders = [conf_dir(), *_config_dirs(argv)]
+    for group in SEVERAL:
+        files = {file.stem for folder in folders for file in (folder / group).glob("*.yaml")}
+        ConfigStore.instance().store(
+            group=group, name="all", node={"defaults": [*sorted(files)]}, provider="diswot"
+        )
+    OmegaConf.register_new_resolver("diswot.run_name", _run_name, replace=True)
+
+
+def _config_dirs(argv: Sequence[str]) -> Iterator[Path]:
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        if argument in ("--config-dir", "-cd"):
+            yield Path(following)
+        elif argument.startswith("--config-dir="):
+            yield Path(argument.partition("=")[2])
+
+
+def _run_name(*, _root_: DictConfig) -> str:
+    """A folder name that is the same for the same settings and another for others."""
+    from omegaconf import OmegaConf
+
+    from diswot.keys import stable_hash
+
+    root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
+    config = to_plain(root)
+    words = [
+        config["space"]["name"],
+        config["teacher"]["name"],
+        "+".join(config["proxy"]),
+        config["strategy"]["name"],
+        f"seed{config['seed']}",
+        f"{stable_hash(identity(config), bits=32):08x}",
+    ]
+    return "-".join(map(str, words))
+
+
+@contextmanager
+def _argv(name: str, argv: Sequence[str]) -> Iterator[None]:
+    """Hydra reads ``sys.argv``, and hides tracebacks itself unless told to raise."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [f"diswot {name}", *argv]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+def _debugging(argv: Sequence[str]) -> bool:
+    return "debug=true" in (argument.lower() for argument in argv)
+
+
+def _message(error: BaseException) -> str:
+    """The error's text; Hydra keeps part of its own in the cause."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    lines = [str(error).strip()]
+    cause = error.__cause__
+    if cause is not None and not isinstance(error, UserError) and str(cause) not in lines[0]:
+        lines.append(str(cause).strip())
+    return "\n".join(line for line in lines if line) or type(error).__name__

@@ -1,0 +1,88 @@
+"""A network of residual stages: the skeleton of ResNets and of the ResNet-like search spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from diswot.networks.blocks import ResidualBlock
+from diswot.networks.outputs import NetworkOutputs
+
+__all__ = ["StagedNetwork"]
+
+
+class StagedNetwork(nn.Module):
+    """Stem, stages of residual blocks, global average pooling, linear classifier.
+
+    Its parts are ``conv1 bn1 relu layer1 ... layerN fc``. It shows its inside without hooks
+    (:meth:`outputs`) and builds under ``torch.device("meta")`` too.
+
+    Args:
+        stem_width: Output channels of the 3 x 3 stem convolution.
+        stages: Blocks of each stage, in order; the first block of the first stage takes
+            ``stem_width`` channels.
+        num_classes: Rows of the classifier.
+        in_channels: Channels of the images.
+    """
+
+    def __init__(
+        self,
+        stem_width: int,
+        stages: Sequence[Sequence[ResidualBlock]],
+        num_classes: int = 10,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, stem_width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem_width)
+        self.relu = nn.ReLU()
+        self._stage_names = tuple(f"layer{number}" for number, _ in enumerate(stages, start=1))
+        for name, blocks in zip(self._stage_names, stages, strict=True):
+            self.add_module(name, nn.Sequential(*blocks))
+        self.fc = nn.Linear(stages[-1][-1].out_channels, num_classes)
+
+    @property
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """The stages ``layer1 ... layerN``, each a sequence of residual blocks."""
+        return tuple(cast(nn.Sequential, self.get_submodule(name)) for name in self._stage_names)
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The last linear layer, ``(num_classes, C)`` weights."""
+        return self.fc
+
+    def stem(self, images: Tensor) -> Tensor:
+        """What enters the first stage, ``(B, stem_width, H, W)``."""
+        return cast(Tensor, self.relu(self.bn1(self.conv1(images))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, num_classes)`` of ``(B, in_channels, H, W)`` images."""
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        return cast(Tensor, self.fc(_pool(x)))
+
+    def outputs(self, images: Tensor) -> NetworkOutputs:
+        """Stage maps, embedding and logits from one forward pass.
+
+        Args:
+            images: ``(B, in_channels, H, W)``, normalised.
+        """
+        x = self.stem(images)
+        maps: list[Tensor] = []
+        preactivations: list[Tensor] = []
+        for stage in self.stages:
+            *body, last = cast(Iterable[ResidualBlock], stage)
+            for block in body:
+                x = block(x)
+            preactivations.append(last.preactivation(x))
+            x = last.relu(preactivations[-1])
+            maps.append(x)
+        embedding = _pool(x)
+        return NetworkOutputs(tuple(maps), tuple(preactivations), embedding, self.fc(embedding))
+
+
+def _pool(x: Tensor) -> Tensor:
+    return x.mean((2, 3))

@@ -1,0 +1,57 @@
+"""NWOT as a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.functional import activation_agreement, log_determinant
+
+__all__ = ["NWOT"]
+
+
+class _Agreement:
+    """Adds up the agreement of every ReLU call."""
+
+    def __init__(self) -> None:
+        self.kernel: Tensor | None = None
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        agreement = activation_agreement(inputs[0].detach())
+        self.kernel = agreement if self.kernel is None else self.kernel + agreement
+
+
+class NWOT(Proxy):
+    """``ln |det K|`` with K the agreement of ReLU patterns, added over all ReLU calls.
+
+    Source: Mellor et al., "Neural Architecture Search without Training", ICML 2021. Counted are
+    the calls of ``nn.ReLU`` and ``nn.ReLU6`` modules, by type and not by class name, so that a
+    container called ``ReLUConvBN`` does not count twice.
+    """
+
+    @contextmanager
+    def observe(self, network: nn.Module) -> Iterator[_Agreement]:
+        """Hook every ReLU."""
+        agreement = _Agreement()
+        relus = [module for module in network.modules() if isinstance(module, nn.ReLU | nn.ReLU6)]
+        handles = [relu.register_forward_pre_hook(agreement) for relu in relus]
+        try:
+            yield agreement
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def measure(self, subject: Subject) -> Parts:
+        """See `Proxy`.
+
+        Raises:
+            ValueError: The network calls no ReLU module.
+        """
+        kernel = subject.observed[self.name].kernel
+        if not isinstance(kernel, torch.Tensor):
+            raise ValueError("the network calls no nn.ReLU or nn.ReLU6 module")
+        return {"nwot": log_determinant(kernel).item()}

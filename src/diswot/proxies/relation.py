@@ -1,0 +1,38 @@
+"""Relation similarity as a proxy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diswot.proxies.base import Parts, Proxy, Subject, Summary
+from diswot.proxies.functional import relation_matrix, relation_similarity
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from diswot.data.batch import MiniBatch
+    from diswot.networks.outputs import NetworkOutputs
+
+__all__ = ["Relation"]
+
+
+class Relation(Proxy):
+    """``M_r = −‖G_T − G_S‖²_F / B²`` on the last stage's map, in float64.
+
+    Source: Dong et al., CVPR 2023, equation 4. Needs no labels and no classifier; widths of
+    teacher and student may differ.
+    """
+
+    needs_teacher = True
+
+    def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
+        """The relation matrix, ``(B, B)``."""
+        return {"relation": relation_matrix(outputs.stages[-1].double())}
+
+    def measure(self, subject: Subject) -> Parts:
+        """See `Proxy`."""
+        assert subject.outputs is not None
+        assert subject.network is not None
+        student = self.summarize(subject.outputs, subject.batch, subject.network)
+        teacher = subject.teacher[self.name]
+        return {"relation": relation_similarity(teacher["relation"], student["relation"]).item()}

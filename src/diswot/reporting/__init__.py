@@ -1,0 +1,1 @@
+"""What a person sees of a run: plan, progress, tables, files, pictures."""

@@ -1,0 +1,119 @@
+"""Plan, progress and result of a search on the terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from diswot.storage.journal import Record
+
+__all__ = ["SearchProgress", "show_plan", "show_top"]
+
+_EVERY = 10.0  # seconds between two lines where there is no terminal
+
+
+def _console(file: IO[str] | None = None) -> Console:
+    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160  # a log file has no width of its own
+    return console
+
+
+def show_plan(plan: Mapping[str, str]) -> None:
+    """What is about to happen, one line an item."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in plan.items():
+        table.add_row(f"[bold]{name}[/bold]", value)
+    _console().print(table)
+
+
+def show_top(result: Mapping[str, Any], count: int = 5) -> None:
+    """The best candidates as a table."""
+    rows = result["top"][:count]
+    others = list(rows[0]["others"]) if rows else []
+    parts = list(rows[0]["parts"]) if rows and len(rows[0]["parts"]) > 1 else []
+    table = Table(
+        title=f"Best {len(rows)} of {result['distinct']:,} architectures", title_justify="left"
+    )
+    table.add_column("#", justify="right")
+    table.add_column("arch", no_wrap=True, overflow="fold")
+    for name in [result["proxy"], *parts, *others, "params", "MACs"]:
+        table.add_column(name, justify="right")
+    for rank, row in enumerate(rows, start=1):
+        values = [row["score"], *(row["parts"][part] for part in parts), *row["others"].values()]
+        numbers = ["—" if value is None else f"{value:.5g}" for value in values]
+        table.add_row(str(rank), row["arch"], *numbers, f"{row['params']:,}", f"{row['flops']:,}")
+    _console().print(table)
+
+
+class SearchProgress:
+    """Shows rate, best so far and time left: a bar on a terminal, else a line now and then.
+
+    A context manager, and told of every candidate.
+
+    Args:
+        total: Proposals of the search, None where unknown.
+        done: Proposals that were answered before this start.
+    """
+
+    def __init__(self, total: int | None, done: int) -> None:
+        self._console = _console(sys.stderr)
+        self._total = total
+        self._before = done
+        self._failed = 0
+        self._started = self._shown = time.monotonic()
+        self._bar = Bar(
+            TextColumn("[bold]scoring"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}  best {task.fields[best]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total, completed=0, rate="", best="—")
+
+    def __enter__(self) -> SearchProgress:
+        """Start the bar."""
+        if self._before:
+            self._console.print(f"Going on: {self._before:,} candidates are journaled already.")
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the bar and say what failed."""
+        self._bar.stop()
+        if self._failed:
+            self._console.print(
+                f"{self._failed:,} candidates could not be scored; candidates.csv has the reasons."
+            )
+
+    def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
+        """See `diswot.engine.Progress`."""
+        self._failed += record.status != "ok"
+        now = time.monotonic()
+        fresh = evaluated - self._before
+        rate = max(fresh, 0) / max(now - self._started, 1e-9)
+        shown = "—" if best is None else f"{best:.5g}"
+        self._bar.update(self._task, completed=evaluated, rate=f"{rate:.1f}/s", best=shown)
+        if not self._console.is_terminal and fresh > 0 and now - self._shown >= _EVERY:
+            self._shown = now
+            left = "" if self._total is None else f", {(self._total - evaluated) / rate:.0f} s left"
+            total = "" if self._total is None else f" of {self._total:,}"
+            self._console.print(
+                f"{evaluated:,}{total} candidates, {rate:.1f}/s, best {shown}{left}"
+            )

@@ -1,0 +1,1 @@
+"""From an architecture to its score: parameters, mini-batch, cost, budget, forward pass."""

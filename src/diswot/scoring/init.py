@@ -1,0 +1,112 @@
+"""Random initialisation whose every parameter has its own key."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from diswot.errors import UserError
+from diswot.keys import generator
+
+__all__ = ["Gaussian", "Initializer", "Kaiming", "materialize"]
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+class Initializer(ABC):
+    """Draws a network's parameters.
+
+    Weights are drawn on the CPU in float32 from a generator keyed by (seed, role, full
+    parameter name, shape): equal names and shapes get equal weights in every candidate, and
+    another role (``student`` or ``teacher``) gets others. Biases are zero, normalisation
+    layers the identity, other vectors ones.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(self, network: nn.Module, *, seed: int, role: str) -> None:
+        """Set every parameter and running statistic of ``network`` in place."""
+        with torch.no_grad():
+            for prefix, module in network.named_modules():
+                if isinstance(module, nn.modules.batchnorm._NormBase):
+                    module.reset_running_stats()
+                for name, parameter in module.named_parameters(recurse=False):
+                    if isinstance(module, _NORMS) or parameter.ndim < 2:
+                        parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                        continue
+                    full = f"{prefix}.{name}" if prefix else name
+                    key = generator(seed, role, full, list(parameter.shape))
+                    draw = torch.empty(parameter.shape).normal_(generator=key)
+                    parameter.copy_(draw * self.std(parameter))
+
+    @abstractmethod
+    def std(self, weight: Tensor) -> float:
+        """Standard deviation of a weight, ``(out, in, ...)``."""
+
+
+class Gaussian(Initializer):
+    """N(0, std²) for every weight, as DisWOT's and ZenNAS's released code.
+
+    Args:
+        std: Standard deviation.
+
+    Raises:
+        UserError: ``std`` is not positive.
+    """
+
+    name = "gaussian"
+
+    def __init__(self, *, std: float = 1.0) -> None:
+        self._std = _positive("init.std", std)
+
+    def std(self, weight: Tensor) -> float:
+        """The same for all."""
+        return self._std
+
+
+class Kaiming(Initializer):
+    """N(0, gain² / fan_in), He et al., "Delving Deep into Rectifiers", ICCV 2015.
+
+    Args:
+        gain: √2 is right for ReLU.
+
+    Raises:
+        UserError: ``gain`` is not positive.
+    """
+
+    name = "kaiming"
+
+    def __init__(self, *, gain: float = math.sqrt(2.0)) -> None:
+        self._gain = _positive("init.gain", gain)
+
+    def std(self, weight: Tensor) -> float:
+        """``gain / sqrt(fan_in)``; fan_in is the number of inputs of one output."""
+        return self._gain / math.sqrt(weight[0].numel())
+
+
+def materialize(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a module on the CPU without spending time on its default initialisation.
+
+    Its parameters are uninitialised afterwards: an `Initializer` follows. The global random
+    state is left alone.
+    """
+    with torch.device("meta"):
+        module = build()
+    for part in module.modules():
+        known = isinstance(part, nn.modules.batchnorm._NormBase)
+        if not known and next(part.buffers(recurse=False), None) is not None:
+            # A buffer only its constructor knows how to fill: build again, for real.
+            with torch.random.fork_rng(devices=[]):
+                return build()
+    return module.to_empty(device="cpu")
+
+
+def _positive(setting: str, value: float) -> float:
+    if not (isinstance(value, int | float) and value > 0 and math.isfinite(value)):
+        raise UserError(f"{setting}={value}: must be a positive number")
+    return float(value)

@@ -1,0 +1,154 @@
+"""Scoring in this process or in several, in ask order either way."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
+
+from diswot.errors import UserError
+from diswot.scoring.scorer import Measurement, Scorer
+
+if TYPE_CHECKING:
+    from diswot.spaces.base import Arch
+
+__all__ = ["Measure", "scoring_pool"]
+
+Measure = Callable[[Sequence["Arch"]], Iterator[Measurement]]
+"""Measures architectures, giving each result as soon as all before it are there."""
+
+
+@contextmanager
+def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
+    """Measure with ``workers`` processes; with one, in this process.
+
+    Processes are started by the first call and end with the context.
+    """
+    if workers == 1:
+        costs = scorer.costs()
+        yield lambda archs: (scorer.measure(arch, costs) for arch in archs)
+        return
+    pool = _Pool(scorer, workers)
+    try:
+        yield pool.measure
+    finally:
+        pool.close()
+
+
+class _Worker:
+    """One process and the connection to it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": "1",
+            # Keep freed activations instead of giving the pages back after every layer.
+            "MALLOC_MMAP_THRESHOLD_": str(2**30),
+            "MALLOC_TRIM_THRESHOLD_": str(2**32),
+        }
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "diswot.scoring.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=env,
+                start_new_session=True,  # Ctrl-C is for the search, which then ends its workers
+            )
+        self.connection = Connection(ours.detach())
+        self.task: int | None = None
+
+    def stop(self) -> int:
+        """Close, end and reap; gives the exit status, negative for a signal."""
+        self.connection.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait()
+
+
+class _Pool:
+    """Hands each idle worker the next architecture."""
+
+    def __init__(self, scorer: Scorer, workers: int) -> None:
+        self._payload = pickle.dumps(scorer)
+        self._size = workers
+        self._workers: list[_Worker] = []
+
+    def measure(self, archs: Sequence[Arch]) -> Iterator[Measurement]:
+        texts = [str(arch) for arch in archs]
+        self._start(min(self._size, len(texts)))
+        waiting = list(range(len(texts)))[::-1]
+        done: dict[int, Measurement] = {}
+        deaths: dict[int, int] = {}
+        given = 0
+        while given < len(texts):
+            for worker in self._workers:
+                if worker.task is None and waiting:
+                    worker.task = waiting.pop()
+                    self._try_send(worker, texts[worker.task].encode())
+            busy = [worker.connection for worker in self._workers if worker.task is not None]
+            ready = set(wait(busy))
+            for worker in [w for w in self._workers if w.connection in ready]:
+                task = worker.task
+                assert task is not None
+                try:
+                    answer = worker.connection.recv()
+                except (EOFError, ConnectionError):
+                    status = self._replace(worker)
+                    deaths[task] = deaths.get(task, 0) + 1
+                    if deaths[task] == 1:
+                        waiting.append(task)
+                    else:
+                        done[task] = _lost(texts[task], status)
+                    continue
+                worker.task = None
+                if isinstance(answer, UserError):
+                    raise answer
+                done[task] = answer
+            while given in done:
+                yield done.pop(given)
+                given += 1
+
+    def _start(self, needed: int) -> None:
+        fresh = [_Worker() for _ in range(needed - len(self._workers))]
+        self._workers += fresh
+        for worker in fresh:  # after all were started: a send waits until its worker reads
+            self._try_send(worker, self._payload)
+        for worker in fresh:
+            try:
+                problem = worker.connection.recv()
+            except (EOFError, ConnectionError):
+                problem = f"it ended with status {worker.process.wait()}"
+            if problem is not None:
+                raise UserError(
+                    f"workers={self._size}: a scoring process could not start: {problem}; "
+                    "workers=1 scores in this process"
+                )
+
+    @staticmethod
+    def _try_send(worker: _Worker, message: bytes) -> None:
+        with suppress(ConnectionError):  # it has died: who waits for its answer will see
+            worker.connection.send_bytes(message)
+
+    def _replace(self, worker: _Worker) -> int:
+        status = worker.stop()
+        self._workers.remove(worker)
+        self._start(len(self._workers) + 1)
+        return status
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers:
+            worker.stop()
+
+
+def _lost(text: str, status: int) -> Measurement:
+    how = f"signal {-status}" if status < 0 else f"exit status {status}"
+    reason = f"the scoring process ended twice on this candidate ({how}); out of memory?"
+    return Measurement(text, {}, {"*": reason}, None, 0.0)

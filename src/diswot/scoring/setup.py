@@ -1,0 +1,226 @@
+"""From a resolved config to what a search scores with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from diswot.errors import UserError
+from diswot.keys import stable_hash
+from diswot.scoring.runtime import Runtime
+from diswot.scoring.scorer import Scorer, summarize_teacher
+from diswot.strategies.base import at_least
+
+if TYPE_CHECKING:
+    from diswot.data.base import ImageData
+    from diswot.proxies.base import Proxy
+    from diswot.spaces.base import Space
+    from diswot.strategies.base import Strategy
+
+__all__ = ["Setup", "make_strategy", "worker_count"]
+
+T = TypeVar("T")
+
+
+def make(node: Mapping[str, Any], group: str, kind: type[T]) -> T:
+    """Instantiate a config node.
+
+    Raises:
+        UserError: What the node's class says is wrong with its settings, or that it is none.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        made = instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
+            told = " ".join(str(cause or error).split())
+            raise UserError(
+                f"{group}: {node.get('_target_')} refuses its settings: {told}"
+            ) from error
+        raise
+    if not isinstance(made, kind):
+        raise UserError(f"{group}: {node.get('_target_')} gives no {kind.__name__}")
+    return made
+
+
+def worker_count(config: Mapping[str, Any]) -> int:
+    """Scoring processes: ``workers``, by default the cores this process may use, 1 on CUDA.
+
+    Raises:
+        UserError: Not a whole number of at least 1.
+    """
+    if config["workers"] is not None:
+        return at_least(1, "workers", config["workers"])
+    return 1 if config["device"] == "cuda" else len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Space, data, teacher and proxies of a run; everything a score is a function of.
+
+    Attributes:
+        space: The search space.
+        data: Where the mini-batch comes from.
+        proxies: Bound proxies by name; the first gives the fitness.
+        num_classes: Width of untrained classifiers.
+        teacher: Name, or None.
+        teacher_width: Channels of its embedding.
+        scorer: Scores architectures.
+    """
+
+    space: Space
+    data: ImageData
+    proxies: Mapping[str, Proxy]
+    num_classes: int
+    teacher: str | None
+    teacher_width: int | None
+    scorer: Scorer
+
+    @property
+    def fitness(self) -> tuple[str, Proxy]:
+        """Name and proxy that give the fitness."""
+        return next(iter(self.proxies.items()))
+
+    @property
+    def others(self) -> list[tuple[str, Proxy]]:
+        """The proxies recorded beside it."""
+        return list(self.proxies.items())[1:]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Setup:
+        """Build everything, run the teacher once.
+
+        Args:
+            config: Resolved; ``device`` is ``cpu`` or ``cuda``.
+
+        Raises:
+            UserError: Settings that are wrong, or that do not go together.
+        """
+        from diswot.data.base import ImageData
+        from diswot.scoring.init import Initializer
+        from diswot.spaces.base import Space
+
+        space = make(config["space"], "space", Space)  # type: ignore[type-abstract]
+        init = make(config["init"], "init", Initializer)  # type: ignore[type-abstract]
+        data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+        seed = at_least(0, "seed", config["seed"])
+        runtime = Runtime(config["device"], config["precision"])
+        proxies = _make_proxies(config["proxy"])
+        num_classes = _classes(config, data, proxies)
+        batch = data.mini_batch(seed)
+        wanted = any(proxy.needs_teacher for proxy in proxies.values())
+        teacher = _Teacher(config, num_classes, data.in_channels, wanted)
+        bound = _bind(proxies, space, teacher, num_classes)
+        summaries = {}
+        if wanted:
+            if not teacher.trained:
+                init(teacher.network, seed=seed, role="teacher")
+            summaries = summarize_teacher(teacher.network, bound, batch, runtime)
+        scorer = Scorer(
+            space=space,
+            proxies=bound,
+            init=init,
+            batch=batch,
+            num_classes=num_classes,
+            seed=seed,
+            runtime=runtime,
+            teacher=summaries,
+            debug=bool(config["debug"]),
+        )
+        return cls(space, data, bound, num_classes, teacher.name, teacher.width, scorer)
+
+
+class _Teacher:
+    """The teacher of a config, built only where a proxy compares with it."""
+
+    def __init__(
+        self, config: Mapping[str, Any], num_classes: int, in_channels: int, wanted: bool
+    ) -> None:
+        from diswot.networks.outputs import Network
+        from diswot.networks.teacher import build_teacher
+
+        spec = config["teacher"]
+        self.name: str | None = None if spec["name"] == "none" else spec["name"]
+        self.trained = spec.get("weights", "none") != "none"
+        self.width: int | None = None
+        if not wanted:
+            return
+        if self.name is None:
+            raise UserError(
+                f"teacher=none, but {', '.join(config['proxy'])} compares with a teacher; "
+                "name one, such as teacher=resnet56"
+            )
+        import torch
+
+        with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
+            self.network = build_teacher(spec, num_classes, in_channels)
+        self.width = cast(Network, self.network).classifier.in_features
+
+
+def _make_proxies(nodes: Mapping[str, Any]) -> dict[str, Proxy]:
+    from diswot.proxies.base import Proxy
+
+    if not nodes:
+        raise UserError("proxy: at least one is needed; the first gives the fitness")
+    proxies = {name: make(node, f"proxy.{name}", Proxy) for name, node in nodes.items()}  # type: ignore[type-abstract]
+    for name, proxy in list(proxies.items())[1:]:
+        if proxy.relative:
+            raise UserError(
+                f"proxy.{name}: its scores are relative to the other candidates, which only the "
+                "first proxy, the fitness, can be; put it first, or take combine=sum"
+            )
+    return proxies
+
+
+def _bind(
+    proxies: Mapping[str, Proxy], space: Space, teacher: _Teacher, num_classes: int
+) -> dict[str, Proxy]:
+    from diswot.proxies.base import ProxyContext
+
+    context = ProxyContext(
+        space=space.name,
+        student_width=space.embedding_width,
+        teacher=teacher.name,
+        teacher_width=teacher.width,
+        num_classes=num_classes,
+    )
+    return {name: proxy.bind(context) for name, proxy in proxies.items()}
+
+
+def _classes(config: Mapping[str, Any], data: ImageData, proxies: Mapping[str, Proxy]) -> int:
+    wanted = config["num_classes"]
+    if wanted is None:
+        return data.num_classes
+    classes = at_least(2, "num_classes", wanted)
+    labelled = [name for name, proxy in proxies.items() if proxy.needs_labels]
+    if classes < data.num_classes and labelled:
+        raise UserError(
+            f"num_classes={classes}: {data.name} has labels of {data.num_classes} classes, which "
+            f"proxy {', '.join(labelled)} reads; give at least {data.num_classes}"
+        )
+    return classes
+
+
+def make_strategy(config: Mapping[str, Any], setup: Setup) -> Strategy:
+    """The strategy, started inside the budget.
+
+    Raises:
+        UserError: Settings that are wrong.
+    """
+    from diswot.scoring.budget import Budget
+    from diswot.strategies.base import Strategy
+    from diswot.strategies.proposals import Proposals
+
+    strategy = make(config["strategy"], "strategy", Strategy)  # type: ignore[type-abstract]
+    budget = make(config["budget"], "budget", Budget)
+    rng = Random(stable_hash("strategy", config["seed"]))
+    strategy.start(Proposals(setup.space, budget, setup.scorer.costs(), rng))
+    return strategy

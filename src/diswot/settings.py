@@ -1,0 +1,46 @@
+"""What makes two runs the same run: their settings, but for those that change no result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["MAY_GROW", "difference", "flatten", "identity"]
+
+IRRELEVANT = ("workers", "logger", "debug", "hydra")
+"""Top-level settings that change no result."""
+
+MAY_GROW = ("strategy.evaluations",)
+"""Settings that may grow between two starts of one run."""
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All settings with their dotted names; whole floats as integers, so that 1e6 is 1000000."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{name}.")
+        elif isinstance(value, float) and value.is_integer():
+            yield name, int(value)
+        else:
+            yield name, value
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make a run what it is, by dotted name."""
+    relevant = {key: value for key, value in config.items() if key not in IRRELEVANT}
+    settings = {name: value for name, value in flatten(relevant) if name not in MAY_GROW}
+    return {**settings, "proxy": list(config.get("proxy") or ())}  # the first is the fitness
+
+
+def difference(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[tuple[str, object, object]]:
+    """Settings in which two runs differ: name, value before, value after."""
+    old, new = identity(before), identity(after)
+    missing = "(not set)"
+    return [
+        (name, old.get(name, missing), new.get(name, missing))
+        for name in sorted({*old, *new})
+        if old.get(name, missing) != new.get(name, missing)
+    ]

@@ -1,0 +1,97 @@
+"""S0: the 64 CIFAR ResNets whose distilled accuracies DisWOT published."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from diswot.errors import UserError
+from diswot.spaces.product import Gene, ProductSpace, Value
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["S0", "S0Arch"]
+
+
+@dataclass(frozen=True)
+class S0Arch:
+    """Residual blocks a stage; text ``s0:1-3-5``."""
+
+    depths: tuple[int, ...]
+    space: str = "s0"
+
+    def __str__(self) -> str:
+        return f"{self.space}:{'-'.join(map(str, self.depths))}"
+
+
+class S0(ProductSpace[S0Arch]):
+    """CIFAR ResNets of basic blocks that differ in the number of blocks a stage.
+
+    Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut
+    Training", CVPR 2023, search space S0.
+
+    Args:
+        name: Prefix of the text form.
+        depths: Allowed numbers of blocks of a stage.
+        widths: Channels of the stem and of each stage.
+        shortcut: Where the shape changes: ``A`` pads with zeros, ``B`` projects.
+        default_budget: See `Space`.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        depths: Sequence[int],
+        widths: Sequence[int],
+        shortcut: str = "B",
+        default_budget: dict[str, float] | None = None,
+    ) -> None:
+        genes = [
+            Gene(f"depth of stage {stage}", tuple(depths), ordered=True)
+            for stage in range(1, len(widths))
+        ]
+        super().__init__(name=name, genes=genes, default_budget=default_budget)
+        self.widths = tuple(widths)
+        self.shortcut = shortcut
+
+    @property
+    def embedding_width(self) -> int:
+        """The last stage's width, the same for all."""
+        return self.widths[-1]
+
+    def from_values(self, values: Sequence[Value]) -> S0Arch:
+        """See `ProductSpace`."""
+        return S0Arch(tuple(int(value) for value in values), self.name)
+
+    def values(self, arch: S0Arch) -> tuple[Value, ...]:
+        """See `ProductSpace`."""
+        return arch.depths
+
+    def parse(self, text: str) -> S0Arch:
+        """Read ``s0:1-3-5``.
+
+        Raises:
+            UserError: Another form, or a depth that is not among the choices.
+        """
+        stages = len(self.genes)
+        if not re.fullmatch(rf"{re.escape(self.name)}:\d+(-\d+){{{stages - 1}}}", text):
+            example = self.from_values([gene.choices[0] for gene in self.genes])
+            raise UserError(f"arch {text!r} is not of space {self.name}, which reads {example}")
+        depths = tuple(int(depth) for depth in text.split(":")[1].split("-"))
+        return self.checked(S0Arch(depths, self.name), text)
+
+    def build(self, arch: S0Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
+        """See `Space`."""
+        from diswot.networks.resnet import CifarResNet
+
+        return CifarResNet(
+            arch.depths,
+            self.widths,
+            shortcut=self.shortcut,
+            num_classes=num_classes,
+            in_channels=in_channels,
+        )

@@ -1,0 +1,60 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from diswot.errors import UserError
+
+__all__ = ["read_json", "write_atomic", "write_json"]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` in one step; after a crash it holds the old or the new content.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written; ``path`` is unchanged.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by strict JSON: no NaN, no infinity."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomic(path, f"{text}\n".encode())
+
+
+def read_json(path: Path, hint: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: An existing file.
+        hint: What to do when it is damaged.
+
+    Raises:
+        UserError: It is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {hint}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (no JSON object); {hint}")
+    return value

@@ -1,0 +1,126 @@
+"""The directory of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from diswot.errors import UserError
+from diswot.settings import MAY_GROW, difference, identity
+from diswot.storage.files import read_json, write_json
+from diswot.storage.journal import Journal
+from diswot.storage.lock import RunLock
+
+__all__ = ["RunDir"]
+
+_REBUILD = (
+    "candidates.jsonl holds every score: remove this file and run the same command, which "
+    "replays them"
+)
+
+
+class RunDir:
+    """Opens a run directory for one process; a context manager.
+
+    Args:
+        path: Made if it is not there.
+        config: The resolved config of the run.
+
+    Raises:
+        UserError: Another process is at work here, or another config was.
+        OSError: The directory cannot be written.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path = path
+        self._config = config
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = RunLock(path / "run.lock")
+        self.journal = Journal(path / "candidates.jsonl")
+
+    def __enter__(self) -> RunDir:
+        """Lock, and compare or write the config."""
+        self._lock.acquire()
+        try:
+            self._settle_config()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Unlock."""
+        self.journal.close()
+        self._lock.release()
+
+    def _settle_config(self) -> None:
+        file = self.path / "config.json"
+        if file.exists():
+            before = read_json(file, "choose another hydra.run.dir")
+            self._refuse_change(before)
+            if identity(before) == identity(self._config) and all(
+                _select(before, key) == _select(self._config, key) for key in MAY_GROW
+            ):
+                return
+        elif any(self.path.glob("candidates.jsonl")):
+            raise UserError(
+                f"{self.path} holds candidates.jsonl but no config.json, so it is not known what "
+                "they were scored with; choose another hydra.run.dir"
+            )
+        write_json(file, self._config)
+
+    def _refuse_change(self, before: Mapping[str, Any]) -> None:
+        changed = difference(before, self._config)
+        if changed:
+            shown = "; ".join(f"{key}: {old} → {new}" for key, old, new in changed[:6])
+            more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
+            raise UserError(
+                f"{self.path} holds a run with another config ({shown}{more}); only "
+                f"{', '.join(MAY_GROW)} may grow: choose another hydra.run.dir"
+            )
+        for key in MAY_GROW:
+            old, new = _select(before, key), _select(self._config, key)
+            if old != new and (old is None or (new is not None and new < old)):
+                raise UserError(
+                    f"{self.path} holds a run with {key}={old}; it may grow, not become {new}"
+                )
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The saved state, if there is one.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        file = self.path / "state.json"
+        return read_json(file, _REBUILD) if file.exists() else None
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state."""
+        write_json(self.path / "state.json", state)
+
+    def load_result(self) -> dict[str, Any] | None:
+        """The result, if the run has finished.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        file = self.path / "result.json"
+        return read_json(file, _REBUILD) if file.exists() else None
+
+    def save_result(self, result: Mapping[str, Any]) -> None:
+        """Replace the result."""
+        write_json(self.path / "result.json", result)
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,58 @@
+"""Every architecture of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from diswot.errors import UserError
+from diswot.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from diswot.spaces.base import Arch
+    from diswot.strategies.proposals import Proposals
+
+__all__ = ["Exhaustive"]
+
+_LARGEST = 1_000_000
+
+
+class Exhaustive(Strategy):
+    """Each architecture inside the budget once, in the space's order; ends by itself."""
+
+    ends = True
+    _position = 0
+    _remaining: Iterator[tuple[int, Arch]] | None = None
+
+    def start(self, proposals: Proposals) -> None:
+        """See `Strategy`.
+
+        Raises:
+            UserError: The space is too large to score whole.
+        """
+        super().start(proposals)
+        space = proposals.space
+        if self.evaluations is None and not (space.size.exact and space.size.count <= _LARGEST):
+            raise UserError(
+                f"strategy={self.name}: space {space.name} has {space.size} architectures; set "
+                f"strategy.evaluations to score the first ones only, or take another strategy"
+            )
+
+    def ask(self) -> list[Arch]:
+        """The next architectures of the space."""
+        if self._remaining is None:
+            self._remaining = self.proposals.enumerate(self._position)
+        asked = list(islice(self._remaining, self.generation))
+        if asked:
+            self._position = asked[-1][0]
+        return [arch for _, arch in asked]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position and the state of `Strategy`."""
+        return {**super().state_dict(), "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        super().load_state_dict(state)
+        self._position, self._remaining = state["position"], None

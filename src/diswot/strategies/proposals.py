@@ -1,0 +1,113 @@
+"""Architectures drawn inside the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from diswot.errors import UserError
+
+if TYPE_CHECKING:
+    from diswot.scoring.budget import Budget
+    from diswot.scoring.cost import CostModel
+    from diswot.spaces.base import Arch, Space
+
+__all__ = ["Proposals"]
+
+_PLAIN_TRIES = 100
+
+
+class Proposals:
+    """Draws from a space until the budget is kept.
+
+    A plain draw is repeated at most 100 times. Then the draw that broke the budget least is
+    mutated, step by step and only ever towards the budget, so that small budgets are found in
+    large spaces.
+
+    Args:
+        space: Where to draw from.
+        budget: The limits; its ``max_tries`` caps the tries of one proposal.
+        costs: Counts what the limits are about.
+        rng: The one generator of the search.
+
+    Attributes:
+        rejected: Draws that broke the budget so far.
+    """
+
+    def __init__(self, space: Space, budget: Budget, costs: CostModel, rng: Random) -> None:
+        self.space = space
+        self.budget = budget
+        self.costs = costs
+        self.rng = rng
+        self.rejected = 0
+
+    def sample(self) -> Arch:
+        """A random architecture inside the budget.
+
+        Raises:
+            UserError: None was found.
+        """
+        return self._inside(lambda: self.space.sample(self.rng))
+
+    def mutate(self, parent: Arch) -> Arch:
+        """A neighbour of ``parent`` inside the budget.
+
+        Raises:
+            UserError: None was found.
+        """
+        return self._inside(lambda: self.space.mutate(parent, self.rng))
+
+    def enumerate(self, start: int = 0) -> Iterator[tuple[int, Arch]]:
+        """All architectures inside the budget from position ``start`` on, with the next position.
+
+        Raises:
+            UserError: The space cannot be listed.
+        """
+        for position, arch in enumerate(self.space.enumerate()):
+            if position < start:
+                continue
+            if self.budget.excess(arch, self.costs) > 0:
+                self.rejected += 1
+                continue
+            yield position + 1, arch
+
+    def _inside(self, draw: Callable[[], Arch]) -> Arch:
+        tries = self.budget.max_tries
+        nearest: tuple[float, Arch] | None = None
+        for attempt in range(tries):
+            if nearest is None or attempt < min(_PLAIN_TRIES, tries // 2):
+                arch = draw()
+            else:
+                arch = self.space.mutate(nearest[1], self.rng)
+            excess = self.budget.excess(arch, self.costs)
+            if excess <= 0:
+                return arch
+            self.rejected += 1
+            if nearest is None or excess < nearest[0]:
+                nearest = excess, arch
+        raise UserError(self._infeasible(nearest))
+
+    def _infeasible(self, nearest: tuple[float, Arch] | None) -> str:
+        message = (
+            f"budget: no architecture of space {self.space.name} with {self.budget} was found in "
+            f"{self.budget.max_tries} tries"
+        )
+        if nearest is not None:
+            arch = nearest[1]
+            has = ", ".join(
+                f"{self.costs.measures()[name](arch):,} {name}" for name in self.budget.limits()
+            )
+            message += f"; the nearest, {arch}, has {has}"
+        return f"{message}. Raise the limit, or budget.max_tries"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generator and counter, as JSON values."""
+        version, internal, gauss = self.rng.getstate()
+        return {"rng": [version, list(internal), gauss], "rejected": self.rejected}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        version, internal, gauss = state["rng"]
+        self.rng.setstate((version, tuple(internal), gauss))
+        self.rejected = state["rejected"]

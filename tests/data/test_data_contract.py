@@ -1,0 +1,136 @@
+"""What every member of conf/data keeps, found by listing the folder."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from diswot.data.base import ImageData
+from diswot.errors import UserError
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "data"
+MEMBERS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+Make = Callable[..., ImageData]
+
+
+@pytest.fixture(params=MEMBERS)
+def make(request: pytest.FixtureRequest, sample: Path) -> Make:
+    """Instantiates one member on the sample; which settings it takes says how."""
+    config = OmegaConf.load(CONF / f"{request.param}.yaml")
+    overrides: dict[str, object] = {"batch_size": 12}
+    if "root" in config:
+        overrides["root"] = str(sample)
+        if "num_classes" in config:
+            overrides["num_classes"] = 10
+    if "path" in config:
+        overrides["path"] = str(sample / "arrays.npz")
+    if "verify" in config:
+        overrides["verify"] = False
+
+    def build(**settings: object) -> ImageData:
+        unknown = settings.keys() - config.keys()
+        assert not unknown, f"{request.param}.yaml does not list {unknown}"
+        return instantiate(OmegaConf.merge(config, overrides, settings))
+
+    return build
+
+
+def test_attributes(make: Make) -> None:
+    data = make()
+    assert isinstance(data, ImageData)
+    assert data.name
+    assert data.num_classes >= 10
+    assert len(data.mean) == len(data.std) == data.in_channels
+    assert (data.batch_size, data.balanced) == (12, False)
+
+
+def test_mini_batch_has_the_stated_form(make: Make) -> None:
+    data = make()
+    batch = data.mini_batch(0)
+    assert batch.images.shape == (12, data.in_channels, data.image_size, data.image_size)
+    assert batch.images.dtype == torch.float32
+    assert batch.labels.shape == (12,)
+    assert batch.labels.dtype == torch.int64
+    assert batch.images.isfinite().all()
+    assert batch.labels.min() >= 0
+    assert batch.labels.max() < data.num_classes
+
+
+def test_mini_batch_is_a_pure_function_of_the_seed(make: Make) -> None:
+    data, state = make(), torch.get_rng_state()
+    first, other = data.mini_batch(3), data.mini_batch(4)
+    torch.rand(5)
+    again = make(shuffle_seed=9).mini_batch(3)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.images, other.images)
+    torch.set_rng_state(state)
+    data.mini_batch(5)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_balanced_counts_differ_by_at_most_one(make: Make) -> None:
+    data = make(balanced=True, batch_size=25)
+    present = data.train_dataset().labels.unique()
+    counts = torch.bincount(data.mini_batch(0).labels, minlength=data.num_classes)[present]
+    assert counts.max() - counts.min() <= 1
+
+
+def test_images_are_normalised(make: Make) -> None:
+    data = make()
+    plain = make(mean=[0.0], std=[1.0]).mini_batch(1) if data.mean[0] else data.mini_batch(1)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (data.mean, data.std))
+    torch.testing.assert_close(data.mini_batch(1).images, (plain.images - mean) / std)
+
+
+def test_other_image_size(make: Make) -> None:
+    assert make(image_size=24).mini_batch(0).images.shape[2:] == (24, 24)
+
+
+def test_loaders_shuffle_by_seed_only(make: Make) -> None:
+    def labels(seed: int) -> torch.Tensor:
+        return torch.cat(
+            [y for _, y in make(shuffle_seed=seed, batch_size=500).train_dataloader()]
+        )[:60]
+
+    state = torch.get_rng_state()
+    assert torch.equal(labels(1), labels(1))
+    assert not torch.equal(labels(1), labels(2))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_loaders_cover_their_split_in_order(make: Make) -> None:
+    data = make(batch_size=500)
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        labels = torch.cat([y for _, y in loader])
+        assert torch.equal(labels, data.test_dataset().labels)
+
+
+def test_data_sets_can_be_sent_to_processes(make: Make) -> None:
+    images = make().train_dataset()
+    copy = pickle.loads(pickle.dumps(images))
+    assert torch.equal(copy[7][0], images[7][0])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", 1.5),
+        ("batch_size", 10**9),
+        ("image_size", 7),
+        ("balanced", "yes"),
+        ("num_workers", -1),
+    ],
+)
+def test_bad_settings_are_named(make: Make, setting: str, value: object) -> None:
+    with pytest.raises(Exception, match=rf"data\.{setting}: .*; give ") as caught:
+        make(**{setting: value}).mini_batch(0)
+    cause = caught.value.__cause__ or caught.value
+    assert isinstance(cause, UserError)
+    assert "\n" not in str(cause)

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from diswot.data.folder import FolderData
+from diswot.errors import UserError
+
+SETTINGS = {"image_size": 16, "mean": [0.0], "std": [1.0], "batch_size": 4}
+
+
+def fill(folder: Path, classes: int, images: int) -> Path:
+    for label in range(classes):
+        (folder / f"c{label}").mkdir(parents=True)
+        for index in range(images):
+            colour = (40 * label, 10 * index, 0)
+            Image.new("RGB", (24, 20), colour).save(folder / f"c{label}" / f"{index}.png")
+    return folder
+
+
+def test_flat_folder_holds_images_out(tmp_path: Path) -> None:
+    data = FolderData(root=fill(tmp_path, 3, 20), holdout=0.25, **SETTINGS)
+    train, test = data.train_dataset(), data.test_dataset()
+    assert len(train) + len(test) == 60
+    assert 5 <= len(test) <= 25
+    fill(tmp_path / "c0" / "more", 1, 5)
+    again = FolderData(root=tmp_path, holdout=0.25, **SETTINGS).test_dataset()
+    assert set(test.paths) <= set(again.paths)  # type: ignore[attr-defined]
+
+
+def test_flat_folder_without_holdout(tmp_path: Path) -> None:
+    data = FolderData(root=fill(tmp_path, 3, 4), holdout=0.0, **SETTINGS)
+    assert len(data.train_dataset()) == 12
+    with pytest.raises(UserError, match=r"has no test images .* data\.holdout=0"):
+        data.test_dataset()
+
+
+def test_test_folder_serves_where_val_is_missing(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 2, 3)
+    fill(tmp_path / "test", 2, 2)
+    data = FolderData(root=tmp_path, **SETTINGS)
+    assert (len(data.train_dataset()), len(data.test_dataset())) == (6, 4)
+
+
+def test_only_the_chosen_images_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = Image.open
+
+    def counting(path: str) -> Image.Image:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(Image, "open", counting)
+    data = FolderData(root=fill(tmp_path, 3, 20), balanced=True, **SETTINGS)
+    data.mini_batch(0)
+    assert len(opened) == 4
+
+
+def test_short_side_is_resized_and_the_centre_cut(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    image = Image.new("RGB", (60, 20), (255, 0, 0))
+    image.paste((0, 255, 0), (20, 0, 40, 20))
+    image.save(tmp_path / "a" / "0.png")
+    data = FolderData(root=tmp_path, holdout=0.0, **{**SETTINGS, "image_size": 10})
+    pixels, label = data.train_dataset()[0]
+    assert label == 0
+    expected = torch.tensor([0.0, 1.0, 0.0])[:, None, None].expand(3, 10, 8)
+    torch.testing.assert_close(pixels[:, :, 1:9], expected)
+
+
+def test_grey_and_palette_images_become_rgb(tmp_path: Path) -> None:
+    fill(tmp_path, 2, 1)
+    for mode in ("L", "P", "RGBA", "CMYK"):
+        suffix = "tif" if mode == "CMYK" else "png"
+        Image.new(mode, (20, 20)).save(tmp_path / "c0" / f"{mode}.{suffix}")
+    data = FolderData(root=tmp_path, holdout=0.0, **{**SETTINGS, "batch_size": 6})
+    assert data.mini_batch(0).images.shape == (6, 3, 16, 16)
+
+
+def test_unreadable_image_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, 2, 2)
+    (tmp_path / "c1" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"data\.root: .*0\.png is not a readable image"):
+        FolderData(root=tmp_path, holdout=0.0, **SETTINGS).mini_batch(0)
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.root: not given"):
+        FolderData(root=None, **SETTINGS)
+    with pytest.raises(UserError, match=r"data\.root: .*nowhere does not exist; give"):
+        FolderData(root=tmp_path / "nowhere", **SETTINGS)
+    with pytest.raises(UserError, match="has no sub-folders"):
+        FolderData(root=tmp_path, **SETTINGS)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError, match="has no train images"):
+        FolderData(root=tmp_path, **SETTINGS).mini_batch(0)
+
+
+def test_number_of_classes_is_checked(tmp_path: Path) -> None:
+    fill(tmp_path, 3, 2)
+    with pytest.raises(UserError, match=r"has 3 classes, not 1000; give data\.num_classes=3"):
+        FolderData(root=tmp_path, num_classes=1000, **SETTINGS)
+
+
+def test_unknown_class_in_the_test_folder(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 2, 2)
+    fill(tmp_path / "val", 3, 2)
+    with pytest.raises(UserError, match="c2 is a class that the train folder lacks"):
+        FolderData(root=tmp_path, **SETTINGS).test_dataset()

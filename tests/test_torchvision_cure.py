@@ -1,0 +1,152 @@
+"""``_torchvision.ensure``, each case in a fresh process: operators cannot be undeclared."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "diswot"
+NEED_THE_CURE = {"torchvision", "lightning", "pytorch_lightning", "torchmetrics", "timm"}
+HEAVY = ("torch", "torchvision", "lightning", "hydra", "matplotlib")
+
+UNLOADABLE = """
+    import torch
+    def load_library(path):
+        raise OSError(f"cannot load {path}")
+    torch.ops.load_library = load_library
+"""
+
+# Declares, once, every operator that torchvision's own library declares.
+LOADABLE = """
+    import importlib.util, re, torch
+    from pathlib import Path
+    folder = Path(importlib.util.find_spec("torchvision").origin).parent
+    meta = (folder / "_meta_registrations.py").read_text()
+    loaded, libraries = [], []
+    def load_library(path):
+        loaded.append(path)
+        if libraries:
+            return
+        libraries.append(library := torch.library.Library("torchvision", "DEF"))
+        for name in {*re.findall(r'register_meta\\("(\\w+)"', meta), "nms", "qnms"}:
+            library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("_cuda_version() -> int")
+        library.impl("_cuda_version", lambda: -1, "CompositeExplicitAutograd")
+    torch.ops.load_library = load_library
+"""
+
+
+def run(*parts: str) -> str:
+    script = "\n".join(textwrap.dedent(part) for part in parts)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_operators_are_declared_where_the_library_does_not_load() -> None:
+    run(
+        UNLOADABLE,
+        """
+        from diswot import _torchvision
+        _torchvision.ensure()
+        _torchvision.ensure()
+        import torchvision, torchmetrics
+        _torchvision.ensure()
+        assert torchvision.models.resnet18
+        """,
+    )
+
+
+def test_nothing_is_declared_where_the_library_loads() -> None:
+    run(
+        LOADABLE,
+        """
+        from diswot import _torchvision
+        _torchvision.ensure()
+        assert len(loaded) == 1 and _torchvision._declare.cache_info().currsize == 0
+        _torchvision.ensure()
+        assert len(loaded) == 1
+        import torchvision
+        assert torchvision.extension._has_ops()
+        """,
+    )
+
+
+def test_declaring_twice_would_be_noticed() -> None:
+    run(
+        LOADABLE,
+        """
+        from diswot import _torchvision
+        _torchvision.ensure()
+        try:
+            _torchvision._declare()
+        except RuntimeError:
+            pass
+        else:
+            raise AssertionError
+        """,
+    )
+
+
+def test_nothing_happens_without_torchvision() -> None:
+    run(
+        """
+        import importlib.util, torch
+        importlib.util.find_spec = lambda name: None
+        from diswot import _torchvision
+        _torchvision.ensure()
+        assert not hasattr(torch.ops.torchvision, "nms")
+        """
+    )
+
+
+@pytest.mark.slow
+def test_lightning_imports_in_this_environment() -> None:
+    run("from diswot import _torchvision; _torchvision.ensure(); import lightning")
+
+
+def test_importing_the_package_is_light() -> None:
+    loaded = run(f"import diswot, sys; print([name for name in {HEAVY} if name in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
+def test_every_module_cures_torchvision_before_it_imports_it(path: Path) -> None:
+    assert list(uncured(ast.parse(path.read_text()))) == []
+
+
+def test_the_check_sees_an_uncured_import() -> None:
+    cured = "def f():\n    _torchvision.ensure()\n    import timm"
+    late = "import timm\n_torchvision.ensure()"
+    elsewhere = "def f():\n    ensure()\ndef g():\n    from lightning import Trainer"
+    typing_only = "if TYPE_CHECKING:\n    import lightning"
+    found = [len(list(uncured(ast.parse(text)))) for text in (cured, late, elsewhere, typing_only)]
+    assert found == [0, 1, 1, 0]
+
+
+def uncured(node: ast.AST, cured: bool = False) -> Iterator[int]:
+    """Lines that import a user of torchvision where no ``ensure()`` ran before in their scope."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.Import | ast.ImportFrom) and not cured and needs_cure(child):
+            yield child.lineno
+        yield from uncured(child, cured)
+        cured = cured or (isinstance(child, ast.Expr) and is_ensure(child.value))
+
+
+def needs_cure(node: ast.Import | ast.ImportFrom) -> bool:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+    return any(name and name.partition(".")[0] in NEED_THE_CURE for name in names)
+
+
+def is_ensure(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "ensure"
