@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,7 @@ def _prepare(argv: Sequence[str]) -> None:
 
 
 def _config_dirs(argv: Sequence[str]) -> Iterator[Path]:
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, following in zip_longest(argv, argv[1:], fillvalue=""):
         if argument in ("--config-dir", "-cd"):
             yield Path(following)
         elif argument.startswith("--config-dir="):
@@ -139,7 +140,7 @@ def _run_name(*, _root_: DictConfig) -> str:
     words = [
         config["space"]["name"],
         config["teacher"]["name"],
-        "+".join(config["proxy"]),
+        "+".join(config.get("proxy") or ()),
         config["strategy"]["name"],
         f"seed{config['seed']}",
         f"{stable_hash(identity(config), bits=32):08x}",

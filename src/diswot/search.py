@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,12 +36,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 def job(cfg: DictConfig) -> float:
     """One search; gives the best score, for Hydra's optimising sweepers."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from diswot.hydra_app import to_plain
 
-    output = Path(HydraConfig.get().runtime.output_dir)
-    result = run_search(to_plain(cfg), output)
+    hydra = HydraConfig.get()
+    result = run_search(to_plain(cfg), Path(hydra.runtime.output_dir))
+    if hydra.mode is RunMode.RUN:
+        sys.stdout.write(f"Next: {_next_command(hydra, result)}\n")
     return float(result["score"])
+
+
+def _next_command(hydra: Any, result: Mapping[str, Any]) -> str:
+    """Goes on with this search; where nothing is left to score, tries another seed."""
+    if result["exhausted"]:
+        setting, value = "seed", result["seed"] + 1
+    else:
+        setting, value = "strategy.evaluations", 2 * result["evaluated"]
+    fixed = [word for word in hydra.overrides.hydra if word.startswith("hydra.run.dir=")]
+    words = [w for w in [*hydra.overrides.task, *fixed] if not w.startswith(f"{setting}=")]
+    folders = [
+        f"--config-dir={source.path}"
+        for source in hydra.runtime.config_sources
+        if source.provider == "command-line"
+    ]
+    if setting == "seed":
+        words = [word for word in words if word not in fixed]
+    return shlex.join(["python", "-m", "diswot.search", *folders, *words, f"{setting}={value}"])
 
 
 def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> dict[str, Any]:

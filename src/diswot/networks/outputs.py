@@ -44,6 +44,9 @@ class Network(Protocol):
     def outputs(self, images: Tensor) -> NetworkOutputs:
         """Run one forward pass.
 
+        A network whose first stages may be shared with others also takes ``known``, see
+        `diswot.networks.staged.StagedNetwork.outputs`.
+
         Args:
             images: ``(B, in_channels, H, W)``, normalised.
         """

@@ -64,20 +64,25 @@ class StagedNetwork(nn.Module):
             x = stage(x)
         return cast(Tensor, self.fc(_pool(x)))
 
-    def outputs(self, images: Tensor) -> NetworkOutputs:
+    def outputs(self, images: Tensor, known: Sequence[Tensor] = ()) -> NetworkOutputs:
         """Stage maps, embedding and logits from one forward pass.
 
         Args:
             images: ``(B, in_channels, H, W)``, normalised.
+            known: Preactivations of the first stages, which are then not run: those a network
+                with the same first layers and parameters gave for the same images.
         """
-        x = self.stem(images)
         maps: list[Tensor] = []
         preactivations: list[Tensor] = []
-        for stage in self.stages:
+        x = images if known else self.stem(images)
+        for number, stage in enumerate(self.stages):
             *body, last = cast(Iterable[ResidualBlock], stage)
-            for block in body:
-                x = block(x)
-            preactivations.append(last.preactivation(x))
+            if number < len(known):
+                preactivations.append(known[number])
+            else:
+                for block in body:
+                    x = block(x)
+                preactivations.append(last.preactivation(x))
             x = last.relu(preactivations[-1])
             maps.append(x)
         embedding = _pool(x)

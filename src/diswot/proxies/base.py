@@ -75,12 +75,16 @@ class Proxy(ABC):
         needs_labels: Reads the mini-batch's labels.
         needs_gradients: Runs a backward pass.
         needs_forward: Reads what the forward pass gives.
+        outputs_only: Reads the outputs and parameters of the network, but neither watches its
+            modules nor reads their running statistics; then first stages that candidates have
+            in common need not run again.
     """
 
     needs_teacher: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
     needs_forward: ClassVar[bool] = True
+    outputs_only: ClassVar[bool] = False
 
     def __init__(self, *, name: str) -> None:
         self.name = name

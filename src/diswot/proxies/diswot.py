@@ -41,6 +41,7 @@ class DisWOT(Proxy):
     """
 
     needs_teacher = True
+    outputs_only = True
     needs_labels = True
 
     def __init__(

@@ -24,6 +24,7 @@ class Relation(Proxy):
     """
 
     needs_teacher = True
+    outputs_only = True
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         """The relation matrix, ``(B, B)``."""

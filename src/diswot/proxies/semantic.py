@@ -45,6 +45,7 @@ class Semantic(Proxy):
     """
 
     needs_teacher = True
+    outputs_only = True
     needs_labels = True
 
     def __init__(self, *, name: str, form: str = "auto", floor: float = FLOOR) -> None:

@@ -50,9 +50,15 @@ def show_top(result: Mapping[str, Any], count: int = 5) -> None:
         table.add_column(name, justify="right")
     for rank, row in enumerate(rows, start=1):
         values = [row["score"], *(row["parts"][part] for part in parts), *row["others"].values()]
-        numbers = ["—" if value is None else f"{value:.5g}" for value in values]
+        numbers = [_number(value) for value in values]
         table.add_row(str(rank), row["arch"], *numbers, f"{row['params']:,}", f"{row['flops']:,}")
     _console().print(table)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "—"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.5g}"
 
 
 class SearchProgress:

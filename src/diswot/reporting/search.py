@@ -98,13 +98,13 @@ def _plot_generations(axes: Any, records: Sequence[Record], scores: Mapping[str,
     axes.plot(generations, means, color="C0", alpha=0.8, label="mean of the generation")
     axes.set(xlabel="generation", ylabel="score (higher is better)")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(framealpha=0.6)
 
 
 def _plot_params(axes: Any, history: History, limit: float | None) -> None:
     ranking = [(r, score) for r, score in history.ranking() if r.params is not None]
     points = axes.scatter(
-        [record.params for record, _ in ranking],
+        [(record.params or 0) / 1e6 for record, _ in ranking],
         [score for _, score in ranking],
         c=[record.generation for record, _ in ranking],
         s=14,
@@ -113,10 +113,11 @@ def _plot_params(axes: Any, history: History, limit: float | None) -> None:
     axes.figure.colorbar(points, ax=axes, label="generation first asked in")
     if ranking:
         found, score = ranking[0]
-        axes.scatter([found.params], [score], marker="*", s=160, color="C3", label="found")
+        axes.scatter(
+            [(found.params or 0) / 1e6], [score], marker="*", s=160, color="C3", label="found"
+        )
     if limit is not None:
-        axes.axvline(limit, color="0.3", linestyle="--", label=f"budget {limit:,.0f}")
-    axes.set(xlabel="parameters", ylabel="score (higher is better)")
-    axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
+        axes.axvline(limit / 1e6, color="0.3", linestyle="--", label=f"budget {limit:,.0f}")
+    axes.set(xlabel="parameters (millions)", ylabel="score (higher is better)")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(framealpha=0.6)

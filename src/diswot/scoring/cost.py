@@ -101,7 +101,7 @@ class CostModel:
             network = self._meta(arch)
             for module in network.modules():
                 if isinstance(module, _FREE):
-                    module.forward = _same  # type: ignore[method-assign, assignment]
+                    module.forward = _same  # type: ignore[method-assign]
             self._flops[arch] = count_flops(network, self._image)
         return self._flops[arch]
 

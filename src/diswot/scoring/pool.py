@@ -31,8 +31,8 @@ def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
     Processes are started by the first call and end with the context.
     """
     if workers == 1:
-        costs = scorer.costs()
-        yield lambda archs: (scorer.measure(arch, costs) for arch in archs)
+        memory = scorer.memory()
+        yield lambda archs: (scorer.measure(arch, memory) for arch in archs)
         return
     pool = _Pool(scorer, workers)
     try:

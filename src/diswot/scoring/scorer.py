@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.scoring.cost import Cost, CostModel
 from diswot.scoring.init import Initializer, materialize
+from diswot.scoring.prefixes import PrefixCache
 from diswot.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -44,6 +45,19 @@ class Measurement:
     failures: dict[str, str]
     cost: Cost | None
     seconds: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one process remembers between candidates, so as not to compute it twice.
+
+    Attributes:
+        costs: Costs by architecture.
+        prefixes: Maps of first stages.
+    """
+
+    costs: CostModel
+    prefixes: PrefixCache
 
 
 @dataclass(frozen=True)
@@ -79,23 +93,28 @@ class Scorer:
         _, channels, height, width = self.batch.images.shape
         return CostModel(self.space, num_classes=self.num_classes, image=(channels, height, width))
 
-    def measure(self, arch: Arch, costs: CostModel | None = None) -> Measurement:
+    def memory(self) -> Memory:
+        """What may be remembered between calls of `measure` without changing a bit."""
+        return Memory(self.costs(), PrefixCache())
+
+    def measure(self, arch: Arch, memory: Memory | None = None) -> Measurement:
         """Build, initialise, run forward once, and let every proxy look.
 
         Args:
             arch: Of the space.
-            costs: Remembers costs between calls.
+            memory: Of this scorer, in this process.
 
         Raises:
             UserError: The settings cannot work for any candidate.
         """
         started = time.perf_counter()
+        memory = memory or self.memory()
         parts: dict[str, Parts] = {}
         failures: dict[str, str] = {}
         cost: Cost | None = None
         try:
-            cost = (costs or self.costs()).cost(arch)
-            self._measure_into(arch, cost, parts, failures)
+            cost = memory.costs.cost(arch)
+            self._measure_into(arch, cost, memory.prefixes, parts, failures)
         except UserError:
             raise
         except Exception as error:  # a candidate may fail in any way: that is its record
@@ -105,7 +124,12 @@ class Scorer:
         return Measurement(str(arch), parts, failures, cost, time.perf_counter() - started)
 
     def _measure_into(
-        self, arch: Arch, cost: Cost, parts: dict[str, Parts], failures: dict[str, str]
+        self,
+        arch: Arch,
+        cost: Cost,
+        prefixes: PrefixCache,
+        parts: dict[str, Parts],
+        failures: dict[str, str],
     ) -> None:
         from diswot.proxies.base import Subject
 
@@ -115,7 +139,11 @@ class Scorer:
         with self.runtime.reproducible(), torch.no_grad():
             if any(proxy.needs_forward for proxy in self.proxies.values()):
                 network = self._network(arch)
-                outputs, observed = _forward(network, self.proxies, self.batch, self.runtime)
+                keys = self._shared(arch)
+                outputs, observed = _forward(
+                    network, self.proxies, self.batch, self.runtime, prefixes.longest(keys)
+                )
+                prefixes.store(keys, outputs.preactivations)
             subject = Subject(
                 arch=str(arch),
                 seed=self.seed,
@@ -139,6 +167,11 @@ class Scorer:
                     failures[name] = "; ".join(wrong)
                 else:
                     parts[name] = found
+
+    def _shared(self, arch: Arch) -> Sequence[Hashable]:
+        """Keys of the first stages' maps, none where a proxy needs every module to run."""
+        forward = [proxy for proxy in self.proxies.values() if proxy.needs_forward]
+        return self.space.prefixes(arch) if all(p.outputs_only for p in forward) else ()
 
     def _network(self, arch: Arch) -> nn.Module:
         network = materialize(
@@ -174,7 +207,11 @@ def summarize_teacher(
 
 
 def _forward(
-    network: nn.Module, proxies: Mapping[str, Proxy], batch: MiniBatch, runtime: Runtime
+    network: nn.Module,
+    proxies: Mapping[str, Proxy],
+    batch: MiniBatch,
+    runtime: Runtime,
+    known: Sequence[Tensor] = (),
 ) -> tuple[NetworkOutputs, dict[str, Any]]:
     """One forward pass in train mode, watched by the proxies."""
     network.train()
@@ -184,7 +221,8 @@ def _forward(
             name: stack.enter_context(proxy.observe(network)) for name, proxy in proxies.items()
         }
         with runtime.autocast():
-            outputs = cast("Network", network).outputs(images)
+            shared = {"known": known} if known else {}
+            outputs = cast("Network", network).outputs(images, **shared)
     return outputs, observed
 
 

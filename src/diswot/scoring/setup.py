@@ -113,7 +113,7 @@ class Setup:
         data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
         seed = at_least(0, "seed", config["seed"])
         runtime = Runtime(config["device"], config["precision"])
-        proxies = _make_proxies(config["proxy"])
+        proxies = _make_proxies(config.get("proxy") or {})
         num_classes = _classes(config, data, proxies)
         batch = data.mini_batch(seed)
         wanted = any(proxy.needs_teacher for proxy in proxies.values())

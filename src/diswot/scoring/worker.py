@@ -36,11 +36,11 @@ def _serve(connection: Connection) -> None:
         connection.send(f"{type(error).__name__}: {error}")
         return
     connection.send(None)
-    costs = scorer.costs()
+    memory = scorer.memory()
     while True:
         text = connection.recv_bytes().decode()
         try:
-            answer = scorer.measure(scorer.space.parse(text), costs)
+            answer = scorer.measure(scorer.space.parse(text), memory)
         except UserError as error:
             answer = error
         connection.send(answer)

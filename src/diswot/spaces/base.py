@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -101,6 +101,15 @@ class Space(ABC):
         Returns:
             A module that keeps `diswot.networks.Network`.
         """
+
+    def prefixes(self, arch: Arch) -> Sequence[Hashable]:
+        """What determines the map after each of the first stages, shallowest first.
+
+        Equal values in two architectures of a space mean: the same layers under the same names
+        up to there. A space that gives any builds networks whose ``outputs`` takes ``known``
+        (see `diswot.networks.staged.StagedNetwork`). Empty: nothing is shared.
+        """
+        return ()
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the space."""

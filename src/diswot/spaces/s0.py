@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,10 @@ class S0(ProductSpace[S0Arch]):
             raise UserError(f"arch {text!r} is not of space {self.name}, which reads {example}")
         depths = tuple(int(depth) for depth in text.split(":")[1].split("-"))
         return self.checked(S0Arch(depths, self.name), text)
+
+    def prefixes(self, arch: S0Arch) -> list[Hashable]:  # type: ignore[override]
+        """See `Space`; all stages but the last."""
+        return [arch.depths[:stage] for stage in range(1, len(arch.depths))]
 
     def build(self, arch: S0Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
         """See `Space`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -145,6 +145,10 @@ class S1(ProductSpace[S1Arch]):
             if match is not None
         )
         return self.checked(S1Arch(int(stem), parsed, self.name), text)
+
+    def prefixes(self, arch: S1Arch) -> list[Hashable]:  # type: ignore[override]
+        """See `Space`; all stages but the last."""
+        return [(arch.stem, arch.stages[:stage]) for stage in range(1, len(arch.stages))]
 
     def build(self, arch: S1Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
         """See `Space`."""

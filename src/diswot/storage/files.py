@@ -25,7 +25,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C too
         draft.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)

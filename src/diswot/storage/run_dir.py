@@ -57,8 +57,10 @@ class RunDir:
         trace: TracebackType | None,
     ) -> None:
         """Unlock."""
-        self.journal.close()
-        self._lock.release()
+        try:
+            self.journal.close()
+        finally:
+            self._lock.release()
 
     def _settle_config(self) -> None:
         file = self.path / "config.json"

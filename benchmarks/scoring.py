@@ -1,0 +1,128 @@
+"""What makes scoring fast, each as a ratio of two ways within one run.
+
+Usage: python benchmarks/scoring.py [--candidates N]
+
+Both ways score the same candidates in turn in this process, one thread each, and give the same
+bits where that is claimed; CPU seconds are compared, since machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, nullcontext
+from random import Random
+from typing import Any
+
+import torch
+
+from diswot.hydra_app import compose
+from diswot.networks.staged import StagedNetwork
+from diswot.proxies.functional import channel_similarity, classifier_gradient
+from diswot.scoring.prefixes import PrefixCache
+from diswot.scoring.runtime import Runtime
+from diswot.scoring.scorer import Memory, Scorer
+from diswot.scoring.setup import Setup, make_strategy
+from diswot.strategies.proposals import Proposals
+
+
+def lineage(setup: Setup, config: dict[str, Any], count: int) -> list[Any]:
+    """Candidates as evolution asks them: mutations of mutations."""
+    proposals = make_strategy(config, setup).proposals
+    proposals = Proposals(setup.space, proposals.budget, proposals.costs, Random(0))
+    archs = [proposals.sample() for _ in range(max(count // 5, 1))]
+    while len(archs) < count:
+        archs.append(proposals.mutate(proposals.rng.choice(archs[-20:])))
+    return archs
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """CPU seconds of this process."""
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+def prefixes(scorer: Scorer, archs: Sequence[Any]) -> None:
+    """First stages that candidates share, remembered or run again."""
+    memories = {
+        "shared": scorer.memory(),
+        "run again": Memory(scorer.costs(), PrefixCache(limit=0)),
+    }
+    spent = dict.fromkeys(memories, 0.0)
+    for arch in archs:
+        found = []
+        for name, memory in memories.items():
+            started = time.process_time()
+            found.append(scorer.measure(arch, memory).parts)
+            spent[name] += time.process_time() - started
+        assert found[0] == found[1]
+    ratio = spent["run again"] / spent["shared"]
+    print(f"prefixes: {ratio:.2f}x faster when shared, bits equal ({len(archs)} candidates)")
+
+
+@contextmanager
+def _contiguous():
+    place, images = Runtime.place, Runtime.place_images
+    Runtime.place = lambda self, network: network.to(self.device)
+    Runtime.place_images = lambda self, batch: batch.to(self.device)
+    try:
+        yield
+    finally:
+        Runtime.place, Runtime.place_images = place, images
+
+
+def memory_format(scorer: Scorer, archs: Sequence[Any]) -> None:
+    """channels_last against contiguous tensors."""
+    spent = {"channels_last": 0.0, "contiguous": 0.0}
+    for arch in archs:
+        for name in spent:
+            with _contiguous() if name == "contiguous" else nullcontext():
+                spent[name] += seconds(lambda a=arch: scorer.measure(a))
+    ratio = spent["contiguous"] / spent["channels_last"]
+    print(f"channels_last: {ratio:.2f}x faster than contiguous ({len(archs)} candidates)")
+
+
+def closed_form(scorer: Scorer, archs: Sequence[Any]) -> None:
+    """The classifier's gradient in closed form against a backward pass for it."""
+    batch = scorer.batch
+    spent = {"closed form": 0.0, "backward": 0.0}
+    for arch in archs:
+        with scorer.runtime.reproducible():
+            network = scorer._network(arch)
+            assert isinstance(network, StagedNetwork)
+            images = scorer.runtime.place_images(batch.images)
+
+            def closed(network: StagedNetwork = network, images: Any = images) -> None:
+                with torch.no_grad():
+                    outputs = network.outputs(images)
+                    g = classifier_gradient(outputs.logits, outputs.embedding, batch.labels)
+                    channel_similarity(g, g)
+
+            def backward(network: StagedNetwork = network, images: Any = images) -> None:
+                loss = torch.nn.functional.cross_entropy(network(images), batch.labels)
+                loss.backward()
+
+            spent["closed form"] += seconds(closed)
+            spent["backward"] += seconds(backward)
+    ratio = spent["backward"] / spent["closed form"]
+    print(f"closed form: {ratio:.2f}x faster than loss.backward() ({len(archs)} candidates)")
+
+
+def main() -> None:
+    """Run all comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=60)
+    count = parser.parse_args().candidates
+    config = {**compose("search", ["space=s1", "teacher=resnet110"], None), "device": "cpu"}
+    setup = Setup.from_config(config)
+    archs = lineage(setup, config, count)
+    setup.scorer.measure(archs[0])
+    prefixes(setup.scorer, archs)
+    memory_format(setup.scorer, archs[::4])
+    closed_form(setup.scorer, archs[::4])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Every block of the README is run, or compared with what running gives."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import diswot
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
+MAKE = [line for line in COMMANDS if line.startswith("make ")]
+DISWOT = [line for line in COMMANDS if line.startswith("python -m diswot")]
+
+
+def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={**os.environ, "PATH": path, **env},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    assert {kind for kind, _ in BLOCKS} == {"bash", "python", "text", "bibtex"}
+    assert all(line.startswith("#") or line in MAKE + DISWOT for line in COMMANDS)
+    assert MAKE == ["make search", "make test"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", DISWOT)
+def test_commands(line: str, tmp_path: Path) -> None:
+    for label in range(8):
+        (tmp_path / "photos" / f"class{label}").mkdir(parents=True)
+        for number in range(4):
+            pixels = torch.randint(0, 256, (40, 50, 3), generator=torch.Generator().manual_seed(7))
+            image = Image.fromarray(pixels.to(torch.uint8).numpy())
+            image.save(tmp_path / "photos" / f"class{label}" / f"{number}.png")
+    done = shell(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("runs/search/*/result.json")), done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", MAKE)
+def test_make(line: str, tmp_path: Path) -> None:
+    """The real targets, kept short by ARGS; from the environment that `make` made."""
+    if Path(sys.prefix) != ROOT / ".venv" or shutil.which("make") is None:
+        pytest.skip("runs under `make test`, whose .venv it uses")
+    short = {
+        "make search": f"strategy.evaluations=12 strategy.population=6 strategy.sample=4 "
+        f"hydra.run.dir={tmp_path}/run",
+        "make test": "-n 0 tests/test_package.py",
+    }
+    done = shell(line, ROOT, ARGS=short[line])
+    assert done.returncode == 0, done.stderr
+    assert ("Best 5 of 12" if line == "make search" else " passed") in done.stdout
+
+
+def test_python_block(tmp_path: Path) -> None:
+    (block,) = [text for kind, text in BLOCKS if kind == "python"]
+    assert len([line for line in block.splitlines() if line]) <= 10
+    script = tmp_path / "script.py"
+    script.write_text(block, encoding="utf-8")  # no __main__ guard, although workers start
+    done = shell(f"{sys.executable} {script}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert re.match(r"s0:\d-\d-\d \d+ -\d", done.stdout)
+    assert list(tmp_path.iterdir()) == [script]
+
+
+def test_shown_output_is_what_the_code_gives() -> None:
+    (shown,) = [text for kind, text in BLOCKS if kind == "text"]
+    rows = re.findall(r"│ \d │ (s1:\S+) +│ +(-[\d.]+) .*?│ +([\d,]+) │ +([\d,]+) │", shown)
+    assert len(rows) == 5
+    arch, score, params, flops = rows[0]
+    found = diswot.score_arch(arch, space="s1", teacher="resnet110")
+    assert found.value == pytest.approx(float(score), rel=1e-2)
+    assert (found.cost.params, found.cost.flops) == tuple(
+        int(number.replace(",", "")) for number in (params, flops)
+    )
