@@ -17,7 +17,7 @@ search: install  ## the best student of a ResNet-110 below 1 M parameters; ARGS 
 	$(BIN)/python -m diswot.search space=s1 teacher=resnet110 $(ARGS)
 
 test: install  ## ARGS are pytest's
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
-from diswot.hydra_app import compose
+from diswot.hydra_app import compose, quote
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,7 +109,7 @@ def score_arch(
     from diswot.scoring.runtime import resolve_device
     from diswot.scoring.setup import Setup
 
-    groups = {"space": space, "teacher": teacher, "proxy": _several(proxy)}
+    groups = {"space": space, "teacher": teacher, "proxy": proxy}
     config = compose("search", _overrides({**groups, **settings}, overrides), config_dir)
     config["device"] = resolve_device(config["device"])
     setup = Setup.from_config(config)
@@ -169,7 +169,7 @@ def find_student(
     groups = {
         "space": space,
         "teacher": teacher,
-        "proxy": _several(proxy),
+        "proxy": proxy,
         "strategy": strategy,
         **{f"budget.{name}": limit for name, limit in (budget or {}).items()},
     }
@@ -184,14 +184,17 @@ def find_student(
     )
 
 
-def _several(names: str | Sequence[str]) -> str:
-    return names if isinstance(names, str) else f"[{','.join(names)}]"
-
-
 def _overrides(settings: Settings, further: Iterable[str]) -> list[str]:
-    words = {None: "null", True: "true", False: "false"}
-    named = [
-        f"{name}={words[value] if value is None or isinstance(value, bool) else value}"
-        for name, value in settings.items()
-    ]
-    return [*named, *further]
+    return [*(f"{name}={_value(value)}" for name, value in settings.items()), *further]
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, Sequence):
+        return f"[{','.join(map(_value, value))}]"
+    return str(value)

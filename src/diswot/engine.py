@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from diswot.errors import UserError
 from diswot.storage.journal import Record
 from diswot.strategies.base import Told
+from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
@@ -122,6 +123,9 @@ class Search:
         self._started = time.monotonic()
         self.exhausted = False
         """Whether the strategy has nothing left to ask."""
+        self.begun_with: dict[str, str] = {}
+        """Versions an earlier start of this run had and this one has not."""
+        self._resumed = False
         self._resume()
 
     @property
@@ -151,10 +155,15 @@ class Search:
         """
         limit = self._strategy.evaluations
         while limit is None or self.evaluated < limit:
+            before = None if self._resumed else self._state()
             asked = self._strategy.ask()
             if not asked:
                 self.exhausted = True
                 break
+            self._run_dir.begin()
+            if before is not None:
+                self._run_dir.save_state(before)
+                self._resumed = True
             scored = asked if limit is None else asked[: limit - self.evaluated]
             best = max(self.history.scores().values(), default=None)
             for record in self._answer(scored, measure):
@@ -231,22 +240,31 @@ class Search:
 
     def _save(self) -> None:
         self._counters.generation += 1
-        self._run_dir.save_state(
-            {
-                "schema": 1,
-                "journal_bytes": self._run_dir.journal.sync(),
-                "generation": self._counters.generation,
-                "seconds": round(self.seconds, 3),
-                "strategy": self._strategy.state_dict(),
-            }
-        )
+        self._run_dir.save_state(self._state(self._run_dir.journal.sync()))
+
+    def _state(self, journal_bytes: int = 0) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "journal_bytes": journal_bytes,
+            "generation": self._counters.generation,
+            "seconds": round(self.seconds, 3),
+            "versions": versions(),
+            "strategy": self._strategy.state_dict(),
+        }
 
     def _resume(self) -> None:
         journal = self._run_dir.journal.read()
         state = self._run_dir.load_state()
         told = 0
+        self._resumed = state is not None
         if state is not None:
             told = self._told(journal, state)
+            begun, here = state.get("versions", {}), versions()
+            self.begun_with = {name: old for name, old in begun.items() if here.get(name) != old}
+        else:  # lost: the time of the candidates is what is still known
+            self._counters.seconds = sum(record.seconds for record, _ in journal)
+        before = self._run_dir.load_result() or {}
+        self._counters.seconds = max(self._counters.seconds, before.get("seconds", 0.0))
         for record, _ in journal[:told]:
             self.history.add(record)
         self._replay.extend(record for record, _ in journal[told:])
@@ -263,7 +281,7 @@ class Search:
                     f"lines are missing; {again}"
                 )
             self._strategy.load_state_dict(state["strategy"])
-            self._counters = _Counters(state["generation"], state["seconds"])
+            self._counters = _Counters(int(state["generation"]), float(state["seconds"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{path} is damaged ({type(error).__name__}: {error}); {again}"
@@ -271,7 +289,12 @@ class Search:
         return ends.index(length)
 
     def _check_any_scored(self) -> None:
-        if self.history.records and not self.history.scores():
+        if not self.history.records:
+            proposals = self._strategy.proposals
+            raise UserError(
+                f"budget: no architecture of space {proposals.space.name} keeps {proposals.budget}"
+            )
+        if not self.history.scores():
             first = self.history.records[0]
             raise UserError(
                 f"none of {self.evaluated} candidates could be scored; the first, {first.arch}: "

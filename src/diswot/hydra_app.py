@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from diswot.settings import identity
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["compose", "conf_dir", "run_app", "to_plain"]
+__all__ = ["compose", "conf_dir", "quote", "run_app", "to_plain"]
 
 SEVERAL = ("proxy",)
 """Groups that can hold several members at once."""
@@ -39,6 +40,14 @@ def run_app(name: str, job: Callable[[DictConfig], object], argv: Sequence[str])
     Returns:
         Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
     """
+    try:
+        return _run_hydra(name, job, argv)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "Stopped.", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def _run_hydra(name: str, job: Callable[[DictConfig], object], argv: Sequence[str]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
@@ -62,9 +71,6 @@ def run_app(name: str, job: Callable[[DictConfig], object], argv: Sequence[str])
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
         for error in refused:
             raise error
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "Stopped.", file=sys.stderr)  # noqa: T201
-        return 130
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         if _debugging(argv):
             raise
@@ -90,12 +96,22 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) 
     from omegaconf.errors import OmegaConfBaseException
 
     _prepare(["--config-dir", str(config_dir)] if config_dir else [])
-    search_path = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    search_path = []
+    if config_dir:
+        search_path.append(f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
             return to_plain(hydra_compose(name, [*overrides, *search_path]))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_message(error)) from error
+
+
+def quote(text: str) -> str:
+    """``text`` as a value of Hydra's command-line grammar that is taken literally."""
+    if re.fullmatch(r"[\w./:+-]+", text):
+        return text
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (m[2] and "\\'"), text)
+    return f"'{escaped}'"
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
@@ -114,10 +130,9 @@ def _prepare(argv: Sequence[str]) -> None:
 
     folders = [conf_dir(), *_config_dirs(argv)]
     for group in SEVERAL:
-        files = {file.stem for folder in folders for file in (folder / group).glob("*.yaml")}
-        ConfigStore.instance().store(
-            group=group, name="all", node={"defaults": [*sorted(files)]}, provider="diswot"
-        )
+        files = [file.stem for f in folders for file in sorted((f / group).glob("*.yaml"))]
+        node = {"defaults": list(dict.fromkeys(files))}  # the package's first, then the user's
+        ConfigStore.instance().store(group=group, name="all", node=node, provider="diswot")
     OmegaConf.register_new_resolver("diswot.run_name", _run_name, replace=True)
 
 

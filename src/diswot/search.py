@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,9 @@ def _search(config: dict[str, Any], run_dir: Any, quiet: bool) -> dict[str, Any]
     search = Search(run_dir, strategy, setup.fitness, setup.others)
     if not quiet:
         show_plan(_plan(config, setup, strategy, run_dir.path, workers))
+    if search.begun_with:
+        found = ", ".join(f"{name} {version}" for name, version in search.begun_with.items())
+        warnings.warn(f"this run was begun with {found}: bits may differ from now on", stacklevel=1)
     total = strategy.evaluations or setup.space.size.count
     try:
         with (
@@ -165,7 +169,7 @@ def _export(
     config: Mapping[str, Any], setup: Setup, strategy: Strategy, search: Search, run_dir: Any
 ) -> dict[str, Any]:
     from diswot.reporting.search import candidates_csv, plot_search, top
-    from diswot.reporting.versions import versions
+    from diswot.versions import versions
 
     best = top(search.history, 10)
     name, proxy = setup.fitness

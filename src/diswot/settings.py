@@ -7,8 +7,8 @@ from typing import Any
 
 __all__ = ["MAY_GROW", "difference", "flatten", "identity"]
 
-IRRELEVANT = ("workers", "logger", "debug", "hydra")
-"""Top-level settings that change no result."""
+IRRELEVANT = ("workers", "logger", "debug", "hydra", "data.num_workers")
+"""Settings, and groups of settings, that change no result."""
 
 MAY_GROW = ("strategy.evaluations",)
 """Settings that may grow between two starts of one run."""
@@ -28,8 +28,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make a run what it is, by dotted name."""
-    relevant = {key: value for key, value in config.items() if key not in IRRELEVANT}
-    settings = {name: value for name, value in flatten(relevant) if name not in MAY_GROW}
+    settings = {
+        name: value
+        for name, value in flatten(config)
+        if not {name, name.partition(".")[0]} & {*IRRELEVANT, *MAY_GROW}
+    }
     return {**settings, "proxy": list(config.get("proxy") or ())}  # the first is the fitness
 
 

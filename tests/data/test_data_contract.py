@@ -129,7 +129,7 @@ def test_data_sets_can_be_sent_to_processes(make: Make) -> None:
     ],
 )
 def test_bad_settings_are_named(make: Make, setting: str, value: object) -> None:
-    with pytest.raises(Exception, match=rf"data\.{setting}: .*; give ") as caught:
+    with pytest.raises(Exception, match=rf"data\.{setting}=.*; give ") as caught:
         make(**{setting: value}).mini_batch(0)
     cause = caught.value.__cause__ or caught.value
     assert isinstance(cause, UserError)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from diswot import _torchvision, keys
-from diswot.data import _checks
+from diswot import _torchvision, checks, keys
 from diswot.data.batch import MiniBatch, choose
 from diswot.data.images import EvalTransform, LabelledImages
 from diswot.errors import UserError
@@ -82,16 +81,16 @@ class ImageData(LightningDataModule, ABC):
         """
         super().__init__()
         self.name = name
-        self.num_classes = _checks.whole("data.num_classes", num_classes, 2)
-        self.in_channels = _checks.whole("data.in_channels", in_channels, 1)
-        self.image_size = _checks.whole("data.image_size", image_size, 8)
-        self.batch_size = _checks.whole("data.batch_size", batch_size, 1)
-        self.balanced = _checks.flag("data.balanced", balanced)
-        self.mean = _checks.per_channel("data.mean", mean, in_channels)
-        self.std = _checks.per_channel("data.std", std, in_channels, positive=True)
+        self.num_classes = checks.whole("data.num_classes", num_classes, 2)
+        self.in_channels = checks.whole("data.in_channels", in_channels, 1)
+        self.image_size = checks.whole("data.image_size", image_size, 8)
+        self.batch_size = checks.whole("data.batch_size", batch_size, 1)
+        self.balanced = checks.flag("data.balanced", balanced)
+        self.mean = checks.per_channel("data.mean", mean, in_channels)
+        self.std = checks.per_channel("data.std", std, in_channels, positive=True)
         self.root = root
-        self.num_workers = _checks.whole("data.num_workers", num_workers, 0)
-        self.shuffle_seed = _checks.whole("data.shuffle_seed", shuffle_seed, 0)
+        self.num_workers = checks.whole("data.num_workers", num_workers, 0)
+        self.shuffle_seed = checks.whole("data.shuffle_seed", shuffle_seed, 0)
         self._splits: dict[Split, LabelledImages] = {}
 
     @property

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 import torch
 
-from diswot import _torchvision
-from diswot.data import _checks
+from diswot import _torchvision, checks
 from diswot.data._batches import read_batch
 from diswot.data._download import download
 from diswot.data.base import ImageData, ImageSettings, Split
@@ -49,8 +48,8 @@ class _Cifar(ImageData):
             root=Path(root).expanduser(),
             **settings,
         )
-        self.download = _checks.flag("data.download", download)
-        self.verify = _checks.flag("data.verify", verify)
+        self.download = checks.flag("data.download", download)
+        self.verify = checks.flag("data.verify", verify)
 
     def prepare_data(self) -> None:
         """Fetch the archive if that is asked for and a file is missing or damaged."""

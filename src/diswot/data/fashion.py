@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diswot import _torchvision
-from diswot.data import _checks
+from diswot import _torchvision, checks
 from diswot.data._assets import read_asset
 from diswot.data._download import download
 from diswot.data._idx import read_idx
@@ -73,7 +72,7 @@ class FashionMnist(_Fashion):
             **settings: those of :class:`ImageData`.
         """
         super().__init__(name="fashion_mnist", root=Path(root).expanduser(), **settings)
-        self.download = _checks.flag("data.download", download)
+        self.download = checks.flag("data.download", download)
 
     def prepare_data(self) -> None:
         """Fetch the files that are missing, if that is asked for."""

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diswot.data import _checks
+from diswot import checks
 from diswot.data.base import ImageData, ImageSettings, Split
 from diswot.data.images import EvalTransform, LabelledImages
 from diswot.errors import UserError
@@ -81,7 +81,7 @@ class FolderData(ImageData):
         Raises:
             UserError: there is no such folder, or it has no classes, or not as many as asked for.
         """
-        path = _checks.folder("data.root", root, _WANTED)
+        path = checks.folder("data.root", root, _WANTED)
         self.train_folder = path / "train" if (path / "train").is_dir() else path
         self.classes = _class_names(self.train_folder)
         if num_classes not in {None, len(self.classes)}:
@@ -92,8 +92,8 @@ class FolderData(ImageData):
         super().__init__(
             name=name, num_classes=len(self.classes), in_channels=3, root=path, **settings
         )
-        self.crop = _checks.fraction("data.crop", crop, low=0.1, high=1)
-        self.holdout = _checks.fraction("data.holdout", holdout, low=0, high=0.9)
+        self.crop = checks.fraction("data.crop", crop, low=0.1, high=1)
+        self.holdout = checks.fraction("data.holdout", holdout, low=0, high=0.9)
 
     @property
     def transform(self) -> EvalTransform:

@@ -5,7 +5,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from diswot.data import _checks
+from diswot import checks
 from diswot.data.base import ImageData, LoaderSettings, Split
 from diswot.data.images import LabelledImages
 from diswot.keys import generator
@@ -60,7 +60,7 @@ class GaussianData(ImageData):
             std=(1.0,),
             **settings,
         )
-        self.length = _checks.whole("data.length", length, 1)
+        self.length = checks.whole("data.length", length, 1)
 
     def load(self, split: Split) -> GaussianImages:
         """Draw the labels of one split."""

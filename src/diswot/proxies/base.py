@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,7 +68,8 @@ class Subject:
 class Proxy(ABC):
     """Scores an untrained network; pure, and higher is better.
 
-    Class attributes declare what a proxy needs, so that what nobody needs is not computed.
+    Attributes declare what a proxy needs, so that what nobody needs is not computed; `bind` may
+    change them.
 
     Attributes:
         needs_teacher: Compares with a teacher; then it defines `summarize`.
@@ -80,11 +81,11 @@ class Proxy(ABC):
             in common need not run again.
     """
 
-    needs_teacher: ClassVar[bool] = False
-    needs_labels: ClassVar[bool] = False
-    needs_gradients: ClassVar[bool] = False
-    needs_forward: ClassVar[bool] = True
-    outputs_only: ClassVar[bool] = False
+    needs_teacher: bool = False
+    needs_labels: bool = False
+    needs_gradients: bool = False
+    needs_forward: bool = True
+    outputs_only: bool = False
 
     def __init__(self, *, name: str) -> None:
         self.name = name

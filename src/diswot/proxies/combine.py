@@ -29,12 +29,12 @@ def combine(parts: Sequence[Parts], how: str) -> list[float]:
         return [sum(part.values()) for part in parts]
     if not parts:
         return []
-    values = np.array([list(part.values()) for part in parts], dtype=np.float64)
+    values = np.array([[part[name] for name in parts[0]] for part in parts], dtype=np.float64)
     if how == "rank":
         from scipy.stats import rankdata
 
         return [float(total) for total in rankdata(values, axis=0).sum(axis=1)]
     spread = values.std(axis=0)
     centred = values - values.mean(axis=0)
-    scaled = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    scaled = np.divide(centred, spread, out=np.zeros_like(centred), where=np.ptp(values, 0) > 0)
     return [float(total) for total in scaled.sum(axis=1)]

@@ -60,6 +60,7 @@ class DisWOT(Proxy):
         """Settle the semantic form, see `Semantic.bind`."""
         bound = copy(self)
         bound._semantic = self._semantic.bind(context)
+        bound.needs_labels = bound._semantic.needs_labels
         return bound
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:

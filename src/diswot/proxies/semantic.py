@@ -74,6 +74,7 @@ class Semantic(Proxy):
         bound = copy(self)
         if self.form == "auto":
             bound.form = "channel" if same else "cam"
+        bound.needs_labels = bound.form == "channel"
         return bound
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from diswot.storage.journal import Record
@@ -32,7 +33,7 @@ def show_plan(plan: Mapping[str, str]) -> None:
     """What is about to happen, one line an item."""
     table = Table.grid(padding=(0, 2))
     for name, value in plan.items():
-        table.add_row(f"[bold]{name}[/bold]", value)
+        table.add_row(Text(name, style="bold"), Text(value))
     _console().print(table)
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["candidates_csv", "plot_search", "top"]
 
 _COLUMNS = (
-    "arch",
     "params",
     "flops",
     "layers",
@@ -56,13 +55,18 @@ def candidates_csv(path: Path, history: History) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["arch", "score", "told", *(f"part_{p}" for p in parts), *others, *_COLUMNS[1:]]
+        [
+            *("arch", "score", "told"),
+            *(f"part_{name}" for name in parts),
+            *(f"score_{name}" for name in others),
+            *_COLUMNS,
+        ]
     )
     for record in history.records:
         row: list[object] = [record.arch, scores.get(record.arch), record.score]
         row += [record.parts.get(part) for part in parts]
         row += [record.others.get(other) for other in others]
-        row += [getattr(record, column) for column in _COLUMNS[1:]]
+        row += [getattr(record, column) for column in _COLUMNS]
         writer.writerow(row)
     write_atomic(path, text.getvalue().encode())
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from diswot.errors import UserError
+from diswot.checks import positive, whole
 
 if TYPE_CHECKING:
     from diswot.scoring.cost import CostModel
@@ -36,29 +36,30 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Refuse limits no candidate can have."""
-        for name, value in {**self.limits(), "max_tries": self.max_tries}.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < 1:
-                raise UserError(
-                    f"budget.{name}={value}: must be a number of at least 1"
-                    + ("" if name == "max_tries" else ", or null for no limit")
-                )
+        for name, value in self.limits().items():
+            positive(f"budget.{name}", value)
+        object.__setattr__(self, "max_tries", whole("budget.max_tries", self.max_tries, 1))
 
     def limits(self) -> dict[str, float]:
         """The limits that are set, by name."""
         named = {"params": self.params, "flops": self.flops, "layers": self.layers}
         return {name: limit for name, limit in named.items() if limit is not None}
 
-    def excess(self, arch: Arch, costs: CostModel) -> float:
+    def excess(self, arch: Arch, costs: CostModel, enough: float = math.inf) -> float:
         """How far ``arch`` is over its worst limit: 0 inside, 1 at twice the limit.
 
-        The cheap counts come first, and the first broken limit answers.
+        Args:
+            arch: Of the space ``costs`` counts.
+            costs: Counts; the cheap ones come first.
+            enough: An excess above which the exact value does not matter: what is known to be
+                over it is not counted further.
         """
+        worst = 0.0
         limits = self.limits()
         for name, measure in costs.measures().items():
-            if name in limits and (value := measure(arch)) > limits[name]:
-                return value / limits[name] - 1.0
-        return 0.0
+            if name in limits and worst <= enough:
+                worst = max(worst, measure(arch) / limits[name] - 1.0)
+        return worst
 
     def __str__(self) -> str:
         return ", ".join(f"{k} ≤ {v:,.0f}" for k, v in self.limits().items()) or "no limit"

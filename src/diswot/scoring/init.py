@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from diswot.errors import UserError
+from diswot.checks import positive
 from diswot.keys import generator
 
 __all__ = ["Gaussian", "Initializer", "Kaiming", "materialize"]
@@ -62,7 +62,7 @@ class Gaussian(Initializer):
     name = "gaussian"
 
     def __init__(self, *, std: float = 1.0) -> None:
-        self._std = _positive("init.std", std)
+        self._std = positive("init.std", std)
 
     def std(self, weight: Tensor) -> float:
         """The same for all."""
@@ -82,7 +82,7 @@ class Kaiming(Initializer):
     name = "kaiming"
 
     def __init__(self, *, gain: float = math.sqrt(2.0)) -> None:
-        self._gain = _positive("init.gain", gain)
+        self._gain = positive("init.gain", gain)
 
     def std(self, weight: Tensor) -> float:
         """``gain / sqrt(fan_in)``; fan_in is the number of inputs of one output."""
@@ -104,9 +104,3 @@ def materialize(build: Callable[[], nn.Module]) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
                 return build()
     return module.to_empty(device="cpu")
-
-
-def _positive(setting: str, value: float) -> float:
-    if not (isinstance(value, int | float) and value > 0 and math.isfinite(value)):
-        raise UserError(f"{setting}={value}: must be a positive number")
-    return float(value)

@@ -56,7 +56,7 @@ class _Worker:
         }
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "diswot.scoring.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "diswot.scoring.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=env,
                 start_new_session=True,  # Ctrl-C is for the search, which then ends its workers
@@ -76,13 +76,26 @@ class _Pool:
     """Hands each idle worker the next architecture."""
 
     def __init__(self, scorer: Scorer, workers: int) -> None:
-        self._payload = pickle.dumps(scorer)
+        try:
+            self._payload = pickle.dumps(scorer)
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            raise UserError(
+                f"workers={workers}: what scores cannot be sent to a process ({error}); define "
+                "it in a module, or take workers=1, which scores in this process"
+            ) from error
         self._size = workers
         self._workers: list[_Worker] = []
 
     def measure(self, archs: Sequence[Arch]) -> Iterator[Measurement]:
         texts = [str(arch) for arch in archs]
         self._start(min(self._size, len(texts)))
+        try:
+            yield from self._measure(texts)
+        finally:
+            if any(worker.task is not None for worker in self._workers):
+                self.close()  # left in the middle: what they answer belongs to nobody
+
+    def _measure(self, texts: Sequence[str]) -> Iterator[Measurement]:
         waiting = list(range(len(texts)))[::-1]
         done: dict[int, Measurement] = {}
         deaths: dict[int, int] = {}
@@ -99,7 +112,7 @@ class _Pool:
                 assert task is not None
                 try:
                     answer = worker.connection.recv()
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):
                     status = self._replace(worker)
                     deaths[task] = deaths.get(task, 0) + 1
                     if deaths[task] == 1:
@@ -108,7 +121,7 @@ class _Pool:
                         done[task] = _lost(texts[task], status)
                     continue
                 worker.task = None
-                if isinstance(answer, UserError):
+                if isinstance(answer, Exception):
                     raise answer
                 done[task] = answer
             while given in done:
@@ -123,7 +136,7 @@ class _Pool:
         for worker in fresh:
             try:
                 problem = worker.connection.recv()
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):
                 problem = f"it ended with status {worker.process.wait()}"
             if problem is not None:
                 raise UserError(
@@ -144,8 +157,8 @@ class _Pool:
 
     def close(self) -> None:
         """End all workers."""
-        for worker in self._workers:
-            worker.stop()
+        while self._workers:
+            self._workers.pop().stop()
 
 
 def _lost(text: str, status: int) -> Measurement:

@@ -156,17 +156,13 @@ class Scorer:
             )
             for name, proxy in self.proxies.items():
                 try:
-                    found = proxy.measure(subject)
-                except (ArithmeticError, RuntimeError, ValueError) as error:
+                    parts[name] = _finite(proxy.measure(subject))
+                except UserError:
+                    raise
+                except Exception as error:
                     if self.debug:
                         raise
                     failures[name] = _reason(error)
-                    continue
-                wrong = [f"{part} is {v}" for part, v in found.items() if not math.isfinite(v)]
-                if wrong:
-                    failures[name] = "; ".join(wrong)
-                else:
-                    parts[name] = found
 
     def _shared(self, arch: Arch) -> Sequence[Hashable]:
         """Keys of the first stages' maps, none where a proxy needs every module to run."""
@@ -226,7 +222,20 @@ def _forward(
     return outputs, observed
 
 
+class _NotFiniteError(ValueError):
+    """Says which part of a score is infinite or no number."""
+
+
+def _finite(parts: Parts) -> Parts:
+    wrong = [f"{name} is {value}" for name, value in parts.items() if not math.isfinite(value)]
+    if wrong:
+        raise _NotFiniteError("; ".join(wrong))
+    return parts
+
+
 def _reason(error: Exception) -> str:
+    if isinstance(error, _NotFiniteError):
+        return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = str(error).strip().split("\n")[0][:300] or "no message"
     return f"{type(error).__name__}: {text} ({where.name})"

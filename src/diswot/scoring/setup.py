@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from diswot.checks import whole
 from diswot.errors import UserError
 from diswot.keys import stable_hash
 from diswot.scoring.runtime import Runtime
 from diswot.scoring.scorer import Scorer, summarize_teacher
-from diswot.strategies.base import at_least
 
 if TYPE_CHECKING:
     from diswot.data.base import ImageData
@@ -58,7 +58,7 @@ def worker_count(config: Mapping[str, Any]) -> int:
         UserError: Not a whole number of at least 1.
     """
     if config["workers"] is not None:
-        return at_least(1, "workers", config["workers"])
+        return whole("workers", config["workers"], 1)
     return 1 if config["device"] == "cuda" else len(os.sched_getaffinity(0))
 
 
@@ -111,14 +111,17 @@ class Setup:
         space = make(config["space"], "space", Space)  # type: ignore[type-abstract]
         init = make(config["init"], "init", Initializer)  # type: ignore[type-abstract]
         data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
-        seed = at_least(0, "seed", config["seed"])
+        seed = whole("seed", config["seed"], 0)
         runtime = Runtime(config["device"], config["precision"])
         proxies = _make_proxies(config.get("proxy") or {})
-        num_classes = _classes(config, data, proxies)
+        num_classes = data.num_classes
+        if config["num_classes"] is not None:
+            num_classes = whole("num_classes", config["num_classes"], 2)
         batch = data.mini_batch(seed)
         wanted = any(proxy.needs_teacher for proxy in proxies.values())
         teacher = _Teacher(config, num_classes, data.in_channels, wanted)
         bound = _bind(proxies, space, teacher, num_classes)
+        _check_labels(bound, data, num_classes)
         summaries = {}
         if wanted:
             if not teacher.trained:
@@ -195,18 +198,13 @@ def _bind(
     return {name: proxy.bind(context) for name, proxy in proxies.items()}
 
 
-def _classes(config: Mapping[str, Any], data: ImageData, proxies: Mapping[str, Proxy]) -> int:
-    wanted = config["num_classes"]
-    if wanted is None:
-        return data.num_classes
-    classes = at_least(2, "num_classes", wanted)
+def _check_labels(proxies: Mapping[str, Proxy], data: ImageData, num_classes: int) -> None:
     labelled = [name for name, proxy in proxies.items() if proxy.needs_labels]
-    if classes < data.num_classes and labelled:
+    if num_classes < data.num_classes and labelled:
         raise UserError(
-            f"num_classes={classes}: {data.name} has labels of {data.num_classes} classes, which "
-            f"proxy {', '.join(labelled)} reads; give at least {data.num_classes}"
+            f"num_classes={num_classes}: {data.name} has labels of {data.num_classes} classes, "
+            f"which proxy {', '.join(labelled)} reads; give at least {data.num_classes}"
         )
-    return classes
 
 
 def make_strategy(config: Mapping[str, Any], setup: Setup) -> Strategy:

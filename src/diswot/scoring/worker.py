@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pickle
 import sys
+import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
-
-from diswot.errors import UserError
 
 __all__ = ["main"]
 
@@ -20,7 +19,7 @@ def main(handle: int) -> None:
     Args:
         handle: File descriptor of a duplex connection. First comes a pickled `Scorer`, answered
             with None or with what is wrong; then texts of architectures, each answered with a
-            `Measurement` or a `UserError`.
+            `Measurement` or an exception.
     """
     connection = Connection(handle)
     with suppress(EOFError, ConnectionError):
@@ -41,7 +40,8 @@ def _serve(connection: Connection) -> None:
         text = connection.recv_bytes().decode()
         try:
             answer = scorer.measure(scorer.space.parse(text), memory)
-        except UserError as error:
+        except Exception as error:  # a `UserError`, or any with debug=true: the parent raises it
+            error.add_note(traceback.format_exc())
             answer = error
         connection.send(answer)
 

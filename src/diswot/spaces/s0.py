@@ -78,7 +78,7 @@ class S0(ProductSpace[S0Arch]):
             UserError: Another form, or a depth that is not among the choices.
         """
         stages = len(self.genes)
-        if not re.fullmatch(rf"{re.escape(self.name)}:\d+(-\d+){{{stages - 1}}}", text):
+        if not re.fullmatch(rf"{re.escape(self.name)}:\d{{1,9}}(-\d{{1,9}}){{{stages - 1}}}", text):
             example = self.from_values([gene.choices[0] for gene in self.genes])
             raise UserError(f"arch {text!r} is not of space {self.name}, which reads {example}")
         depths = tuple(int(depth) for depth in text.split(":")[1].split("-"))

@@ -17,7 +17,7 @@ __all__ = ["S1", "S1Arch", "S1Stage"]
 
 _LETTERS = {"basic": "b", "bottleneck": "n"}
 _BLOCKS = {letter: block for block, letter in _LETTERS.items()}
-_STAGE = re.compile(r"([bn])(\d+)x(\d+)-(\d+)-(\d+)")
+_STAGE = re.compile(r"([bn])(\d{1,9})x(\d{1,9})-(\d{1,9})-(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class S1(ProductSpace[S1Arch]):
         prefix, _, rest = text.partition(":")
         stem, *stages = rest.split("/")
         found = [_STAGE.fullmatch(stage) for stage in stages]
-        if prefix != self.name or not stem.isascii() or not stem.isdigit() or not all(found):
+        if prefix != self.name or not re.fullmatch(r"\d{1,9}", stem) or not all(found):
             example = self.from_values([gene.choices[0] for gene in self.genes])
             raise UserError(f"arch {text!r} is not of space {self.name}, which reads {example}")
         if len(found) != (expected := len(self.genes) // 5):

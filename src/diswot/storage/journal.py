@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from diswot.errors import UserError
 
@@ -50,6 +50,10 @@ class Record:
 _FIELDS = {field.name for field in fields(Record)}
 
 
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
 class Journal:
     """Reads and appends records.
 
@@ -83,7 +87,7 @@ class Journal:
         for number, line in enumerate(data.splitlines(keepends=True), start=1):
             end += len(line)
             try:
-                values: dict[str, Any] = json.loads(line)
+                values: dict[str, Any] = json.loads(line, parse_constant=_refuse)
                 if set(values) != _FIELDS:
                     raise ValueError(f"fields {sorted(values)}")
             except (ValueError, TypeError) as error:

@@ -42,15 +42,28 @@ class RunLock:
             holder = _holder(self._path)
             file.close()
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                error.filename = str(self._path)  # a file system without locks
                 raise
             raise UserError(
                 f"{self._path.parent} is in use by {holder}; wait for it, stop it, or choose "
                 "another hydra.run.dir"
             ) from error
-        file.truncate(0)
-        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
-        file.flush()
+        if not _is_at(self._path, file):
+            file.close()  # removed by its last holder between our two steps
+            self.acquire()
+            return
+        try:
+            file.truncate(0)
+            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+            file.flush()
+        except OSError:
+            file.close()
+            raise
         self._file = file
+
+    def remove(self) -> None:
+        """Remove the file, while holding the lock."""
+        self._path.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the lock back; the file stays, since removing it could take another's."""
@@ -58,6 +71,13 @@ class RunLock:
             self._file.truncate(0)
             self._file.close()
             self._file = None
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _holder(path: Path) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.settings import MAY_GROW, difference, identity
+from diswot.settings import MAY_GROW, difference
 from diswot.storage.files import read_json, write_json
 from diswot.storage.journal import Journal
 from diswot.storage.lock import RunLock
@@ -37,14 +39,20 @@ class RunDir:
         self.path = path
         self._config = config
         path.mkdir(parents=True, exist_ok=True)
+        self._config_file = path / "config.json"
+        self._grown = False
         self._lock = RunLock(path / "run.lock")
         self.journal = Journal(path / "candidates.jsonl")
 
     def __enter__(self) -> RunDir:
-        """Lock, and compare or write the config."""
+        """Lock, and compare the config with the one that is there.
+
+        Raises:
+            UserError: See the class.
+        """
         self._lock.acquire()
         try:
-            self._settle_config()
+            self._compare_config()
         except BaseException:
             self._lock.release()
             raise
@@ -56,27 +64,34 @@ class RunDir:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Unlock."""
+        """Unlock; a directory in which nothing was begun is left as it was found."""
         try:
             self.journal.close()
+            if not self._config_file.exists():
+                self._lock.remove()
+                with suppress(OSError):  # not empty: it was there before
+                    self.path.rmdir()
         finally:
             self._lock.release()
 
-    def _settle_config(self) -> None:
-        file = self.path / "config.json"
-        if file.exists():
-            before = read_json(file, "choose another hydra.run.dir")
+    def begin(self) -> None:
+        """Write the config, if it is not there yet or has grown; before the first candidate."""
+        if self._grown or not self._config_file.exists():
+            write_json(self._config_file, self._config)
+            self._grown = False
+
+    def _compare_config(self) -> None:
+        if self._config_file.exists():
+            before = read_json(self._config_file, "choose another hydra.run.dir")
             self._refuse_change(before)
-            if identity(before) == identity(self._config) and all(
-                _select(before, key) == _select(self._config, key) for key in MAY_GROW
-            ):
-                return
-        elif any(self.path.glob("candidates.jsonl")):
+            self._grown = any(
+                _select(before, key) != _select(self._config, key) for key in MAY_GROW
+            )
+        elif self.journal.path.exists():
             raise UserError(
                 f"{self.path} holds candidates.jsonl but no config.json, so it is not known what "
                 "they were scored with; choose another hydra.run.dir"
             )
-        write_json(file, self._config)
 
     def _refuse_change(self, before: Mapping[str, Any]) -> None:
         changed = difference(before, self._config)
@@ -89,6 +104,8 @@ class RunDir:
             )
         for key in MAY_GROW:
             old, new = _select(before, key), _select(self._config, key)
+            if new is not None:
+                new = whole(key, new, 1)
             if old != new and (old is None or (new is not None and new < old)):
                 raise UserError(
                     f"{self.path} holds a run with {key}={old}; it may grow, not become {new}"
@@ -114,7 +131,12 @@ class RunDir:
             UserError: It is damaged.
         """
         file = self.path / "result.json"
-        return read_json(file, _REBUILD) if file.exists() else None
+        if not file.exists():
+            return None
+        result = read_json(file, _REBUILD)
+        if result.get("schema") != 1:
+            raise UserError(f"{file} is damaged (no schema 1); {_REBUILD}")
+        return result
 
     def save_result(self, result: Mapping[str, Any]) -> None:
         """Replace the result."""

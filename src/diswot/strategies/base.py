@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from diswot.errors import UserError
+from diswot.checks import whole
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch
     from diswot.strategies.proposals import Proposals
 
-__all__ = ["Strategy", "Told", "at_least"]
+__all__ = ["Strategy", "Told"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Strategy(ABC):
     def __init__(self, *, name: str, evaluations: int | None, generation: int = 10) -> None:
         self.name = name
         if not (evaluations is None and self.ends):
-            evaluations = at_least(1, "strategy.evaluations", evaluations)
+            evaluations = whole("strategy.evaluations", evaluations, 1)
         self.evaluations = evaluations
-        self.generation = at_least(1, "strategy.generation", generation)
+        self.generation = whole("strategy.generation", generation, 1)
 
     def start(self, proposals: Proposals) -> None:
         """Begin a search; ``proposals`` draws architectures that keep the budget.
@@ -67,7 +67,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def ask(self) -> list[Arch]:
-        """The next generation; fewer than ``generation`` only at the end, then none."""
+        """The next proposals, at most ``generation``; none when there is nothing left to ask."""
 
     def tell(self, told: Sequence[Told]) -> None:  # noqa: B027 - not every strategy learns
         """Take the scores of the generation asked last, in the order asked."""
@@ -85,15 +85,3 @@ class Strategy(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.proposals.load_state_dict(state["proposals"])
-
-
-def at_least(least: int, setting: str, value: object) -> int:
-    """``value`` as an integer of at least ``least``.
-
-    Raises:
-        UserError: It is not one.
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or value % 1 or value < least:  # type: ignore[operator]
-        raise UserError(f"{setting}={value}: must be a whole number of at least {least}")
-    return int(value)  # type: ignore[call-overload, no-any-return]

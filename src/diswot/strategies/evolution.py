@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.strategies.base import at_least
 from diswot.strategies.population import Member, PopulationStrategy
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Evolution(PopulationStrategy):
             population=population,
             sample=sample,
         )
-        self.top = at_least(1, "strategy.top", top)
+        self.top = whole("strategy.top", top, 1)
         if self.top > self.sample:
             raise UserError(f"strategy.top={top}: at most strategy.sample={sample}")
 

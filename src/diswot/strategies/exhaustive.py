@@ -44,8 +44,8 @@ class Exhaustive(Strategy):
         if self._remaining is None:
             self._remaining = self.proposals.enumerate(self._position)
         asked = list(islice(self._remaining, self.generation))
-        if asked:
-            self._position = asked[-1][0]
+        ended = len(asked) < self.generation  # and all that broke the budget is counted
+        self._position = self.proposals.space.size.count if ended else asked[-1][0]
         return [arch for _, arch in asked]
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.strategies.base import Strategy, Told, at_least
+from diswot.strategies.base import Strategy, Told
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch
@@ -45,8 +46,8 @@ class PopulationStrategy(Strategy):
         self, *, name: str, evaluations: int, generation: int, population: int, sample: int
     ) -> None:
         super().__init__(name=name, evaluations=evaluations, generation=generation)
-        self.population = at_least(1, "strategy.population", population)
-        self.sample = at_least(1, "strategy.sample", sample)
+        self.population = whole("strategy.population", population, 1)
+        self.sample = whole("strategy.sample", sample, 1)
         if self.sample > self.population:
             raise UserError(
                 f"strategy.sample={sample}: at most strategy.population={population} can be drawn"

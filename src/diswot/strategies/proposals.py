@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ class Proposals:
     """Draws from a space until the budget is kept.
 
     A plain draw is repeated at most 100 times. Then the draw that broke the budget least is
-    mutated, step by step and only ever towards the budget, so that small budgets are found in
+    mutated, step by step and never away from the budget, so that small budgets are found in
     large spaces.
 
     Args:
@@ -67,7 +68,7 @@ class Proposals:
         for position, arch in enumerate(self.space.enumerate()):
             if position < start:
                 continue
-            if self.budget.excess(arch, self.costs) > 0:
+            if self.budget.excess(arch, self.costs, 0.0) > 0:
                 self.rejected += 1
                 continue
             yield position + 1, arch
@@ -75,17 +76,18 @@ class Proposals:
     def _inside(self, draw: Callable[[], Arch]) -> Arch:
         tries = self.budget.max_tries
         nearest: tuple[float, Arch] | None = None
+        enough = math.inf
         for attempt in range(tries):
             if nearest is None or attempt < min(_PLAIN_TRIES, tries // 2):
                 arch = draw()
             else:
                 arch = self.space.mutate(nearest[1], self.rng)
-            excess = self.budget.excess(arch, self.costs)
+            excess = self.budget.excess(arch, self.costs, enough)
             if excess <= 0:
                 return arch
             self.rejected += 1
-            if nearest is None or excess < nearest[0]:
-                nearest = excess, arch
+            if excess <= enough:
+                nearest, enough = (excess, arch), excess
         raise UserError(self._infeasible(nearest))
 
     def _infeasible(self, nearest: tuple[float, Arch] | None) -> str:

@@ -1,4 +1,4 @@
-"""Checks of data settings; every message names the setting, its value and what is allowed."""
+"""Checks of settings; every message names the setting, its value and what is allowed."""
 
 import math
 from collections.abc import Sequence
@@ -6,22 +6,31 @@ from pathlib import Path
 
 from diswot.errors import UserError
 
-__all__ = ["flag", "folder", "fraction", "per_channel", "whole"]
+__all__ = ["flag", "folder", "fraction", "per_channel", "positive", "whole"]
 
 
 def whole(setting: str, value: object, least: int) -> int:
-    """Give ``value`` back if it is a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """Give ``value`` as an integer if it is a whole number of at least ``least``; 1e3 is one."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or value % 1 or value < least:  # type: ignore[operator]
         raise UserError(
-            f"{setting}: {value!r} is not allowed; give a whole number of at least {least}"
+            f"{setting}={value} is not allowed; give a whole number of at least {least}"
         )
-    return value
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def positive(setting: str, value: object) -> float:
+    """Give ``value`` back if it is a positive, finite number."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:  # type: ignore[operator]
+        raise UserError(f"{setting}={value} is not allowed; give a positive number")
+    return float(value)  # type: ignore[arg-type]
 
 
 def flag(setting: str, value: object) -> bool:
     """Give ``value`` back if it is true or false."""
     if not isinstance(value, bool):
-        raise UserError(f"{setting}: {value!r} is not allowed; give true or false")
+        raise UserError(f"{setting}={value} is not allowed; give true or false")
     return value
 
 
@@ -29,9 +38,7 @@ def fraction(setting: str, value: object, *, low: float, high: float) -> float:
     """Give ``value`` back if it is a number within ``low`` and ``high``, both included."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high:  # type: ignore[operator]
-        raise UserError(
-            f"{setting}: {value!r} is not allowed; give a number from {low:g} to {high:g}"
-        )
+        raise UserError(f"{setting}={value} is not allowed; give a number from {low:g} to {high:g}")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -46,9 +53,7 @@ def per_channel(
     allowed = all(math.isfinite(n) and (n > 0 or not positive) for n in numbers)
     if len(numbers) not in {1, channels} or not allowed:
         kind = "positive numbers" if positive else "numbers"
-        raise UserError(
-            f"{setting}: {values!r} is not allowed; give a list of 1 or {channels} {kind}"
-        )
+        raise UserError(f"{setting}={values} is not allowed; give a list of 1 or {channels} {kind}")
     return numbers * channels if len(numbers) == 1 else numbers
 
 

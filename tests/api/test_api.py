@@ -1,0 +1,161 @@
+"""The Python API is the command line in a function."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import diswot
+from diswot.errors import UserError
+
+SMALL = ["data.batch_size=6", "data.image_size=16"]
+SEARCH = ["strategy.evaluations=6", "strategy.generation=3", *SMALL]
+
+
+@pytest.fixture(autouse=True)
+def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of temporary files, and the current one."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.chdir(folder)
+    return folder  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_score_is_the_one_of_a_search(tmp_path: Path, seed: int) -> None:
+    proxies = ["diswot", "nwot", "params"]
+    diswot.find_student(
+        space="s0",
+        teacher="resnet8",
+        proxy=proxies,
+        strategy="random",
+        run_dir=tmp_path,
+        overrides=SEARCH,
+        data="gaussian",
+        workers=2,
+        seed=seed,
+    )
+    records = map(json.loads, (tmp_path / "candidates.jsonl").read_text().splitlines())
+    for record in list(records)[:3]:
+        score = diswot.score_arch(
+            record["arch"],
+            space="s0",
+            teacher="resnet8",
+            proxy=proxies,
+            overrides=SMALL,
+            data="gaussian",
+            seed=seed,
+        )
+        assert score.arch == record["arch"]
+        assert score.value == record["score"]
+        assert (score.parts, score.others) == (record["parts"], record["others"])
+        assert (score.cost.params, score.cost.flops) == (record["params"], record["flops"])
+
+
+def test_nothing_is_left_and_nothing_shown(
+    temporary: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = torch.random.get_rng_state(), torch.get_num_threads(), torch.is_grad_enabled()
+    found = diswot.find_student(
+        space="s0",
+        teacher="none",
+        proxy="params",
+        strategy="random",
+        budget={"params": 3e5},
+        overrides=SEARCH,
+        data="gaussian",
+        workers=1,
+    )
+    assert list(temporary.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert before[1:] == (torch.get_num_threads(), torch.is_grad_enabled())
+    assert found.params <= 3e5
+    assert found.score == found.params == found.top[0]["params"]
+    assert found.summary["evaluated"] == 6
+    assert found.config["seed"] == 0
+
+    student = found.build()
+    assert sum(p.numel() for p in student.parameters() if p.requires_grad) == found.params
+    logits = student(torch.randn(4, 3, 16, 16))
+    assert logits.shape == (4, 10)
+    logits.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
+    assert found.build(num_classes=7, in_channels=1)(torch.randn(2, 1, 16, 16)).shape == (2, 7)
+
+
+def test_not_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        diswot.find_student(
+            space="s0",
+            teacher="none",
+            proxy="params",
+            strategy="random",
+            overrides=SEARCH,
+            data="gaussian",
+            workers=1,
+            run_dir=tmp_path,
+            quiet=False,
+        )
+    assert "has finished before" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"space": "s9"}, "Could not find 'space/s9'"),
+        ({"budget": {"bogus": 1}}, "bogus"),
+        ({"budget": {"params": 10}}, "no architecture"),
+        ({"budget": {"params": None, "flops": -1}}, "budget.flops=-1"),
+        ({"workers": 0}, "workers=0"),
+        ({"proxy": []}, "at least one"),
+        ({"proxy": ["diswot"]}, "teacher=none"),
+        ({"overrides": ["="]}, "="),
+        ({"bogus": 3}, "bogus"),
+    ],
+)
+def test_wrong_searches(temporary: Path, settings: dict[str, object], message: str) -> None:
+    usual = {"space": "s0", "teacher": "none", "proxy": "params", "data": "gaussian", "workers": 1}
+    with pytest.raises(UserError, match=message):
+        diswot.find_student(**{**usual, **settings})  # type: ignore[arg-type]
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arch", "settings", "message"),
+    [
+        ("s1:1-1-1", {}, "is not of space s0"),
+        ("s0:1-2-1", {}, "allows 1, 3, 5, 7"),
+        ("s0:1-1-1", {"proxy": "diswot", "teacher": "none"}, "teacher=none"),
+        (
+            "s0:1-1-1",
+            {
+                "proxy": "diswot",
+                "teacher": "resnet8",
+                "overrides": [*SMALL, "proxy.diswot.combine=rank"],
+            },
+            "relative to other candidates",
+        ),
+    ],
+)
+def test_wrong_scores(arch: str, settings: dict[str, object], message: str) -> None:
+    usual = {"space": "s0", "teacher": "none", "proxy": "params", "data": "gaussian"}
+    with pytest.raises(UserError, match=message):
+        diswot.score_arch(arch, **{**usual, **settings})  # type: ignore[arg-type]
+
+
+def test_public_names() -> None:
+    assert all(hasattr(diswot, name) for name in diswot.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'bogus'"):
+        diswot.bogus  # noqa: B018

@@ -1,0 +1,195 @@
+"""Run directories, sweeps, several proxies, help, and plug-ins of a user."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_helpers import CHEAP, Ended, environment, journal, outcome, ran
+
+import diswot
+from diswot.cli import main as console
+
+Cli = Callable[..., Ended]
+
+
+def run_dirs(folder: Path) -> list[Path]:
+    return sorted(file.parent for file in folder.rglob("result.json"))
+
+
+@pytest.mark.slow
+def test_an_empty_folder(tmp_path: Path) -> None:
+    first = ran(tmp_path, *CHEAP)
+    assert first.code == 0, first.err
+    assert first.err == ""
+    (run,) = run_dirs(tmp_path)
+    assert run.parent == tmp_path / "runs" / "search"
+    assert run.name.startswith("s0-none-params+random-random-seed0-")
+    assert {file.name for file in run.iterdir()} == {
+        *("config.json", "candidates.jsonl", "state.json", "run.lock"),
+        *("result.json", "candidates.csv", "search.png"),
+    }
+    assert [p.name for p in tmp_path.iterdir()] == ["runs"]
+    assert all(name in first.out for name in ("result.json", "candidates.csv", "search.png"))
+    arch = outcome(run)[1]["arch"]
+    assert arch in first.out
+
+
+def test_the_same_command_finds_its_run(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*CHEAP).code == 0
+    (run,) = run_dirs(tmp_path)
+    result = (run / "result.json").read_bytes()
+    again = cli(*CHEAP)
+    assert (again.code, again.err) == (0, "")
+    assert "has finished before" in again.out
+    assert (run / "result.json").read_bytes() == result
+    assert cli(*CHEAP, "workers=2", "debug=true").code == 0
+    assert cli(*CHEAP, "strategy.evaluations=21").code == 0
+    assert run_dirs(tmp_path) == [run]
+    assert cli(*CHEAP, "seed=1").code == 0
+    assert cli(*CHEAP, "data.batch_size=5").code == 0
+    assert len(run_dirs(tmp_path)) == 3
+
+
+def test_a_sweep(cli: Cli, tmp_path: Path) -> None:
+    assert cli("-m", *CHEAP, "seed=0,1", "budget.params=null,5e5").code == 0
+    runs = run_dirs(tmp_path)
+    assert len(runs) == 4
+    assert not any("=" in str(path.relative_to(tmp_path)) for path in runs)
+    assert {outcome(run)[1]["seed"] for run in runs} == {0, 1}
+    assert cli(*CHEAP, "seed=1").code == 0  # finds the sweep's
+    assert run_dirs(tmp_path) == runs
+
+
+def test_the_first_proxy_is_the_fitness(cli: Cli) -> None:
+    small = ["teacher=resnet8", "data.image_size=16", "strategy.evaluations=3"]
+    for order in ("nwot,diswot", "diswot,nwot"):
+        run = f"hydra.run.dir={order.replace(',', '-')}"
+        assert cli(*CHEAP, *small, f"proxy=[{order}]", run).code == 0
+    first, second = journal(Path("nwot-diswot")), journal(Path("diswot-nwot"))
+    for a, b in zip(first, second, strict=True):
+        assert (list(a["parts"]), list(a["others"])) == (["nwot"], ["diswot"])
+        assert a["score"] == b["others"]["nwot"]
+        assert b["score"] == a["others"]["diswot"]
+
+
+def test_all_proxies(cli: Cli) -> None:
+    small = ["teacher=resnet8", "data.image_size=16", "strategy.evaluations=2"]
+    assert cli(*CHEAP, *small, "proxy=all", "hydra.run.dir=run").code == 0
+    folder = Path(diswot.__file__).parents[2] / "conf" / "proxy"
+    names = {file.stem for file in folder.glob("*.yaml")}
+    records, result = outcome(Path("run"))
+    assert {result["proxy"], *records[0]["others"]} == names
+
+
+def test_help(cli: Cli, tmp_path: Path) -> None:
+    shown = cli("--help")
+    assert (shown.code, shown.err) == (0, "")
+    groups = ("space: s0, s1", "strategy: ", "proxy: ", "teacher: ", "budget: ", "data: ", "init: ")
+    assert all(group in shown.out for group in groups)
+    assert shown.out.count("  diswot search ") == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_composed_config_is_shown(cli: Cli) -> None:
+    shown = cli(*CHEAP, "--cfg", "job")
+    assert shown.code == 0
+    assert "batch_size: 4" in shown.out
+
+
+def test_the_console_script(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console(["--version"]) == 0
+    assert capsys.readouterr().out == f"diswot {diswot.__version__}\n"
+    assert console(["--help"]) == 0
+    assert "search" in capsys.readouterr().out
+    assert console([]) == 2
+    assert "usage: diswot COMMAND" in capsys.readouterr().err
+    assert console(["bogus"]) == 2
+    captured = capsys.readouterr()
+    assert "no command 'bogus'" in captured.err
+    assert captured.out == ""
+
+
+def test_the_console_script_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert console(["search", *CHEAP, "workers=0"]) == 2
+    assert capsys.readouterr().err.startswith("diswot search: workers=0")
+    assert console(["search", *CHEAP]) == 0
+
+
+def test_import_prints_nothing_and_is_light() -> None:
+    code = "import sys, diswot, diswot.cli; sys.exit('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+PLUGIN = '''
+from diswot.proxies.base import Proxy
+from diswot.spaces.s0 import S0
+from diswot.strategies.base import Strategy
+
+
+class Mine(S0):
+    """A space of mine."""
+
+
+class Backwards(Strategy):
+    """A strategy of mine."""
+
+    def ask(self):
+        return [self.proposals.sample() for _ in range(self.generation)][::-1]
+
+
+class Lightest(Proxy):
+    """A proxy of mine."""
+
+    needs_forward = False
+
+    def measure(self, subject):
+        return {"lightest": -float(subject.cost.params)}
+'''
+
+
+def plug_in(folder: Path) -> str:
+    """A user's module and config folder."""
+    (folder / "mine.py").write_text(PLUGIN)
+    files = {
+        "space/tiny": "_target_: mine.Mine\nname: tiny\ndepths: [1, 2]\nwidths: [8, 8, 16]\n",
+        "strategy/backwards": (
+            "_target_: mine.Backwards\nname: backwards\nevaluations: 6\ngeneration: 3\n"
+        ),
+        "proxy/lightest": ("# @package proxy.lightest\n_target_: mine.Lightest\nname: lightest\n"),
+    }
+    for name, text in files.items():
+        file = folder / "conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return str(folder / "conf")
+
+
+@pytest.mark.slow
+def test_plug_ins(tmp_path: Path) -> None:
+    conf = plug_in(tmp_path)
+    settings = [
+        *("space=tiny", "strategy=backwards", "teacher=resnet8", "data=gaussian", "workers=2"),
+        *("data.batch_size=4", "data.image_size=16", "device=cpu"),
+    ]
+    cwd = tmp_path / "empty"
+    cwd.mkdir()
+    for proxy in ("lightest", "all"):
+        run = [f"proxy={proxy}", f"hydra.run.dir={proxy}"]
+        done = ran(cwd, "--config-dir", conf, *settings, *run, PYTHONPATH=str(tmp_path))
+        assert done.code == 0, done.err
+    records, result = outcome(cwd / "lightest")
+    assert (result["space"], result["strategy"]) == ("tiny", "backwards")
+    assert result["arch"] == min(records, key=lambda record: record["params"])["arch"]
+    assert all(record["arch"].startswith("tiny:") for record in records)
+    every = journal(cwd / "all")
+    assert all({**one["others"], **one["parts"]}["lightest"] == -one["params"] for one in every)

@@ -1,0 +1,30 @@
+"""Fixtures of the engine's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from diswot.scoring.scorer import Scorer
+
+
+@pytest.fixture(autouse=True)
+def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than these searches."""
+    monkeypatch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Architectures scored in this process."""
+    seen: list[str] = []
+    real: Callable[..., Any] = Scorer.measure
+
+    def counted(self: Scorer, arch: Any, *further: Any) -> Any:
+        seen.append(str(arch))
+        return real(self, arch, *further)
+
+    monkeypatch.setattr(Scorer, "measure", counted)
+    return seen

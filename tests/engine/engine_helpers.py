@@ -1,0 +1,59 @@
+"""Small searches, run in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diswot.hydra_app import compose
+from diswot.search import run_search
+
+Json = dict[str, Any]
+
+CHEAP = [
+    *(
+        "space=s0",
+        "space.depths=[1,2,3]",
+        "teacher=none",
+        "proxy=[params,random]",
+        "data=gaussian",
+        "data.batch_size=4",
+    ),
+    *("strategy=random", "strategy.evaluations=20", "strategy.generation=5"),
+    *("device=cpu", "workers=1"),
+]
+"""No network is ever run."""
+
+REAL = [
+    *("space=s0", "space.depths=[1,2,3]", "teacher=resnet8"),
+    *("data=gaussian", "data.batch_size=6", "data.image_size=16", "data.num_classes=4"),
+    *("strategy.evaluations=23", "strategy.generation=5"),
+    *("strategy.population=8", "strategy.sample=4"),
+    *("device=cpu", "workers=1"),
+]
+"""Real scores against a teacher, by evolution, with repeats."""
+
+CHANGING = {"seconds", "candidates_per_second"}
+"""What two runs of the same search may differ in."""
+
+
+def configured(base: Sequence[str], *overrides: str) -> Json:
+    return compose("search", [*base, *overrides], None)
+
+
+def journal(path: Path) -> list[Json]:
+    lines = (path / "candidates.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def lasting(result: Json) -> Json:
+    return {key: value for key, value in result.items() if key not in CHANGING}
+
+
+def searched(path: Path, config: Json) -> tuple[list[Json], Json]:
+    """Journal and result, without times."""
+    result = run_search(config, path, quiet=True)
+    assert json.loads((path / "result.json").read_text()) == json.loads(json.dumps(result))
+    return journal(path), lasting(result)

@@ -1,0 +1,48 @@
+"""Proxies that misbehave; workers import this module too."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from diswot.proxies.base import Parts, Proxy, Subject
+
+
+class Fragile(Proxy):
+    """Fails in every way an architecture can make it fail; else the parameters."""
+
+    needs_forward = False
+
+    def measure(self, subject: Subject) -> Parts:
+        if subject.arch.endswith("-1"):
+            raise ValueError(f"no {subject.arch}")
+        if subject.arch.endswith("1-3"):
+            return {"fragile": float("nan")}
+        return {"fragile": float(subject.cost.params)}
+
+
+class Hopeless(Proxy):
+    """Never gives a score."""
+
+    needs_forward = False
+
+    def measure(self, subject: Subject) -> Parts:
+        return {"hopeless": float("inf")}
+
+
+class Deadly(Proxy):
+    """Kills its process on one architecture, at most ``times``."""
+
+    needs_forward = False
+
+    def __init__(self, *, name: str, arch: str, times: int, log: str) -> None:
+        super().__init__(name=name)
+        self.arch, self.times, self.log = arch, times, Path(log)
+
+    def measure(self, subject: Subject) -> Parts:
+        if subject.arch == self.arch and len(self.log.read_bytes()) < self.times:
+            with self.log.open("ab") as file:
+                file.write(b"x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"deadly": float(subject.cost.params)}

@@ -1,0 +1,228 @@
+"""A search that was stopped anywhere ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_helpers import CHEAP, REAL, configured, journal, lasting, searched
+
+from diswot.errors import UserError
+from diswot.search import run_search
+from diswot.storage import RunDir
+
+Json = dict[str, Any]
+ZSCORE = [*REAL, "proxy.diswot.combine=zscore"]
+RANK = [*REAL, "proxy.diswot.combine=rank", "strategy=aging_evolution"]
+KINDS = {
+    "evolution": REAL,
+    "zscore": [*ZSCORE, "strategy.population=4"],
+    "rank by aging evolution": RANK,
+    "exhaustive": [*CHEAP, "strategy=exhaustive", "space.depths=[1,2,3]", "budget.params=2.5e5"],
+    "random": CHEAP,
+}
+
+
+@dataclass
+class Finished:
+    """A finished run, with every state.json it ever had."""
+
+    path: Path
+    config: Json
+    states: list[bytes]
+    outcome: tuple[list[Json], Json]
+
+    def killed(self, path: Path, cut: int) -> Path:
+        """What a kill leaves after ``cut`` bytes of the journal were written."""
+        path.mkdir()
+        shutil.copy(self.path / "config.json", path)
+        data = (self.path / "candidates.jsonl").read_bytes()[:cut]
+        if data:
+            (path / "candidates.jsonl").write_bytes(data)
+        for state in self.states:
+            if json.loads(state)["journal_bytes"] <= cut:
+                (path / "state.json").write_bytes(state)
+        return path
+
+    def ends(self) -> Iterator[int]:
+        """Length of the journal after each of its lines."""
+        end = 0
+        for line in (self.path / "candidates.jsonl").read_bytes().splitlines(keepends=True):
+            end += len(line)
+            yield end
+
+
+def finished(path: Path, monkeypatch: pytest.MonkeyPatch, config: Json) -> Finished:
+    states: list[bytes] = []
+    real = RunDir.save_state
+
+    def kept(self: RunDir, state: Json) -> None:
+        real(self, state)
+        states.append((self.path / "state.json").read_bytes())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDir, "save_state", kept)
+        outcome = searched(path, config)
+    return Finished(path, config, states, outcome)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_any_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    short = ["strategy.evaluations=14", "strategy.generation=4"]
+    whole = finished(tmp_path / "whole", monkeypatch, configured(KINDS[kind], *short))
+    assert len(whole.states) == 4  # one before the first generation
+    start = 0
+    for number, end in enumerate(whole.ends()):
+        torn = start + (end - start) * (number % 7) // 7  # within the line, or just before it
+        for cut in {torn, end}:
+            path = whole.killed(tmp_path / f"{cut}", cut)
+            assert searched(path, whole.config) == whole.outcome, f"cut at {cut}"
+            shutil.rmtree(path)
+        start = end
+
+
+@pytest.mark.parametrize("kind", ["zscore", "random"])
+def test_killed_between_the_journal_and_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    whole = finished(tmp_path / "whole", monkeypatch, configured(KINDS[kind]))
+    for kept in range(len(whole.states)):
+        cut = (whole.path / "candidates.jsonl").stat().st_size
+        late = Finished(whole.path, whole.config, whole.states[:kept], whole.outcome)
+        path = late.killed(tmp_path / f"{kept}", cut)
+        assert searched(path, whole.config) == whole.outcome
+
+
+@pytest.mark.parametrize("kind", ["evolution", "zscore"])
+def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    config = configured(KINDS[kind])
+    whole = searched(tmp_path / "whole", config)
+    real = RunDir.save_state
+    path = tmp_path / "often"
+    starts = 0
+    while not (path / "result.json").exists():
+        starts += 1
+        assert starts < 60
+        saved: list[int] = []
+
+        def stop(self: RunDir, state: Json, saved: list[int] = saved) -> None:
+            if saved:  # the first generation of each start is kept, the second is lost
+                raise KeyboardInterrupt
+            saved.append(1)
+            real(self, state)
+
+        monkeypatch.setattr(RunDir, "save_state", stop)
+        with suppress(KeyboardInterrupt):
+            run_search(config, path, quiet=True)
+    assert starts > 2
+    assert (journal(path), lasting(json.loads((path / "result.json").read_text()))) == whole
+
+
+def test_without_its_state_a_search_replays_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: list[str]
+) -> None:
+    whole = finished(tmp_path / "whole", monkeypatch, configured(REAL))
+    states = (tmp_path / "whole" / "state.json").read_bytes()
+    before = (tmp_path / "whole" / "candidates.jsonl").read_bytes()
+    for name in ("state.json", "result.json"):
+        (whole.path / name).unlink()
+    measured.clear()
+    assert searched(whole.path, whole.config) == whole.outcome
+    assert measured == []
+    assert (whole.path / "candidates.jsonl").read_bytes() == before
+    timeless = [{**json.loads(s), "seconds": 0} for s in (states, whole.states[-1])]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("base", [REAL, ZSCORE, CHEAP], ids=["evolution", "zscore", "random"])
+@pytest.mark.parametrize("first", [3, 17, 20])
+def test_an_extended_search_is_the_longer_search(
+    tmp_path: Path, base: list[str], first: int
+) -> None:
+    longer = configured(base, "strategy.evaluations=33")
+    whole = searched(tmp_path / "whole", longer)
+    path = tmp_path / "extended"
+    short = searched(path, configured(base, f"strategy.evaluations={first}"))
+    assert short[0] == whole[0][:first]
+    assert short[1]["evaluated"] == first
+    assert searched(path, longer) == whole
+
+
+def test_a_finished_search_scores_and_writes_nothing(tmp_path: Path, measured: list[str]) -> None:
+    config = configured(CHEAP)
+    outcome = searched(tmp_path / "run", config)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.name != "run.lock"}
+    measured.clear()
+    assert searched(tmp_path / "run", config) == outcome
+    after = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.name != "run.lock"}
+    assert before == after
+    assert measured == []
+
+
+def test_seconds_are_summed_over_restarts(tmp_path: Path) -> None:
+    first = run_search(configured(CHEAP), tmp_path, quiet=True)["seconds"]
+    state = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps({**state, "seconds": 1000.0}))
+    config = configured(CHEAP, "strategy.evaluations=25")
+    assert 1000 < run_search(config, tmp_path, quiet=True)["seconds"] < 1000 + first + 60
+
+
+def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
+    run_search(configured(CHEAP), tmp_path / "run", quiet=True)
+    file = tmp_path / "run" / "candidates.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
+    for name in ("state.json", "result.json"):
+        (tmp_path / "run" / name).unlink()
+    with pytest.raises(UserError, match=r"candidates.jsonl holds s0:\S+ where this search asks"):
+        run_search(configured(CHEAP), tmp_path / "run", quiet=True)
+
+
+def test_a_journal_shorter_than_the_state_says_is_refused(tmp_path: Path) -> None:
+    run_search(configured(CHEAP), tmp_path, quiet=True)
+    (tmp_path / "result.json").unlink()
+    file = tmp_path / "candidates.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=r"state.json speaks of \d+ bytes .* remove state.json"):
+        run_search(configured(CHEAP), tmp_path, quiet=True)
+    file.unlink()
+    with pytest.raises(UserError, match=r"which has 0: lines are missing"):
+        run_search(configured(CHEAP), tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {},
+        {"strategy": None},
+        {"strategy": {"proposals": {"rng": [3, [1, 2], None], "rejected": 0}}},
+        {"strategy": {"proposals": {"rng": "x", "rejected": 0}}},
+        {"seconds": "long"},
+        {"generation": None},
+    ],
+)
+def test_a_state_that_is_json_but_no_state(tmp_path: Path, damage: Json) -> None:
+    run_search(configured(CHEAP), tmp_path, quiet=True)
+    state = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps({**state, **damage} if damage else {}))
+    (tmp_path / "result.json").unlink()
+    config = configured(CHEAP, "strategy.evaluations=40")
+    before = (tmp_path / "candidates.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"state.json is damaged .* remove state.json"):
+        run_search(config, tmp_path, quiet=True)
+    assert (tmp_path / "candidates.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["{}", '{"exhausted": false}', '{"evaluated": "20"}'])
+def test_a_result_that_is_json_but_no_result(tmp_path: Path, text: str) -> None:
+    run_search(configured(CHEAP), tmp_path, quiet=True)
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UserError, match=r"result.json is damaged"):
+        run_search(configured(CHEAP), tmp_path, quiet=True)

@@ -1,0 +1,222 @@
+"""What a search scores, counts and records; the same for any number of workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_helpers import CHEAP, REAL, configured, searched
+
+from diswot.errors import UserError
+from diswot.scoring import setup
+from diswot.search import run_search
+
+Json = dict[str, Any]
+
+
+def with_proxies(config: Json, **proxies: Json) -> Json:
+    return {**config, "proxy": {n: {"name": n, **spec} for n, spec in proxies.items()}}
+
+
+FRAGILE = {"_target_": "engine_plugins.Fragile"}
+PARAMS = {"_target_": "diswot.proxies.cost.Params"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("combine", ["sum", "zscore", "rank"])
+def test_any_number_of_workers(tmp_path: Path, combine: str) -> None:
+    settings = f"proxy.diswot.combine={combine}"
+    one = searched(tmp_path / "1", configured(REAL, settings, "proxy=[diswot,nwot]"))
+    two = searched(tmp_path / "2", configured(REAL, settings, "proxy=[diswot,nwot]", "workers=2"))
+    assert one == two
+    assert one == searched(
+        tmp_path / "2", configured(REAL, settings, "proxy=[diswot,nwot]", "workers=3")
+    )
+
+
+@pytest.mark.slow
+def test_workers_may_change_in_the_middle(tmp_path: Path) -> None:
+    whole = searched(tmp_path / "1", configured(REAL))
+    searched(tmp_path / "2", configured(REAL, "strategy.evaluations=11"))
+    assert searched(tmp_path / "2", configured(REAL, "workers=2")) == whole
+
+
+def test_another_seed_is_another_search(tmp_path: Path) -> None:
+    journals = [searched(tmp_path / s, configured(REAL, f"seed={s}"))[0] for s in ("0", "1")]
+    assert journals[0] != journals[1]
+
+
+def test_the_path_of_the_run_matters_not(tmp_path: Path) -> None:
+    runs = [searched(tmp_path / name, configured(REAL)) for name in ("a", "b")]
+    assert runs[0] == runs[1]
+
+
+def test_repeats_are_counted_marked_and_not_scored(tmp_path: Path, measured: list[str]) -> None:
+    records, result = searched(tmp_path, configured(REAL))
+    lines = [json.loads(line) for line in (tmp_path / "candidates.jsonl").read_text().splitlines()]
+    archs = [record["arch"] for record in records]
+    assert len(archs) == result["evaluated"] == 23
+    assert measured == list(dict.fromkeys(archs))  # once each, in ask order
+    assert result["distinct"] == len(measured) < 23
+    assert [line["cached"] for line in lines] == [a in archs[:i] for i, a in enumerate(archs)]
+    firsts: dict[str, Json] = {}
+    for line in lines:
+        assert (line["seconds"] == 0) is line["cached"]
+        first = firsts.setdefault(line["arch"], line)
+        same = {"cached": 0, "seconds": 0, "generation": 0}
+        assert {**line, **same} == {**first, **same}
+    assert [line["generation"] for line in lines] == [0] * 5 + [1] * 3 + [
+        2 + i // 5 for i in range(15)
+    ]
+
+
+def test_the_best_is_the_best_of_the_journal(tmp_path: Path) -> None:
+    records, result = searched(tmp_path, configured(REAL))
+    best = max(records, key=lambda record: record["score"])
+    assert {k: result[k] for k in ("arch", "score", "params", "flops")} == {
+        k: best[k] for k in ("arch", "score", "params", "flops")
+    }
+    scores = [row["score"] for row in result["top"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len({row["arch"] for row in result["top"]}) == len(scores) == min(10, result["distinct"])
+
+
+def test_exhaustive_stops_at_the_end_of_the_space(tmp_path: Path) -> None:
+    settings = ["strategy=exhaustive", "space.depths=[1,3]", "strategy.generation=3"]
+    records, result = searched(tmp_path / "all", configured(CHEAP, *settings))
+    assert result["exhausted"]
+    assert result["evaluated"] == result["distinct"] == 8
+    more = configured(CHEAP, *settings, "strategy.evaluations=500")
+    assert searched(tmp_path / "more", more)[0] == records
+
+
+def test_several_proxies_are_recorded(tmp_path: Path) -> None:
+    records, result = searched(tmp_path, configured(REAL, "proxy=[nwot,diswot,params]"))
+    assert result["proxy"] == "nwot"
+    for record in records:
+        assert list(record["parts"]) == ["nwot"]
+        assert list(record["others"]) == ["diswot", "params"]
+        assert record["score"] == record["parts"]["nwot"]
+        assert record["others"]["params"] == record["params"]
+    alone, _ = searched(tmp_path / "alone", configured(REAL, "strategy.evaluations=5"))
+    scores = {record["arch"]: record["others"]["diswot"] for record in records}
+    assert all(scores.get(r["arch"], r["score"]) == r["score"] for r in alone)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_teacher_runs_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    calls = []
+    real = setup.summarize_teacher
+    monkeypatch.setattr(setup, "summarize_teacher", lambda *a: (calls.append(1), real(*a))[1])
+    settings = ["proxy=[diswot,semantic,relation]", f"workers={workers}", "strategy.evaluations=9"]
+    run_search(configured(REAL, *settings), tmp_path, quiet=True)
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_failed_candidates_are_recorded(tmp_path: Path, workers: int) -> None:
+    config = configured(CHEAP, "space.depths=[1,3]", f"workers={workers}")
+    records, result = searched(tmp_path, with_proxies(config, fragile=FRAGILE, params=PARAMS))
+    failed = [record for record in records if record["status"] == "failed"]
+    assert result["failed"] == len(failed)
+    assert 0 < len(failed) < len(records) == 20
+    for record in records:
+        arch = record["arch"]
+        bad = arch.endswith(("-1", "1-3"))
+        assert record["status"] == ("failed" if bad else "ok")
+        assert (record["score"] is None) is bad
+        assert record["others"] == {"params": record["params"]}
+        if arch.endswith("-1"):
+            assert record["reason"] == f"fragile: ValueError: no {arch} (measure)"
+        elif bad:
+            assert record["reason"] == "fragile: fragile is nan"
+        else:
+            assert record["reason"] is None
+    assert all(row["arch"].endswith("3-3") for row in result["top"])
+    assert '"score":null' in (tmp_path / "candidates.jsonl").read_text()
+
+
+def test_a_failing_further_proxy_leaves_the_fitness(tmp_path: Path) -> None:
+    config = configured(CHEAP, "space.depths=[1,3]")
+    records, result = searched(tmp_path, with_proxies(config, params=PARAMS, fragile=FRAGILE))
+    assert result["failed"] == 0
+    for record in records:
+        bad = record["arch"].endswith(("-1", "1-3"))
+        assert record["status"] == "ok"
+        assert record["score"] == record["params"]
+        assert record["others"] == {"fragile": None if bad else record["params"]}
+        assert (record["reason"] is not None) is bad
+
+
+def test_evolution_goes_on_around_failures(tmp_path: Path) -> None:
+    config = configured(CHEAP, "strategy=evolution", "strategy.population=6", "strategy.sample=3")
+    records, result = searched(tmp_path, with_proxies(config, fragile=FRAGILE))
+    assert len(records) == 20
+    assert result["failed"] < 20
+
+
+def test_nothing_scored_is_an_error_each_time(tmp_path: Path) -> None:
+    config = with_proxies(configured(CHEAP), hopeless={"_target_": "engine_plugins.Hopeless"})
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"none of 20 candidates could be scored; the first, ."):
+            run_search(config, tmp_path, quiet=True)
+    assert not (tmp_path / "result.json").exists()
+    assert len((tmp_path / "candidates.jsonl").read_text().splitlines()) == 20
+
+
+def deadly(tmp_path: Path, times: int) -> Json:
+    (tmp_path / "log").write_bytes(b"")
+    spec = {"_target_": "engine_plugins.Deadly", "arch": "s0:3-1-3", "times": times}
+    config = configured(CHEAP, "space.depths=[1,3]", "workers=2")
+    return with_proxies(config, deadly={**spec, "log": str(tmp_path / "log")})
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_once_is_replaced(tmp_path: Path) -> None:
+    records, result = searched(tmp_path / "run", deadly(tmp_path, 1))
+    assert (tmp_path / "log").read_bytes() == b"x"
+    assert all(record["score"] == record["params"] for record in records)
+    assert result["failed"] == 0
+
+
+@pytest.mark.slow
+def test_a_candidate_that_kills_twice_has_failed(tmp_path: Path) -> None:
+    records, _ = searched(tmp_path / "run", deadly(tmp_path, 99))
+    assert (tmp_path / "log").read_bytes() == b"xx"
+    killers = [record for record in records if record["arch"] == "s0:3-1-3"]
+    others = [record for record in records if record["arch"] != "s0:3-1-3"]
+    assert all(record["status"] == "failed" for record in killers)
+    assert "ended twice on this candidate (signal 9)" in killers[0]["reason"]
+    assert all(record["score"] == record["params"] for record in others)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "workers",
+    [
+        1,
+        2,
+    ],
+)
+def test_debug_stops_at_the_first_failing_candidate(tmp_path: Path, workers: int) -> None:
+    config = configured(
+        CHEAP, "space.depths=[1,3]", f"workers={workers}", "debug=true", "strategy.evaluations=2"
+    )
+    with pytest.raises(ValueError, match=r"fragile is nan|no s0:"):
+        run_search(with_proxies(config, fragile=FRAGILE), tmp_path, quiet=True)
+
+
+def test_a_module_beside_the_run_does_not_hide_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('this is no random')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", os.curdir)])
+    config = configured(CHEAP, "workers=2")
+    assert run_search(config, tmp_path / "run", quiet=True)["evaluated"] == 20

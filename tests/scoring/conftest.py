@@ -1,0 +1,58 @@
+"""Fixtures of the scoring tests: a small mini-batch, and members found by listing conf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from diswot.hydra_app import compose, conf_dir
+from diswot.scoring.cost import count_params
+from diswot.scoring.scorer import Scorer
+from diswot.scoring.setup import Setup, make
+from diswot.spaces import Arch, Space
+
+TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
+
+
+def members(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="session", params=members("space"))
+def space(request: pytest.FixtureRequest) -> Space:
+    return make(compose("search", [f"space={request.param}"], None)["space"], "space", Space)
+
+
+@pytest.fixture(scope="session")
+def setup_of() -> Callable[..., Setup]:
+    """Everything a run scores with, on noise of 16 × 16 pixels."""
+
+    def build(*overrides: str) -> Setup:
+        config: dict[str, Any] = compose("search", [*TINY, *overrides], None)
+        return Setup.from_config({**config, "device": "cpu"})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def s0_scorer(setup_of: Callable[..., Setup]) -> Scorer:
+    return setup_of("space=s0", "proxy=[diswot,nwot,params,random]").scorer
+
+
+@pytest.fixture(scope="session")
+def small_archs() -> Callable[[Space, int], list[Arch]]:
+    """The architectures with the fewest parameters of some random ones."""
+
+    def choose(space: Space, count: int) -> list[Arch]:
+        def size(arch: Arch) -> int:
+            with torch.device("meta"):
+                return count_params(space.build(arch, num_classes=10))
+
+        rng = Random(0)
+        return sorted({space.sample(rng) for _ in range(25)}, key=size)[:count]
+
+    return choose
