@@ -74,7 +74,7 @@ def test_make(line: str, tmp_path: Path) -> None:
 
 def test_python_block(tmp_path: Path) -> None:
     (block,) = [text for kind, text in BLOCKS if kind == "python"]
-    assert len([line for line in block.splitlines() if line]) <= 10
+    assert len(block.splitlines()) <= 10
     script = tmp_path / "script.py"
     script.write_text(block, encoding="utf-8")  # no __main__ guard, although workers start
     done = shell(f"{sys.executable} {script}", tmp_path)

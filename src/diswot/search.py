@@ -91,7 +91,7 @@ def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> di
         if result is None or not _finished(result, config):
             result = _search(config, run_dir, quiet)
         elif not quiet:
-            sys.stdout.write(f"This search has finished before, in {path}.\n")
+            sys.stdout.write(f"This search has finished before, in {_shown(path)}.\n")
         if not quiet:
             _show(result, path)
         return result
@@ -134,6 +134,11 @@ def _search(config: dict[str, Any], run_dir: Any, quiet: bool) -> dict[str, Any]
     return _export(config, setup, strategy, search, run_dir)
 
 
+def _shown(path: Path) -> str:
+    """Relative to the current folder, where it is below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def _silent(record: Record, evaluated: int, best: float | None) -> None:
     """Progress that shows nothing."""
 
@@ -161,7 +166,7 @@ def _plan(
         f"{setup.data.image_size}, {setup.num_classes} classes",
         "init": f"{config['init']['_target_'].rpartition('.')[2].lower()}, seed {config['seed']}",
         "device": f"{config['device']}, {config['precision']}, {workers} worker(s)",
-        "run dir": str(path),
+        "run dir": _shown(path),
     }
 
 
@@ -214,7 +219,7 @@ def _show(result: Mapping[str, Any], path: Path) -> None:
     lines = [
         f"{result['evaluated']:,} candidates in {result['seconds']:.1f} s "
         f"({result['candidates_per_second']:.2f}/s), {result['rejected']:,} over budget",
-        *(f"  {path / name}" for name in ("result.json", "candidates.csv", "search.png")),
+        *(f"  {_shown(path / name)}" for name in ("result.json", "candidates.csv", "search.png")),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -125,7 +125,7 @@ class ImageData(LightningDataModule, ABC):
         images = self.train_dataset()
         if self.batch_size > len(images):
             raise UserError(
-                f"data.batch_size: {self.batch_size} is more than the {len(images)} training "
+                f"data.batch_size={self.batch_size} is more than the {len(images)} training "
                 f"images of {self.name}; give at most {len(images)}"
             )
         generator = keys.generator("mini-batch", seed)
