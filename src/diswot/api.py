@@ -74,7 +74,7 @@ class SearchResult:
         Returns:
             A module whose ``forward`` gives logits ``(B, num_classes)``.
         """
-        from diswot.scoring.setup import make
+        from diswot.instantiate import make
         from diswot.spaces.base import Space
 
         space = make(self.config["space"], "space", Space)  # type: ignore[type-abstract]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diswot.errors import UserError
+from diswot.history import History
 from diswot.storage.journal import Record
 from diswot.strategies.base import Told
 from diswot.versions import versions
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from diswot.storage.run_dir import RunDir
     from diswot.strategies.base import Strategy
 
-__all__ = ["History", "Progress", "Search"]
+__all__ = ["Progress", "Search"]
 
 
 class Progress(Protocol):
@@ -30,57 +31,6 @@ class Progress(Protocol):
     def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
         """One more candidate is known."""
         ...
-
-
-class History:
-    """All candidates told so far, in ask order, and what they score.
-
-    Args:
-        fitness: The proxy that gives the fitness.
-    """
-
-    def __init__(self, fitness: Proxy) -> None:
-        self._fitness = fitness
-        self.records: list[Record] = []
-        self._known: dict[str, Record] = {}
-        self._scored: list[str] = []
-
-    def add(self, record: Record) -> None:
-        """Append a candidate."""
-        self.records.append(record)
-        if record.arch not in self._known:
-            self._known[record.arch] = record
-            if record.status == "ok":
-                self._scored.append(record.arch)
-
-    def known(self, arch: str) -> Record | None:
-        """The record of an architecture seen before."""
-        return self._known.get(arch)
-
-    def scores(self) -> dict[str, float]:
-        """Fitness of every distinct candidate that could be scored, in ask order."""
-        parts = [self._known[arch].parts for arch in self._scored]
-        return dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
-
-    def score(self, arch: str, parts: dict[str, float]) -> float:
-        """Fitness of a candidate among all told so far and itself."""
-        if not self._fitness.relative:
-            return self._fitness.fitness([parts])[0]
-        others = [self._known[other].parts for other in self._scored if other != arch]
-        return self._fitness.fitness([*others, parts])[-1]
-
-    @property
-    def relative(self) -> bool:
-        """Whether scores depend on the other candidates."""
-        return self._fitness.relative
-
-    def ranking(self) -> list[tuple[Record, float]]:
-        """Distinct scored candidates with their fitness, best first, ties in ask order."""
-        scores = self.scores()
-        return sorted(
-            ((self._known[arch], score) for arch, score in scores.items()),
-            key=lambda pair: -pair[1],
-        )
 
 
 @dataclass

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from diswot.engine import Search
-    from diswot.scoring.setup import Setup
     from diswot.storage.journal import Record
-    from diswot.strategies.base import Strategy
 
 __all__ = ["main", "run_search"]
 
@@ -82,6 +79,7 @@ def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> di
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
+    from diswot.reporting.search import show_result
     from diswot.scoring.runtime import resolve_device
     from diswot.storage import RunDir
 
@@ -91,9 +89,9 @@ def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> di
         if result is None or not _finished(result, config):
             result = _search(config, run_dir, quiet)
         elif not quiet:
-            sys.stdout.write(f"This search has finished before, in {_shown(path)}.\n")
+            sys.stdout.write(f"This search has finished before, in {path}.\n")
         if not quiet:
-            _show(result, path)
+            show_result(result, path)
         return result
 
 
@@ -106,7 +104,8 @@ def _search(config: dict[str, Any], run_dir: Any, quiet: bool) -> dict[str, Any]
     from contextlib import nullcontext
 
     from diswot.engine import Search
-    from diswot.reporting.console import SearchProgress, show_plan
+    from diswot.reporting.console import SearchProgress
+    from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, make_strategy, worker_count
 
@@ -115,7 +114,7 @@ def _search(config: dict[str, Any], run_dir: Any, quiet: bool) -> dict[str, Any]
     strategy = make_strategy(config, setup)
     search = Search(run_dir, strategy, setup.fitness, setup.others)
     if not quiet:
-        show_plan(_plan(config, setup, strategy, run_dir.path, workers))
+        show_plan(config, setup, strategy, run_dir.path, workers)
     if search.begun_with:
         found = ", ".join(f"{name} {version}" for name, version in search.begun_with.items())
         warnings.warn(f"this run was begun with {found}: bits may differ from now on", stacklevel=1)
@@ -131,97 +130,11 @@ def _search(config: dict[str, Any], run_dir: Any, quiet: bool) -> dict[str, Any]
             f"Stopped after {search.evaluated:,} candidates, all kept in {run_dir.path}. "
             "The same command goes on from there."
         ) from None
-    return _export(config, setup, strategy, search, run_dir)
-
-
-def _shown(path: Path) -> str:
-    """Relative to the current folder, where it is below it."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return export(config, setup, strategy, search, run_dir)
 
 
 def _silent(record: Record, evaluated: int, best: float | None) -> None:
     """Progress that shows nothing."""
-
-
-def _plan(
-    config: Mapping[str, Any], setup: Setup, strategy: Strategy, path: Path, workers: int
-) -> dict[str, str]:
-    name, proxy = setup.fitness
-    settings = ", ".join(f"{key} {value}" for key, value in proxy.settings().items())
-    others = f"; also {', '.join(other for other, _ in setup.others)}" if setup.others else ""
-    evaluations = strategy.evaluations or setup.space.size
-    teacher = (
-        f"{setup.teacher} (weights: {config['teacher']['weights']})" if setup.teacher else "none"
-    )
-    batch = len(setup.scorer.batch.labels)
-    return {
-        "space": f"{setup.space.name}, {setup.space.size} architectures",
-        "teacher": teacher,
-        "proxy": f"{name}{f' ({settings})' if settings else ''}{others}",
-        "strategy": f"{strategy.name}, {evaluations:,} evaluations"
-        if isinstance(evaluations, int)
-        else f"{strategy.name}, {evaluations} evaluations",
-        "budget": str(strategy.proposals.budget),
-        "data": f"{setup.data.name}, {batch} images of {setup.data.image_size}×"
-        f"{setup.data.image_size}, {setup.num_classes} classes",
-        "init": f"{config['init']['_target_'].rpartition('.')[2].lower()}, seed {config['seed']}",
-        "device": f"{config['device']}, {config['precision']}, {workers} worker(s)",
-        "run dir": _shown(path),
-    }
-
-
-def _export(
-    config: Mapping[str, Any], setup: Setup, strategy: Strategy, search: Search, run_dir: Any
-) -> dict[str, Any]:
-    from diswot.reporting.search import candidates_csv, plot_search, top
-    from diswot.versions import versions
-
-    best = top(search.history, 10)
-    name, proxy = setup.fitness
-    seconds = search.seconds
-    scored = sum(not record.cached for record in search.history.records)
-    result = {
-        "schema": 1,
-        "space": setup.space.name,
-        **{key: best[0][key] for key in ("arch", "score", "params", "flops")},
-        "evaluated": search.evaluated,
-        "distinct": len({record.arch for record in search.history.records}),
-        "failed": sum(record.status == "failed" for record in search.history.records),
-        "rejected": strategy.proposals.rejected,
-        "exhausted": search.exhausted,
-        "seconds": round(seconds, 3),
-        "candidates_per_second": round(scored / seconds, 3),
-        "teacher": setup.teacher,
-        "teacher_weights": config["teacher"]["weights"],
-        "proxy": name,
-        "proxy_settings": proxy.settings(),
-        "strategy": strategy.name,
-        "seed": config["seed"],
-        "data": setup.data.name,
-        "num_classes": setup.num_classes,
-        "device": config["device"],
-        "versions": versions(),
-        "top": best,
-    }
-    title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
-    candidates_csv(run_dir.path / "candidates.csv", search.history)
-    plot_search(
-        run_dir.path / "search.png", search.history, title, strategy.proposals.budget.limits()
-    )
-    run_dir.save_result(result)
-    return result
-
-
-def _show(result: Mapping[str, Any], path: Path) -> None:
-    from diswot.reporting.console import show_top
-
-    show_top(result)
-    lines = [
-        f"{result['evaluated']:,} candidates in {result['seconds']:.1f} s "
-        f"({result['candidates_per_second']:.2f}/s), {result['rejected']:,} over budget",
-        *(f"  {_shown(path / name)}" for name in ("result.json", "candidates.csv", "search.png")),
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ import torch
 
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
+from diswot.instantiate import make
 from diswot.networks.teacher import build_teacher
 from diswot.proxies import Proxy
 from diswot.proxies.base import Parts, Subject
 from diswot.scoring.init import Initializer
 from diswot.scoring.scorer import Scorer, _forward, summarize_teacher
-from diswot.scoring.setup import Setup, make
+from diswot.scoring.setup import Setup
 
 SetupOf = Callable[..., tuple[dict[str, Any], Setup]]
 

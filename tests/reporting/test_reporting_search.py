@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from diswot.hydra_app import compose
-from diswot.reporting.console import show_plan
+from diswot.reporting.console import print_pairs
 from diswot.search import run_search
 
 KEYS = {
@@ -103,5 +103,5 @@ def test_picture(run: Path) -> None:
 
 
 def test_a_plan_shows_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    show_plan({"run dir": "/runs/[b]x[/b]/[/q]"})
+    print_pairs({"run dir": "/runs/[b]x[/b]/[/q]"})
     assert "/runs/[b]x[/b]/[/q]" in capsys.readouterr().out

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from diswot.hydra_app import compose, conf_dir
+from diswot.instantiate import make
 from diswot.scoring.cost import count_params
 from diswot.scoring.scorer import Scorer
-from diswot.scoring.setup import Setup, make
+from diswot.scoring.setup import Setup
 from diswot.spaces import Arch, Space
 
 TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]

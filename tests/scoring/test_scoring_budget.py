@@ -9,8 +9,8 @@ import pytest
 
 from diswot.errors import UserError
 from diswot.hydra_app import compose, conf_dir
+from diswot.instantiate import make
 from diswot.scoring.budget import Budget
-from diswot.scoring.setup import make
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "budget").glob("*.yaml"))
 LIMITS = ("params", "flops", "layers")

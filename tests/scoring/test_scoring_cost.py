@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from diswot.hydra_app import compose
+from diswot.instantiate import make
 from diswot.scoring.cost import Cost, CostModel, count_flops, count_layers, count_params
-from diswot.scoring.setup import make
 from diswot.spaces import Arch, Space
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "proxies.json"

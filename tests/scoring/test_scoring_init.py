@@ -15,9 +15,9 @@ from torch import nn
 
 from diswot.errors import UserError
 from diswot.hydra_app import compose, conf_dir
+from diswot.instantiate import make
 from diswot.keys import generator, stable_hash
 from diswot.scoring.init import Initializer, materialize
-from diswot.scoring.setup import make
 from diswot.spaces import Space
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "init").glob("*.yaml"))

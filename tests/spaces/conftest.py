@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diswot.hydra_app import compose, conf_dir
-from diswot.scoring.setup import make
+from diswot.instantiate import make
 from diswot.spaces import Space
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml"))

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.hydra_app import compose, conf_dir
+from diswot.instantiate import make
 from diswot.networks.blocks import BasicBlock, Bottleneck
-from diswot.scoring.setup import make
 from diswot.spaces import SpaceSize
 from diswot.spaces.product import Gene, steps
 from diswot.spaces.s0 import S0

@@ -14,9 +14,9 @@ import pytest
 
 from diswot.errors import UserError
 from diswot.hydra_app import compose, conf_dir
+from diswot.instantiate import make
 from diswot.keys import stable_hash
 from diswot.scoring.budget import Budget
-from diswot.scoring.setup import make
 from diswot.spaces.product import Gene, ProductSpace, Value, steps
 from diswot.strategies import Proposals, Strategy
 

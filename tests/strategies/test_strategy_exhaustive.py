@@ -10,8 +10,8 @@ import pytest
 
 from diswot.errors import UserError
 from diswot.hydra_app import compose
+from diswot.instantiate import make
 from diswot.scoring.budget import Budget
-from diswot.scoring.setup import make
 from diswot.spaces import Space
 from diswot.strategies import Strategy
 

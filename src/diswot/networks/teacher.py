@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
-from diswot.errors import UserError
+from diswot.instantiate import make
 from diswot.networks.weights import load_weights
 
 __all__ = ["build_teacher"]
@@ -28,16 +28,12 @@ def build_teacher(spec: Mapping[str, Any], num_classes: int, in_channels: int) -
     Raises:
         UserError: For settings the network refuses or weights that cannot be loaded into it.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        network = instantiate(
-            spec["network"], num_classes=num_classes, in_channels=in_channels, _convert_="all"
-        )
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+    network = make(
+        spec["network"],
+        "teacher.network",
+        nn.Module,
+        num_classes=num_classes,
+        in_channels=in_channels,
+    )
     load_weights(network, str(spec["weights"]), teacher=spec["name"])
-    return cast(nn.Module, network)
+    return network

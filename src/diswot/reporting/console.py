@@ -1,10 +1,10 @@
-"""Plan, progress and result of a search on the terminal."""
+"""Progress and tables on the terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from diswot.storage.journal import Record
 
-__all__ = ["SearchProgress", "show_plan", "show_top"]
+__all__ = ["SearchProgress", "print_lines", "print_pairs", "show_top"]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
 
@@ -29,12 +29,17 @@ def _console(file: IO[str] | None = None) -> Console:
     return console
 
 
-def show_plan(plan: Mapping[str, str]) -> None:
-    """What is about to happen, one line an item."""
+def print_pairs(pairs: Mapping[str, str]) -> None:
+    """Names and values, a line each."""
     table = Table.grid(padding=(0, 2))
-    for name, value in plan.items():
+    for name, value in pairs.items():
         table.add_row(Text(name, style="bold"), Text(value))
     _console().print(table)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines as they are."""
+    _console().print(Text("\n".join(lines)))
 
 
 def show_top(result: Mapping[str, Any], count: int = 5) -> None:

@@ -1,127 +1,102 @@
-"""The files a finished search leaves: candidates.csv, result.json and search.png."""
+"""What a search shows before and after, and the files it leaves."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.storage.files import write_atomic
+from diswot.reporting.console import print_lines, print_pairs, show_top
+from diswot.reporting.exports import candidates_csv, plot_search, top
+from diswot.versions import versions
 
 if TYPE_CHECKING:
-    from diswot.engine import History
-    from diswot.storage.journal import Record
+    from diswot.engine import Search
+    from diswot.scoring.setup import Setup
+    from diswot.storage.run_dir import RunDir
+    from diswot.strategies.base import Strategy
 
-__all__ = ["candidates_csv", "plot_search", "top"]
-
-_COLUMNS = (
-    "params",
-    "flops",
-    "layers",
-    "status",
-    "reason",
-    "generation",
-    "cached",
-    "seconds",
-)
+__all__ = ["export", "show_plan", "show_result"]
 
 
-def top(history: History, count: int) -> list[dict[str, Any]]:
-    """The best distinct candidates, best first."""
-    return [
-        {
-            "arch": record.arch,
-            "score": score,
-            "parts": record.parts,
-            "others": record.others,
-            "params": record.params,
-            "flops": record.flops,
-            "layers": record.layers,
-        }
-        for record, score in history.ranking()[:count]
+def show_plan(
+    config: Mapping[str, Any], setup: Setup, strategy: Strategy, path: Path, workers: int
+) -> None:
+    """What is about to happen, one line an item."""
+    name, proxy = setup.fitness
+    settings = ", ".join(f"{key} {value}" for key, value in proxy.settings().items())
+    others = f"; also {', '.join(other for other, _ in setup.others)}" if setup.others else ""
+    evaluations = f"{strategy.evaluations:,}" if strategy.evaluations else setup.space.size
+    teacher = (
+        f"{setup.teacher} (weights: {config['teacher']['weights']})" if setup.teacher else "none"
+    )
+    batch = len(setup.scorer.batch.labels)
+    plan = {
+        "space": f"{setup.space.name}, {setup.space.size} architectures",
+        "teacher": teacher,
+        "proxy": f"{name}{f' ({settings})' if settings else ''}{others}",
+        "strategy": f"{strategy.name}, {evaluations} evaluations",
+        "budget": str(strategy.proposals.budget),
+        "data": f"{setup.data.name}, {batch} images of {setup.data.image_size}×"
+        f"{setup.data.image_size}, {setup.num_classes} classes",
+        "init": f"{config['init']['_target_'].rpartition('.')[2].lower()}, seed {config['seed']}",
+        "device": f"{config['device']}, {config['precision']}, {workers} worker(s)",
+        "run dir": _shown(path),
+    }
+    print_pairs(plan)
+
+
+def export(
+    config: Mapping[str, Any], setup: Setup, strategy: Strategy, search: Search, run_dir: RunDir
+) -> dict[str, Any]:
+    """Write result.json, candidates.csv and search.png; gives what result.json holds."""
+    best = top(search.history, 10)
+    name, proxy = setup.fitness
+    seconds = search.seconds
+    scored = sum(not record.cached for record in search.history.records)
+    result = {
+        "schema": 1,
+        "space": setup.space.name,
+        **{key: best[0][key] for key in ("arch", "score", "params", "flops")},
+        "evaluated": search.evaluated,
+        "distinct": len({record.arch for record in search.history.records}),
+        "failed": sum(record.status == "failed" for record in search.history.records),
+        "rejected": strategy.proposals.rejected,
+        "exhausted": search.exhausted,
+        "seconds": round(seconds, 3),
+        "candidates_per_second": round(scored / seconds, 3),
+        "teacher": setup.teacher,
+        "teacher_weights": config["teacher"]["weights"],
+        "proxy": name,
+        "proxy_settings": proxy.settings(),
+        "strategy": strategy.name,
+        "seed": config["seed"],
+        "data": setup.data.name,
+        "num_classes": setup.num_classes,
+        "device": config["device"],
+        "versions": versions(),
+        "top": best,
+    }
+    title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
+    candidates_csv(run_dir.path / "candidates.csv", search.history)
+    plot_search(
+        run_dir.path / "search.png", search.history, title, strategy.proposals.budget.limits()
+    )
+    run_dir.save_result(result)
+    return result
+
+
+def show_result(result: Mapping[str, Any], path: Path) -> None:
+    """The five best candidates and the paths of the files."""
+    show_top(result)
+    lines = [
+        f"{result['evaluated']:,} candidates in {result['seconds']:.1f} s "
+        f"({result['candidates_per_second']:.2f}/s), {result['rejected']:,} over budget",
+        *(f"  {_shown(path / name)}" for name in ("result.json", "candidates.csv", "search.png")),
     ]
+    print_lines(lines)
 
 
-def candidates_csv(path: Path, history: History) -> None:
-    """All candidates in ask order; ``score`` is the final fitness, ``told`` what it was at first.
-
-    Both are the same unless scores are relative to the other candidates.
-    """
-    scores = history.scores()
-    parts = list(next((r.parts for r in history.records if r.parts), {}))
-    others = list(next((r.others for r in history.records), {}))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            *("arch", "score", "told"),
-            *(f"part_{name}" for name in parts),
-            *(f"score_{name}" for name in others),
-            *_COLUMNS,
-        ]
-    )
-    for record in history.records:
-        row: list[object] = [record.arch, scores.get(record.arch), record.score]
-        row += [record.parts.get(part) for part in parts]
-        row += [record.others.get(other) for other in others]
-        row += [getattr(record, column) for column in _COLUMNS]
-        writer.writerow(row)
-    write_atomic(path, text.getvalue().encode())
-
-
-def plot_search(path: Path, history: History, title: str, budget: Mapping[str, float]) -> None:
-    """Best and mean score over generations; score against parameters with the budget line."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
-    left, right = figure.subplots(1, 2)
-    scores = history.scores()
-    _plot_generations(left, history.records, scores)
-    _plot_params(right, history, budget.get("params"))
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    write_atomic(path, image.getvalue())
-
-
-def _plot_generations(axes: Any, records: Sequence[Record], scores: Mapping[str, float]) -> None:
-    by_generation: dict[int, list[float]] = {}
-    for record in records:
-        if record.arch in scores:
-            by_generation.setdefault(record.generation, []).append(scores[record.arch])
-    generations = sorted(by_generation)
-    means = [sum(by_generation[g]) / len(by_generation[g]) for g in generations]
-    best: list[float] = []
-    for generation in generations:
-        best.append(max([*best[-1:], *by_generation[generation]]))
-    axes.plot(generations, best, color="C3", label="best so far")
-    axes.plot(generations, means, color="C0", alpha=0.8, label="mean of the generation")
-    axes.set(xlabel="generation", ylabel="score (higher is better)")
-    axes.grid(alpha=0.3)
-    axes.legend(framealpha=0.6)
-
-
-def _plot_params(axes: Any, history: History, limit: float | None) -> None:
-    ranking = [(r, score) for r, score in history.ranking() if r.params is not None]
-    points = axes.scatter(
-        [(record.params or 0) / 1e6 for record, _ in ranking],
-        [score for _, score in ranking],
-        c=[record.generation for record, _ in ranking],
-        s=14,
-        cmap="viridis",
-    )
-    axes.figure.colorbar(points, ax=axes, label="generation first asked in")
-    if ranking:
-        found, score = ranking[0]
-        axes.scatter(
-            [(found.params or 0) / 1e6], [score], marker="*", s=160, color="C3", label="found"
-        )
-    if limit is not None:
-        axes.axvline(limit / 1e6, color="0.3", linestyle="--", label=f"budget {limit:,.0f}")
-    axes.set(xlabel="parameters (millions)", ylabel="score (higher is better)")
-    axes.grid(alpha=0.3)
-    axes.legend(framealpha=0.6)
+def _shown(path: Path) -> str:
+    """Relative to the current folder, where it is below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

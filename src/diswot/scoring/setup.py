@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from diswot.checks import whole
 from diswot.errors import UserError
+from diswot.instantiate import make
 from diswot.keys import stable_hash
 from diswot.scoring.runtime import Runtime
 from diswot.scoring.scorer import Scorer, summarize_teacher
@@ -21,34 +22,6 @@ if TYPE_CHECKING:
     from diswot.strategies.base import Strategy
 
 __all__ = ["Setup", "make_strategy", "worker_count"]
-
-T = TypeVar("T")
-
-
-def make(node: Mapping[str, Any], group: str, kind: type[T]) -> T:
-    """Instantiate a config node.
-
-    Raises:
-        UserError: What the node's class says is wrong with its settings, or that it is none.
-    """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        made = instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
-            told = " ".join(str(cause or error).split())
-            raise UserError(
-                f"{group}: {node.get('_target_')} refuses its settings: {told}"
-            ) from error
-        raise
-    if not isinstance(made, kind):
-        raise UserError(f"{group}: {node.get('_target_')} gives no {kind.__name__}")
-    return made
 
 
 def worker_count(config: Mapping[str, Any]) -> int:
