@@ -21,6 +21,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DO
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
 MAKE = [line for line in COMMANDS if line.startswith("make ")]
 DISWOT = [line for line in COMMANDS if line.startswith("python -m diswot")]
+ACTIVATE = "source .venv/bin/activate"
 
 
 def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +39,8 @@ def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     assert {kind for kind, _ in BLOCKS} == {"bash", "python", "text", "bibtex"}
-    assert all(line.startswith("#") or line in MAKE + DISWOT for line in COMMANDS)
+    assert all(line.startswith("#") or line in [*MAKE, ACTIVATE, *DISWOT] for line in COMMANDS)
+    assert COMMANDS.index(MAKE[0]) < COMMANDS.index(ACTIVATE) < COMMANDS.index(DISWOT[0])
     assert MAKE == ["make search", "make test"]
 
 

@@ -3,28 +3,35 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from diswot.errors import UserError
 
-__all__ = ["flag", "folder", "fraction", "per_channel", "positive", "whole"]
+__all__ = ["flag", "folder", "number", "per_channel", "positive", "whole"]
 
 
 def whole(setting: str, value: object, least: int) -> int:
     """Give ``value`` as an integer if it is a whole number of at least ``least``; 1e3 is one."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or value % 1 or value < least:  # type: ignore[operator]
+    if not _is_number(value) or value % 1 or value < least:
         raise UserError(
             f"{setting}={value} is not allowed; give a whole number of at least {least}"
         )
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    return int(value)
 
 
 def positive(setting: str, value: object) -> float:
     """Give ``value`` back if it is a positive, finite number."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:  # type: ignore[operator]
+    if not _is_number(value) or not 0 < value < math.inf:
         raise UserError(f"{setting}={value} is not allowed; give a positive number")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
+
+
+def number(setting: str, value: object, *, low: float, high: float = math.inf) -> float:
+    """Give ``value`` back if it is a finite number from ``low`` to ``high``."""
+    if not _is_number(value) or not math.isfinite(value) or not low <= value <= high:
+        allowed = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise UserError(f"{setting}={value} is not allowed; give a number {allowed}")
+    return float(value)
 
 
 def flag(setting: str, value: object) -> bool:
@@ -32,14 +39,6 @@ def flag(setting: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise UserError(f"{setting}={value} is not allowed; give true or false")
     return value
-
-
-def fraction(setting: str, value: object, *, low: float, high: float) -> float:
-    """Give ``value`` back if it is a number within ``low`` and ``high``, both included."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= value <= high:  # type: ignore[operator]
-        raise UserError(f"{setting}={value} is not allowed; give a number from {low:g} to {high:g}")
-    return float(value)  # type: ignore[arg-type]
 
 
 def per_channel(
@@ -66,3 +65,7 @@ def folder(setting: str, value: str | Path | None, wanted: str) -> Path:
         problem = "is not a folder" if path.exists() else "does not exist"
         raise UserError(f"{setting}: {path} {problem}; give {wanted}")
     return path
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

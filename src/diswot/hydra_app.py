@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -40,6 +41,9 @@ def run_app(name: str, job: Callable[[DictConfig], object], argv: Sequence[str])
     Returns:
         Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × is no reason to fail
     try:
         return _run_hydra(name, job, argv)
     except KeyboardInterrupt as stop:
@@ -167,7 +171,10 @@ def _run_name(*, _root_: DictConfig) -> str:
 def _argv(name: str, argv: Sequence[str]) -> Iterator[None]:
     """Hydra reads ``sys.argv``, and hides tracebacks itself unless told to raise."""
     before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [f"diswot {name}", *argv]
+    # Hydra refuses overrides on both sides of an option: options first.
+    overrides = [word for word in argv if "=" in word and not word.startswith("-")]
+    options = [word for word in argv if word not in overrides]
+    sys.argv = [f"diswot {name}", *options, *overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
@@ -180,7 +187,7 @@ def _argv(name: str, argv: Sequence[str]) -> Iterator[None]:
 
 
 def _debugging(argv: Sequence[str]) -> bool:
-    return "debug=true" in (argument.lower() for argument in argv)
+    return "debug=true" in (argument.lower().lstrip("+") for argument in argv)
 
 
 def _message(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -37,11 +38,12 @@ def job(cfg: DictConfig) -> float:
     from hydra.types import RunMode
 
     from diswot.hydra_app import to_plain
+    from diswot.reporting.console import print_lines
 
     hydra = HydraConfig.get()
     result = run_search(to_plain(cfg), Path(hydra.runtime.output_dir))
     if hydra.mode is RunMode.RUN:
-        sys.stdout.write(f"Next: {_next_command(hydra, result)}\n")
+        print_lines([f"Next: {_next_command(hydra, result)}"])
     return float(result["score"])
 
 
@@ -60,7 +62,18 @@ def _next_command(hydra: Any, result: Mapping[str, Any]) -> str:
     ]
     if setting == "seed":
         words = [word for word in words if word not in fixed]
-    return shlex.join(["python", "-m", "diswot.search", *folders, *words, f"{setting}={value}"])
+    return shlex.join([*_program(), *folders, *words, f"{setting}={value}"])
+
+
+def _program() -> list[str]:
+    """How this process was started: a module of some Python, or the console script."""
+    started = sys.orig_argv
+    if "-m" in started[:-1]:
+        module = started[started.index("-m") + 1]
+        return [started[0], "-m", module, *(["search"] if module == "diswot" else [])]
+    script = Path(started[1] if len(started) > 1 else "diswot")
+    found = shutil.which(script.name)
+    return [script.name if found and Path(found).samefile(script) else str(script), "search"]
 
 
 def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> dict[str, Any]:
@@ -79,20 +92,31 @@ def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> di
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
-    from diswot.reporting.search import show_result
+    from diswot.checks import flag
+    from diswot.reporting.console import print_lines
+    from diswot.reporting.search import RESULT_KEYS, show_result
     from diswot.scoring.runtime import resolve_device
     from diswot.storage import RunDir
 
+    flag("debug", config["debug"])
     config = {**config, "device": resolve_device(config["device"])}
-    with RunDir(path, config) as run_dir:
-        result = run_dir.load_result()
-        if result is None or not _finished(result, config):
-            result = _search(config, run_dir, quiet)
-        elif not quiet:
-            sys.stdout.write(f"This search has finished before, in {path}.\n")
-        if not quiet:
-            show_result(result, path)
-        return result
+    run_dir = RunDir(path, config)
+    run_dir.compare_config()
+    result = run_dir.load_result(RESULT_KEYS)
+    if result is None or not _finished(result, config):
+        try:
+            with run_dir:
+                result = _search(config, run_dir, quiet)
+        except KeyboardInterrupt:
+            kept = "what was scored is kept" if run_dir.begun else "nothing was scored yet"
+            raise KeyboardInterrupt(
+                f"Stopped; {kept} in {path}. The same command goes on from there."
+            ) from None
+    elif not quiet:
+        print_lines([f"This search has finished before, in {path}."])
+    if not quiet:
+        show_result(result, path)
+    return result
 
 
 def _finished(result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
@@ -119,17 +143,11 @@ def _search(config: dict[str, Any], run_dir: Any, quiet: bool) -> dict[str, Any]
         found = ", ".join(f"{name} {version}" for name, version in search.begun_with.items())
         warnings.warn(f"this run was begun with {found}: bits may differ from now on", stacklevel=1)
     total = strategy.evaluations or setup.space.size.count
-    try:
-        with (
-            scoring_pool(setup.scorer, workers) as measure,
-            nullcontext(_silent) if quiet else SearchProgress(total, search.journaled) as progress,
-        ):
-            search.run(measure, progress)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"Stopped after {search.evaluated:,} candidates, all kept in {run_dir.path}. "
-            "The same command goes on from there."
-        ) from None
+    with (
+        scoring_pool(setup.scorer, workers) as measure,
+        nullcontext(_silent) if quiet else SearchProgress(total, search.journaled) as progress,
+    ):
+        search.run(measure, progress)
     return export(config, setup, strategy, search, run_dir)
 
 

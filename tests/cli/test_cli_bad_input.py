@@ -88,7 +88,7 @@ def test_the_channel_form_between_differing_widths(cli: Cli, space: str) -> None
     message = refused(cli(*CHEAP, f"space={space}", *settings))
     assert "proxy.semantic.form=channel needs students as wide as the teacher" in message
     assert "256" in message
-    assert ("64" if space == "s0" else "differing numbers") in message
+    assert ("64" if space == "s0" else "differing widths") in message
     assert "form=cam or form=auto" in message
 
 

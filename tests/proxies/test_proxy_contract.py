@@ -169,7 +169,7 @@ def test_auto_takes_channels_where_widths_agree(
 @pytest.mark.parametrize("proxy", ["semantic", "diswot"])
 @pytest.mark.parametrize(
     ("space", "teacher", "widths"),
-    [("s0", "resnet8x4", (256, 64)), ("s1", "resnet8", (64, "differing numbers of"))],
+    [("s0", "resnet8x4", (256, 64)), ("s1", "resnet8", (64, "differing widths"))],
 )
 def test_channels_of_other_widths_are_refused(
     setup_of: SetupOf, proxy: str, space: str, teacher: str, widths: tuple[Any, Any]

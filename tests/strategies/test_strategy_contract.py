@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from diswot.errors import UserError
 from diswot.hydra_app import compose, conf_dir
 from diswot.instantiate import make
 from diswot.scoring.budget import Budget
+from diswot.scoring.cost import CostModel
 from diswot.spaces import Space
-from diswot.strategies import Strategy, Told
+from diswot.strategies import Proposals, Strategy, Told
 
 Begin = Callable[..., Strategy]
 POPULATIONS = sorted(
@@ -238,3 +240,14 @@ def test_real_spaces_are_searched_inside_their_budget(member: str, begin: Begin)
         asked = strategy.ask()
         assert all(costs.params(arch) <= 1.5e5 for arch in asked)
         strategy.tell([Told(arch, float(costs.flops(arch))) for arch in asked])
+
+
+@pytest.mark.parametrize("limit", [4000, 5000])
+def test_budgets_near_the_smallest_network_of_s1_are_found(limit: int) -> None:
+    """Narrow stem and first stage cost more one by one than both together."""
+    space = make(compose("search", ["space=s1"], None)["space"], "space", Space)
+    costs = CostModel(space, num_classes=10, image=(3, 32, 32))
+    smallest = space.parse("s1:8/n3x1-8-8/n3x1-8-8/n3x1-8-8")
+    assert costs.params(smallest) == 2738
+    budget = Budget(params=limit, max_tries=4000)
+    assert costs.params(Proposals(space, budget, costs, Random(0)).sample()) <= limit

@@ -92,8 +92,8 @@ class FolderData(ImageData):
         super().__init__(
             name=name, num_classes=len(self.classes), in_channels=3, root=path, **settings
         )
-        self.crop = checks.fraction("data.crop", crop, low=0.1, high=1)
-        self.holdout = checks.fraction("data.holdout", holdout, low=0, high=0.9)
+        self.crop = checks.number("data.crop", crop, low=0.1, high=1)
+        self.holdout = checks.number("data.holdout", holdout, low=0, high=0.9)
 
     @property
     def transform(self) -> EvalTransform:

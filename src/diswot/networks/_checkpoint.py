@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def read_file(path: Path) -> object:
         except (SafetensorError, OSError) as error:
             raise _unreadable(path, error) from None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of the pickle protocol, before it refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"teacher.weights: {path} is damaged, or holds objects other than tensors, which could "

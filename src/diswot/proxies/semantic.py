@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
+from diswot.checks import number
 from diswot.errors import UserError
 from diswot.proxies.base import Parts, Proxy, ProxyContext, Subject, Summary
 from diswot.proxies.functional import (
@@ -52,10 +53,8 @@ class Semantic(Proxy):
         super().__init__(name=name)
         if form not in _FORMS:
             raise UserError(f"proxy.{name}.form={form}: allowed are {', '.join(_FORMS)}")
-        if floor < 0:
-            raise UserError(f"proxy.{name}.floor={floor}: must be 0 or more")
         self.form = form
-        self.floor = float(floor)
+        self.floor = number(f"proxy.{name}.floor", floor, low=0)
 
     def bind(self, context: ProxyContext) -> Semantic:
         """Settle the form.
@@ -65,11 +64,11 @@ class Semantic(Proxy):
         """
         same = context.student_width is not None and context.student_width == context.teacher_width
         if self.form == "channel" and not same:
-            students = context.student_width or "differing numbers of"
+            students = context.student_width or "differing widths"
             raise UserError(
-                f"proxy.{self.name}.form=channel needs students as wide as the teacher: "
-                f"{context.teacher} has {context.teacher_width} channels before its classifier, "
-                f"students of space {context.space} have {students}; use form=cam or form=auto"
+                f"proxy.{self.name}.form=channel needs students as wide as the teacher: before its "
+                f"classifier {context.teacher} has {context.teacher_width} channels, students of "
+                f"space {context.space} have {students}; use form=cam or form=auto"
             )
         bound = copy(self)
         if self.form == "auto":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["SearchProgress", "print_lines", "print_pairs", "show_top"]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
+_FIRST = 3.0  # seconds to the first of them
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on in silence where rich would end the process: the run matters more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _console(file: IO[str] | None = None) -> Console:
-    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+    console = _Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 160  # a log file has no width of its own
     return console
@@ -31,10 +40,9 @@ def _console(file: IO[str] | None = None) -> Console:
 
 def print_pairs(pairs: Mapping[str, str]) -> None:
     """Names and values, a line each."""
-    table = Table.grid(padding=(0, 2))
+    width = max(map(len, pairs))
     for name, value in pairs.items():
-        table.add_row(Text(name, style="bold"), Text(value))
-    _console().print(table)
+        _console().print(Text.assemble((f"{name:{width}}", "bold"), "  ", value))
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -45,17 +53,22 @@ def print_lines(lines: Iterable[str]) -> None:
 def show_top(result: Mapping[str, Any], count: int = 5) -> None:
     """The best candidates as a table."""
     rows = result["top"][:count]
-    others = list(rows[0]["others"]) if rows else []
-    parts = list(rows[0]["parts"]) if rows and len(rows[0]["parts"]) > 1 else []
+    others = [name for name in rows[0]["others"] if name not in ("params", "flops")]
+    parts = list(rows[0]["parts"]) if len(rows[0]["parts"]) > 1 else []
     table = Table(
         title=f"Best {len(rows)} of {result['distinct']:,} architectures", title_justify="left"
     )
     table.add_column("#", justify="right")
     table.add_column("arch", no_wrap=True, overflow="fold")
-    for name in [result["proxy"], *parts, *others, "params", "MACs"]:
+    named = [f"{result['proxy']}.{part}" for part in parts]
+    for name in [result["proxy"], *named, *others, "params", "MACs"]:
         table.add_column(name, justify="right")
     for rank, row in enumerate(rows, start=1):
-        values = [row["score"], *(row["parts"][part] for part in parts), *row["others"].values()]
+        values = [
+            row["score"],
+            *(row["parts"][part] for part in parts),
+            *(row["others"][other] for other in others),
+        ]
         numbers = [_number(value) for value in values]
         table.add_row(str(rank), row["arch"], *numbers, f"{row['params']:,}", f"{row['flops']:,}")
     _console().print(table)
@@ -82,7 +95,8 @@ class SearchProgress:
         self._total = total
         self._before = done
         self._failed = 0
-        self._started = self._shown = time.monotonic()
+        self._started = time.monotonic()
+        self._shown = self._started - _EVERY + _FIRST
         self._bar = Bar(
             TextColumn("[bold]scoring"),
             BarColumn(),

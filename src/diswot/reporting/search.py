@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
     from diswot.storage.run_dir import RunDir
     from diswot.strategies.base import Strategy
 
-__all__ = ["export", "show_plan", "show_result"]
+__all__ = ["RESULT_KEYS", "export", "show_plan", "show_result"]
+
+RESULT_KEYS = (
+    *("arch", "score", "params", "flops", "top", "proxy", "seed", "seconds"),
+    *("evaluated", "distinct", "rejected", "exhausted", "candidates_per_second"),
+)
+"""What is read of a result when it is shown again."""
 
 
 def show_plan(
@@ -27,10 +34,14 @@ def show_plan(
     settings = ", ".join(f"{key} {value}" for key, value in proxy.settings().items())
     others = f"; also {', '.join(other for other, _ in setup.others)}" if setup.others else ""
     evaluations = f"{strategy.evaluations:,}" if strategy.evaluations else setup.space.size
+    first = config["strategy"].get("population", 0)
+    if first >= (strategy.evaluations or math.inf):
+        evaluations = f"{evaluations} (no more than the random first population of {first:,})"
     teacher = (
         f"{setup.teacher} (weights: {config['teacher']['weights']})" if setup.teacher else "none"
     )
     batch = len(setup.scorer.batch.labels)
+    processes = f"{workers} worker{'s' if workers > 1 else ''}"
     plan = {
         "space": f"{setup.space.name}, {setup.space.size} architectures",
         "teacher": teacher,
@@ -40,7 +51,7 @@ def show_plan(
         "data": f"{setup.data.name}, {batch} images of {setup.data.image_size}×"
         f"{setup.data.image_size}, {setup.num_classes} classes",
         "init": f"{config['init']['_target_'].rpartition('.')[2].lower()}, seed {config['seed']}",
-        "device": f"{config['device']}, {config['precision']}, {workers} worker(s)",
+        "device": f"{config['device']}, {config['precision']}, {processes}",
         "run dir": _shown(path),
     }
     print_pairs(plan)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diswot.errors import UserError
@@ -48,7 +49,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         env = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
             "OMP_NUM_THREADS": "1",
             # Keep freed activations instead of giving the pages back after every layer.
             "MALLOC_MMAP_THRESHOLD_": str(2**30),

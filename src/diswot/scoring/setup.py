@@ -81,10 +81,10 @@ class Setup:
         from diswot.scoring.init import Initializer
         from diswot.spaces.base import Space
 
+        seed = whole("seed", config["seed"], 0)
         space = make(config["space"], "space", Space)  # type: ignore[type-abstract]
         init = make(config["init"], "init", Initializer)  # type: ignore[type-abstract]
         data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
-        seed = whole("seed", config["seed"], 0)
         runtime = Runtime(config["device"], config["precision"])
         proxies = _make_proxies(config.get("proxy") or {})
         num_classes = data.num_classes

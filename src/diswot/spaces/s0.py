@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from diswot.checks import whole
 from diswot.errors import UserError
 from diswot.spaces.product import Gene, ProductSpace, Value
 
@@ -50,12 +51,19 @@ class S0(ProductSpace[S0Arch]):
         shortcut: str = "B",
         default_budget: dict[str, float] | None = None,
     ) -> None:
+        if len(widths) < 2:
+            raise UserError(
+                f"space.widths={list(widths)}: give the stem's and at least one stage's"
+            )
+        if shortcut not in ("A", "B"):
+            raise UserError(f"space.shortcut={shortcut}: allowed are A and B")
+        depths = [whole("space.depths", depth, 1) for depth in depths]
         genes = [
             Gene(f"depth of stage {stage}", tuple(depths), ordered=True)
             for stage in range(1, len(widths))
         ]
         super().__init__(name=name, genes=genes, default_budget=default_budget)
-        self.widths = tuple(widths)
+        self.widths = tuple(whole("space.widths", width, 1) for width in widths)
         self.shortcut = shortcut
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from diswot.checks import whole
 from diswot.errors import UserError
 from diswot.spaces.product import Gene, ProductSpace, Value, steps
 
@@ -92,6 +93,13 @@ class S1(ProductSpace[S1Arch]):
         for block in blocks:
             if block not in _LETTERS:
                 raise UserError(f"space.blocks: {block!r}; allowed: {', '.join(_LETTERS)}")
+        whole("space.max_depth", max_depth, 1)
+        whole("space.width_step", width_step, 1)
+        for widest in (max_stem, *max_widths):
+            whole("space.max_stem and space.max_widths", widest, width_step)
+        for kernel in kernels:
+            if whole("space.kernels", kernel, 1) % 2 == 0:
+                raise UserError(f"space.kernels: {kernel} is even; only odd kernels keep the size")
         genes = [Gene("stem", steps(width_step, max_stem, width_step), ordered=True)]
         for stage, widest in enumerate(max_widths, start=1):
             widths = steps(width_step, widest, width_step)

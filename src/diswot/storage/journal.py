@@ -102,8 +102,12 @@ class Journal:
         if self._file is None:
             self._file = self.path.open("ab")
         line = json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
-        self._file.write(f"{line}\n".encode())
-        self._file.flush()
+        try:
+            self._file.write(f"{line}\n".encode())
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def sync(self) -> int:
         """Bring all lines to the disk.

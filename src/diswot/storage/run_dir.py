@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -52,7 +52,7 @@ class RunDir:
         """
         self._lock.acquire()
         try:
-            self._compare_config()
+            self.compare_config()
         except BaseException:
             self._lock.release()
             raise
@@ -80,7 +80,17 @@ class RunDir:
             write_json(self._config_file, self._config)
             self._grown = False
 
-    def _compare_config(self) -> None:
+    @property
+    def begun(self) -> bool:
+        """Whether a run has scored, or was about to score, its first candidate here."""
+        return self._config_file.exists()
+
+    def compare_config(self) -> None:
+        """Compare the config with the one that is there.
+
+        Raises:
+            UserError: They differ in more than what may grow.
+        """
         if self._config_file.exists():
             before = read_json(self._config_file, "choose another hydra.run.dir")
             self._refuse_change(before)
@@ -124,8 +134,11 @@ class RunDir:
         """Replace the saved state."""
         write_json(self.path / "state.json", state)
 
-    def load_result(self) -> dict[str, Any] | None:
+    def load_result(self, keys: Collection[str] = ()) -> dict[str, Any] | None:
         """The result, if the run has finished.
+
+        Args:
+            keys: What it must hold.
 
         Raises:
             UserError: It is damaged.
@@ -134,8 +147,8 @@ class RunDir:
         if not file.exists():
             return None
         result = read_json(file, _REBUILD)
-        if result.get("schema") != 1:
-            raise UserError(f"{file} is damaged (no schema 1); {_REBUILD}")
+        if missing := sorted({"schema", *keys} - set(result)):
+            raise UserError(f"{file} is damaged (it lacks {', '.join(missing)}); {_REBUILD}")
         return result
 
     def save_result(self, result: Mapping[str, Any]) -> None:

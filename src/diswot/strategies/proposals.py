@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Proposals"]
 
 _PLAIN_TRIES = 100
+_STALL = 100  # steps of the walk without getting nearer, after which it starts anew
 
 
 class Proposals:
@@ -24,7 +25,7 @@ class Proposals:
 
     A plain draw is repeated at most 100 times. Then the draw that broke the budget least is
     mutated, step by step and never away from the budget, so that small budgets are found in
-    large spaces.
+    large spaces; a walk that gets no nearer for 100 steps starts anew from another draw.
 
     Args:
         space: Where to draw from.
@@ -75,32 +76,44 @@ class Proposals:
 
     def _inside(self, draw: Callable[[], Arch]) -> Arch:
         tries = self.budget.max_tries
-        nearest: tuple[float, Arch] | None = None
-        enough = math.inf
-        for attempt in range(tries):
-            if nearest is None or attempt < min(_PLAIN_TRIES, tries // 2):
+        nearest = here = draw()
+        least = level = self.budget.excess(here, self.costs)
+        stalled = 0
+        for attempt in range(1, tries + 1):
+            if level <= 0:
+                return here
+            self.rejected += 1
+            if attempt == tries:
+                break
+            restart = stalled >= _STALL
+            if restart or attempt < min(_PLAIN_TRIES, tries // 2):
                 arch = draw()
             else:
-                arch = self.space.mutate(nearest[1], self.rng)
-            excess = self.budget.excess(arch, self.costs, enough)
-            if excess <= 0:
-                return arch
-            self.rejected += 1
-            if excess <= enough:
-                nearest, enough = (excess, arch), excess
+                arch = self._step(here)
+            bound = math.inf if restart else level
+            excess = self.budget.excess(arch, self.costs, bound)
+            stalled = 0 if excess < bound or attempt < _PLAIN_TRIES else stalled + 1
+            if excess <= bound:
+                here, level = arch, excess
+            if level < least:
+                nearest, least = here, level
         raise UserError(self._infeasible(nearest))
 
-    def _infeasible(self, nearest: tuple[float, Arch] | None) -> str:
+    def _step(self, arch: Arch) -> Arch:
+        for _ in range(self.rng.randint(1, 2)):
+            arch = self.space.mutate(arch, self.rng)
+        return arch
+
+    def _infeasible(self, nearest: Arch) -> str:
         message = (
             f"budget: no architecture of space {self.space.name} with {self.budget} was found in "
             f"{self.budget.max_tries} tries"
         )
         if nearest is not None:
-            arch = nearest[1]
             has = ", ".join(
-                f"{self.costs.measures()[name](arch):,} {name}" for name in self.budget.limits()
+                f"{self.costs.measures()[name](nearest):,} {name}" for name in self.budget.limits()
             )
-            message += f"; the nearest, {arch}, has {has}"
+            message += f"; the nearest, {nearest}, has {has}"
         return f"{message}. Raise the limit, or budget.max_tries"
 
     def state_dict(self) -> dict[str, Any]:
