@@ -139,7 +139,8 @@ def _check_paths(model: nn.Module, stages: Sequence[str], classifier: str) -> No
         if path not in modules:
             raise UserError(
                 f"network.{setting}: {type(model).__name__} has no module {path!r}; "
-                f"nearest: {nearest(path, list(modules))}"
+                f"nearest: {nearest(path, list(modules))}; "
+                f"at its top: {', '.join(name for name, _ in model.named_children())}"
             )
     if not isinstance(modules[classifier], nn.Linear):
         linear = [path for path, module in modules.items() if isinstance(module, nn.Linear)]
