@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from random import Random
 
 import pytest
+import torch
+
+from diswot.scoring.cost import count_params
+from diswot.spaces import Arch, Space
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +25,19 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.fail(f"DISWOT_DATA={value} is no folder")
     return root
+
+
+@pytest.fixture(scope="session")
+def small_archs() -> Callable[[Space, int], list[Arch]]:
+    """The architectures with the fewest parameters of some random ones."""
+
+    @cache
+    def choose(space: Space, count: int) -> list[Arch]:
+        def size(arch: Arch) -> int:
+            with torch.device("meta"):
+                return count_params(space.build(arch, num_classes=10))
+
+        rng = Random(0)
+        return sorted({space.sample(rng) for _ in range(25)}, key=size)[:count]
+
+    return choose

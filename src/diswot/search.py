@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from diswot.storage import RunDir
     from diswot.storage.journal import Record
 
 __all__ = ["main", "run_search"]
@@ -124,7 +125,7 @@ def _finished(result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     return bool(result["exhausted"] or (wanted is not None and result["evaluated"] >= wanted))
 
 
-def _search(config: dict[str, Any], run_dir: Any, quiet: bool) -> dict[str, Any]:
+def _search(config: dict[str, Any], run_dir: RunDir, quiet: bool) -> dict[str, Any]:
     from contextlib import nullcontext
 
     from diswot.engine import Search

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diswot.hydra_app import compose, conf_dir
-from diswot.scoring.cost import count_params
 from diswot.scoring.setup import Setup
-from diswot.spaces import Arch, Space
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
@@ -116,22 +113,6 @@ def setup_of() -> Callable[..., tuple[dict[str, Any], Setup]]:
         return config, Setup.from_config(config)
 
     return build
-
-
-@pytest.fixture(scope="session")
-def small_archs() -> Callable[[Space, int], list[Arch]]:
-    """The architectures with the fewest parameters of some random ones."""
-
-    @cache
-    def choose(space: Space, count: int) -> list[Arch]:
-        def size(arch: Arch) -> int:
-            with torch.device("meta"):
-                return count_params(space.build(arch, num_classes=10))
-
-        rng = Random(0)
-        return sorted({space.sample(rng) for _ in range(25)}, key=size)[:count]
-
-    return choose
 
 
 def _members(group: str) -> list[str]:

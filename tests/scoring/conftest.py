@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import pytest
-import torch
 
 from diswot.hydra_app import compose, conf_dir
 from diswot.instantiate import make
-from diswot.scoring.cost import count_params
 from diswot.scoring.scorer import Scorer
 from diswot.scoring.setup import Setup
-from diswot.spaces import Arch, Space
+from diswot.spaces import Space
 
 TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
 
@@ -42,18 +39,3 @@ def setup_of() -> Callable[..., Setup]:
 @pytest.fixture(scope="session")
 def s0_scorer(setup_of: Callable[..., Setup]) -> Scorer:
     return setup_of("space=s0", "proxy=[diswot,nwot,params,random]").scorer
-
-
-@pytest.fixture(scope="session")
-def small_archs() -> Callable[[Space, int], list[Arch]]:
-    """The architectures with the fewest parameters of some random ones."""
-
-    def choose(space: Space, count: int) -> list[Arch]:
-        def size(arch: Arch) -> int:
-            with torch.device("meta"):
-                return count_params(space.build(arch, num_classes=10))
-
-        rng = Random(0)
-        return sorted({space.sample(rng) for _ in range(25)}, key=size)[:count]
-
-    return choose

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import random
 import re
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from diswot.errors import UserError
+from diswot.hydra_app import conf_dir
 from diswot.networks import Network
 from diswot.scoring.budget import Budget
 from diswot.scoring.cost import count_params
@@ -272,11 +272,9 @@ def test_endless_numbers_are_refused(space: Space) -> None:
         space.parse(endless)
 
 
-def test_a_space_describes_itself(space: Space) -> None:
-    described = space.describe()
-    assert json.loads(json.dumps(described)) == described
-    assert described["name"] == space.name
-    assert described["size"] == space.size.count
+def test_a_space_says_its_name_and_size(space: Space) -> None:
+    assert space.name in (path.stem for path in (conf_dir() / "space").glob("*.yaml"))
+    assert space.size.count > 0
     assert str(space.size)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from diswot.errors import UserError
 
@@ -110,7 +110,3 @@ class Space(ABC):
         (see `diswot.networks.staged.StagedNetwork`). Empty: nothing is shared.
         """
         return ()
-
-    def describe(self) -> dict[str, Any]:
-        """What a report says of the space."""
-        return {"name": self.name, "size": self.size.count, "size_exact": self.size.exact}

@@ -78,6 +78,7 @@ class Proposals:
         tries = self.budget.max_tries
         nearest = here = draw()
         least = level = self.budget.excess(here, self.costs)
+        plain = min(_PLAIN_TRIES, tries // 2)
         stalled = 0
         for attempt in range(1, tries + 1):
             if level <= 0:
@@ -86,13 +87,10 @@ class Proposals:
             if attempt == tries:
                 break
             restart = stalled >= _STALL
-            if restart or attempt < min(_PLAIN_TRIES, tries // 2):
-                arch = draw()
-            else:
-                arch = self._step(here)
+            arch = draw() if restart or attempt < plain else self._step(here)
             bound = math.inf if restart else level
             excess = self.budget.excess(arch, self.costs, bound)
-            stalled = 0 if excess < bound or attempt < _PLAIN_TRIES else stalled + 1
+            stalled = 0 if excess < bound or attempt < plain else stalled + 1
             if excess <= bound:
                 here, level = arch, excess
             if level < least:
