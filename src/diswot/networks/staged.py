@@ -7,24 +7,33 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from diswot.errors import UserError
 from diswot.networks.blocks import ResidualBlock
 from diswot.networks.outputs import NetworkOutputs
 
 __all__ = ["StagedNetwork"]
 
+_STEMS = {"small": (3, 1), "imagenet": (7, 2)}
+"""Kernel and stride."""
+
 
 class StagedNetwork(nn.Module):
     """Stem, stages of residual blocks, global average pooling, linear classifier.
 
-    Its parts are ``conv1 bn1 relu layer1 ... layerN fc``. It shows its inside without hooks
+    Its parts are ``conv1 bn1 relu pool layer1 ... layerN fc``. It shows its inside without hooks
     (:meth:`outputs`) and builds under ``torch.device("meta")`` too.
 
     Args:
-        stem_width: Output channels of the 3 x 3 stem convolution.
+        stem_width: Output channels of the stem convolution.
         stages: Blocks of each stage, in order; the first block of the first stage takes
             ``stem_width`` channels.
         num_classes: Rows of the classifier.
         in_channels: Channels of the images.
+        stem: ``small``, a 3 x 3 convolution, or ``imagenet``, 7 x 7 with stride 2 and then 3 x 3
+            max-pooling with stride 2 (He et al., CVPR 2016, table 1).
+
+    Raises:
+        UserError: For another stem.
     """
 
     def __init__(
@@ -33,11 +42,18 @@ class StagedNetwork(nn.Module):
         stages: Sequence[Sequence[ResidualBlock]],
         num_classes: int = 10,
         in_channels: int = 3,
+        stem: str = "small",
     ) -> None:
+        if stem not in _STEMS:
+            raise UserError(f"network.stem={stem}: allowed are {' and '.join(_STEMS)}")
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, stem_width, 3, padding=1, bias=False)
+        kernel, stride = _STEMS[stem]
+        self.conv1 = nn.Conv2d(
+            in_channels, stem_width, kernel, stride, padding=kernel // 2, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(stem_width)
         self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
         self._stage_names = tuple(f"layer{number}" for number, _ in enumerate(stages, start=1))
         for name, blocks in zip(self._stage_names, stages, strict=True):
             self.add_module(name, nn.Sequential(*blocks))
@@ -54,8 +70,8 @@ class StagedNetwork(nn.Module):
         return self.fc
 
     def stem(self, images: Tensor) -> Tensor:
-        """What enters the first stage, ``(B, stem_width, H, W)``."""
-        return cast(Tensor, self.relu(self.bn1(self.conv1(images))))
+        """What enters the first stage, ``(B, stem_width, H', W')``."""
+        return cast(Tensor, self.pool(self.relu(self.bn1(self.conv1(images)))))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of ``(B, in_channels, H, W)`` images."""
