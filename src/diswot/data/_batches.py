@@ -1,48 +1,29 @@
 """Reader of the pickled CIFAR batches that runs no code of theirs."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diswot.data._pickles import DAMAGE, load_pickle
 from diswot.errors import UserError
 
 __all__ = ["read_batch"]
-
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("_codecs", "encode"),
-}
-_DAMAGE = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Rebuilds numpy arrays and plain values, and refuses everything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy", "dtype"):
-            return _dtype
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
-        return super().find_class(module, name)
 
 
 def _dtype(text: str, align: object = False, copy: object = False) -> np.dtype[Any]:
     """Build a dtype; old pickles give the flags as 0 and 1, which new numpy warns of."""
     return np.dtype(text, align=bool(align), copy=bool(copy))
+
+
+_ARRAYS = {
+    ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): None,
+    ("numpy.core.multiarray", "_reconstruct"): None,
+    ("numpy._core.multiarray", "_reconstruct"): None,
+    ("_codecs", "encode"): None,
+}
 
 
 def read_batch(path: Path, label_key: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -60,12 +41,12 @@ def read_batch(path: Path, label_key: str) -> tuple[NDArray[np.uint8], NDArray[n
     """
     try:
         with path.open("rb") as file:
-            batch = _ArraysOnly(file, encoding="latin1").load()
+            batch = load_pickle(file, _ARRAYS, encoding="latin1")
         data, labels = batch["data"], np.asarray(batch[label_key], dtype=np.int64)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
             raise TypeError("its data is no array of bytes")
         return data.reshape(len(labels), 3, 32, 32), labels
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UserError(
             f"data.root: {path} is not a CIFAR batch ({error}); fetch the data again"
         ) from error
