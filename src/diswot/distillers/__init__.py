@@ -1,0 +1,1 @@
+"""Distillation losses over the outputs of a student and its teacher; lower is better, always."""

@@ -1,0 +1,136 @@
+"""Losses on how the images of a batch relate to each other."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from diswot.distillers.functional._shapes import equal_shapes, one_batch
+from diswot.proxies.functional.relation import relation_matrix, relation_similarity
+
+__all__ = ["cc", "pkt", "rkd", "sp"]
+
+_LEAST_LENGTH = 1e-12
+_LEAST_DISTANCE = 1e-6
+
+
+def sp(teacher: Tensor, student: Tensor) -> Tensor:
+    """Similarity-preserving distillation: ``‖G_T − G_S‖²_F / B²``, minus `relation_similarity`.
+
+    Source: Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019.
+
+    Args:
+        teacher: Features ``(B, ...)``; flattened, so their size is free.
+        student: Features ``(B, ...)``.
+
+    Returns:
+        Scalar, at least 0; 0 for equal features.
+
+    Raises:
+        ValueError: Batches that differ.
+    """
+    one_batch("sp", teacher, student)
+    return -relation_similarity(relation_matrix(teacher), relation_matrix(student))
+
+
+def cc(teacher: Tensor, student: Tensor) -> Tensor:
+    """Correlation congruence, as its public code has it: errors of neighbours in the batch.
+
+    ``mean_{i<B−1} Σ_d |s_i − t_i|_d |s_{i+1} − t_{i+1}|_d``. It depends on the order of the batch
+    and builds no correlation matrix, which the paper does.
+
+    Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019, in the
+    form of RepDistiller (Tian et al., ICLR 2020). The embeddings before it are the caller's.
+
+    Args:
+        teacher: Features ``(B, ...)``.
+        student: Features of the same shape.
+
+    Returns:
+        Scalar, at least 0; 0 for equal features.
+
+    Raises:
+        ValueError: Shapes that differ, or fewer than two images.
+    """
+    equal_shapes("cc", teacher, student)
+    one_batch("cc", teacher, student, least=2)
+    error = (student - teacher).abs().flatten(1)
+    return (error[:-1] * error[1:]).sum(dim=1).mean()
+
+
+def rkd(
+    teacher: Tensor, student: Tensor, *, distance_weight: float = 25.0, angle_weight: float = 50.0
+) -> Tensor:
+    """Relational distillation: smooth L1 of pairs' distances and of triplets' angles.
+
+    Distances are divided by their mean over pairs of different images; angles are the cosines
+    between ``x_i − x_j`` and ``x_k − x_j``. Both errors are means over all B² and B³ entries, those
+    that compare an image with itself included.
+
+    Source: Park et al., "Relational Knowledge Distillation", CVPR 2019.
+
+    Args:
+        teacher: Features ``(B, ...)``; flattened, so their size is free.
+        student: Features ``(B, ...)``.
+        distance_weight: Of the distances.
+        angle_weight: Of the angles.
+
+    Returns:
+        Scalar, at least 0; 0 for features that agree up to rotation, shift and scale.
+
+    Raises:
+        ValueError: Batches that differ, or fewer than two images.
+    """
+    one_batch("rkd", teacher, student, least=2)
+    distance_t, angle_t = _distances_and_angles(teacher.flatten(1))
+    distance_s, angle_s = _distances_and_angles(student.flatten(1))
+    return distance_weight * F.smooth_l1_loss(
+        distance_s, distance_t
+    ) + angle_weight * F.smooth_l1_loss(angle_s, angle_t)
+
+
+def pkt(teacher: Tensor, student: Tensor, *, eps: float = 1e-7) -> Tensor:
+    """Probabilistic knowledge transfer: ``mean_ij P_T log((P_T + ε) / (P_S + ε))``.
+
+    Rows of ``P`` are ``(cos + 1) / 2`` of an image to all images, itself included, divided by
+    their sum. The mean over B² makes it B times smaller than the divergence of a row.
+
+    Source: Passalis & Tefas, "Learning Deep Representations with Probabilistic Knowledge
+    Transfer", ECCV 2018.
+
+    Args:
+        teacher: Features ``(B, ...)``; flattened, so their size is free.
+        student: Features ``(B, ...)``.
+        eps: ε, also added to lengths.
+
+    Returns:
+        Scalar, at least 0 up to the order of ε; 0 for equal features.
+
+    Raises:
+        ValueError: Batches that differ.
+    """
+    one_batch("pkt", teacher, student)
+    told, said = (_neighbours(features.flatten(1), eps) for features in (teacher, student))
+    return torch.mean(told * torch.log((told + eps) / (said + eps)))
+
+
+def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances over their mean, ``(B, B)``, and cosines at each image, ``(B, B, B)``."""
+    difference = features.unsqueeze(0) - features.unsqueeze(1)
+    length = torch.linalg.vector_norm(difference, dim=2)
+    images = len(features)
+    itself = torch.eye(images, dtype=torch.bool, device=features.device)
+    distance = length.clamp_min(_LEAST_DISTANCE).masked_fill(itself, 0)
+    mean = distance.sum() / (images * (images - 1))
+    # Equal features have no direction: zero, and no gradient of the order of 1 / 1e-12.
+    apart = (length > _LEAST_LENGTH).unsqueeze(2)
+    unit = difference / length.clamp_min(_LEAST_LENGTH).unsqueeze(2)
+    direction = torch.where(apart, unit, torch.zeros_like(unit))
+    return distance / mean, direction @ direction.mT
+
+
+def _neighbours(features: Tensor, eps: float) -> Tensor:
+    unit = features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + eps)
+    near: Tensor = (unit @ unit.T + 1) / 2
+    return near / near.sum(dim=1, keepdim=True)
