@@ -96,8 +96,8 @@ def subject(golden: Any, net: str, mode: str, proxy: Proxy, teacher: Any = None)
         batch=batch,
         network=network,
         outputs=outputs,
-        observed={proxy.name: observed},
-        teacher={proxy.name: teacher} if teacher is not None else {},
+        observed=observed,
+        teacher=teacher or {},
     )
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from diswot.proxies.passes import Shared
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diswot.data.batch import MiniBatch
     from diswot.networks.outputs import NetworkOutputs
+    from diswot.proxies.passes import Gradients, Layer
     from diswot.scoring.cost import Cost
 
 __all__ = ["Parts", "Proxy", "ProxyContext", "Subject", "Summary"]
@@ -42,17 +46,22 @@ class ProxyContext:
 
 @dataclass(frozen=True)
 class Subject:
-    """One network under the eyes of the proxies, after its one forward pass.
+    """One network under the eyes of one proxy.
+
+    What no proxy of the run asks for (`Proxy.needs_network` and the like) is not there.
 
     Attributes:
         arch: Text form of the architecture.
         seed: Seed of the run.
         cost: Parameters, MACs and layers.
-        batch: The mini-batch.
-        network: The network; None where no proxy needs a forward pass.
-        outputs: What the forward pass gave; None likewise.
-        observed: What each proxy's `Proxy.observe` gave, by name.
-        teacher: Each proxy's summary of the teacher, by name.
+        batch: The mini-batch, on the network's device, images in channels_last.
+        network: The network in train mode; to run it again, take `copy`.
+        outputs: What its one forward pass gave.
+        layers: Convolutions and linear layers in the order that pass called them.
+        gradients: Gradients through that pass.
+        observed: What this proxy's `Proxy.observe` gave.
+        teacher: This proxy's summary of the teacher.
+        shared: Keeps what several proxies compute alike.
     """
 
     arch: str
@@ -61,8 +70,22 @@ class Subject:
     batch: MiniBatch
     network: nn.Module | None = None
     outputs: NetworkOutputs | None = None
-    observed: Mapping[str, Any] = field(default_factory=dict)
-    teacher: Mapping[str, Summary] = field(default_factory=dict)
+    layers: Sequence[Layer] = ()
+    gradients: Gradients | None = None
+    observed: Any = None
+    teacher: Summary = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
+
+    def copy(self) -> nn.Module:
+        """The network anew, for passes of one's own: same parameters, fresh running statistics."""
+        from torch import nn
+
+        assert self.network is not None
+        copied = deepcopy(self.network)
+        for module in copied.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase):
+                module.reset_running_stats()
+        return copied
 
 
 class Proxy(ABC):
@@ -74,18 +97,25 @@ class Proxy(ABC):
     Attributes:
         needs_teacher: Compares with a teacher; then it defines `summarize`.
         needs_labels: Reads the mini-batch's labels.
-        needs_gradients: Runs a backward pass.
-        needs_forward: Reads what the forward pass gives.
+        needs_network: Reads the network, or runs a copy of it.
+        needs_forward: Reads what the shared forward pass gives.
+        needs_layers: Reads `Subject.layers`.
+        needs_gradients: Runs a backward pass; with `needs_forward`, through the shared forward
+            pass by `Subject.gradients`.
         outputs_only: Reads the outputs and parameters of the network, but neither watches its
             modules nor reads their running statistics; then first stages that candidates have
             in common need not run again.
+        baseline: Looks at size alone, or at next to nothing: what every claim must beat.
     """
 
     needs_teacher: bool = False
     needs_labels: bool = False
-    needs_gradients: bool = False
+    needs_network: bool = True
     needs_forward: bool = True
+    needs_layers: bool = False
+    needs_gradients: bool = False
     outputs_only: bool = False
+    baseline: bool = False
 
     def __init__(self, *, name: str) -> None:
         self.name = name

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from diswot.proxies.base import Parts, Proxy, Subject
+import math
 
-__all__ = ["Flops", "Params"]
+from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.passes import weighted
+
+__all__ = ["Flops", "Layers", "Params", "SqrtParams"]
 
 
 class Params(Proxy):
     """Number of trainable parameters."""
 
+    needs_network = False
     needs_forward = False
+    baseline = True
 
     def measure(self, subject: Subject) -> Parts:
         """See `Proxy`."""
@@ -20,8 +25,40 @@ class Params(Proxy):
 class Flops(Proxy):
     """Multiply-accumulates of one image."""
 
+    needs_network = False
     needs_forward = False
+    baseline = True
 
     def measure(self, subject: Subject) -> Parts:
         """See `Proxy`."""
         return {"flops": float(subject.cost.flops)}
+
+
+class Layers(Proxy):
+    """Number of convolutions and linear layers, projection shortcuts not counted."""
+
+    needs_network = False
+    needs_forward = False
+    baseline = True
+
+    def measure(self, subject: Subject) -> Parts:
+        """See `Proxy`."""
+        return {"layers": float(subject.cost.layers)}
+
+
+class SqrtParams(Proxy):
+    """``Σ_l √P_l``, P_l the parameters of a convolution or linear layer, its bias included.
+
+    About what the sum of the layers' weight norms is at any initialisation of one variance:
+    depth counts, and more than in the plain number of parameters.
+    """
+
+    needs_forward = False
+    baseline = True
+
+    def measure(self, subject: Subject) -> Parts:
+        """See `Proxy`."""
+        assert subject.network is not None
+        layers = weighted(subject.network).values()
+        sizes = (sum(p.numel() for p in layer.parameters(recurse=False)) for layer in layers)
+        return {"sqrt_params": math.fsum(map(math.sqrt, sizes))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,14 +16,27 @@ __all__ = ["NWOT"]
 
 
 class _Agreement:
-    """Adds up the agreement of every ReLU call."""
+    """Adds up the agreement of every ReLU call.
+
+    Several ReLUs may look at one tensor, as the edges that leave a node of a cell do: its
+    agreement is computed once.
+    """
 
     def __init__(self) -> None:
         self.kernel: Tensor | None = None
+        self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        agreement = activation_agreement(inputs[0].detach())
+        agreement = self._agreement(inputs[0])
         self.kernel = agreement if self.kernel is None else self.kernel + agreement
+
+    def _agreement(self, tensor: Tensor) -> Tensor:
+        for seen, agreement in self._recent:
+            if seen is tensor:
+                return agreement
+        agreement = activation_agreement(tensor.detach())
+        self._recent.append((tensor, agreement))
+        return agreement
 
 
 class NWOT(Proxy):
@@ -51,7 +65,7 @@ class NWOT(Proxy):
         Raises:
             ValueError: The network calls no ReLU module.
         """
-        kernel = subject.observed[self.name].kernel
+        kernel = subject.observed.kernel
         if not isinstance(kernel, torch.Tensor):
             raise ValueError("the network calls no nn.ReLU or nn.ReLU6 module")
         return {"nwot": log_determinant(kernel).item()}

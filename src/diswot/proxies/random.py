@@ -13,7 +13,9 @@ __all__ = ["Random"]
 class Random(Proxy):
     """A uniform number in [0, 1), keyed by seed and architecture."""
 
+    needs_network = False
     needs_forward = False
+    baseline = True
 
     def measure(self, subject: Subject) -> Parts:
         """See `Proxy`."""

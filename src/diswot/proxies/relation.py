@@ -35,5 +35,5 @@ class Relation(Proxy):
         assert subject.outputs is not None
         assert subject.network is not None
         student = self.summarize(subject.outputs, subject.batch, subject.network)
-        teacher = subject.teacher[self.name]
+        teacher = subject.teacher
         return {"relation": relation_similarity(teacher["relation"], student["relation"]).item()}

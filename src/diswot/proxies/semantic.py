@@ -91,7 +91,7 @@ class Semantic(Proxy):
         assert subject.outputs is not None
         assert subject.network is not None
         student = self.summarize(subject.outputs, subject.batch, subject.network)
-        teacher = subject.teacher[self.name]
+        teacher = subject.teacher
         if self.form == "channel":
             value = channel_similarity(
                 ClassGradient(teacher["gradient"]),

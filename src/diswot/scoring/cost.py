@@ -98,16 +98,13 @@ class CostModel:
     def flops(self, arch: Arch) -> int:
         """MACs of one image."""
         if arch not in self._flops:
-            network = self._meta(arch)
-            for module in network.modules():
-                if isinstance(module, _FREE):
-                    module.forward = _same  # type: ignore[method-assign]
-            self._flops[arch] = count_flops(network, self._image)
+            self._count(arch, flops=True)
         return self._flops[arch]
 
     def cost(self, arch: Arch) -> Cost:
         """All three."""
-        return Cost(self.params(arch), self.flops(arch), self.layers(arch))
+        flops = self.flops(arch)
+        return Cost(self.params(arch), flops, self.layers(arch))
 
     def measures(self) -> dict[str, Callable[[Arch], int]]:
         """The counters by name, cheapest first, so that a limit can be checked alone."""
@@ -115,12 +112,18 @@ class CostModel:
 
     def _counted(self, arch: Arch) -> tuple[int, int]:
         if arch not in self._static:
-            network = self._meta(arch)
-            self._static[arch] = count_params(network), count_layers(network)
+            self._count(arch, flops=False)
         return self._static[arch]
 
-    def _meta(self, arch: Arch) -> nn.Module:
+    def _count(self, arch: Arch, *, flops: bool) -> None:
+        """Build once; running costs more than building, so MACs are counted only where asked."""
         with torch.device("meta"):
-            return self._space.build(
+            network = self._space.build(
                 arch, num_classes=self._num_classes, in_channels=self._image[0]
             )
+        self._static[arch] = count_params(network), count_layers(network)
+        if flops:
+            for module in network.modules():
+                if isinstance(module, _FREE):
+                    module.forward = _same  # type: ignore[method-assign]
+            self._flops[arch] = count_flops(network, self._image)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diswot import _torchvision
+from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,9 +68,10 @@ class Runtime:
         """Move to the device, convolution weights in channels_last."""
         return network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def place_images(self, images: Tensor) -> Tensor:
-        """Move to the device, in channels_last."""
-        return images.to(self.device).contiguous(memory_format=torch.channels_last)
+    def place_batch(self, batch: MiniBatch) -> MiniBatch:
+        """Move to the device, images in channels_last."""
+        images = batch.images.to(self.device).contiguous(memory_format=torch.channels_last)
+        return MiniBatch(images, batch.labels.to(self.device))
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision's context for a forward pass."""

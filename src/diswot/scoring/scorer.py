@@ -6,14 +6,14 @@ import math
 import time
 import traceback
 from collections.abc import Hashable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diswot.errors import UserError
+from diswot.scoring.candidate import Candidate, Forward, forward
 from diswot.scoring.cost import Cost, CostModel
 from diswot.scoring.init import Initializer, materialize
 from diswot.scoring.prefixes import PrefixCache
@@ -21,7 +21,6 @@ from diswot.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from diswot.data.batch import MiniBatch
-    from diswot.networks.outputs import Network, NetworkOutputs
     from diswot.proxies.base import Parts, Proxy, Summary
     from diswot.spaces.base import Arch, Space
 
@@ -38,6 +37,7 @@ class Measurement:
         failures: Why each other proxy could not.
         cost: None where the network could not be built.
         seconds: Time it took.
+        seconds_each: What each proxy took: its own work and the passes it shares with others.
     """
 
     arch: str
@@ -45,6 +45,7 @@ class Measurement:
     failures: dict[str, str]
     cost: Cost | None
     seconds: float
+    seconds_each: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,60 +110,58 @@ class Scorer:
         """
         started = time.perf_counter()
         memory = memory or self.memory()
-        parts: dict[str, Parts] = {}
-        failures: dict[str, str] = {}
         cost: Cost | None = None
+        found = Measurement(str(arch), {}, {}, None, 0.0)
         try:
             cost = memory.costs.cost(arch)
-            self._measure_into(arch, cost, memory.prefixes, parts, failures)
+            with self.runtime.reproducible():
+                self._measure_into(found, self._candidate(arch, cost, memory.prefixes))
         except UserError:
             raise
         except Exception as error:  # a candidate may fail in any way: that is its record
             if self.debug:
                 raise
-            failures |= {name: _reason(error) for name in self.proxies if name not in parts}
-        return Measurement(str(arch), parts, failures, cost, time.perf_counter() - started)
+            missing = [name for name in self.proxies if name not in found.parts]
+            found.failures.update(dict.fromkeys(missing, _reason(error)))
+        return replace(found, cost=cost, seconds=time.perf_counter() - started)
 
-    def _measure_into(
-        self,
-        arch: Arch,
-        cost: Cost,
-        prefixes: PrefixCache,
-        parts: dict[str, Parts],
-        failures: dict[str, str],
-    ) -> None:
-        from diswot.proxies.base import Subject
-
-        network: nn.Module | None = None
-        outputs: NetworkOutputs | None = None
-        observed: dict[str, Any] = {}
-        with self.runtime.reproducible(), torch.no_grad():
-            if any(proxy.needs_forward for proxy in self.proxies.values()):
-                network = self._network(arch)
-                keys = self._shared(arch)
-                outputs, observed = _forward(
-                    network, self.proxies, self.batch, self.runtime, prefixes.longest(keys)
-                )
-                prefixes.store(keys, outputs.preactivations)
-            subject = Subject(
-                arch=str(arch),
-                seed=self.seed,
-                cost=cost,
-                batch=self.batch,
-                network=network,
-                outputs=outputs,
-                observed=observed,
-                teacher=self.teacher,
-            )
-            for name, proxy in self.proxies.items():
-                try:
-                    parts[name] = _finite(proxy.measure(subject))
-                except UserError:
+    def _measure_into(self, found: Measurement, candidate: Candidate) -> None:
+        for name, proxy in self.proxies.items():
+            try:
+                parts, found.seconds_each[name] = candidate.measure(name, proxy)
+                found.parts[name] = _finite(parts)
+            except UserError:
+                raise
+            except Exception as error:
+                if self.debug:
                     raise
-                except Exception as error:
-                    if self.debug:
-                        raise
-                    failures[name] = _reason(error)
+                found.failures[name] = _reason(error)
+
+    def _candidate(self, arch: Arch, cost: Cost, prefixes: PrefixCache) -> Candidate:
+        started = time.perf_counter()
+        batch = self.runtime.place_batch(self.batch)
+        network: nn.Module | None = None
+        run: Forward | None = None
+        if any(proxy.needs_network for proxy in self.proxies.values()):
+            network = self._network(arch)
+        built = time.perf_counter()
+        watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
+        if network is not None and watching:
+            keys = self._shared(arch)
+            run = forward(network, watching, batch, self.runtime, prefixes.longest(keys))
+            prefixes.store(keys, run.outputs.preactivations)
+        return Candidate(
+            str(arch),
+            cost,
+            seed=self.seed,
+            batch=batch,
+            teacher={
+                name: _moved(told, self.runtime.device) for name, told in self.teacher.items()
+            },
+            network=network,
+            run=run,
+            seconds=(built - started, time.perf_counter() - built),
+        )
 
     def _shared(self, arch: Arch) -> Sequence[Hashable]:
         """Keys of the first stages' maps, none where a proxy needs every module to run."""
@@ -194,32 +193,16 @@ def summarize_teacher(
     if not aware:
         return {}
     with runtime.reproducible(), torch.no_grad():
-        network = runtime.place(network)
-        outputs, _ = _forward(network, {}, batch, runtime)
+        network, batch = runtime.place(network), runtime.place_batch(batch)
+        outputs = forward(network, {}, batch, runtime).outputs
         return {
-            name: {key: t.cpu() for key, t in proxy.summarize(outputs, batch, network).items()}
+            name: _moved(proxy.summarize(outputs, batch, network), "cpu")
             for name, proxy in aware.items()
         }
 
 
-def _forward(
-    network: nn.Module,
-    proxies: Mapping[str, Proxy],
-    batch: MiniBatch,
-    runtime: Runtime,
-    known: Sequence[Tensor] = (),
-) -> tuple[NetworkOutputs, dict[str, Any]]:
-    """One forward pass in train mode, watched by the proxies."""
-    network.train()
-    images = runtime.place_images(batch.images)
-    with ExitStack() as stack:
-        observed = {
-            name: stack.enter_context(proxy.observe(network)) for name, proxy in proxies.items()
-        }
-        with runtime.autocast():
-            shared = {"known": known} if known else {}
-            outputs = cast("Network", network).outputs(images, **shared)
-    return outputs, observed
+def _moved(summary: Summary, device: str) -> Summary:
+    return {key: tensor.to(device) for key, tensor in summary.items()}
 
 
 class _NotFiniteError(ValueError):

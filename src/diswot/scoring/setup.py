@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from diswot.spaces.base import Space
     from diswot.strategies.base import Strategy
 
-__all__ = ["Setup", "make_strategy", "worker_count"]
+__all__ = [
+    "CONTROLS",
+    "Setup",
+    "class_count",
+    "make_data",
+    "make_proxies",
+    "make_strategy",
+    "worker_count",
+]
+
+CONTROLS = ("none", "shuffled")
 
 
 def worker_count(config: Mapping[str, Any]) -> int:
@@ -77,19 +87,16 @@ class Setup:
         Raises:
             UserError: Settings that are wrong, or that do not go together.
         """
-        from diswot.data.base import ImageData
         from diswot.scoring.init import Initializer
         from diswot.spaces.base import Space
 
         seed = whole("seed", config["seed"], 0)
         space = make(config["space"], "space", Space)  # type: ignore[type-abstract]
         init = make(config["init"], "init", Initializer)  # type: ignore[type-abstract]
-        data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+        data = make_data(config)
         runtime = Runtime(config["device"], config["precision"])
-        proxies = _make_proxies(config.get("proxy") or {})
-        num_classes = data.num_classes
-        if config["num_classes"] is not None:
-            num_classes = whole("num_classes", config["num_classes"], 2)
+        proxies = make_proxies(config)
+        num_classes = class_count(config, data)
         batch = data.mini_batch(seed)
         wanted = any(proxy.needs_teacher for proxy in proxies.values())
         teacher = _Teacher(config, num_classes, data.in_channels, wanted)
@@ -141,19 +148,48 @@ class _Teacher:
         self.width = cast(Network, self.network).classifier.in_features
 
 
-def _make_proxies(nodes: Mapping[str, Any]) -> dict[str, Proxy]:
-    from diswot.proxies.base import Proxy
+def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:
+    """The proxies by name, not yet bound, and the controls that ``control`` asks for.
 
+    Raises:
+        UserError: Settings that are wrong, or no proxy.
+    """
+    from diswot.proxies.base import Proxy
+    from diswot.proxies.shuffled import Shuffled
+
+    nodes = config.get("proxy") or {}
     if not nodes:
         raise UserError("proxy: at least one is needed; the first gives the fitness")
     proxies = {name: make(node, f"proxy.{name}", Proxy) for name, node in nodes.items()}  # type: ignore[type-abstract]
-    for name, proxy in list(proxies.items())[1:]:
-        if proxy.relative:
-            raise UserError(
-                f"proxy.{name}: its scores are relative to the other candidates, which only the "
-                "first proxy, the fitness, can be; put it first, or take combine=sum"
-            )
+    control = config.get("control", "none")
+    if control not in CONTROLS:
+        raise UserError(f"control={control} is not allowed; give {' or '.join(CONTROLS)}")
+    if control == "shuffled":
+        aware = [proxy for proxy in proxies.values() if proxy.needs_teacher]
+        proxies |= {made.name: made for made in (Shuffled(p, config["seed"]) for p in aware)}
     return proxies
+
+
+def class_count(config: Mapping[str, Any], data: ImageData | None = None) -> int:
+    """Width of untrained classifiers: ``num_classes``, by default the data's.
+
+    Raises:
+        UserError: Less than 2.
+    """
+    if config["num_classes"] is not None:
+        return whole("num_classes", config["num_classes"], 2)
+    return (data or make_data(config)).num_classes
+
+
+def make_data(config: Mapping[str, Any]) -> ImageData:
+    """Where the mini-batch comes from.
+
+    Raises:
+        UserError: Settings that are wrong, or data that are not there.
+    """
+    from diswot.data.base import ImageData
+
+    return make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
 
 
 def _bind(

@@ -19,9 +19,12 @@ def activation_agreement(inputs: Tensor) -> Tensor:
     Returns:
         ``(B, B)`` in float64: exact integers.
     """
-    signs = torch.where(inputs.flatten(1) > 0, 1.0, -1.0)
-    # ±1 products add up to agreements minus disagreements; exact in float32 below 2²⁴ units.
-    return (signs.shape[1] + (signs @ signs.T).double()) / 2
+    flat = inputs.movedim(1, -1).flatten(1)  # a view in channels_last; the order is free
+    on = torch.gt(flat, 0, out=torch.empty_like(flat))  # exact in float32 below 2²⁴ units
+    counts = on.sum(1, dtype=torch.float64)
+    both = (on @ on.T).double()
+    # XXᵀ + (1 − X)(1 − X)ᵀ = 2 XXᵀ − x1ᵀ − 1xᵀ + D with x the number of units that are on
+    return 2 * both - counts[:, None] - counts[None, :] + flat.shape[1]
 
 
 def log_determinant(kernel: Tensor) -> Tensor:

@@ -1,0 +1,100 @@
+"""Distillation losses of untrained networks as proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diswot.errors import UserError
+from diswot.proxies.base import Parts, Proxy, Subject, Summary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from diswot.data.batch import MiniBatch
+    from diswot.networks.outputs import NetworkOutputs
+
+__all__ = ["Distillation"]
+
+_OUTPUTS: dict[str, Callable[[NetworkOutputs], tuple[Tensor, ...]]] = {
+    "logits": lambda outputs: (outputs.logits,),
+    "embedding": lambda outputs: (outputs.embedding,),
+    "map": lambda outputs: outputs.stages[-1:],
+    "maps": lambda outputs: outputs.stages,
+}
+
+
+class Distillation(Proxy):
+    """Minus a distillation loss between an untrained teacher and an untrained student, in float64.
+
+    A candidate whose outputs the loss cannot compare with the teacher's (another width, another
+    number of stages) is recorded as failed.
+
+    Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut Training",
+    CVPR 2023, which holds such proxies against its own; the papers of the losses are with
+    `diswot.distillers.functional`.
+
+    Args:
+        name: Key of the config.
+        loss: Function (teacher, student) → scalar, lower is better. In a config a node with
+            ``_partial_: true`` and the loss's settings.
+        output: What is compared: ``logits``, ``embedding``, the last stage's ``map``, or all
+            stages' ``maps``, the loss added over stages.
+
+    Raises:
+        UserError: An unknown output, or a loss that cannot be computed on it.
+    """
+
+    needs_teacher = True
+    outputs_only = True
+
+    def __init__(self, *, name: str, loss: Callable[..., Tensor], output: str) -> None:
+        super().__init__(name=name)
+        if output not in _OUTPUTS:
+            raise UserError(f"proxy.{name}.output={output}: allowed are {', '.join(_OUTPUTS)}")
+        _try(f"proxy.{name}.loss", loss, output)
+        self.loss = loss
+        self.output = output
+
+    def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
+        """What is compared, one entry a stage."""
+        compared = _OUTPUTS[self.output](outputs)
+        return {f"{self.output}.{i}": tensor for i, tensor in enumerate(compared)}
+
+    def measure(self, subject: Subject) -> Parts:
+        """See `Proxy`.
+
+        Raises:
+            ValueError: Shapes the loss cannot compare.
+        """
+        assert subject.outputs is not None
+        teacher, student = tuple(subject.teacher.values()), _OUTPUTS[self.output](subject.outputs)
+        if len(teacher) != len(student):
+            raise ValueError(f"the teacher has {len(teacher)} stages, the student {len(student)}")
+        pairs = zip(teacher, student, strict=True)
+        return {self.name: -sum(self.loss(t.double(), s.double()).item() for t, s in pairs)}
+
+    def settings(self) -> dict[str, Any]:
+        """Loss, its settings where it is a partial, and what is compared."""
+        function = getattr(self.loss, "func", self.loss)
+        loss = getattr(function, "__name__", type(function).__name__)
+        return {"loss": loss, **getattr(self.loss, "keywords", {}), "output": self.output}
+
+
+def _try(setting: str, loss: Callable[..., Tensor], output: str) -> None:
+    """Compute the loss once on noise, so that wrong settings show before the first candidate."""
+    if not callable(loss):
+        raise UserError(f"{setting}={loss}: give a node with _target_ and _partial_: true")
+    shape = (4, 8, 8, 8) if output in ("map", "maps") else (4, 8)
+    draw = torch.Generator().manual_seed(0)
+    teacher, student = (torch.rand(shape, generator=draw).double() for _ in range(2))
+    try:
+        value = float(loss(teacher, student))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{setting} cannot be computed output={output}: {error}") from error
+    if not isfinite(value):
+        raise UserError(f"{setting}: its settings make it {value} on random {output}")

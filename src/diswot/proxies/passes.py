@@ -1,0 +1,160 @@
+"""What proxies share of one forward pass: the layers it called and the gradients through it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+if TYPE_CHECKING:
+    from diswot.data.batch import MiniBatch
+
+__all__ = ["Gradients", "Layer", "Shared", "record_layers", "weighted", "weights"]
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of a convolution or linear layer.
+
+    Attributes:
+        name: Path of the module in the network.
+        module: The layer.
+        output: What it gave, ``(B, C, H, W)`` or ``(B, C)``; on the way to the logits, so that
+            gradients reach it.
+    """
+
+    name: str
+    module: nn.Module
+    output: Tensor
+
+
+def weighted(network: nn.Module) -> dict[str, nn.Module]:
+    """Convolutions and linear layers by path, in the network's order."""
+    kinds = (nn.modules.conv._ConvNd, nn.Linear)
+    return {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """Their weights, without biases: what pruning measures are taken over."""
+    return {name: module.get_parameter("weight") for name, module in weighted(network).items()}
+
+
+@contextmanager
+def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
+    """Record every call of a convolution or linear layer, in order."""
+    calls: list[Layer] = []
+
+    def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        calls.append(Layer(name, module, output))
+
+    handles = [
+        module.register_forward_hook(partial(record, name))
+        for name, module in weighted(network).items()
+    ]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Shared:
+    """Work that several proxies of one candidate ask for: done once, counted for each of them."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, Any] = {}
+        self._seconds: dict[str, float] = {}
+        self._used: set[str] = set()
+        self._before: set[str] = set()
+
+    def get(self, name: str, compute: Callable[[], T]) -> T:
+        """What ``compute`` gives, from the first call with ``name``."""
+        self._used.add(name)
+        if name not in self._done:
+            started = time.perf_counter()
+            self._done[name] = compute()
+            self._seconds[name] = time.perf_counter() - started
+        found: T = self._done[name]
+        return found
+
+    def restart(self) -> None:
+        """Another proxy's turn."""
+        self._before = set(self._seconds)
+        self._used.clear()
+
+    @property
+    def reused_seconds(self) -> float:
+        """What was used since `restart` and had been done before it."""
+        return sum(self._seconds[name] for name in self._used & self._before)
+
+
+class Gradients:
+    """Gradients through one forward pass; each backward pass runs when first asked, and once.
+
+    A tensor that the passes do not reach has a gradient of zeros.
+
+    Args:
+        network: The network.
+        batch: What it was run on; the images require gradients.
+        logits: What it gave, ``(B, K)``, with the graph.
+        layers: Layers of the pass, see `record_layers`.
+        shared: Keeps what was computed; its own by default.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batch: MiniBatch,
+        logits: Tensor,
+        layers: Sequence[Layer] = (),
+        shared: Shared | None = None,
+    ) -> None:
+        self._weights = weights(network)
+        self._batch = batch
+        self._logits = logits
+        self._layers = layers
+        self._shared = shared or Shared()
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Of the mean cross-entropy, to every convolution's and linear layer's weight, by path."""
+        return dict(zip(self._weights, self._loss()[: len(self._weights)], strict=True))
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """Of the mean cross-entropy, to the output of every recorded layer, in call order."""
+        return self._loss()[len(self._weights) :]
+
+    @property
+    def images(self) -> Tensor:
+        """Of the sum of all logits, to the images, ``(B, C, H, W)``."""
+        images = self._batch.images
+        return self._shared.get(
+            "gradients of the logits", lambda: _backward(self._logits.sum(), [images])
+        )[0]
+
+    def _loss(self) -> list[Tensor]:
+        def compute() -> list[Tensor]:
+            loss = F.cross_entropy(self._logits, self._batch.labels)
+            outputs = [layer.output for layer in self._layers]
+            return _backward(loss, [*self._weights.values(), *outputs])
+
+        return self._shared.get("gradients of the loss", compute)
+
+
+def _backward(scalar: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    found = torch.autograd.grad(scalar, inputs, retain_graph=True, allow_unused=True)
+    return [
+        torch.zeros_like(tensor) if gradient is None else gradient
+        for tensor, gradient in zip(inputs, found, strict=True)
+    ]

@@ -1,0 +1,84 @@
+"""A control: the same comparison with a teacher whose samples are out of order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diswot.keys import generator
+from diswot.proxies.base import Parts, Proxy, ProxyContext, Subject, Summary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from diswot.data.batch import MiniBatch
+    from diswot.networks.outputs import NetworkOutputs
+
+__all__ = ["Shuffled"]
+
+
+class Shuffled(Proxy):
+    """A teacher-aware proxy that is shown the teacher's outputs for other samples.
+
+    Every sample of the student is compared with the teacher's outputs for another one, so what
+    the teacher knows of a sample cannot help. A proxy that predicts no better than this control
+    takes nothing from the teacher but statistics of its outputs as a whole.
+
+    Args:
+        proxy: Teacher-aware.
+        seed: Keys the order.
+    """
+
+    def __init__(self, proxy: Proxy, seed: int) -> None:
+        super().__init__(name=f"{proxy.name}@shuffled")
+        self._proxy = proxy
+        self._seed = seed
+        for flag in Proxy.__annotations__:
+            setattr(self, flag, getattr(proxy, flag))
+
+    def bind(self, context: ProxyContext) -> Shuffled:
+        """Bind the proxy."""
+        return Shuffled(self._proxy.bind(context), self._seed)
+
+    def observe(self, network: nn.Module) -> AbstractContextManager[Any]:
+        """As the proxy does."""
+        return self._proxy.observe(network)
+
+    def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
+        """The proxy's summary of the teacher's outputs, their samples exchanged."""
+        order = self._order(len(batch.labels)).to(batch.labels.device)
+
+        def exchanged(value: Any) -> Any:
+            return value[order] if isinstance(value, Tensor) else tuple(t[order] for t in value)
+
+        shuffled = {f.name: exchanged(getattr(outputs, f.name)) for f in fields(outputs)}
+        return self._proxy.summarize(replace(outputs, **shuffled), batch, network)
+
+    def _order(self, size: int) -> Tensor:
+        """A single cycle through all samples: none keeps its place."""
+        cycle = torch.randperm(size, generator=generator("shuffled control", self._seed))
+        order = torch.empty_like(cycle)
+        order[cycle] = cycle.roll(1)
+        return order
+
+    def measure(self, subject: Subject) -> Parts:
+        """As the proxy does."""
+        return self._proxy.measure(subject)
+
+    def fitness(self, parts: Sequence[Parts]) -> list[float]:
+        """As the proxy does."""
+        return self._proxy.fitness(parts)
+
+    @property
+    def relative(self) -> bool:
+        """As the proxy is."""
+        return self._proxy.relative
+
+    def settings(self) -> dict[str, Any]:
+        """Those of the proxy."""
+        return self._proxy.settings()
