@@ -33,9 +33,9 @@ def small_archs() -> Callable[[Space, int], list[Arch]]:
 
     @cache
     def choose(space: Space, count: int) -> list[Arch]:
-        def size(arch: Arch) -> int:
+        def size(arch: Arch) -> tuple[int, str]:
             with torch.device("meta"):
-                return count_params(space.build(arch, num_classes=10))
+                return count_params(space.build(arch, num_classes=10)), str(arch)
 
         rng = Random(0)
         return sorted({space.sample(rng) for _ in range(25)}, key=size)[:count]

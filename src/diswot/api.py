@@ -114,11 +114,12 @@ def score_arch(
     config["device"] = resolve_device(config["device"])
     setup = Setup.from_config(config)
     name, fitness = setup.fitness
-    if fitness.relative:
-        raise UserError(
-            f"proxy.{name}: its scores are relative to other candidates, so one architecture "
-            "alone has none; take combine=sum"
-        )
+    for key, each in setup.proxies.items():
+        if each.relative:
+            raise UserError(
+                f"proxy.{key}: its scores are relative to other candidates, so one architecture "
+                f"alone has none; take another proxy.{key}.combine"
+            )
     found = setup.scorer.measure(setup.space.parse(arch))
     if found.failures or found.cost is None:
         raise UserError(

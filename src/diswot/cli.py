@@ -8,7 +8,10 @@ from importlib import import_module
 
 __all__ = ["main"]
 
-COMMANDS = {"search": "find the student a teacher distils best, without training"}
+COMMANDS = {
+    "search": "find the student a teacher distils best, without training",
+    "rank": "measure how well proxies predict accuracies that are known",
+}
 
 _USAGE = "\n".join(
     [

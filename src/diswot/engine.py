@@ -58,7 +58,7 @@ class Search:
 
     def __init__(
         self,
-        run_dir: RunDir,
+        run_dir: RunDir[Record],
         strategy: Strategy,
         fitness: tuple[str, Proxy],
         others: Sequence[tuple[str, Proxy]] = (),
@@ -67,7 +67,7 @@ class Search:
         self._strategy = strategy
         self._name, proxy = fitness
         self._others = dict(others)
-        self.history = History(proxy)
+        self.history = History(proxy, self._others)
         self._counters = _Counters()
         self._replay: deque[Record] = deque()
         self._started = time.monotonic()
@@ -160,10 +160,7 @@ class Search:
 
     def _record(self, found: Measurement) -> Record:
         parts = found.parts.get(self._name)
-        others = {
-            name: proxy.fitness([found.parts[name]])[0] if name in found.parts else None
-            for name, proxy in self._others.items()
-        }
+        others = {name: found.parts.get(name) for name in self._others}
         failures = [f"{name}: {why}" for name, why in found.failures.items()]
         cost = found.cost
         return Record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,10 +17,12 @@ class History:
 
     Args:
         fitness: The proxy that gives the fitness.
+        others: Those recorded beside it, by name.
     """
 
-    def __init__(self, fitness: Proxy) -> None:
+    def __init__(self, fitness: Proxy, others: Mapping[str, Proxy] | None = None) -> None:
         self._fitness = fitness
+        self._others = others or {}
         self.records: list[Record] = []
         self._known: dict[str, Record] = {}
         self._scored: list[str] = []
@@ -40,6 +43,15 @@ class History:
         """Fitness of every distinct candidate that could be scored, in ask order."""
         parts = [self._known[arch].parts for arch in self._scored]
         return dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
+
+    def others(self) -> dict[str, dict[str, float]]:
+        """What every further proxy gives, by name and architecture, where it could be measured."""
+        found: dict[str, dict[str, float]] = {}
+        for name, proxy in self._others.items():
+            told = {arch: record.others.get(name) for arch, record in self._known.items()}
+            parts = {arch: value for arch, value in told.items() if value is not None}
+            found[name] = dict(zip(parts, proxy.fitness(list(parts.values())), strict=True))
+        return found
 
     def score(self, arch: str, parts: dict[str, float]) -> float:
         """Fitness of a candidate among all told so far and itself."""

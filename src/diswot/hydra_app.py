@@ -6,7 +6,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -18,10 +18,12 @@ from diswot.settings import identity
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["compose", "conf_dir", "quote", "run_app", "to_plain"]
+__all__ = ["compose", "conf_dir", "known_targets", "quote", "run_app", "to_plain"]
 
 SEVERAL = ("proxy",)
 """Groups that can hold several members at once."""
+
+_NAMED = 4  # proxies named in a folder's name; more are counted
 
 
 def conf_dir() -> Path:
@@ -156,15 +158,28 @@ def _run_name(*, _root_: DictConfig) -> str:
 
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     config = to_plain(root)
+    proxies = list(config.get("proxy") or ())
+    shard = config.get("shard")
     words = [
         config["space"]["name"],
         config["teacher"]["name"],
-        "+".join(config.get("proxy") or ()),
-        config["strategy"]["name"],
+        "+".join(proxies) if len(proxies) <= _NAMED else f"{len(proxies)}-proxies",
+        *([config["strategy"]["name"]] if "strategy" in config else []),
         f"seed{config['seed']}",
+        *([f"shard{shard}".replace("/", "of")] if shard is not None else []),
         f"{stable_hash(identity(config), bits=32):08x}",
     ]
     return "-".join(map(str, words))
+
+
+def known_targets(folders: Iterable[Path]) -> set[str]:
+    """Every ``_target_`` that is named in a folder of configs."""
+    files = (file for folder in folders for file in folder.rglob("*.yaml"))
+    return {
+        target
+        for file in files
+        for target in re.findall(r"_target_:\s*([\w.]+)", file.read_text(encoding="utf-8"))
+    }
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from diswot.storage import RunDir
-    from diswot.storage.journal import Record
+    from diswot.benchmarks import Benchmark
+    from diswot.storage import Record, RunDir
 
 __all__ = ["main", "run_search"]
 
@@ -97,11 +97,11 @@ def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> di
     from diswot.reporting.console import print_lines
     from diswot.reporting.search import RESULT_KEYS, show_result
     from diswot.scoring.runtime import resolve_device
-    from diswot.storage import RunDir
+    from diswot.storage import Record, RunDir
 
     flag("debug", config["debug"])
     config = {**config, "device": resolve_device(config["device"])}
-    run_dir = RunDir(path, config)
+    run_dir = RunDir(path, config, Record)
     run_dir.compare_config()
     result = run_dir.load_result(RESULT_KEYS)
     if result is None or not _finished(result, config):
@@ -125,9 +125,7 @@ def _finished(result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     return bool(result["exhausted"] or (wanted is not None and result["evaluated"] >= wanted))
 
 
-def _search(config: dict[str, Any], run_dir: RunDir, quiet: bool) -> dict[str, Any]:
-    from contextlib import nullcontext
-
+def _search(config: dict[str, Any], run_dir: RunDir[Record], quiet: bool) -> dict[str, Any]:
     from diswot.engine import Search
     from diswot.reporting.console import SearchProgress
     from diswot.reporting.search import export, show_plan
@@ -135,6 +133,7 @@ def _search(config: dict[str, Any], run_dir: RunDir, quiet: bool) -> dict[str, A
     from diswot.scoring.setup import Setup, make_strategy, worker_count
 
     workers = worker_count(config)
+    benchmark = _benchmark(config)
     setup = Setup.from_config(config)
     strategy = make_strategy(config, setup)
     search = Search(run_dir, strategy, setup.fitness, setup.others)
@@ -146,14 +145,26 @@ def _search(config: dict[str, Any], run_dir: RunDir, quiet: bool) -> dict[str, A
     total = strategy.evaluations or setup.space.size.count
     with (
         scoring_pool(setup.scorer, workers) as measure,
-        nullcontext(_silent) if quiet else SearchProgress(total, search.journaled) as progress,
+        SearchProgress(total, search.journaled, "candidates.csv", quiet=quiet) as progress,
     ):
         search.run(measure, progress)
-    return export(config, setup, strategy, search, run_dir)
+    return export(config, setup, strategy, search, run_dir, benchmark=benchmark)
 
 
-def _silent(record: Record, evaluated: int, best: float | None) -> None:
-    """Progress that shows nothing."""
+def _benchmark(config: Mapping[str, Any]) -> Benchmark | None:
+    """The known accuracies of the space, None where there are none at hand.
+
+    Raises:
+        UserError: Its settings are wrong.
+    """
+    from diswot.benchmarks import NoAccuraciesError, benchmark_of
+
+    if config.get("benchmark") is None:
+        return None
+    try:
+        return benchmark_of(config)
+    except NoAccuraciesError:
+        return None
 
 
 if __name__ == "__main__":

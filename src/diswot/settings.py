@@ -1,4 +1,4 @@
-"""What makes two runs the same run: their settings, but for those that change no result."""
+"""What makes two runs the same run: their settings, but for those that change no score."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 
 __all__ = ["MAY_GROW", "difference", "flatten", "identity"]
 
-IRRELEVANT = ("workers", "logger", "debug", "hydra", "data.num_workers")
-"""Settings, and groups of settings, that change no result."""
+IRRELEVANT = (
+    *("workers", "logger", "debug", "hydra", "data.num_workers", "resamples", "merge"),
+    *("benchmark.source", "benchmark.path", "benchmark.datasets"),
+)
+"""Settings, and groups of settings, that change no score."""
 
-MAY_GROW = ("strategy.evaluations",)
+MAY_GROW = ("strategy.evaluations", "seeds")
 """Settings that may grow between two starts of one run."""
 
 
@@ -28,10 +31,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make a run what it is, by dotted name."""
+    left_out = {*IRRELEVANT, *MAY_GROW}
+    if "strategy" in config:
+        left_out.add("benchmark")  # a search asks it only what the found architecture scores
     settings = {
         name: value
         for name, value in flatten(config)
-        if not {name, name.partition(".")[0]} & {*IRRELEVANT, *MAY_GROW}
+        if not {name, name.partition(".")[0]} & left_out
     }
     return {**settings, "proxy": list(config.get("proxy") or ())}  # the first is the fitness
 

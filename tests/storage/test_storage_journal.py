@@ -48,7 +48,7 @@ RECORDS = st.builds(
 
 
 def written(path: Path, records: list[Record]) -> Journal:
-    journal = Journal(path)
+    journal = Journal(path, Record)
     for record in records:
         journal.append(record)
     journal.close()
@@ -78,7 +78,7 @@ def test_a_journal_cut_anywhere_keeps_every_whole_line(
         with path.open("r+b") as file:
             file.truncate(cut)
         kept = [(record, end) for record, end in whole if end <= cut]
-        assert Journal(path).read() == kept
+        assert Journal(path, Record).read() == kept
         assert path.stat().st_size == (kept[-1][1] if kept else 0)
 
 
@@ -87,7 +87,7 @@ def test_a_torn_last_line_is_dropped_and_overwritten(tmp_path: Path) -> None:
     written(path, [RECORD])
     with path.open("ab") as file:
         file.write(b'{"arch": "s0:7')
-    journal = Journal(path)
+    journal = Journal(path, Record)
     assert [record for record, _ in journal.read()] == [RECORD]
     second = replace(RECORD, arch="s0:7-7-7")
     written(path, [second])
@@ -114,7 +114,7 @@ def test_a_damaged_line_in_the_middle_names_its_number(tmp_path: Path, line: byt
     path.write_bytes(b"\n".join(lines))
     before = path.read_bytes()
     with pytest.raises(UserError, match=r"candidates.jsonl, line 2 is damaged") as caught:
-        Journal(path).read()
+        Journal(path, Record).read()
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
 
@@ -132,10 +132,10 @@ def test_numbers_that_are_none_are_refused_and_write_nothing(tmp_path: Path, val
 
 
 def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "candidates.jsonl")
+    journal = Journal(tmp_path / "candidates.jsonl", Record)
     assert journal.read() == []
     assert journal.sync() == 0
     journal.append(RECORD)
-    assert len(Journal(journal.path).read()) == 1
+    assert len(Journal(journal.path, Record).read()) == 1
     assert journal.sync() == journal.path.stat().st_size
     journal.close()

@@ -60,7 +60,7 @@ def test_differences_have_name_old_and_new() -> None:
 
 
 def opened(path: Path, settings: Config) -> None:
-    with RunDir(path, settings) as run_dir:
+    with RunDir(path, settings, Record) as run_dir:
         run_dir.begin()
 
 
@@ -121,7 +121,7 @@ def test_the_lock_is_given_back_when_the_journal_cannot_be_closed(
 
         close: Callable[[], None] = flush  # type: ignore[assignment]
 
-    with RunDir(tmp_path, config()) as run_dir:
+    with RunDir(tmp_path, config(), Record) as run_dir:
         monkeypatch.setattr(run_dir.journal, "_file", Full())
         with pytest.raises(OSError, match="No space left"):
             run_dir.journal.append(RECORD)
@@ -132,7 +132,7 @@ def test_the_lock_is_given_back_when_the_journal_cannot_be_closed(
 
 
 def test_state_and_result(tmp_path: Path) -> None:
-    with RunDir(tmp_path, config()) as run_dir:
+    with RunDir(tmp_path, config(), Record) as run_dir:
         assert run_dir.load_state() is None
         assert run_dir.load_result() is None
         run_dir.save_state({"schema": 1})

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -18,7 +18,15 @@ from rich.text import Text
 if TYPE_CHECKING:
     from diswot.storage.journal import Record
 
-__all__ = ["SearchProgress", "print_lines", "print_pairs", "show_top"]
+__all__ = [
+    "Progress",
+    "SearchProgress",
+    "print_lines",
+    "print_pairs",
+    "print_table",
+    "show_standings",
+    "show_top",
+]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
 _FIRST = 3.0  # seconds to the first of them
@@ -50,6 +58,11 @@ def print_lines(lines: Iterable[str]) -> None:
     _console().print(Text("\n".join(lines)))
 
 
+def print_table(table: Table) -> None:
+    """A table, folded where it is wider than the terminal."""
+    _console().print(table, soft_wrap=False)
+
+
 def show_top(result: Mapping[str, Any], count: int = 5) -> None:
     """The best candidates as a table."""
     rows = result["top"][:count]
@@ -74,26 +87,49 @@ def show_top(result: Mapping[str, Any], count: int = 5) -> None:
     _console().print(table)
 
 
+def show_standings(known: Mapping[str, Any], seconds: float) -> None:
+    """What the found architecture really scores, beside the best there is."""
+    table = Table(
+        title=f"Trained accuracy of the architecture found in {seconds:.1f} s ({known['source']})",
+        title_justify="left",
+    )
+    for column in ("data set", "target", "top-1", "rank", "best under the budget", "regret"):
+        table.add_column(column, justify="left" if column in ("data set", "target") else "right")
+    for row in known["standings"]:
+        best = row["best_accuracy"]
+        table.add_row(
+            *(row["dataset"], row["target"], f"{row['accuracy']:.2f} %"),
+            f"{row['rank']:,} of {row['count']:,}",
+            "—" if best is None else f"{best:.2f} %",
+            "—" if best is None else f"{best - row['accuracy']:.2f}",
+        )
+    _console().print(table)
+
+
 def _number(value: float | None) -> str:
     if value is None:
         return "—"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.5g}"
 
 
-class SearchProgress:
+class Progress:
     """Shows rate, best so far and time left: a bar on a terminal, else a line now and then.
 
-    A context manager, and told of every candidate.
+    A context manager; `advance` is told of every candidate.
 
     Args:
-        total: Proposals of the search, None where unknown.
-        done: Proposals that were answered before this start.
+        total: Candidates in all, None where unknown.
+        done: Those that were scored before this start.
+        reasons: The file that will say why candidates could not be scored.
+        quiet: Show nothing.
     """
 
-    def __init__(self, total: int | None, done: int) -> None:
+    def __init__(self, total: int | None, done: int, reasons: str, *, quiet: bool = False) -> None:
         self._console = _console(sys.stderr)
+        self._console.quiet = quiet
         self._total = total
         self._before = done
+        self._reasons = reasons
         self._failed = 0
         self._started = time.monotonic()
         self._shown = self._started - _EVERY + _FIRST
@@ -101,14 +137,14 @@ class SearchProgress:
             TextColumn("[bold]scoring"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}  best {task.fields[best]}"),
+            TextColumn("{task.fields[rate]}  {task.fields[note]}"),
             TimeRemainingColumn(compact=True),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=total, completed=0, rate="", best="—")
+        self._task = self._bar.add_task("", total=total, completed=0, rate="", note="")
 
-    def __enter__(self) -> SearchProgress:
+    def __enter__(self) -> Self:
         """Start the bar."""
         if self._before:
             self._console.print(f"Going on: {self._before:,} candidates are journaled already.")
@@ -125,21 +161,27 @@ class SearchProgress:
         self._bar.stop()
         if self._failed:
             self._console.print(
-                f"{self._failed:,} candidates could not be scored; candidates.csv has the reasons."
+                f"{self._failed:,} candidates could not be scored; {self._reasons} has the reasons."
             )
 
-    def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
-        """See `diswot.engine.Progress`."""
-        self._failed += record.status != "ok"
+    def advance(self, done: int, note: str, *, failed: bool = False) -> None:
+        """One more candidate: how many are done, and what to say beside the rate."""
+        self._failed += failed
         now = time.monotonic()
-        fresh = evaluated - self._before
+        fresh = done - self._before
         rate = max(fresh, 0) / max(now - self._started, 1e-9)
-        shown = "—" if best is None else f"{best:.5g}"
-        self._bar.update(self._task, completed=evaluated, rate=f"{rate:.1f}/s", best=shown)
+        self._bar.update(self._task, completed=done, rate=f"{rate:.1f}/s", note=note)
         if not self._console.is_terminal and fresh > 0 and now - self._shown >= _EVERY:
             self._shown = now
-            left = "" if self._total is None else f", {(self._total - evaluated) / rate:.0f} s left"
+            left = "" if self._total is None else f", {(self._total - done) / rate:.0f} s left"
             total = "" if self._total is None else f" of {self._total:,}"
-            self._console.print(
-                f"{evaluated:,}{total} candidates, {rate:.1f}/s, best {shown}{left}"
-            )
+            self._console.print(f"{done:,}{total} candidates, {rate:.1f}/s, {note}{left}")
+
+
+class SearchProgress(Progress):
+    """The progress of a search, see `diswot.engine.Progress`."""
+
+    def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
+        """One more candidate is known."""
+        shown = "—" if best is None else f"{best:.5g}"
+        self.advance(evaluated, f"best {shown}", failed=record.status != "ok")

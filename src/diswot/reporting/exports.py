@@ -30,12 +30,13 @@ _COLUMNS = (
 
 def top(history: History, count: int) -> list[dict[str, Any]]:
     """The best distinct candidates, best first."""
+    others = history.others()
     return [
         {
             "arch": record.arch,
             "score": score,
             "parts": record.parts,
-            "others": record.others,
+            "others": {name: scores.get(record.arch) for name, scores in others.items()},
             "params": record.params,
             "flops": record.flops,
             "layers": record.layers,
@@ -51,7 +52,7 @@ def candidates_csv(path: Path, history: History) -> None:
     """
     scores = history.scores()
     parts = list(next((r.parts for r in history.records if r.parts), {}))
-    others = list(next((r.others for r in history.records), {}))
+    others = history.others()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -65,7 +66,7 @@ def candidates_csv(path: Path, history: History) -> None:
     for record in history.records:
         row: list[object] = [record.arch, scores.get(record.arch), record.score]
         row += [record.parts.get(part) for part in parts]
-        row += [record.others.get(other) for other in others]
+        row += [values.get(record.arch) for values in others.values()]
         row += [getattr(record, column) for column in _COLUMNS]
         writer.writerow(row)
     write_atomic(path, text.getvalue().encode())

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.reporting.console import print_lines, print_pairs, show_top
+from diswot.benchmarks.standing import standings
+from diswot.reporting.console import print_lines, print_pairs, show_standings, show_top
 from diswot.reporting.exports import candidates_csv, plot_search, top
+from diswot.reporting.plan import conditions, shown
 from diswot.versions import versions
 
 if TYPE_CHECKING:
+    from diswot.benchmarks import Benchmark
     from diswot.engine import Search
     from diswot.scoring.setup import Setup
+    from diswot.storage.journal import Record
     from diswot.storage.run_dir import RunDir
     from diswot.strategies.base import Strategy
 
@@ -37,28 +42,26 @@ def show_plan(
     first = config["strategy"].get("population", 0)
     if first >= (strategy.evaluations or math.inf):
         evaluations = f"{evaluations} (no more than the random first population of {first:,})"
-    teacher = (
-        f"{setup.teacher} (weights: {config['teacher']['weights']})" if setup.teacher else "none"
-    )
-    batch = len(setup.scorer.batch.labels)
-    processes = f"{workers} worker{'s' if workers > 1 else ''}"
+    common = conditions(config, setup.data, setup.num_classes, workers, path)
     plan = {
         "space": f"{setup.space.name}, {setup.space.size} architectures",
-        "teacher": teacher,
+        "teacher": common.pop("teacher"),
         "proxy": f"{name}{f' ({settings})' if settings else ''}{others}",
         "strategy": f"{strategy.name}, {evaluations} evaluations",
         "budget": str(strategy.proposals.budget),
-        "data": f"{setup.data.name}, {batch} images of {setup.data.image_size}×"
-        f"{setup.data.image_size}, {setup.num_classes} classes",
-        "init": f"{config['init']['_target_'].rpartition('.')[2].lower()}, seed {config['seed']}",
-        "device": f"{config['device']}, {config['precision']}, {processes}",
-        "run dir": _shown(path),
+        **common,
     }
     print_pairs(plan)
 
 
 def export(
-    config: Mapping[str, Any], setup: Setup, strategy: Strategy, search: Search, run_dir: RunDir
+    config: Mapping[str, Any],
+    setup: Setup,
+    strategy: Strategy,
+    search: Search,
+    run_dir: RunDir[Record],
+    *,
+    benchmark: Benchmark | None,
 ) -> dict[str, Any]:
     """Write result.json, candidates.csv and search.png; gives what result.json holds."""
     best = top(search.history, 10)
@@ -86,6 +89,7 @@ def export(
         "num_classes": setup.num_classes,
         "device": config["device"],
         "versions": versions(),
+        "benchmark": _standings(benchmark, best[0]["arch"], strategy, setup),
         "top": best,
     }
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
@@ -97,17 +101,30 @@ def export(
     return result
 
 
+def _standings(
+    benchmark: Benchmark | None, arch: str, strategy: Strategy, setup: Setup
+) -> dict[str, Any] | None:
+    if benchmark is None:
+        return None
+    if arch not in benchmark.archs():  # a space whose settings were changed
+        return None
+    budget, costs = strategy.proposals.budget, setup.scorer.costs()
+
+    def keeps(other: str) -> bool:
+        return budget.excess(setup.space.parse(other), costs) <= 0
+
+    found = standings(benchmark, arch, keeps)
+    return {"source": benchmark.source, "standings": [asdict(each) for each in found]}
+
+
 def show_result(result: Mapping[str, Any], path: Path) -> None:
     """The five best candidates and the paths of the files."""
     show_top(result)
+    if known := result.get("benchmark"):
+        show_standings(known, result["seconds"])
     lines = [
         f"{result['evaluated']:,} candidates in {result['seconds']:.1f} s "
         f"({result['candidates_per_second']:.2f}/s), {result['rejected']:,} over budget",
-        *(f"  {_shown(path / name)}" for name in ("result.json", "candidates.csv", "search.png")),
+        *(f"  {shown(path / name)}" for name in ("result.json", "candidates.csv", "search.png")),
     ]
     print_lines(lines)
-
-
-def _shown(path: Path) -> str:
-    """Relative to the current folder, where it is below it."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

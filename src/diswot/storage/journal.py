@@ -1,4 +1,4 @@
-"""The append-only journal of a search: one candidate a line, the truth of a run."""
+"""The append-only journal of a run: one candidate a line, the truth of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from diswot.errors import UserError
 
-__all__ = ["Journal", "Record"]
+__all__ = ["Journal", "Record", "Scored"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Record:
         arch: Text form.
         score: Fitness when it was told; None where the status is not ``ok``.
         parts: Parts of the fitness, by name.
-        others: Score of every further proxy, None where it could not be measured.
+        others: Parts of every further proxy, by its name; None where it could not be measured.
         params: Trainable parameters.
         flops: Multiply-accumulates of one image.
         layers: Convolutions and linear layers.
@@ -33,10 +33,12 @@ class Record:
         seconds: Time its scoring took.
     """
 
+    file: ClassVar[str] = "candidates.jsonl"
+
     arch: str
     score: float | None
     parts: dict[str, float]
-    others: dict[str, float | None]
+    others: dict[str, dict[str, float] | None]
     params: int | None
     flops: int | None
     layers: int | None
@@ -47,25 +49,55 @@ class Record:
     seconds: float
 
 
-_FIELDS = {field.name for field in fields(Record)}
+@dataclass(frozen=True)
+class Scored:
+    """One architecture under the eyes of all proxies.
+
+    Attributes:
+        arch: Text form.
+        seed: That keyed parameters and mini-batch.
+        parts: Parts of every proxy's score, by its name; those that could be measured.
+        failures: Why each other proxy could not.
+        params: Trainable parameters.
+        flops: Multiply-accumulates of one image.
+        layers: Convolutions and linear layers.
+        seconds: What each proxy takes, see `diswot.scoring.scorer.Measurement`.
+    """
+
+    file: ClassVar[str] = "scores.jsonl"
+
+    arch: str
+    seed: int
+    parts: dict[str, dict[str, float]]
+    failures: dict[str, str]
+    params: int | None
+    flops: int | None
+    layers: int | None
+    seconds: dict[str, float]
+
+
+R = TypeVar("R", Record, Scored)
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-class Journal:
+class Journal(Generic[R]):
     """Reads and appends records.
 
     Args:
         path: The file; made by the first `append`.
+        kind: Of its records.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[R]) -> None:
         self.path = path
+        self._kind: type[R] = kind
+        self._fields = {field.name for field in fields(kind)}
         self._file: IO[bytes] | None = None
 
-    def read(self) -> list[tuple[Record, int]]:
+    def read(self) -> list[tuple[R, int]]:
         """All records, each with the journal's length in bytes up to and with it.
 
         A torn last line, left by a kill or a full disk, is cut off the file.
@@ -82,22 +114,22 @@ class Journal:
                 file.truncate(whole)
         return list(self._records(data[:whole]))
 
-    def _records(self, data: bytes) -> Iterator[tuple[Record, int]]:
+    def _records(self, data: bytes) -> Iterator[tuple[R, int]]:
         end = 0
         for number, line in enumerate(data.splitlines(keepends=True), start=1):
             end += len(line)
             try:
                 values: dict[str, Any] = json.loads(line, parse_constant=_refuse)
-                if set(values) != _FIELDS:
+                if set(values) != self._fields:
                     raise ValueError(f"fields {sorted(values)}")
             except (ValueError, TypeError) as error:
                 raise UserError(
                     f"{self.path}, line {number} is damaged ({error}); mend or remove the line "
                     "and all after it, or choose another hydra.run.dir"
                 ) from error
-            yield Record(**values), end
+            yield self._kind(**values), end
 
-    def append(self, record: Record) -> None:
+    def append(self, record: R) -> None:
         """Add a line; it is in the file, if not yet on the disk, when this returns."""
         if self._file is None:
             self._file = self.path.open("ab")

@@ -6,45 +6,48 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from diswot.checks import whole
 from diswot.errors import UserError
 from diswot.settings import MAY_GROW, difference
 from diswot.storage.files import read_json, write_json
-from diswot.storage.journal import Journal
+from diswot.storage.journal import Journal, Record, Scored
 from diswot.storage.lock import RunLock
 
 __all__ = ["RunDir"]
 
-_REBUILD = (
-    "candidates.jsonl holds every score: remove this file and run the same command, which "
-    "replays them"
-)
+
+R = TypeVar("R", Record, Scored)
 
 
-class RunDir:
+class RunDir(Generic[R]):
     """Opens a run directory for one process; a context manager.
 
     Args:
         path: Made if it is not there.
         config: The resolved config of the run.
+        kind: Of the records of its journal.
 
     Raises:
         UserError: Another process is at work here, or another config was.
         OSError: The directory cannot be written.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, config: Mapping[str, Any], kind: type[R]) -> None:
         self.path = path
         self._config = config
         path.mkdir(parents=True, exist_ok=True)
         self._config_file = path / "config.json"
         self._grown = False
         self._lock = RunLock(path / "run.lock")
-        self.journal = Journal(path / "candidates.jsonl")
+        self.journal: Journal[R] = Journal(path / kind.file, kind)
+        self._rebuild = (
+            f"{kind.file} holds every score: remove this file and run the same command, "
+            "which replays them"
+        )
 
-    def __enter__(self) -> RunDir:
+    def __enter__(self) -> Self:
         """Lock, and compare the config with the one that is there.
 
         Raises:
@@ -99,8 +102,8 @@ class RunDir:
             )
         elif self.journal.path.exists():
             raise UserError(
-                f"{self.path} holds candidates.jsonl but no config.json, so it is not known what "
-                "they were scored with; choose another hydra.run.dir"
+                f"{self.path} holds {self.journal.path.name} but no config.json, so it is not "
+                "known what they were scored with; choose another hydra.run.dir"
             )
 
     def _refuse_change(self, before: Mapping[str, Any]) -> None:
@@ -108,9 +111,10 @@ class RunDir:
         if changed:
             shown = "; ".join(f"{key}: {old} → {new}" for key, old, new in changed[:6])
             more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
+            growing = ", ".join(key for key in MAY_GROW if _select(before, key) is not None)
             raise UserError(
                 f"{self.path} holds a run with another config ({shown}{more}); only "
-                f"{', '.join(MAY_GROW)} may grow: choose another hydra.run.dir"
+                f"{growing} may grow: choose another hydra.run.dir"
             )
         for key in MAY_GROW:
             old, new = _select(before, key), _select(self._config, key)
@@ -128,7 +132,7 @@ class RunDir:
             UserError: It is damaged.
         """
         file = self.path / "state.json"
-        return read_json(file, _REBUILD) if file.exists() else None
+        return read_json(file, self._rebuild) if file.exists() else None
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state."""
@@ -146,9 +150,9 @@ class RunDir:
         file = self.path / "result.json"
         if not file.exists():
             return None
-        result = read_json(file, _REBUILD)
+        result = read_json(file, self._rebuild)
         if missing := sorted({"schema", *keys} - set(result)):
-            raise UserError(f"{file} is damaged (it lacks {', '.join(missing)}); {_REBUILD}")
+            raise UserError(f"{file} is damaged (it lacks {', '.join(missing)}); {self._rebuild}")
         return result
 
     def save_result(self, result: Mapping[str, Any]) -> None:

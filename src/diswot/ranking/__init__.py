@@ -1,0 +1,1 @@
+"""How well proxies predict accuracies that are known already."""

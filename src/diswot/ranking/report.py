@@ -1,0 +1,76 @@
+"""From the records of a ranking to its table, files and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diswot.benchmarks import benchmark_of
+from diswot.ranking.engine import collect
+from diswot.ranking.scores import Conditions, Target
+from diswot.ranking.table import Row, rank_rows
+from diswot.reporting.console import print_lines
+from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
+from diswot.scoring.setup import make_data, make_proxies
+from diswot.storage.journal import Scored
+
+__all__ = ["report"]
+
+
+def report(
+    config: Mapping[str, Any],
+    archs: Sequence[str],
+    seeds: Sequence[int],
+    records: Sequence[Scored],
+    path: Path,
+    *,
+    quiet: bool,
+) -> list[Row]:
+    """Write rank.csv, scores.csv and rank.png, show the table.
+
+    Args:
+        config: Resolved, of ``conf/rank.yaml``.
+        archs: Text forms.
+        seeds: As scored.
+        records: One for every seed and architecture.
+        path: The run directory.
+        quiet: Show nothing.
+
+    Returns:
+        The rows of rank.csv.
+    """
+    benchmark = benchmark_of(config)
+    targets = [
+        Target(dataset, target, np.array([benchmark.accuracy(a, dataset, target) for a in archs]))
+        for dataset, target in benchmark.entries()
+    ]
+    scores = collect(records, archs, seeds, make_proxies(config))
+    conditions = _conditions(config)
+    title = (
+        f"{conditions.space} ({len(archs):,} architectures, {benchmark.source}); "
+        f"teacher {conditions.teacher}, {conditions.data}, {len(seeds)} seed"
+        f"{'s' if len(seeds) > 1 else ''}"
+    )
+    rows = rank_rows(
+        scores, targets, conditions, resamples=config["resamples"], seed=config["seed"]
+    )
+    rank_csv(path / "rank.csv", rows)
+    scores_csv(path / "scores.csv", scores, targets)
+    plot_rank(path / "rank.png", rows, scores, targets, title)
+    if not quiet:
+        show_rank(rows)
+        print_lines([title, *(f"  {path / n}" for n in ("rank.csv", "rank.png", "scores.csv"))])
+    return rows
+
+
+def _conditions(config: Mapping[str, Any]) -> Conditions:
+    return Conditions(
+        space=config["space"]["name"],
+        data=make_data(config).name,
+        num_classes=config["num_classes"],
+        init=config["init"]["_target_"].rpartition(".")[2].lower(),
+        teacher=config["teacher"]["name"],
+    )

@@ -1,0 +1,128 @@
+"""Parts of one ranking, scored apart, and their union."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from diswot.errors import UserError
+from diswot.settings import difference
+from diswot.storage.files import read_json
+from diswot.storage.journal import Journal, Scored
+
+__all__ = ["Shard", "union"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every n-th architecture, from the i-th on.
+
+    Attributes:
+        index: i, from 1.
+        count: n.
+    """
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: object) -> Shard:
+        """Read ``i/n``; None is the whole.
+
+        Raises:
+            UserError: Another form, or i outside 1 to n.
+        """
+        if text is None:
+            return cls()
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(text))
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise UserError(f"shard={text} is not allowed; give i/n with i from 1 to n, as 1/4")
+        return cls(int(found[1]), int(found[2]))
+
+    def take(self, items: Sequence[T]) -> Sequence[T]:
+        """Its part of ``items``."""
+        return items[self.index - 1 :: self.count]
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[Scored]]:
+    """The config that the shards in a folder share, and all their records.
+
+    Args:
+        folder: Holds a run directory a shard.
+        targets: Classes and functions a config may name; a config is data and may name no other.
+
+    Raises:
+        UserError: Shards are missing, twice there, of different runs, or name what they may not.
+    """
+    runs = dict(_runs(folder))
+    if not runs:
+        raise UserError(f"merge={folder}: no folder in it holds a run of diswot rank with a shard")
+    (first, config), *others = runs.items()
+    for path, other in others:
+        _compare(first, config, path, other)
+    _check_complete(folder, runs)
+    for target in _named_targets(config):
+        if target not in targets:
+            raise UserError(
+                f"merge={folder}: config.json of {first.name} names {target}, which is in no "
+                "config folder; give the folder of your plug-ins with --config-dir"
+            )
+    records = [record for path in runs for record, _ in Journal(path / Scored.file, Scored).read()]
+    return {**config, "shard": None}, records
+
+
+def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    if not folder.is_dir():
+        raise UserError(f"merge={folder}: there is no such folder")
+    for path in sorted(folder.iterdir()):
+        if (path / "config.json").is_file() and (path / Scored.file).is_file():
+            config = read_json(path / "config.json", "leave this run out of the folder")
+            if config.get("shard") is not None:
+                yield path, config
+
+
+def _compare(first: Path, config: Mapping[str, Any], path: Path, other: Mapping[str, Any]) -> None:
+    whole = {"shard": None}
+    changed = difference({**config, **whole}, {**other, **whole})
+    changed += [(k, config[k], other[k]) for k in ("seeds",) if config[k] != other[k]]
+    if changed:
+        shown = "; ".join(f"{key}: {old} and {new}" for key, old, new in changed[:6])
+        raise UserError(
+            f"merge={first.parent}: {first.name} and {path.name} are shards of different runs "
+            f"({shown}); keep the shards of one run in one folder"
+        )
+
+
+def _check_complete(folder: Path, runs: Mapping[Path, Mapping[str, Any]]) -> None:
+    shards = {path: Shard.parse(config["shard"]) for path, config in runs.items()}
+    counts = sorted({shard.count for shard in shards.values()})
+    if len(counts) > 1:
+        raise UserError(f"merge={folder}: shards of {' and of '.join(map(str, counts))}")
+    found = sorted(shard.index for shard in shards.values())
+    missing = sorted(set(range(1, counts[0] + 1)) - set(found))
+    if missing:
+        named = ", ".join(f"{index}/{counts[0]}" for index in missing)
+        raise UserError(f"merge={folder}: shard {named} is missing")
+    if len(found) > counts[0]:
+        twice = sorted({index for index in found if found.count(index) > 1})
+        named = ", ".join(f"{index}/{counts[0]}" for index in twice)
+        raise UserError(f"merge={folder}: shard {named} is there more than once")
+
+
+def _named_targets(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from _named_targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _named_targets(value)

@@ -1,0 +1,140 @@
+"""What a ranking shows and leaves: tables on the terminal, rank.csv, scores.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from shutil import get_terminal_size
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from diswot.ranking.scores import Scores, Target
+from diswot.ranking.table import Row
+from diswot.reporting.console import print_lines, print_table
+from diswot.reporting.rank_plot import plot_rank
+from diswot.storage.files import write_atomic
+
+__all__ = ["plot_rank", "rank_csv", "scores_csv", "show_rank"]
+
+_WIDE = 96  # characters a line has where an interval need not be folded
+_COLUMNS = (
+    "Spearman ρ, 95 % interval",
+    "Kendall",
+    "Pearson",
+    "|params",
+    "P@10",
+    "regret",
+    "s/arch",
+)
+_LEGEND = (
+    "○ looks at size alone or at nothing",
+    "▲ better than params: the 95 % interval of the difference in ρ is above 0",
+    "± standard deviation over seeds; |params: Spearman with params held fixed",
+    "P@10: percent of the best tenth by score that are the best tenth by accuracy",
+    "regret: best accuracy less that of the best scored architecture, percent points",
+)
+
+
+def rank_csv(path: Path, rows: Sequence[Row]) -> None:
+    """One line a row; what is not defined is an empty cell."""
+    names = [field.name for field in fields(Row)]
+    _write(path, names, ([getattr(row, name) for name in names] for row in rows))
+
+
+def scores_csv(path: Path, scores: Scores, targets: Sequence[Target]) -> None:
+    """One line an arch and seed, seed by seed; an empty cell where a proxy failed.
+
+    The proxies ``params`` and ``flops`` have no second column.
+    """
+    accuracies = [f"{target.dataset}_{target.target}" for target in targets]
+    header = ["arch", "seed", "params", "flops", *accuracies]
+    proxies = [name for name in scores.values if name not in header]
+    _write(path, [*header, *proxies], _score_lines(scores, targets, proxies))
+
+
+def _score_lines(
+    scores: Scores, targets: Sequence[Target], proxies: Sequence[str]
+) -> Iterable[list[object]]:
+    columns = [scores.values[name] for name in proxies]
+    for row, seed in enumerate(scores.seeds):
+        for index, arch in enumerate(scores.archs):
+            line: list[object] = [arch, seed]
+            line += [_short(float(sizes[index])) for sizes in (scores.params, scores.flops)]
+            line += [float(target.accuracy[index]) for target in targets]
+            yield line + [float(values[row, index]) for values in columns]
+
+
+def _short(count: float) -> float | int:
+    return int(count) if count.is_integer() else count
+
+
+def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for line in lines:
+        writer.writerow([_cell(value) for value in line])
+    write_atomic(path, text.getvalue().encode())
+
+
+def _cell(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show_rank(rows: Sequence[Row]) -> None:
+    """One table a target, best proxy first, and what its marks mean."""
+    targets = list(dict.fromkeys((row.dataset, row.target) for row in rows))
+    for dataset, target in targets:
+        print_table(_table([r for r in rows if (r.dataset, r.target) == (dataset, target)]))
+        print_lines([""])
+    print_lines(_LEGEND)
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    first = rows[0]
+    seeds = f"{first.seeds} seed{'s' if first.seeds > 1 else ''}"
+    table = Table(
+        title=f"{first.dataset} {first.target}: {first.n:,} archs of {first.space}, {seeds}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+    )
+    table.add_column("", no_wrap=True, width=3)
+    table.add_column("proxy", overflow="fold")
+    wide = get_terminal_size((160, 24)).columns >= _WIDE
+    failures = any(row.failed for row in rows)
+    for name in (*_COLUMNS, *(["failed"] if failures else [])):
+        table.add_column(name, justify="right", no_wrap=wide or name != _COLUMNS[0])
+    for row in rows:
+        mark = f"{'▲' if row.better_than_params else ' '}{'○' if row.baseline else ' '}"
+        cells = [_spearman(row), *_cells(row), *([f"{row.failed:,}"] if failures else [])]
+        style = "dim" if row.baseline else ""
+        table.add_row(mark, row.proxy, *map(Text, cells), style=style)
+    return table
+
+
+def _spearman(row: Row) -> str:
+    if math.isnan(row.spearman):
+        return "—"
+    limits = f"[{row.spearman_lo:.2f}, {row.spearman_hi:.2f}]"
+    spread = "" if math.isnan(row.spearman_std) else f" ±{row.spearman_std:.2f}".replace("0.", ".")
+    return f"{row.spearman:.3f} {limits}{spread}".replace("-", "−").replace("nan", "—")
+
+
+def _cells(row: Row) -> list[str]:
+    values = [
+        f"{row.kendall:.3f}",
+        f"{row.pearson:.3f}",
+        f"{row.partial_spearman_params:.3f}",
+        f"{100 * row.precision_at_10pct:.0f}",
+        f"{row.regret:.2f}",
+        f"{row.seconds_per_arch:.{4 if row.seconds_per_arch < 10 else 0}f}",
+    ]
+    return ["—" if value == "nan" else value.replace("-", "−") for value in values]
