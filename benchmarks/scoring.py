@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -64,13 +65,13 @@ def prefixes(scorer: Scorer, archs: Sequence[Any]) -> None:
 
 @contextmanager
 def _contiguous():
-    place, images = Runtime.place, Runtime.place_images
+    place, place_batch = Runtime.place, Runtime.place_batch
     Runtime.place = lambda self, network: network.to(self.device)
-    Runtime.place_images = lambda self, batch: batch.to(self.device)
+    Runtime.place_batch = lambda self, batch: batch
     try:
         yield
     finally:
-        Runtime.place, Runtime.place_images = place, images
+        Runtime.place, Runtime.place_batch = place, place_batch
 
 
 def memory_format(scorer: Scorer, archs: Sequence[Any]) -> None:
@@ -92,7 +93,7 @@ def closed_form(scorer: Scorer, archs: Sequence[Any]) -> None:
         with scorer.runtime.reproducible():
             network = scorer._network(arch)
             assert isinstance(network, StagedNetwork)
-            images = scorer.runtime.place_images(batch.images)
+            images = scorer.runtime.place_batch(batch).images
 
             def closed(network: StagedNetwork = network, images: Any = images) -> None:
                 with torch.no_grad():
@@ -110,6 +111,24 @@ def closed_form(scorer: Scorer, archs: Sequence[Any]) -> None:
     print(f"closed form: {ratio:.2f}x faster than loss.backward() ({len(archs)} candidates)")
 
 
+def shared_passes(count: int) -> None:
+    """One forward and two backward passes for all gradient proxies, or passes for each."""
+    names = ["snip", "grad_norm", "plain", "fisher", "jacov", "epe_nas", "nwot", "effective_rank"]
+    overrides = ["space=s0", "teacher=none", f"proxy=[{','.join(names)}]"]
+    scorer = Setup.from_config({**compose("search", overrides, None), "device": "cpu"}).scorer
+    alone = [replace(scorer, proxies={name: scorer.proxies[name]}) for name in names]
+    rng, spent = Random(0), {"shared": 0.0, "each": 0.0}
+    for arch in [scorer.space.sample(rng) for _ in range(count)]:
+        parts = {}
+        spent["shared"] += seconds(lambda a=arch, p=parts: p.update(scorer.measure(a).parts))
+        for one in alone:
+            own = {}
+            spent["each"] += seconds(lambda a=arch, p=own, s=one: p.update(s.measure(a).parts))
+            assert own.items() <= parts.items()
+    ratio = spent["each"] / spent["shared"]
+    print(f"shared passes: {ratio:.2f}x faster, bits equal ({len(names)} proxies, {count} nets)")
+
+
 def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -122,6 +141,7 @@ def main() -> None:
     prefixes(setup.scorer, archs)
     memory_format(setup.scorer, archs[::4])
     closed_form(setup.scorer, archs[::4])
+    shared_passes(max(count // 12, 1))
 
 
 if __name__ == "__main__":

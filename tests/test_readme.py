@@ -55,7 +55,8 @@ def test_commands(line: str, tmp_path: Path) -> None:
             image.save(tmp_path / "photos" / f"class{label}" / f"{number}.png")
     done = shell(line, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.glob("runs/search/*/result.json")), done.stdout
+    left = "runs/search/*/result.json" if ".search " in line else "runs/rank/*/rank.csv"
+    assert list(tmp_path.glob(left)), done.stdout
 
 
 @pytest.mark.slow

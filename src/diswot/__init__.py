@@ -10,9 +10,17 @@ from diswot._version import __version__
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
-    from diswot.api import Score, SearchResult, find_student, score_arch
+    from diswot.api import Score, SearchResult, find_student, rank_proxies, score_arch
 
-__all__ = ["Score", "SearchResult", "UserError", "__version__", "find_student", "score_arch"]
+__all__ = [
+    "Score",
+    "SearchResult",
+    "UserError",
+    "__version__",
+    "find_student",
+    "rank_proxies",
+    "score_arch",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,9 +15,10 @@ from diswot.hydra_app import compose, quote
 if TYPE_CHECKING:
     from torch import nn
 
+    from diswot.ranking.table import Row
     from diswot.scoring.cost import Cost
 
-__all__ = ["Score", "SearchResult", "find_student", "score_arch"]
+__all__ = ["Score", "SearchResult", "find_student", "rank_proxies", "score_arch"]
 
 Settings = Mapping[str, Any]
 Override = str | int | float | bool | None
@@ -183,6 +184,46 @@ def find_student(
         summary=result,
         config=config,
     )
+
+
+def rank_proxies(
+    *,
+    space: str = "s0",
+    proxy: str | Sequence[str] = "diswot",
+    teacher: str = "resnet56",
+    seeds: int = 1,
+    run_dir: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    config_dir: str | Path | None = None,
+    quiet: bool = True,
+    **settings: Override,
+) -> list[Row]:
+    """Measure how well proxies predict the accuracies that a benchmark knows.
+
+    Args:
+        space: Name of a space that has a benchmark.
+        proxy: One name, several, or ``all``.
+        teacher: Name of a teacher.
+        seeds: How many.
+        run_dir: Where the run is kept, and where it goes on after a stop; None keeps nothing.
+        overrides: Further settings as on the command line: ``"benchmark.sample=300"``.
+        config_dir: A folder with further configs.
+        quiet: Show nothing.
+        settings: Top-level settings and groups: ``control="shuffled"``, ``workers=2``.
+
+    Returns:
+        The rows of rank.csv, target by target, the best proxy first.
+
+    Raises:
+        UserError: Wrong input.
+    """
+    from diswot.rank import run_rank
+
+    groups = {"space": space, "proxy": proxy, "teacher": teacher, "seeds": seeds}
+    config = compose("rank", _overrides({**groups, **settings}, overrides), config_dir)
+    with ExitStack() as stack:
+        path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
+        return run_rank(config, path, quiet=quiet)
 
 
 def _overrides(settings: Settings, further: Iterable[str]) -> list[str]:

@@ -73,7 +73,7 @@ def _run_hydra(name: str, job: Callable[[DictConfig], object], argv: Sequence[st
             return None
 
     try:
-        with _argv(name, argv):
+        with _argv(name, argv), _group_errors():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
         for error in refused:
             raise error
@@ -106,10 +106,24 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) 
     if config_dir:
         search_path.append(f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]")
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
+        with (
+            initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name),
+            _group_errors(),
+        ):
             return to_plain(hydra_compose(name, [*overrides, *search_path]))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_message(error)) from error
+
+
+@contextmanager
+def _group_errors() -> Iterator[None]:
+    """Hydra says it with a bare ValueError when a group is given null or a number."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Config group override"):
+            raise
+        raise UserError(f"{error}; give a name, or ~group to leave a group out") from error
 
 
 def quote(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from diswot.ranking.shards import Shard
     from diswot.ranking.table import Row
     from diswot.storage import RunDir, Scored
 
@@ -47,13 +49,20 @@ def job(cfg: DictConfig) -> None:
 
     hydra = HydraConfig.get()
     config, path = to_plain(cfg), Path(hydra.runtime.output_dir)
-    if config["merge"] is None:
-        run_rank(config, path)
-        return
-    with suppress(OSError):  # Hydra made it; the union is written beside the shards
-        path.rmdir()
-    folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
-    merge_shards(Path(config["merge"]), known_targets(folders), resamples=config["resamples"])
+    try:
+        if config["merge"] is None:
+            run_rank(config, path)
+        else:
+            folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
+            merge_shards(
+                Path(str(config["merge"])),
+                known_targets(folders),
+                resamples=config["resamples"],
+                benchmark_path=config["benchmark"].get("path"),
+            )
+    finally:
+        with suppress(OSError):  # Hydra made it; it stays where something was written into it
+            path.rmdir()
 
 
 def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list[Row]:
@@ -74,24 +83,25 @@ def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list
     """
     from diswot.benchmarks import benchmark_of
     from diswot.checks import flag, whole
-    from diswot.ranking.report import report
+    from diswot.ranking.report import accuracies, report
     from diswot.ranking.shards import Shard
     from diswot.reporting.console import print_lines
     from diswot.reporting.plan import show_rank_plan
     from diswot.scoring.runtime import resolve_device
-    from diswot.scoring.setup import class_count, make_data, worker_count
+    from diswot.scoring.setup import class_count, make_data, make_proxies, worker_count
     from diswot.storage import RunDir, Scored
 
     flag("debug", config["debug"])
     whole("resamples", config["resamples"], 1)
-    _seeds(config)
     proxies = {**config["proxy"], **_missing_baselines(config["proxy"])}
     config = {**config, "proxy": proxies, "device": resolve_device(config["device"])}
+    seeds, workers = _seeds(config), worker_count(config)
+    shard, benchmark = Shard.parse(config["shard"]), benchmark_of(config)
+    archs = _part(shard, benchmark.select(seeds.start))
+    accuracies(benchmark, archs)  # what is not known is said before hours of scoring
+    make_proxies(config)
     data = make_data(config)
     config["num_classes"] = class_count(config, data)
-    shard, benchmark = Shard.parse(config["shard"]), benchmark_of(config)
-    archs = shard.take(benchmark.select(whole("seed", config["seed"], 0)))
-    workers = worker_count(config)
     if not quiet:
         show_rank_plan(config, benchmark, len(archs), data=data, workers=workers, path=path)
     run_dir = RunDir(path, config, Scored)
@@ -99,19 +109,42 @@ def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list
         with run_dir:
             records = _score(config, archs, run_dir, workers, quiet)
             if shard.count == 1:
-                return report(config, archs, _seeds(config), records, path, quiet=quiet)
+                return report(config, benchmark, archs, seeds, records, path=path, quiet=quiet)
     except KeyboardInterrupt:
         kept = "what was scored is kept" if run_dir.begun else "nothing was scored yet"
         raise KeyboardInterrupt(
             f"Stopped; {kept} in {path}. The same command goes on from there."
         ) from None
     if not quiet:
-        print_lines([f"Shard {shard} is done; when all are: diswot rank merge={path.parent}"])
+        print_lines([f"Shard {shard} is done; when all are: {_merge_command(config, path)}"])
     return []
 
 
+def _part(shard: Shard, archs: Sequence[str]) -> Sequence[str]:
+    if shard.count > len(archs):
+        raise UserError(
+            f"shard={shard}: there are {len(archs):,} architectures to rank; give at most as many "
+            "shards"
+        )
+    return shard.take(archs)
+
+
+def _merge_command(config: Mapping[str, Any], path: Path) -> str:
+    from diswot.reporting.plan import shown
+
+    words = ["diswot", "rank", f"merge={shown(path.parent)}"]
+    if file := config["benchmark"].get("path"):
+        words += [f"benchmark={config['benchmark']['name']}", f"benchmark.path={file}"]
+    return shlex.join(words)
+
+
 def merge_shards(
-    folder: Path, targets: Collection[str], *, resamples: int, quiet: bool = False
+    folder: Path,
+    targets: Collection[str],
+    *,
+    resamples: int = 1000,
+    benchmark_path: str | None = None,
+    quiet: bool = False,
 ) -> list[Row]:
     """Unite the shards in a folder and write the files of a ranking there.
 
@@ -119,18 +152,26 @@ def merge_shards(
         folder: Holds a run directory a shard.
         targets: Classes and functions the shards' configs may name.
         resamples: Bootstrap resamples.
+        benchmark_path: File of the benchmark; that the shards name is read only if it is this one.
         quiet: Show nothing.
+
+    Returns:
+        The rows of ``rank.csv``.
 
     Raises:
         UserError: Shards are missing, unfinished, or of different runs.
     """
     from diswot.benchmarks import benchmark_of
+    from diswot.checks import whole
     from diswot.ranking.report import report
     from diswot.ranking.shards import union
 
+    whole("resamples", resamples, 1)
     config, records = union(folder, targets)
-    archs = benchmark_of(config).select(config["seed"])
-    missing = {(s, a) for s in _seeds(config) for a in archs} - {(r.seed, r.arch) for r in records}
+    _check_trusted(folder, config["benchmark"], benchmark_path)
+    seeds, benchmark = _seeds(config), benchmark_of(config)
+    archs = benchmark.select(seeds.start)
+    missing = {(s, a) for s in seeds for a in archs} - {(r.seed, r.arch) for r in records}
     if missing:
         seed, arch = min(missing)
         raise UserError(
@@ -138,7 +179,17 @@ def merge_shards(
             f"{seed}: a shard has not finished; run its command again"
         )
     config["resamples"] = resamples
-    return report(config, archs, _seeds(config), records, folder, quiet=quiet)
+    return report(config, benchmark, archs, seeds, records, path=folder, quiet=quiet)
+
+
+def _check_trusted(folder: Path, benchmark: Mapping[str, Any], path: str | None) -> None:
+    """A benchmark's file may be a pickle, which runs code: who merges must name it himself."""
+    named = benchmark.get("path")
+    if named is not None and named != path:
+        raise UserError(
+            f"merge={folder}: its shards were scored with benchmark.path={named}; if you trust "
+            f"that file, give benchmark={benchmark.get('name')} benchmark.path={named} with merge"
+        )
 
 
 def _missing_baselines(chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +226,8 @@ def _score(
 def _seeds(config: Mapping[str, Any]) -> range:
     from diswot.checks import whole
 
-    return range(config["seed"], config["seed"] + whole("seeds", config["seeds"], 1))
+    first = whole("seed", config["seed"], 0)
+    return range(first, first + whole("seeds", config["seeds"], 1))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from proxy_company import Company, meet
 from torch import Tensor
 from torch.nn import functional
 
 from diswot.hydra_app import compose, conf_dir
 from diswot.scoring.setup import Setup
+from diswot.spaces import Arch, Space
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
+FURTHER = {
+    "nasbench201": (
+        "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|none~2|",  # lead nowhere
+        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",  # gives zeros
+    )
+}
+"""Architectures of a space that no random choice of small ones may miss."""
 
 
 @dataclass
@@ -115,6 +124,21 @@ def setup_of() -> Callable[..., tuple[dict[str, Any], Setup]]:
     return build
 
 
+@pytest.fixture(scope="session")
+def company_on(small_archs: Callable[[Space, int], list[Arch]]) -> Callable[[str], Company]:
+    """All proxies on the two smallest architectures of a space, and those of `FURTHER`."""
+
+    def choose(space: Space) -> list[Arch]:
+        return [*small_archs(space, 2), *map(space.parse, FURTHER.get(space.name, ()))]
+
+    @cache
+    def build(space: str) -> Company:
+        config = compose("search", [*TINY, f"space={space}", "proxy=all"], None)
+        return meet({**config, "device": "cpu", "control": "shuffled"}, choose)
+
+    return build
+
+
 def _members(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
@@ -124,6 +148,16 @@ def proxy_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def spaces() -> list[str]:
+    return _members("space")
+
+
 @pytest.fixture(scope="session", params=_members("space"))
 def space_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def company(space_name: str, company_on: Callable[[str], Company]) -> Company:
+    return company_on(space_name)

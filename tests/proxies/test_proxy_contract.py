@@ -3,153 +3,189 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import json
+import pickle
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import isfinite
 from typing import Any
 
 import pytest
 import torch
+from proxy_company import Company, hexed
 
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
+from diswot.hydra_app import compose
 from diswot.instantiate import make
 from diswot.networks.teacher import build_teacher
 from diswot.proxies import Proxy
-from diswot.proxies.base import Parts, Subject
+from diswot.proxies.base import Parts, Subject, Summary
+from diswot.scoring.candidate import forward
 from diswot.scoring.init import Initializer
-from diswot.scoring.scorer import Scorer, _forward, summarize_teacher
+from diswot.scoring.scorer import Scorer, summarize_teacher
 from diswot.scoring.setup import Setup
 
 SetupOf = Callable[..., tuple[dict[str, Any], Setup]]
+ZEROS = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+REASON = re.compile(r"ValueError: [\w√].{14,250} \(\w+\)")
 
 
-def hexed(found: Any) -> Any:
-    assert found.failures == {}
-    return {name: {k: v.hex() for k, v in parts.items()} for name, parts in found.parts.items()}
-
-
-def relabelled(batch: MiniBatch) -> MiniBatch:
-    return MiniBatch(batch.images, (batch.labels + 1) % 10)
-
-
-def test_scores_are_finite_numbers_that_repeat(
-    proxy_name: str, space_name: str, setup_of: SetupOf, small_archs: Callable[..., Any]
-) -> None:
-    _, setup = setup_of(f"space={space_name}", f"proxy={proxy_name}")
-    state = torch.get_rng_state()
-    archs = small_archs(setup.space, 2)
-    found = [setup.scorer.measure(arch) for arch in archs]
-    again = [setup.scorer.measure(arch) for arch in reversed(archs)]
-    assert list(map(hexed, found)) == list(map(hexed, again))[::-1]
-    assert torch.equal(torch.get_rng_state(), state)
-    name, proxy = setup.fitness
-    assert (name, proxy.name) == (proxy_name, proxy_name)
-    scores = proxy.fitness([one.parts[name] for one in found])
-    assert all(isinstance(score, float) and isfinite(score) for score in scores)
-    assert scores[0] != scores[1]
-    remembered = setup.scorer.memory()
-    for arch, one in zip([*archs, *archs], [*found, *found], strict=True):
-        assert hexed(setup.scorer.measure(arch, remembered)) == hexed(one)
-
-
-def test_measuring_changes_nothing_and_runs_no_backward_pass(
-    proxy_name: str,
-    space_name: str,
-    setup_of: SetupOf,
-    small_archs: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    _, setup = setup_of(f"space={space_name}", f"proxy={proxy_name}")
-    proxy = setup.proxies[proxy_name]
-    measure = type(proxy).measure
-    calls = []
-
-    def watched(self: Proxy, subject: Subject) -> Parts:
-        network = subject.network
-        before: dict[str, Any] = {}
-        if network is not None:
-            before = {name: t.clone() for name, t in network.state_dict().items()}
-            modes = [module.training for module in network.modules()]
-        images, labels = subject.batch.images.clone(), subject.batch.labels.clone()
-        found = measure(self, subject)
-        assert torch.equal(subject.batch.images, images)
-        assert torch.equal(subject.batch.labels, labels)
-        if network is not None:
-            assert all(torch.equal(before[k], t) for k, t in network.state_dict().items())
-            assert [module.training for module in network.modules()] == modes
-            assert all(weight.grad is None for weight in network.parameters())
-        assert (network is not None) == (subject.outputs is not None)
-        if not self.needs_gradients:
-            assert not torch.is_grad_enabled()
-            if subject.outputs is not None:
-                assert not subject.outputs.logits.requires_grad
-        calls.append(found)
-        return found
-
-    def refuse(*args: object, **settings: object) -> None:
-        raise AssertionError("a backward pass")
-
-    monkeypatch.setattr(type(proxy), "measure", watched)
-    if not proxy.needs_gradients:
-        monkeypatch.setattr(torch.autograd, "backward", refuse)
-        monkeypatch.setattr(torch.autograd, "grad", refuse)
-    scorer = replace(setup.scorer, debug=True)
-    assert hexed(scorer.measure(small_archs(setup.space, 1)[0]))
-    assert len(calls) == 1
-
-
-def trained_teacher(config: dict[str, Any], scorer: Scorer) -> torch.nn.Module:
-    teacher = build_teacher(config["teacher"], scorer.num_classes, scorer.batch.images.shape[1])
-    init = make(config["init"], "init", Initializer)  # type: ignore[type-abstract]
-    init(teacher, seed=scorer.seed, role="teacher")
-    return teacher
-
-
-def test_what_it_says_it_does_not_need_it_does_not_need(
-    proxy_name: str, space_name: str, setup_of: SetupOf, small_archs: Callable[..., Any]
-) -> None:
-    config, setup = setup_of(f"space={space_name}", f"proxy={proxy_name}")
-    proxy, scorer = setup.proxies[proxy_name], setup.scorer
-    [arch] = small_archs(setup.space, 1)
-    expected = hexed(scorer.measure(arch))
+def test_scores_are_finite_numbers(company: Company, proxy_name: str) -> None:
+    proxy, parts = company.setup.proxies[proxy_name], company.parts(proxy_name)
+    assert proxy.name == proxy_name
     assert inspect.getdoc(type(proxy))
-    if not proxy.needs_labels:
-        batch = relabelled(scorer.batch)
-        summaries: Any = {}
-        if proxy.needs_teacher:
-            teacher = trained_teacher(config, scorer)
-            summaries = summarize_teacher(teacher, setup.proxies, batch, scorer.runtime)
-        assert hexed(replace(scorer, batch=batch, teacher=summaries).measure(arch)) == expected
-    if not proxy.needs_teacher:
-        assert scorer.teacher == {}
-        _, alone = setup_of(f"space={space_name}", f"proxy={proxy_name}", "teacher=none")
-        assert hexed(alone.scorer.measure(arch)) == expected
-    else:
-        with pytest.raises(UserError, match=f"teacher=none, but {proxy_name} compares"):
-            setup_of(f"space={space_name}", f"proxy={proxy_name}", "teacher=none")
-    if not proxy.needs_forward:
-        other = MiniBatch(torch.zeros_like(scorer.batch.images), scorer.batch.labels)
-        assert hexed(replace(scorer, batch=other).measure(arch)) == expected
+    assert len({tuple(part) for part in parts}) <= 1
+    values = [value for part in parts for value in part.values()]
+    assert all(type(value) is float and isfinite(value) for value in values)
+    scores = proxy.fitness(parts)
+    assert len(scores) == len(parts)
+    assert all(type(score) is float and isfinite(score) for score in scores)
+    json.dumps(proxy.settings(), allow_nan=False)
 
 
-def test_a_student_that_is_its_teacher_is_the_optimum(
-    proxy_name: str, space_name: str, setup_of: SetupOf, small_archs: Callable[..., Any]
+def test_scores_tell_candidates_apart(
+    proxy_name: str, company_on: Callable[[str], Company], spaces: list[str]
 ) -> None:
-    _, setup = setup_of(f"space={space_name}", f"proxy={proxy_name}")
-    proxy, scorer = setup.proxies[proxy_name], setup.scorer
-    if not proxy.needs_teacher:
-        pytest.skip(f"{proxy_name} compares with no teacher")
-    archs = small_archs(setup.space, 4)
+    found = [company_on(space).parts(proxy_name)[:2] for space in spaces]
+    assert any(len(parts) == 2 and parts[0] != parts[1] for parts in found)
+
+
+def test_what_cannot_be_measured_has_a_reason(company: Company, proxy_name: str) -> None:
+    """Other widths than the teacher's, or a cell that gives zeros, and nothing else."""
+    proxy = company.setup.proxies[proxy_name]
+    for position, found in enumerate(company.found):
+        assert (proxy_name in found.parts) != (proxy_name in found.failures)
+        if proxy_name in found.failures:
+            assert REASON.fullmatch(found.failures[proxy_name])
+            assert proxy.needs_teacher or position >= 2
+        else:
+            assert found.seconds_each[proxy_name] >= 0
+
+
+def test_company_changes_no_bit(company: Company, proxy_name: str) -> None:
+    """A shared forward pass that others record, watch or go back through gives the same."""
+    alone = company.alone(proxy_name)
+    names, scorer = list(alone.proxies), alone.scorer
+    assert names[0] == proxy_name
+    back = [hexed(scorer.measure(arch)) for arch in reversed(company.archs)]
+    assert back[::-1] == company.bits(*names)
+    if scorer.space.prefixes(company.archs[0]) and alone.proxies[proxy_name].outputs_only:
+        memory = scorer.memory()
+        twice = [hexed(scorer.measure(company.archs[0], memory)) for _ in range(2)]
+        assert twice == [company.bits(*names)[0]] * 2
+
+
+def test_order_and_another_process_change_no_bit(company: Company) -> None:
+    scorer = pickle.loads(pickle.dumps(company.scorer))
+    proxies = dict(reversed(scorer.proxies.items()))
+    arch, state = company.archs[-1], torch.get_rng_state()
+    found = replace(scorer, proxies=proxies).measure(arch)
+    assert hexed(found, list(company.watched)) == company.bits(*company.watched)[-1]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_it_sees_what_it_asks_for_and_changes_nothing(company: Company, proxy_name: str) -> None:
+    watched = company.watched[proxy_name]
+    assert watched.calls == len(company.archs)
+    assert watched.notes == []
+
+
+def summaries(company: Company, batch: MiniBatch) -> Mapping[str, Summary]:
+    """What all proxies keep of the run's teacher, with another mini-batch."""
+    scorer = company.scorer
+    teacher = build_teacher(
+        company.config["teacher"], scorer.num_classes, scorer.batch.images.shape[1]
+    )
+    init = make(company.config["init"], "init", Initializer)  # type: ignore[type-abstract]
+    init(teacher, seed=scorer.seed, role="teacher")
+    return summarize_teacher(teacher, scorer.proxies, batch, scorer.runtime)
+
+
+def test_labels_are_read_where_that_is_said_and_nowhere_else(company: Company) -> None:
+    images, labels = company.scorer.batch.images, company.scorer.batch.labels
+    batch = MiniBatch(images, torch.arange(len(labels)) // 2)
+    assert summaries(company, company.scorer.batch).keys() == company.scorer.teacher.keys()
+    scorer = replace(company.scorer, batch=batch, teacher=summaries(company, batch))
+    found = hexed(scorer.measure(company.archs[0]))
+    changed = {name for name, bits in company.bits(*found)[0].items() if bits != found[name]}
+    assert changed == {name for name, p in scorer.proxies.items() if p.needs_labels}
+
+
+def test_images_are_not_read_without_the_network(company: Company) -> None:
+    images, labels = company.scorer.batch.images, company.scorer.batch.labels
+    free = [name for name, p in company.setup.proxies.items() if not p.needs_network]
+    blank = company.some(free, batch=MiniBatch(images * 0, labels), teacher={})
+    assert free
+    assert hexed(blank.measure(company.archs[0]), free) == company.bits(*free)[0]
+
+
+def test_a_teacher_is_needed_where_that_is_said(company: Company, proxy_name: str) -> None:
+    none = compose("search", ["teacher=none"], None)["teacher"]
+    if company.setup.proxies[proxy_name].needs_teacher:
+        with pytest.raises(UserError, match=f"teacher=none, but {proxy_name} compares"):
+            company.alone(proxy_name, teacher=none)
+        return
+    alone = company.alone(proxy_name, teacher=none)
+    assert alone.scorer.teacher == {}
+    found = hexed(alone.scorer.measure(company.archs[0]), [proxy_name])
+    assert found == company.bits(proxy_name)[0]
+
+
+def test_a_student_that_is_its_teacher_is_the_optimum(company: Company) -> None:
+    scorer, archs = company.scorer, company.archs[:2]
+    aware = [name for name, proxy in company.setup.proxies.items() if proxy.needs_teacher]
+    aware = [name for name in aware if "@" not in name]
+    twin = company.some(aware, batch=scorer.batch, teacher=_summaries_of_student(scorer, archs[0]))
+    own, other = (twin.measure(arch) for arch in archs)
+    assert own.failures == {}
+    for name in aware:
+        fitness = company.setup.proxies[name].fitness
+        [best] = fitness([own.parts[name]])
+        assert best == pytest.approx(0, abs=1e-12), name
+        if name in other.parts:
+            assert fitness([other.parts[name]])[0] < best - 1e-12, name
+        assert all(score < 1e-12 for score in map(sum, _values(company, name))), name
+
+
+def _summaries_of_student(scorer: Scorer, arch: Any) -> dict[str, Summary]:
     with scorer.runtime.reproducible(), torch.no_grad():
-        network = scorer._network(archs[0])
-        outputs, _ = _forward(network, {}, scorer.batch, scorer.runtime)
-        summary = proxy.summarize(outputs, scorer.batch, network)
-    twin = replace(scorer, teacher={proxy_name: summary})
-    scores = [proxy.fitness([twin.measure(arch).parts[proxy_name]])[0] for arch in archs]
-    assert scores[0] == 0
-    assert max(scores[1:]) < 0
-    assert all(proxy.fitness([scorer.measure(arch).parts[proxy_name]])[0] <= 0 for arch in archs)
+        network, batch = scorer._network(arch), scorer.runtime.place_batch(scorer.batch)
+        outputs = forward(network, {}, batch, scorer.runtime).outputs
+        return {
+            name: proxy.summarize(outputs, batch, network)
+            for name, proxy in scorer.proxies.items()
+            if proxy.needs_teacher
+        }
+
+
+def _values(company: Company, name: str) -> list[list[float]]:
+    return [list(parts.values()) for parts in company.parts(name)]
+
+
+@pytest.mark.parametrize(
+    ("space", "arch", "proxy", "reason"),
+    [
+        ("s1", "s1:8/b3x1-8-8/b3x1-8-8/b3x1-8-8", "fitnet", r"\(6, 64, 4, 4\), student \(6, 8, 4"),
+        ("s1", "s1:8/b3x1-8-8/b3x1-8-8/b3x1-8-8", "cc", r"teacher \(6, 64\), student \(6, 8\)"),
+        ("s2", None, "at", "the teacher has 3 stages, the student 4"),
+        ("nasbench201", ZEROS, "nwot", "two samples switch all ReLUs alike"),
+        ("nasbench201", ZEROS, "jacov", "gradient is the same everywhere"),
+        ("nasbench201", ZEROS, "zen", "the last map does not depend on the images"),
+        ("nasbench201", ZEROS, "te_nas", "the kernel is singular"),
+        ("nasbench201", ZEROS, "zico", "no layer has a gradient"),
+    ],
+)
+def test_reasons(
+    company_on: Callable[[str], Company], space: str, arch: str | None, proxy: str, reason: str
+) -> None:
+    company = company_on(space)
+    asked = company.scorer.space.parse(arch) if arch else company.archs[0]
+    teacher, batch = company.scorer.teacher, company.scorer.batch
+    found = company.some([proxy], batch=batch, teacher=teacher).measure(asked)
+    assert found.parts == {}
+    assert re.search(reason, found.failures[proxy])
 
 
 @pytest.mark.parametrize("proxy", ["semantic", "diswot"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,9 +64,12 @@ class NWOT(Proxy):
         """See `Proxy`.
 
         Raises:
-            ValueError: The network calls no ReLU module.
+            ValueError: The network calls no ReLU module, or its ReLUs do not tell samples apart.
         """
         kernel = subject.observed.kernel
         if not isinstance(kernel, torch.Tensor):
             raise ValueError("the network calls no nn.ReLU or nn.ReLU6 module")
-        return {"nwot": log_determinant(kernel).item()}
+        value = log_determinant(kernel).item()
+        if value == -math.inf:
+            raise ValueError("two samples switch all ReLUs alike, so the kernel is singular")
+        return {"nwot": value}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diswot.errors import UserError
 from diswot.ranking.scores import Scores
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
@@ -15,6 +16,7 @@ from diswot.storage.journal import Scored
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
     from diswot.scoring.scorer import Measurement
+    from diswot.spaces.base import Arch, Space
     from diswot.storage.run_dir import RunDir
 
 __all__ = ["collect", "score_all"]
@@ -53,7 +55,7 @@ def score_all(
         if not fresh:
             continue
         setup = Setup.from_config({**config, "seed": seed})
-        parsed = [setup.space.parse(arch) for arch in fresh]
+        parsed = _parsed(setup.space, fresh)
         run_dir.begin()
         with scoring_pool(setup.scorer, workers) as measure:
             for number, found in enumerate(measure(parsed), start=1):
@@ -65,6 +67,16 @@ def score_all(
                 progress(record)
         run_dir.journal.sync()
     return [known[seed, arch] for seed in seeds for arch in archs]
+
+
+def _parsed(space: Space, archs: Sequence[str]) -> list[Arch]:
+    try:
+        return [space.parse(arch) for arch in archs]
+    except UserError as error:
+        raise UserError(
+            f"{error}; space {space.name} must hold every architecture that is ranked: "
+            "change its settings, or give another benchmark"
+        ) from None
 
 
 def _record(found: Measurement, seed: int) -> Scored:

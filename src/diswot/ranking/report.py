@@ -8,31 +8,50 @@ from typing import Any
 
 import numpy as np
 
-from diswot.benchmarks import benchmark_of
+from diswot.benchmarks import Benchmark
 from diswot.ranking.engine import collect
 from diswot.ranking.scores import Conditions, Target
 from diswot.ranking.table import Row, rank_rows
 from diswot.reporting.console import print_lines
+from diswot.reporting.plan import shown
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
 from diswot.scoring.setup import make_data, make_proxies
 from diswot.storage.journal import Scored
 
-__all__ = ["report"]
+__all__ = ["accuracies", "report"]
+
+
+def accuracies(benchmark: Benchmark, archs: Sequence[str]) -> list[Target]:
+    """What is known of the architectures, data set by data set.
+
+    Args:
+        benchmark: Knows them.
+        archs: Text forms.
+
+    Raises:
+        UserError: An accuracy is missing.
+    """
+    return [
+        Target(dataset, target, np.array([benchmark.accuracy(a, dataset, target) for a in archs]))
+        for dataset, target in benchmark.entries()
+    ]
 
 
 def report(
     config: Mapping[str, Any],
+    benchmark: Benchmark,
     archs: Sequence[str],
     seeds: Sequence[int],
     records: Sequence[Scored],
-    path: Path,
     *,
+    path: Path,
     quiet: bool,
 ) -> list[Row]:
     """Write rank.csv, scores.csv and rank.png, show the table.
 
     Args:
         config: Resolved, of ``conf/rank.yaml``.
+        benchmark: Knows their accuracies.
         archs: Text forms.
         seeds: As scored.
         records: One for every seed and architecture.
@@ -42,11 +61,7 @@ def report(
     Returns:
         The rows of rank.csv.
     """
-    benchmark = benchmark_of(config)
-    targets = [
-        Target(dataset, target, np.array([benchmark.accuracy(a, dataset, target) for a in archs]))
-        for dataset, target in benchmark.entries()
-    ]
+    targets = accuracies(benchmark, archs)
     scores = collect(records, archs, seeds, make_proxies(config))
     conditions = _conditions(config)
     title = (
@@ -62,7 +77,8 @@ def report(
     plot_rank(path / "rank.png", rows, scores, targets, title)
     if not quiet:
         show_rank(rows)
-        print_lines([title, *(f"  {path / n}" for n in ("rank.csv", "rank.png", "scores.csv"))])
+        files = (shown(path / name) for name in ("rank.csv", "rank.png", "scores.csv"))
+        print_lines([title, *(f"  {file}" for file in files)])
     return rows
 
 

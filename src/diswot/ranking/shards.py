@@ -17,6 +17,9 @@ __all__ = ["Shard", "union"]
 
 T = TypeVar("T")
 
+_KEYS = ("benchmark", "data", "init", "num_classes", "proxy", "seed", "seeds", "space", "teacher")
+"""What every config of a ranking holds."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -45,7 +48,7 @@ class Shard:
         return cls(int(found[1]), int(found[2]))
 
     def take(self, items: Sequence[T]) -> Sequence[T]:
-        """Its part of ``items``."""
+        """Its part of ``items``; may be empty."""
         return items[self.index - 1 :: self.count]
 
     def __str__(self) -> str:
@@ -64,28 +67,32 @@ def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[
     """
     runs = dict(_runs(folder))
     if not runs:
-        raise UserError(f"merge={folder}: no folder in it holds a run of diswot rank with a shard")
+        raise UserError(
+            f"merge={folder}: no folder in it holds a shard, a run of diswot rank with shard=i/n; "
+            "give the folder that holds the shards' folders"
+        )
     (first, config), *others = runs.items()
     for path, other in others:
         _compare(first, config, path, other)
     _check_complete(folder, runs)
-    for target in _named_targets(config):
-        if target not in targets:
-            raise UserError(
-                f"merge={folder}: config.json of {first.name} names {target}, which is in no "
-                "config folder; give the folder of your plug-ins with --config-dir"
-            )
+    _check_harmless(first, config, targets)
     records = [record for path in runs for record, _ in Journal(path / Scored.file, Scored).read()]
     return {**config, "shard": None}, records
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not folder.is_dir():
-        raise UserError(f"merge={folder}: there is no such folder")
+        problem = "is no folder" if folder.exists() else "does not exist"
+        raise UserError(f"merge={folder} {problem}; give the folder that holds the shards' folders")
     for path in sorted(folder.iterdir()):
         if (path / "config.json").is_file() and (path / Scored.file).is_file():
             config = read_json(path / "config.json", "leave this run out of the folder")
             if config.get("shard") is not None:
+                if missing := [key for key in _KEYS if key not in config]:
+                    raise UserError(
+                        f"merge={folder}: config.json of {path.name} is damaged (it lacks "
+                        f"{', '.join(missing)}); leave this run out of the folder"
+                    )
                 yield path, config
 
 
@@ -105,24 +112,43 @@ def _check_complete(folder: Path, runs: Mapping[Path, Mapping[str, Any]]) -> Non
     shards = {path: Shard.parse(config["shard"]) for path, config in runs.items()}
     counts = sorted({shard.count for shard in shards.values()})
     if len(counts) > 1:
-        raise UserError(f"merge={folder}: shards of {' and of '.join(map(str, counts))}")
+        raise UserError(
+            f"merge={folder}: shards of {' and of '.join(map(str, counts))}, such as "
+            f"{' and '.join(sorted(map(str, shards.values())))}; "
+            "keep the shards of one run in one folder"
+        )
     found = sorted(shard.index for shard in shards.values())
     missing = sorted(set(range(1, counts[0] + 1)) - set(found))
     if missing:
         named = ", ".join(f"{index}/{counts[0]}" for index in missing)
-        raise UserError(f"merge={folder}: shard {named} is missing")
+        raise UserError(f"merge={folder}: shard {named} is missing; run it, then merge again")
     if len(found) > counts[0]:
         twice = sorted({index for index in found if found.count(index) > 1})
         named = ", ".join(f"{index}/{counts[0]}" for index in twice)
-        raise UserError(f"merge={folder}: shard {named} is there more than once")
+        raise UserError(f"merge={folder}: shard {named} is there more than once; leave one of each")
 
 
-def _named_targets(node: Any) -> Iterator[str]:
+def _check_harmless(path: Path, config: Mapping[str, Any], targets: Collection[str]) -> None:
+    """Objects are made of the config: it may name known classes only, and may not refer."""
+    for key, value in _leaves(config):
+        if key == "_target_" and value not in targets:
+            raise UserError(
+                f"merge={path.parent}: config.json of {path.name} names {value}, which is in no "
+                "config folder; give the folder of your plug-ins with --config-dir"
+            )
+        if isinstance(value, str) and "${" in value:
+            raise UserError(
+                f"merge={path.parent}: config.json of {path.name} refers to {value}; runs write "
+                "values only: leave this run out of the folder"
+            )
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from _named_targets(value)
+        for name, value in node.items():
+            yield from _leaves(value, name)
     elif isinstance(node, list):
         for value in node:
-            yield from _named_targets(value)
+            yield from _leaves(value, key)
+    else:
+        yield key, node

@@ -1,0 +1,122 @@
+"""Wrong input to ``diswot rank``: one message, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_helpers import Ended
+
+from diswot.rank import main
+
+Cli = Callable[..., Ended]
+
+TINY = [
+    *("space=s0", "teacher=resnet8", "proxy=nwot", "data=gaussian", "data.image_size=16"),
+    *("data.batch_size=6", "benchmark.sample=5", "device=cpu", "workers=1"),
+]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """``diswot rank`` in an empty folder, in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISWOT_DATA", raising=False)
+
+    def run(*arguments: str) -> Ended:
+        capfd.readouterr()
+        code = main(arguments)
+        out, err = capfd.readouterr()
+        return Ended(code, out, err)
+
+    return run
+
+
+def refused(ended: Ended) -> str:
+    """The one message of a refusal."""
+    assert ended.code == 2, ended
+    assert "Traceback" not in ended.err
+    assert ended.err.startswith("diswot rank: ")
+    assert ended.err.count("diswot rank: ") == 1
+    return ended.err
+
+
+def left(folder: Path) -> list[Path]:
+    """Files, and run directories."""
+    return [path for path in folder.rglob("*") if path.is_file() or path.parent.name == "rank"]
+
+
+CSV = "benchmark=nasbench201 space=nasbench201"
+
+BAD = {
+    "benchmark=bogus": ("Could not find 'benchmark/bogus'", "nasbench201", "s0"),
+    "space=s1": ("Could not find 'benchmark/s1'", "nasbench201", "s0"),
+    "space=s1 benchmark=s0": ("benchmark=s0", "space s0, not of s1", "give space=s0 or another"),
+    "space.depths=[1,3]": ("space s0 allows 1, 3", "must hold every architecture", "benchmark"),
+    "benchmark.sample=65": ("benchmark.sample=65", "has 64 architectures", "null for all"),
+    "benchmark.sample=1": ("benchmark.sample=1 is not allowed", "at least 2"),
+    "benchmark.sample=all": ("benchmark.sample=all", "whole number"),
+    "benchmark.datasets=[cifar10]": ("benchmark.datasets=['cifar10']", "knows cifar100"),
+    "benchmark.datasets=[]": ("benchmark.datasets=[]", "knows cifar100"),
+    "+benchmark.path=x.csv": ("benchmark: diswot.benchmarks.s0.S0Cifar100 refuses", "path"),
+    f"{CSV} benchmark.source=foo": ("benchmark.source=foo", "auto, csv, nats_bench, analog"),
+    f"{CSV} benchmark.path=no.csv": ("benchmark.path: no.csv", ".csv or .csv.gz"),
+    f"{CSV} benchmark.path=no.txt": ("benchmark.path: no.txt", ".csv, .csv.gz nor NATS"),
+    "proxy=snip num_classes=5": ("num_classes=5: gaussian has labels of 10", "snip", "at least 10"),
+    "num_classes=1": ("num_classes=1", "at least 2"),
+    "proxy=diswot teacher=none": ("teacher=none", "diswot", "teacher=resnet56"),
+    "proxy=bogus": ("proxy/bogus",),
+    "seeds=0": ("seeds=0 is not allowed; give a whole number of at least 1",),
+    "seeds=null": ("seeds=None", "at least 1"),
+    "seeds=1.5": ("seeds=1.5", "whole number"),
+    "seed=x": ("seed=x is not allowed", "at least 0"),
+    "seed=-1": ("seed=-1", "at least 0"),
+    "seed=null": ("seed=None", "at least 0"),
+    "shard=5/4": ("shard=5/4 is not allowed; give i/n with i from 1 to n",),
+    "shard=abc": ("shard=abc is not allowed; give i/n",),
+    "shard=6/6": ("shard=6/6: there are 5 architectures", "at most as many shards"),
+    "control=foo": ("control=foo is not allowed; give none or shuffled",),
+    "resamples=0": ("resamples=0 is not allowed", "at least 1"),
+    "resamples=many": ("resamples=many",),
+    "workers=0": ("workers=0", "at least 1"),
+    "device=tpu": ("device=tpu", "auto, cpu, cuda"),
+    "debug=maybe": ("debug=maybe is not allowed; give true or false",),
+    "strategy=random": ("strategy",),
+    "merge=nowhere": ("merge=nowhere does not exist", "holds the shards' folders"),
+    "merge=nowhere resamples=0": ("resamples=0", "at least 1"),
+    "merge=3": ("merge=3 does not exist",),
+}
+
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_one_message(cli: Cli, tmp_path: Path, overrides: str) -> None:
+    message = refused(cli(*TINY, *overrides.split()))
+    for part in BAD[overrides]:
+        assert part in message
+    assert left(tmp_path) == []
+
+
+def test_a_merge_of_a_file(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert "merge=file is no folder; give the folder that holds" in refused(cli("merge=file"))
+    assert left(tmp_path) == [tmp_path / "file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_run_dir_that_was_there_stays(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes").write_text("mine")
+    refused(cli(*TINY, "hydra.run.dir=run", "seeds=0"))
+    refused(cli(*TINY, "hydra.run.dir=run", "proxy=diswot", "teacher=none"))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes"]
+
+
+def test_a_sweep_with_a_failing_job(cli: Cli, tmp_path: Path) -> None:
+    small = [*TINY, "proxy=params", "resamples=5"]
+    ended = cli("-m", *small, "shard=1/2,3/2", "hydra.sweep.dir=parts")
+    assert ended.code == 2
+    assert "shard=3/2 is not allowed" in ended.err
+    assert "Traceback" not in ended.err
+    assert len(list((tmp_path / "parts").glob("*/scores.jsonl"))) == 1  # the other is not lost
+    assert "shard 2/2 is missing" in refused(cli("merge=parts"))
