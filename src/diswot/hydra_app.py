@@ -165,7 +165,10 @@ def _config_dirs(argv: Sequence[str]) -> Iterator[Path]:
 
 
 def _run_name(*, _root_: DictConfig) -> str:
-    """A folder name that is the same for the same settings and another for others."""
+    """A folder name that is the same for the same settings and another for others.
+
+    The parts of a sharded run are folders of their own in one folder.
+    """
     from omegaconf import OmegaConf
 
     from diswot.keys import stable_hash
@@ -173,17 +176,17 @@ def _run_name(*, _root_: DictConfig) -> str:
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     config = to_plain(root)
     proxies = list(config.get("proxy") or ())
-    shard = config.get("shard")
+    shard = config.pop("shard", None)
     words = [
         config["space"]["name"],
         config["teacher"]["name"],
         "+".join(proxies) if len(proxies) <= _NAMED else f"{len(proxies)}-proxies",
         *([config["strategy"]["name"]] if "strategy" in config else []),
         f"seed{config['seed']}",
-        *([f"shard{shard}".replace("/", "of")] if shard is not None else []),
         f"{stable_hash(identity(config), bits=32):08x}",
     ]
-    return "-".join(map(str, words))
+    name = "-".join(map(str, words))
+    return name if shard is None else f"{name}/shard{str(shard).replace('/', 'of')}"
 
 
 def known_targets(folders: Iterable[Path]) -> set[str]:
@@ -192,7 +195,7 @@ def known_targets(folders: Iterable[Path]) -> set[str]:
     return {
         target
         for file in files
-        for target in re.findall(r"_target_:\s*([\w.]+)", file.read_text(encoding="utf-8"))
+        for target in re.findall(r"_target_:\s*['\"]?([\w.]+)", file.read_text(encoding="utf-8"))
     }
 
 

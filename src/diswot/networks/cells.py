@@ -83,12 +83,17 @@ class Cell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, width, H, W)`` to the same shape."""
-        nodes = [x]
+        nodes, pooled = [x], dict[int, Tensor]()
         for target, sources in enumerate(self._sources[1:], start=1):
-            terms = [
-                cast(Tensor, self.get_submodule(f"edge_{source}_{target}")(nodes[source]))
-                for source in sources
-            ]
+            terms = []
+            for source in sources:
+                operation = self.get_submodule(f"edge_{source}_{target}")
+                if isinstance(operation, nn.AvgPool2d):  # once for all edges that leave a node
+                    if source not in pooled:
+                        pooled[source] = operation(nodes[source])
+                    terms.append(pooled[source])
+                else:
+                    terms.append(cast(Tensor, operation(nodes[source])))
             nodes.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
         return nodes[-1]
 

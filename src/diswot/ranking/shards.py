@@ -12,6 +12,7 @@ from diswot.errors import UserError
 from diswot.settings import difference
 from diswot.storage.files import read_json
 from diswot.storage.journal import Journal, Scored
+from diswot.storage.lock import RunLock
 
 __all__ = ["Shard", "union"]
 
@@ -42,7 +43,7 @@ class Shard:
         """
         if text is None:
             return cls()
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(text))
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(text))
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise UserError(f"shard={text} is not allowed; give i/n with i from 1 to n, as 1/4")
         return cls(int(found[1]), int(found[2]))
@@ -76,8 +77,19 @@ def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[
         _compare(first, config, path, other)
     _check_complete(folder, runs)
     _check_harmless(first, config, targets)
-    records = [record for path in runs for record, _ in Journal(path / Scored.file, Scored).read()]
-    return {**config, "shard": None}, records
+    return {**config, "shard": None}, [record for path in runs for record in _records(path)]
+
+
+def _records(path: Path) -> list[Scored]:
+    lock = RunLock(path / "run.lock")  # reading cuts off the half line of a process at work
+    try:
+        lock.acquire()
+    except UserError as error:
+        raise UserError(f"merge={path.parent}: a shard is not finished: {error}") from None
+    try:
+        return [record for record, _ in Journal(path / Scored.file, Scored).read()]
+    finally:
+        lock.release()
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -161,7 +161,8 @@ class Progress:
         self._bar.stop()
         if self._failed:
             self._console.print(
-                f"{self._failed:,} candidates could not be scored; {self._reasons} has the reasons."
+                f"{self._failed:,} candidates could not be scored in full; {self._reasons} has "
+                "the reasons."
             )
 
     def advance(self, done: int, note: str, *, failed: bool = False) -> None:

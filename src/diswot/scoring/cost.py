@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,16 @@ class CostModel:
         return self._static[arch]
 
     def _count(self, arch: Arch, *, flops: bool) -> None:
-        """Build once; running costs more than building, so MACs are counted only where asked."""
+        """Running costs more than building, so MACs are counted only where asked."""
+        summands = self._space.summands(arch)
+        if len(summands) > 2:  # else it is the base, or the base with one choice changed
+            self._static[arch] = (
+                _total([self.params(a) for a in summands]),
+                _total([self.layers(a) for a in summands]),
+            )
+            if flops:
+                self._flops[arch] = _total([self.flops(a) for a in summands])
+            return
         with torch.device("meta"):
             network = self._space.build(
                 arch, num_classes=self._num_classes, in_channels=self._image[0]
@@ -127,3 +136,9 @@ class CostModel:
                 if isinstance(module, _FREE):
                     module.forward = _same  # type: ignore[method-assign]
             self._flops[arch] = count_flops(network, self._image)
+
+
+def _total(counts: Sequence[int]) -> int:
+    """The first, and what each other one has more than it."""
+    base, *others = counts
+    return base + sum(other - base for other in others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
@@ -98,7 +98,7 @@ class Setup:
         proxies = make_proxies(config)
         num_classes = class_count(config, data)
         batch = data.mini_batch(seed)
-        wanted = any(proxy.needs_teacher for proxy in proxies.values())
+        wanted = [name for name, proxy in proxies.items() if proxy.needs_teacher]
         teacher = _Teacher(config, num_classes, data.in_channels, wanted)
         bound = _bind(proxies, space, teacher, num_classes)
         _check_labels(bound, data, num_classes)
@@ -125,7 +125,7 @@ class _Teacher:
     """The teacher of a config, built only where a proxy compares with it."""
 
     def __init__(
-        self, config: Mapping[str, Any], num_classes: int, in_channels: int, wanted: bool
+        self, config: Mapping[str, Any], num_classes: int, in_channels: int, wanted: Sequence[str]
     ) -> None:
         from diswot.networks.outputs import Network
         from diswot.networks.teacher import build_teacher
@@ -138,7 +138,7 @@ class _Teacher:
             return
         if self.name is None:
             raise UserError(
-                f"teacher=none, but {', '.join(config['proxy'])} compares with a teacher; "
+                f"teacher=none, but {', '.join(wanted)} compares with a teacher; "
                 "name one, such as teacher=resnet56"
             )
         import torch

@@ -102,6 +102,14 @@ class Space(ABC):
             A module that keeps `diswot.networks.Network`.
         """
 
+    def summands(self, arch: Arch) -> Sequence[Arch]:
+        """Architectures whose costs give that of ``arch``: a base, and what comes on top of it.
+
+        Parameters, MACs and layers of ``arch`` are those of the first plus, for each other one,
+        what it has more than the first. Empty: costs do not add up in this space.
+        """
+        return ()
+
     def prefixes(self, arch: Arch) -> Sequence[Hashable]:
         """What determines the map after each of the first stages, shallowest first.
 

@@ -55,6 +55,8 @@ class NasBench201(ProductSpace[NasBench201Arch]):
         default_budget: See `Space`.
     """
 
+    additive = True
+
     def __init__(
         self,
         *,

@@ -58,6 +58,9 @@ class ProductSpace(Space, Generic[A]):
         UserError: A gene without choices, or with the same one twice.
     """
 
+    additive: bool = False
+    """Whether every choice adds the same parameters, MACs and layers whatever the others are."""
+
     def __init__(
         self,
         *,
@@ -100,6 +103,15 @@ class ProductSpace(Space, Generic[A]):
         index = rng.choice(free)
         values[index] = self.genes[index].mutate(values[index], rng)
         return self.from_values(values)
+
+    def summands(self, arch: A) -> list[A]:  # type: ignore[override]
+        """See `Space`; the first choices, and every other choice of ``arch`` alone."""
+        if not self.additive:
+            return []
+        first = [gene.choices[0] for gene in self.genes]
+        changed = [(i, v) for i, v in enumerate(self.values(arch)) if v != first[i]]
+        alone = ([*first[:i], value, *first[i + 1 :]] for i, value in changed)
+        return [self.from_values(values) for values in (first, *alone)]
 
     def enumerate(self) -> Iterator[A]:
         """All combinations, the last gene changing fastest."""

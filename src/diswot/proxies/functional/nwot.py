@@ -21,8 +21,8 @@ def activation_agreement(inputs: Tensor) -> Tensor:
     """
     flat = inputs.movedim(1, -1).flatten(1)  # a view in channels_last; the order is free
     on = torch.gt(flat, 0, out=torch.empty_like(flat))  # exact in float32 below 2²⁴ units
-    counts = on.sum(1, dtype=torch.float64)
     both = (on @ on.T).double()
+    counts = both.diagonal()
     # XXᵀ + (1 − X)(1 − X)ᵀ = 2 XXᵀ − x1ᵀ − 1xᵀ + D with x the number of units that are on
     return 2 * both - counts[:, None] - counts[None, :] + flat.shape[1]
 
