@@ -60,7 +60,7 @@ def _run_hydra(name: str, job: Callable[[DictConfig], object], argv: Sequence[st
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    _prepare(argv)
+    _prepare(name, argv)
     refused: list[Exception] = []
 
     def guarded(cfg: DictConfig) -> object:
@@ -101,7 +101,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) 
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    _prepare(["--config-dir", str(config_dir)] if config_dir else [])
+    _prepare(name, ["--config-dir", str(config_dir)] if config_dir else [])
     search_path = []
     if config_dir:
         search_path.append(f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]")
@@ -143,15 +143,18 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 
-def _prepare(argv: Sequence[str]) -> None:
+def _prepare(name: str, argv: Sequence[str]) -> None:
     """Tell Hydra what the folders of configs cannot: ``<group>=all``, and a name for run dirs."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
     folders = [conf_dir(), *_config_dirs(argv)]
+    main = OmegaConf.load(conf_dir() / f"{name}.yaml")
     for group in SEVERAL:
         files = [file.stem for f in folders for file in sorted((f / group).glob("*.yaml"))]
-        node = {"defaults": list(dict.fromkeys(files))}  # the package's first, then the user's
+        usual = [entry[group] for entry in main.defaults if entry != "_self_" and group in entry]
+        # The one taken by default, then the package's, then the user's: the first is the fitness.
+        node = {"defaults": list(dict.fromkeys([*usual, *files]))}
         ConfigStore.instance().store(group=group, name="all", node=node, provider="diswot")
     OmegaConf.register_new_resolver("diswot.run_name", _run_name, replace=True)
 

@@ -72,8 +72,8 @@ def test_the_first_proxy_is_the_fitness(cli: Cli) -> None:
     first, second = journal(Path("nwot-diswot")), journal(Path("diswot-nwot"))
     for a, b in zip(first, second, strict=True):
         assert (list(a["parts"]), list(a["others"])) == (["nwot"], ["diswot"])
-        assert a["score"] == b["others"]["nwot"]
-        assert b["score"] == a["others"]["diswot"]
+        assert (a["parts"], b["parts"]) == (b["others"]["nwot"], a["others"]["diswot"])
+        assert (a["score"], b["score"]) == (sum(a["parts"].values()), sum(b["parts"].values()))
 
 
 def test_all_proxies(cli: Cli) -> None:
@@ -88,7 +88,15 @@ def test_all_proxies(cli: Cli) -> None:
 def test_help(cli: Cli, tmp_path: Path) -> None:
     shown = cli("--help")
     assert (shown.code, shown.err) == (0, "")
-    groups = ("space: s0, s1", "strategy: ", "proxy: ", "teacher: ", "budget: ", "data: ", "init: ")
+    groups = (
+        "space: nasbench201, s0, s1, s2",
+        "strategy: ",
+        "proxy: ",
+        "teacher: ",
+        "budget: ",
+        "data: ",
+        "init: ",
+    )
     assert all(group in shown.out for group in groups)
     assert shown.out.count("  diswot search ") == 3
     assert list(tmp_path.iterdir()) == []
@@ -161,7 +169,7 @@ def plug_in(folder: Path) -> str:
     """A user's module and config folder."""
     (folder / "mine.py").write_text(PLUGIN)
     files = {
-        "space/tiny": "_target_: mine.Mine\nname: tiny\ndepths: [1, 2]\nwidths: [8, 8, 16]\n",
+        "space/tiny": "_target_: mine.Mine\nname: tiny\ndepths: [1, 2]\nwidths: [8, 8, 16, 24]\n",
         "strategy/backwards": (
             "_target_: mine.Backwards\nname: backwards\nevaluations: 6\ngeneration: 3\n"
         ),
@@ -192,4 +200,4 @@ def test_plug_ins(tmp_path: Path) -> None:
     assert result["arch"] == min(records, key=lambda record: record["params"])["arch"]
     assert all(record["arch"].startswith("tiny:") for record in records)
     every = journal(cwd / "all")
-    assert all({**one["others"], **one["parts"]}["lightest"] == -one["params"] for one in every)
+    assert all(list(one["others"]["lightest"].values()) == [-one["params"]] for one in every)

@@ -101,10 +101,11 @@ def test_several_proxies_are_recorded(tmp_path: Path) -> None:
         assert list(record["parts"]) == ["nwot"]
         assert list(record["others"]) == ["diswot", "params"]
         assert record["score"] == record["parts"]["nwot"]
-        assert record["others"]["params"] == record["params"]
+        assert list(record["others"]["diswot"]) == ["semantic", "relation"]
+        assert record["others"]["params"] == {"params": record["params"]}
     alone, _ = searched(tmp_path / "alone", configured(REAL, "strategy.evaluations=5"))
-    scores = {record["arch"]: record["others"]["diswot"] for record in records}
-    assert all(scores.get(r["arch"], r["score"]) == r["score"] for r in alone)
+    parts = {record["arch"]: record["others"]["diswot"] for record in records}
+    assert all(parts.get(r["arch"], r["parts"]) == r["parts"] for r in alone)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -131,7 +132,7 @@ def test_failed_candidates_are_recorded(tmp_path: Path, workers: int) -> None:
         bad = arch.endswith(("-1", "1-3"))
         assert record["status"] == ("failed" if bad else "ok")
         assert (record["score"] is None) is bad
-        assert record["others"] == {"params": record["params"]}
+        assert record["others"] == {"params": {"params": record["params"]}}
         if arch.endswith("-1"):
             assert record["reason"] == f"fragile: ValueError: no {arch} (measure)"
         elif bad:
@@ -150,7 +151,7 @@ def test_a_failing_further_proxy_leaves_the_fitness(tmp_path: Path) -> None:
         bad = record["arch"].endswith(("-1", "1-3"))
         assert record["status"] == "ok"
         assert record["score"] == record["params"]
-        assert record["others"] == {"fragile": None if bad else record["params"]}
+        assert record["others"] == {"fragile": None if bad else {"fragile": record["params"]}}
         assert (record["reason"] is not None) is bad
 
 

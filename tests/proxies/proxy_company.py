@@ -74,7 +74,9 @@ def _shown_wrongly(proxy: Proxy, subject: Subject) -> list[str]:
         for name in expected
         for value in [getattr(subject, name)]
     }
-    wrong = [f"{name} is there: {there[name]}" for name in expected if there[name] != expected[name]]
+    wrong = [
+        f"{name} is there: {there[name]}" for name in expected if there[name] != expected[name]
+    ]
     if torch.is_grad_enabled() != proxy.needs_gradients:
         wrong.append(f"gradients are recorded: {torch.is_grad_enabled()}")
     if not proxy.needs_gradients:

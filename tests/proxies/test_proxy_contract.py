@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from proxy_company import Company, hexed
+from proxy_company import Company, Watched, hexed
 
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
@@ -90,6 +90,46 @@ def test_it_sees_what_it_asks_for_and_changes_nothing(company: Company, proxy_na
     watched = company.watched[proxy_name]
     assert watched.calls == len(company.archs)
     assert watched.notes == []
+
+
+class _Rude(Proxy):
+    """Breaks every rule but one: its score is a number."""
+
+    def measure(self, subject: Subject) -> Parts:
+        assert subject.network is not None
+        assert subject.outputs is not None
+        subject.network.eval()
+        weight = next(subject.network.parameters())
+        weight.grad = torch.zeros_like(weight)
+        next(subject.network.buffers()).add_(1)
+        subject.outputs.logits.mul_(2)
+        subject.batch.labels.zero_()
+        torch.rand(1)
+        return {"rude": 1.0}
+
+
+class _Reckless(Proxy):
+    """Runs a backward pass unasked."""
+
+    def measure(self, subject: Subject) -> Parts:
+        assert subject.network is not None
+        with torch.enable_grad():
+            subject.copy()(subject.batch.images).sum().backward()
+        return {"reckless": 1.0}
+
+
+def test_those_who_break_the_rules_are_noticed(company_on: Callable[[str], Company]) -> None:
+    company = company_on("s0")
+    rude, reckless = Watched(_Rude(name="rude")), Watched(_Reckless(name="reckless"))
+    images, labels = company.scorer.batch.images, company.scorer.batch.labels
+    batch = MiniBatch(images.clone(), labels.clone())
+    proxies = {"rude": rude, "reckless": reckless}
+    with torch.random.fork_rng(devices=[]):
+        found = replace(company.scorer, proxies=proxies, batch=batch).measure(company.archs[0])
+    noticed = " ".join(rude.notes)
+    for what in ("module ", "gradient ", "state bn1", "logits 0", "labels", "global random"):
+        assert what in noticed
+    assert "runs a backward pass" in found.failures["reckless"]
 
 
 def summaries(company: Company, batch: MiniBatch) -> Mapping[str, Summary]:
@@ -241,11 +281,15 @@ def test_diswot_is_the_sum_of_its_parts(setup_of: SetupOf, small_archs: Callable
     assert score == pytest.approx(sum(found["diswot"].values()), rel=1e-12)
 
 
-def test_relative_scores_come_first(setup_of: SetupOf) -> None:
-    _, setup = setup_of("space=s0", "proxy=diswot", "proxy.diswot.combine=rank")
-    assert setup.proxies["diswot"].relative
-    with pytest.raises(UserError, match=r"proxy\.diswot: its scores are relative"):
-        setup_of("space=s0", "proxy=[nwot,diswot]", "proxy.diswot.combine=zscore")
+def test_relative_scores_may_stand_beside_the_first(
+    setup_of: SetupOf, small_archs: Callable[..., Any]
+) -> None:
+    _, setup = setup_of("space=s0", "proxy=[nwot,diswot]", "proxy.diswot.combine=rank")
+    proxy = setup.proxies["diswot"]
+    assert [(name, one.relative) for name, one in setup.others] == [("diswot", True)]
+    found = [setup.scorer.measure(arch).parts["diswot"] for arch in small_archs(setup.space, 2)]
+    assert proxy.fitness(found[:1]) == [2.0]
+    assert sum(proxy.fitness(found)) == 6.0
 
 
 def test_nwot_without_relus_is_a_record(setup_of: SetupOf, small_archs: Callable[..., Any]) -> None:

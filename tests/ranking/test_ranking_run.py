@@ -119,19 +119,19 @@ def test_two_workers_give_the_bits_of_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_picture")
 def test_kill(tmp_path: Path) -> None:
-    settings = ["proxy=nwot", "seeds=2", "benchmark.sample=25"]
+    settings = ["proxy=nwot", "seeds=2", "benchmark.sample=16"]
     run, whole = tmp_path / "run", tmp_path / "whole"
     words = [sys.executable, "-m", "diswot.rank", *TINY, *settings, f"hydra.run.dir={run}"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL) as process:
         file = run / "scores.jsonl"
-        while process.poll() is None and not (file.exists() and file.stat().st_size > 700):
+        while process.poll() is None and not (file.exists() and file.stat().st_size > 0):
             time.sleep(0.005)
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not (run / "rank.csv").exists()
     kept = file.read_bytes()
-    assert 0 < kept.count(b"\n") < 2 * 25
+    assert 0 < kept.count(b"\n") < 2 * 16
     rank(run, *settings)
     assert file.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
     rank(whole, *settings)

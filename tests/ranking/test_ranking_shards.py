@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from diswot.errors import UserError
 from diswot.hydra_app import conf_dir, known_targets
 from diswot.rank import main, merge_shards
 from diswot.ranking.shards import Shard
+from diswot.storage.lock import RunLock
 
 SETTINGS = ["proxy=[diswot,nwot]", "proxy.diswot.combine=rank", "seeds=2", "control=shuffled"]
 
@@ -149,6 +151,17 @@ def test_an_unfinished_shard(parts: Path) -> None:
     assert "a shard has not finished; run its command again" in message
 
 
+def test_a_shard_at_work_is_left_alone(parts: Path) -> None:
+    run = shard(parts, 2)
+    with (run / "scores.jsonl").open("ab") as file:
+        file.write(b'{"arch":"s0:1')
+    lock = RunLock(run / "run.lock")
+    lock.acquire()
+    message = refusal(parts)
+    lock.release()
+    assert f"a shard is not finished: {run} is in use by process {os.getpid()} on " in message
+
+
 def test_no_shards(tmp_path: Path, whole: Path) -> None:
     assert "does not exist; give the folder that holds" in refusal(tmp_path / "nowhere")
     (tmp_path / "file").write_text("mine")
@@ -197,3 +210,6 @@ def test_a_benchmark_file_is_named_by_who_merges(parts: Path) -> None:
         edit(shard(parts, index), lambda config: config["benchmark"].update(path="evil.pbz2"))
     message = refusal(parts)
     assert "scored with benchmark.path=evil.pbz2; if you trust that file, give" in message
+    targets = known_targets([conf_dir()])
+    with pytest.raises(UserError, match="S0Cifar100 refuses its settings"):  # it was passed on
+        merge_shards(parts, targets, resamples=20, benchmark_path="evil.pbz2", quiet=True)

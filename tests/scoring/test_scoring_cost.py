@@ -107,12 +107,14 @@ def test_costs_are_counted_once() -> None:
     costs.layers(first)
     assert counting.builds == [first]
     whole = costs.cost(first)
-    built = len(counting.builds)
+    assert counting.builds == [first, first]  # now it ran, too
     assert costs.cost(counting.space.parse(str(first))) == whole
     assert costs.flops(first) == whole.flops
-    assert len(counting.builds) == built
+    assert counting.builds == [first, first]
     assert costs.cost(other) != whole
-    assert counting.builds[built:]
+    assert counting.builds == [first, first, other]
+    assert all(measure(other) > 0 for measure in costs.measures().values())
+    assert counting.builds[3:] == []
 
 
 def test_flops_are_in_proportion_to_pixels() -> None:

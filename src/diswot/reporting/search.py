@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.benchmarks.standing import standings
+from diswot.errors import UserError
 from diswot.reporting.console import print_lines, print_pairs, show_standings, show_top
 from diswot.reporting.exports import candidates_csv, plot_search, top
 from diswot.reporting.plan import conditions, shown
@@ -111,7 +112,11 @@ def _standings(
     budget, costs = strategy.proposals.budget, setup.scorer.costs()
 
     def keeps(other: str) -> bool:
-        return budget.excess(setup.space.parse(other), costs) <= 0
+        try:
+            parsed = setup.space.parse(other)
+        except UserError:  # the run's space was made smaller
+            return False
+        return budget.excess(parsed, costs) <= 0
 
     found = standings(benchmark, arch, keeps)
     return {"source": benchmark.source, "standings": [asdict(each) for each in found]}
