@@ -150,9 +150,13 @@ def test_stages_are_compared_one_to_one() -> None:
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
-        ("kd", "output=features", r"proxy\.kd\.output=features: allowed are logits, embedding, map, maps"),
+        ("kd", "output=features", r"output=features: allowed are logits, embedding, map, maps"),
         ("kd", "loss.temperature=0", r"proxy\.kd\.loss .*temperature=0.*positive"),
-        ("at", "output=embedding", r"proxy\.at\.loss cannot be computed output=embedding.*maps"),
+        (
+            "at",
+            "output=embedding",
+            r"proxy\.at\.loss cannot be computed with output=embedding.*maps",
+        ),
         ("pkt", "loss.eps=nan", r"proxy\.pkt\.loss: its settings make it nan"),
         ("kd", "loss=null", r"proxy\.kd\.loss=None: give a node"),
     ],

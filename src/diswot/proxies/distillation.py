@@ -95,6 +95,6 @@ def _try(setting: str, loss: Callable[..., Tensor], output: str) -> None:
     try:
         value = float(loss(teacher, student))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{setting} cannot be computed output={output}: {error}") from error
+        raise UserError(f"{setting} cannot be computed with output={output}: {error}") from error
     if not isfinite(value):
         raise UserError(f"{setting}: its settings make it {value} on random {output}")
