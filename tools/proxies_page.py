@@ -9,6 +9,7 @@ first one ended) and writes the page. NAS-Bench-201 is read from the source at h
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,8 +59,8 @@ def rows_of(folder: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def support(settings: Sequence[str]) -> dict[str, tuple[str, float]]:
-    """For every proxy: how many of three random networks it scores, or why not; seconds."""
+def support(settings: Sequence[str]) -> dict[str, str]:
+    """For every proxy: how many of three random networks it scores, and seconds, or why not."""
     setup = Setup.from_config(
         {**compose("search", [*settings, "proxy=all"], None), "device": "cpu"}
     )
@@ -71,22 +72,33 @@ def support(settings: Sequence[str]) -> dict[str, tuple[str, float]]:
     for name in setup.proxies:
         reasons = [each.failures[name] for each in found if name in each.failures]
         seconds = [each.seconds_each[name] for each in found if name in each.seconds_each]
-        works = f"{len(archs) - len(reasons)}/{len(archs)}"
+        table[name] = f"{len(archs) - len(reasons)}/{len(archs)}"
+        if seconds:
+            table[name] += f", {np.mean(seconds):.2f} s"
         if reasons:
-            works += f" ({reasons[0].split('(')[0].removeprefix('ValueError: ').strip()})"
-        table[name] = works, float(np.mean(seconds)) if seconds else float("nan")
+            table[name] += f" ({reasons[0].removeprefix('ValueError: ').split(':')[0]})"
     return table
+
+
+def supported(work: Path, space: str) -> dict[str, str]:
+    """The same, from WORK where it was measured before."""
+    file = work / f"{space}.json"
+    if not file.exists():
+        file.write_text(json.dumps(support(UNRANKED[space])), encoding="utf-8")
+    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def meaning(name: str) -> str:
     """The line its YAML says it with."""
-    return (conf_dir() / "proxy" / f"{name}.yaml").read_text(encoding="utf-8").split("\n")[1][2:]
+    text = (conf_dir() / "proxy" / f"{name}.yaml").read_text(encoding="utf-8")
+    return text.split("\n")[1][2:].replace("|", "\\|")
 
 
 def support_table(names: Sequence[str], work: Path) -> Iterator[str]:
     """Needs, what it works on, and seconds an architecture."""
     ranked = {space: {r["proxy"]: r for r in rows_of(work / space)} for space in RUNS}
-    tried = {space: support(settings) for space, settings in UNRANKED.items()}
+    tried = {space: supported(work, space) for space in UNRANKED}
     flags = Setup.from_config(
         {**compose("search", ["space=s0", "proxy=all"], None), "device": "cpu"}
     ).proxies
@@ -100,7 +112,7 @@ def support_table(names: Sequence[str], work: Path) -> Iterator[str]:
             total = int(row["n"]) * int(row["seeds"])
             seconds = float(row["seconds_per_arch"])
             cells.append(f"{total - int(row['failed'])}/{total}, {seconds:.2f} s")
-        cells += [f"{tried[s][name][0]}, {tried[s][name][1]:.2f} s" for s in ("s1", "s2")]
+        cells += [found[name] for found in tried.values()]
         yield f"| `{name}` | {meaning(name)} | {needs} | {' | '.join(cells)} |"
 
 

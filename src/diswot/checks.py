@@ -1,13 +1,13 @@
 """Checks of settings; every message names the setting, its value and what is allowed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
 from diswot.errors import UserError
 
-__all__ = ["flag", "folder", "number", "per_channel", "positive", "whole"]
+__all__ = ["choice", "flag", "folder", "number", "per_channel", "positive", "whole"]
 
 
 def whole(setting: str, value: object, least: int) -> int:
@@ -32,6 +32,13 @@ def number(setting: str, value: object, *, low: float, high: float = math.inf) -
         allowed = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise UserError(f"{setting}={value} is not allowed; give a number {allowed}")
     return float(value)
+
+
+def choice(setting: str, value: str, allowed: Collection[str]) -> str:
+    """Give ``value`` back if it is one of those allowed."""
+    if value not in allowed:
+        raise UserError(f"{setting}={value}: allowed are {', '.join(allowed)}")
+    return value
 
 
 def flag(setting: str, value: object) -> bool:

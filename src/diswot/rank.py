@@ -61,8 +61,10 @@ def job(cfg: DictConfig) -> None:
                 benchmark_path=config["benchmark"].get("path"),
             )
     finally:
-        with suppress(OSError):  # Hydra made it; it stays where something was written into it
+        with suppress(OSError):  # Hydra made them; they stay where something was written
             path.rmdir()
+            if config["shard"] is not None:
+                path.parent.rmdir()
 
 
 def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list[Row]:

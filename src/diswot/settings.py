@@ -32,14 +32,17 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make a run what it is, by dotted name."""
     left_out = {*IRRELEVANT, *MAY_GROW}
+    proxies = list(config.get("proxy") or ())
     if "strategy" in config:
         left_out.add("benchmark")  # a search asks it only what the found architecture scores
+    else:
+        proxies.sort()  # to a search the first is the fitness, to a ranking all are alike
     settings = {
         name: value
         for name, value in flatten(config)
         if not {name, name.partition(".")[0]} & left_out
     }
-    return {**settings, "proxy": list(config.get("proxy") or ())}  # the first is the fitness
+    return {**settings, "proxy": proxies}
 
 
 def difference(

@@ -120,5 +120,5 @@ def test_controls_stand_behind_all_proxies_and_only_where_asked_for() -> None:
     assert list(make_proxies(nodes())) == ["params", "relation"]
     made = make_proxies(nodes(control="shuffled"))
     assert list(made) == ["params", "relation", "relation@shuffled"]
-    with pytest.raises(UserError, match="control=half is not allowed; give none or shuffled"):
+    with pytest.raises(UserError, match="control=half: allowed are none, shuffled"):
         make_proxies(nodes(control="half"))

@@ -79,7 +79,7 @@ def refusal(folder: Path) -> str:
 
 
 def shard(folder: Path, index: int) -> Path:
-    (found,) = folder.glob(f"*-shard{index}of3-*")
+    (found,) = folder.glob(f"*/shard{index}of3")
     return found
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from diswot.errors import UserError
+from diswot.checks import choice
 from diswot.networks.blocks import ResidualBlock
 from diswot.networks.outputs import NetworkOutputs
 
@@ -44,10 +44,8 @@ class StagedNetwork(nn.Module):
         in_channels: int = 3,
         stem: str = "small",
     ) -> None:
-        if stem not in _STEMS:
-            raise UserError(f"network.stem={stem}: allowed are {' and '.join(_STEMS)}")
         super().__init__()
-        kernel, stride = _STEMS[stem]
+        kernel, stride = _STEMS[choice("network.stem", stem, _STEMS)]
         self.conv1 = nn.Conv2d(
             in_channels, stem_width, kernel, stride, padding=kernel // 2, bias=False
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from diswot.checks import choice
 from diswot.errors import UserError
 from diswot.proxies.base import Parts, Proxy, Subject, Summary
 
@@ -54,11 +55,9 @@ class Distillation(Proxy):
 
     def __init__(self, *, name: str, loss: Callable[..., Tensor], output: str) -> None:
         super().__init__(name=name)
-        if output not in _OUTPUTS:
-            raise UserError(f"proxy.{name}.output={output}: allowed are {', '.join(_OUTPUTS)}")
         _try(f"proxy.{name}.loss", loss, output)
         self.loss = loss
-        self.output = output
+        self.output = choice(f"proxy.{name}.output", output, _OUTPUTS)
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         """What is compared, one entry a stage."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from diswot.errors import UserError
+from diswot.checks import choice
 from diswot.proxies.base import Parts, Proxy, ProxyContext, Subject, Summary
 from diswot.proxies.combine import COMBINATIONS, combine
 from diswot.proxies.functional.semantic import FLOOR
@@ -48,11 +48,7 @@ class DisWOT(Proxy):
         self, *, name: str, form: str = "auto", floor: float = FLOOR, combine: str = "sum"
     ) -> None:
         super().__init__(name=name)
-        if combine not in COMBINATIONS:
-            raise UserError(
-                f"proxy.{name}.combine={combine}: allowed are {', '.join(COMBINATIONS)}"
-            )
-        self.combine = combine
+        self.combine = choice(f"proxy.{name}.combine", combine, COMBINATIONS)
         self._semantic = Semantic(name=name, form=form, floor=floor)
         self._relation = Relation(name=name)
 

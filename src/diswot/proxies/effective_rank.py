@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from diswot.errors import UserError
+from diswot.checks import choice
 from diswot.networks.outputs import Network
 from diswot.proxies.base import Parts, Proxy, Subject
 from diswot.proxies.functional.effective_rank import centred_gram, log_effective_rank
@@ -41,9 +41,7 @@ class EffectiveRank(Proxy):
 
     def __init__(self, *, name: str, form: str = "sqrt_log") -> None:
         super().__init__(name=name)
-        if form not in _FORMS:
-            raise UserError(f"proxy.{name}.form={form}: allowed are {', '.join(_FORMS)}")
-        self.form = form
+        self.form = choice(f"proxy.{name}.form", form, _FORMS)
 
     def measure(self, subject: Subject) -> Parts:
         """See `Proxy`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diswot.errors import UserError
+from diswot.checks import choice
 from diswot.proxies.base import Parts, Proxy, Subject
 from diswot.proxies.functional.saliency import channel_saliency, exact_sum
 from diswot.proxies.passes import Layer
@@ -39,9 +39,7 @@ class Fisher(Proxy):
 
     def __init__(self, *, name: str, count: str = "weights") -> None:
         super().__init__(name=name)
-        if count not in _COUNTS:
-            raise UserError(f"proxy.{name}.count={count}: allowed are {', '.join(_COUNTS)}")
-        self.count = count
+        self.count = choice(f"proxy.{name}.count", count, _COUNTS)
 
     def measure(self, subject: Subject) -> Parts:
         """See `Proxy`.

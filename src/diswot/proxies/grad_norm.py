@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.errors import UserError
+from diswot.checks import choice
 from diswot.proxies.base import Parts, Proxy, Subject
 from diswot.proxies.functional.saliency import exact_sum, sum_of_norms
 
@@ -38,9 +38,7 @@ class GradNorm(Proxy):
 
     def __init__(self, *, name: str, form: str = "layers") -> None:
         super().__init__(name=name)
-        if form not in _FORMS:
-            raise UserError(f"proxy.{name}.form={form}: allowed are {', '.join(_FORMS)}")
-        self.form = form
+        self.form = choice(f"proxy.{name}.form", form, _FORMS)
 
     def measure(self, subject: Subject) -> Parts:
         """See `Proxy`."""

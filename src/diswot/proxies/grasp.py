@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.checks import positive
-from diswot.errors import UserError
+from diswot.checks import choice, positive
 from diswot.proxies.base import Parts, Proxy, Subject
 from diswot.proxies.functional.saliency import sum_of_products
 from diswot.proxies.passes import weights
@@ -45,9 +44,7 @@ class Grasp(Proxy):
 
     def __init__(self, *, name: str, sign: str = "minus", temperature: float = 1.0) -> None:
         super().__init__(name=name)
-        if sign not in _SIGNS:
-            raise UserError(f"proxy.{name}.sign={sign}: allowed are {', '.join(_SIGNS)}")
-        self.sign = sign
+        self.sign = choice(f"proxy.{name}.sign", sign, _SIGNS)
         self.temperature = positive(f"proxy.{name}.temperature", temperature)
 
     def measure(self, subject: Subject) -> Parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
-from diswot.checks import number
+from diswot.checks import choice, number
 from diswot.errors import UserError
 from diswot.proxies.base import Parts, Proxy, ProxyContext, Subject, Summary
 from diswot.proxies.functional import (
@@ -51,9 +51,7 @@ class Semantic(Proxy):
 
     def __init__(self, *, name: str, form: str = "auto", floor: float = FLOOR) -> None:
         super().__init__(name=name)
-        if form not in _FORMS:
-            raise UserError(f"proxy.{name}.form={form}: allowed are {', '.join(_FORMS)}")
-        self.form = form
+        self.form = choice(f"proxy.{name}.form", form, _FORMS)
         self.floor = number(f"proxy.{name}.floor", floor, low=0)
 
     def bind(self, context: ProxyContext) -> Semantic:

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diswot.checks import flag
-from diswot.errors import UserError
+from diswot.checks import choice, flag
 from diswot.keys import generator
 from diswot.networks.blocks import PaddedShortcut
 from diswot.proxies.base import Parts, Proxy, Subject
@@ -101,10 +100,7 @@ class TENAS(Proxy):
 
     def __init__(self, *, name: str, combine: str = "rank", thin: bool = True) -> None:
         super().__init__(name=name)
-        if combine not in _COMBINATIONS:
-            allowed = ", ".join(_COMBINATIONS)
-            raise UserError(f"proxy.{name}.combine={combine}: allowed are {allowed}")
-        self.combine = combine
+        self.combine = choice(f"proxy.{name}.combine", combine, _COMBINATIONS)
         self.thin = flag(f"proxy.{name}.thin", thin)
         self.needs_gradients = combine != "regions"
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from diswot.checks import whole
-from diswot.errors import UserError
+from diswot.checks import choice, whole
 from diswot.keys import generator
 from diswot.proxies.base import Parts, Proxy, Subject
 from diswot.scoring.init import Gaussian
@@ -66,9 +65,7 @@ class Zen(Proxy):
 
     def __init__(self, *, name: str, init: str = "gaussian", repeats: int = 1) -> None:
         super().__init__(name=name)
-        if init not in _INITS:
-            raise UserError(f"proxy.{name}.init={init}: allowed are {', '.join(_INITS)}")
-        self.init = init
+        self.init = choice(f"proxy.{name}.init", init, _INITS)
         self.repeats = whole(f"proxy.{name}.repeats", repeats, 1)
 
     def measure(self, subject: Subject) -> Parts:

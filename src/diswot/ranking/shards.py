@@ -96,7 +96,8 @@ def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not folder.is_dir():
         problem = "is no folder" if folder.exists() else "does not exist"
         raise UserError(f"merge={folder} {problem}; give the folder that holds the shards' folders")
-    for path in sorted(folder.iterdir()):
+    below = sorted(f.parent for depth in ("*", "*/*") for f in folder.glob(f"{depth}/config.json"))
+    for path in below:  # a sweep has them in the folder of their run, or in its own
         if (path / "config.json").is_file() and (path / Scored.file).is_file():
             config = read_json(path / "config.json", "leave this run out of the folder")
             if config.get("shard") is not None:

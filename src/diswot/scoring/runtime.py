@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from diswot import _torchvision
+from diswot.checks import choice
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
 
@@ -36,8 +37,7 @@ def resolve_device(device: str) -> str:
     Raises:
         UserError: An unknown device, or CUDA where there is none.
     """
-    if device not in DEVICES:
-        raise UserError(f"device={device}: allowed are {', '.join(DEVICES)}")
+    choice("device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: this torch sees no CUDA device; use device=cpu or auto")
     found = _fabric(device).device.type
@@ -61,8 +61,7 @@ class Runtime:
 
     def __post_init__(self) -> None:
         """Refuse an unknown precision."""
-        if self.precision not in PRECISIONS:
-            raise UserError(f"precision={self.precision}: allowed are {', '.join(PRECISIONS)}")
+        choice("precision", self.precision, PRECISIONS)
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move to the device, convolution weights in channels_last."""

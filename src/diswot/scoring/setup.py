@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from diswot.checks import whole
+from diswot.checks import choice, whole
 from diswot.errors import UserError
 from diswot.instantiate import make
 from diswot.keys import stable_hash
@@ -161,10 +161,7 @@ def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:
     if not nodes:
         raise UserError("proxy: at least one is needed; the first gives the fitness")
     proxies = {name: make(node, f"proxy.{name}", Proxy) for name, node in nodes.items()}  # type: ignore[type-abstract]
-    control = config.get("control", "none")
-    if control not in CONTROLS:
-        raise UserError(f"control={control} is not allowed; give {' or '.join(CONTROLS)}")
-    if control == "shuffled":
+    if choice("control", config.get("control", "none"), CONTROLS) == "shuffled":
         aware = [proxy for proxy in proxies.values() if proxy.needs_teacher]
         proxies |= {made.name: made for made in (Shuffled(p, config["seed"]) for p in aware)}
     return proxies
