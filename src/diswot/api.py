@@ -209,18 +209,27 @@ def rank_proxies(
         overrides: Further settings as on the command line: ``"benchmark.sample=300"``.
         config_dir: A folder with further configs.
         quiet: Show nothing.
-        settings: Top-level settings and groups: ``control="shuffled"``, ``workers=2``.
+        settings: Top-level settings and groups: ``control="shuffled"``, ``workers=2``;
+            ``merge=FOLDER`` unites shards, whose settings then count.
 
     Returns:
-        The rows of rank.csv, target by target, the best proxy first.
+        The rows of rank.csv, target by target, the best proxy first; none for a shard.
 
     Raises:
         UserError: Wrong input.
     """
-    from diswot.rank import run_rank
+    from diswot.hydra_app import conf_dir, known_targets
+    from diswot.rank import merge_shards, run_rank
 
     groups = {"space": space, "proxy": proxy, "teacher": teacher, "seeds": seeds}
     config = compose("rank", _overrides({**groups, **settings}, overrides), config_dir)
+    if config["merge"] is not None:
+        targets = known_targets([conf_dir(), *([Path(config_dir)] if config_dir else [])])
+        return merge_shards(
+            Path(config["merge"]), targets, resamples=config["resamples"], quiet=quiet
+        )
+    if config["shard"] is not None and run_dir is None:
+        raise UserError(f"shard={config['shard']}: give run_dir, or what is scored is lost")
     with ExitStack() as stack:
         path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
         return run_rank(config, path, quiet=quiet)

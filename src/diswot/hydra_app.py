@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
-from diswot.settings import identity
+from diswot.settings import identity, require
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -178,6 +178,7 @@ def _run_name(*, _root_: DictConfig) -> str:
 
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     config = to_plain(root)
+    require(config, "space", "teacher")
     proxies = list(config.get("proxy") or ())
     shard = config.pop("shard", None)
     words = [
@@ -229,6 +230,10 @@ def _message(error: BaseException) -> str:
     """The error's text; Hydra keeps part of its own in the cause."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
+    missing = str(getattr(error, "missing_cfg_file", None))
+    if missing.startswith("benchmark/"):
+        known = ", ".join(getattr(error, "options", None) or ())
+        return f"there is no benchmark {missing[10:]}; accuracies are known of {known}"
     lines = [str(error).strip()]
     cause = error.__cause__
     if cause is not None and not isinstance(error, UserError) and str(cause) not in lines[0]:

@@ -26,6 +26,9 @@ _BASELINES = {
 }
 """In every table, chosen or not."""
 
+_OF_TABLE = ("source", "path", "datasets")
+"""Settings of a benchmark that may be given with ``merge``."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the Hydra app.
@@ -58,13 +61,32 @@ def job(cfg: DictConfig) -> None:
                 Path(str(config["merge"])),
                 known_targets(folders),
                 resamples=config["resamples"],
-                benchmark_path=config["benchmark"].get("path"),
+                benchmark=_beside_merge(config, hydra.overrides.task),
             )
     finally:
         with suppress(OSError):  # Hydra made them; they stay where something was written
             path.rmdir()
             if config["shard"] is not None:
                 path.parent.rmdir()
+
+
+def _beside_merge(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """The settings of the benchmark that stand beside ``merge``; others come from the shards.
+
+    Raises:
+        UserError: Another setting is given.
+    """
+    given: dict[str, Any] = {}
+    for name in (word.lstrip("+~").partition("=")[0] for word in words):
+        group, _, key = name.partition(".")
+        if group == "benchmark":
+            given |= {key: config["benchmark"][key]} if key in _OF_TABLE else {}
+        elif name not in ("merge", "resamples", "debug"):
+            raise UserError(
+                f"merge={config['merge']} takes its settings from the shards, {name} too; allowed "
+                f"beside it are resamples, benchmark and benchmark.{'|'.join(_OF_TABLE)}"
+            )
+    return given
 
 
 def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list[Row]:
@@ -91,17 +113,19 @@ def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list
     from diswot.reporting.plan import show_rank_plan
     from diswot.scoring.runtime import resolve_device
     from diswot.scoring.setup import class_count, make_data, make_proxies, worker_count
+    from diswot.settings import require
     from diswot.storage import RunDir, Scored
 
+    require(config, "space", "benchmark", "teacher", "data", "init")
     flag("debug", config["debug"])
     whole("resamples", config["resamples"], 1)
+    make_proxies(config)
     proxies = {**config["proxy"], **_missing_baselines(config["proxy"])}
     config = {**config, "proxy": proxies, "device": resolve_device(config["device"])}
     seeds, workers = _seeds(config), worker_count(config)
     shard, benchmark = Shard.parse(config["shard"]), benchmark_of(config)
     archs = _part(shard, benchmark.select(seeds.start))
     accuracies(benchmark, archs)  # what is not known is said before hours of scoring
-    make_proxies(config)
     data = make_data(config)
     config["num_classes"] = class_count(config, data)
     if not quiet:
@@ -128,7 +152,7 @@ def _part(shard: Shard, archs: Sequence[str]) -> Sequence[str]:
             f"shard={shard}: there are {len(archs):,} architectures to rank; give at most as many "
             "shards"
         )
-    return shard.take(archs)
+    return shard.take(sorted(archs))  # a table of another source has another order
 
 
 def _merge_command(config: Mapping[str, Any], path: Path) -> str:
@@ -145,7 +169,7 @@ def merge_shards(
     targets: Collection[str],
     *,
     resamples: int = 1000,
-    benchmark_path: str | None = None,
+    benchmark: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> list[Row]:
     """Unite the shards in a folder and write the files of a ranking there.
@@ -154,7 +178,8 @@ def merge_shards(
         folder: Holds a run directory a shard.
         targets: Classes and functions the shards' configs may name.
         resamples: Bootstrap resamples.
-        benchmark_path: File of the benchmark; that the shards name is read only if it is this one.
+        benchmark: Settings of the benchmark in place of the shards'; a ``path`` that the shards
+            name is read only if it is given here too.
         quiet: Show nothing.
 
     Returns:
@@ -170,9 +195,9 @@ def merge_shards(
 
     whole("resamples", resamples, 1)
     config, records = union(folder, targets)
-    _check_trusted(folder, config["benchmark"], benchmark_path)
-    seeds, benchmark = _seeds(config), benchmark_of(config)
-    archs = benchmark.select(seeds.start)
+    config["benchmark"] = _trusted(folder, config["benchmark"], benchmark or {})
+    seeds, table = _seeds(config), benchmark_of(config)
+    archs = table.select(seeds.start)
     missing = {(s, a) for s in seeds for a in archs} - {(r.seed, r.arch) for r in records}
     if missing:
         seed, arch = min(missing)
@@ -181,17 +206,20 @@ def merge_shards(
             f"{seed}: a shard has not finished; run its command again"
         )
     config["resamples"] = resamples
-    return report(config, benchmark, archs, seeds, records, path=folder, quiet=quiet)
+    return report(config, table, archs, seeds, records, path=folder, quiet=quiet)
 
 
-def _check_trusted(folder: Path, benchmark: Mapping[str, Any], path: str | None) -> None:
+def _trusted(
+    folder: Path, benchmark: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
     """A benchmark's file may be a pickle, which runs code: who merges must name it himself."""
     named = benchmark.get("path")
-    if named is not None and named != path:
+    if named is not None and "path" not in given:
         raise UserError(
             f"merge={folder}: its shards were scored with benchmark.path={named}; if you trust "
             f"that file, give benchmark={benchmark.get('name')} benchmark.path={named} with merge"
         )
+    return {**benchmark, **given}
 
 
 def _missing_baselines(chosen: Mapping[str, Any]) -> dict[str, Any]:

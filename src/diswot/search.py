@@ -97,8 +97,10 @@ def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> di
     from diswot.reporting.console import print_lines
     from diswot.reporting.search import RESULT_KEYS, show_result
     from diswot.scoring.runtime import resolve_device
+    from diswot.settings import require
     from diswot.storage import Record, RunDir
 
+    require(config, "space", "teacher", "strategy", "budget", "data", "init")
     flag("debug", config["debug"])
     config = {**config, "device": resolve_device(config["device"])}
     run_dir = RunDir(path, config, Record)

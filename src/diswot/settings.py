@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["MAY_GROW", "difference", "flatten", "identity"]
+from diswot.errors import UserError
+
+__all__ = ["MAY_GROW", "difference", "flatten", "identity", "require"]
 
 IRRELEVANT = (
     *("workers", "logger", "debug", "hydra", "data.num_workers", "resamples", "merge"),
@@ -43,6 +45,17 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         if not {name, name.partition(".")[0]} & left_out
     }
     return {**settings, "proxy": proxies}
+
+
+def require(config: Mapping[str, Any], *groups: str) -> None:
+    """Refuse a config in which a group was left out.
+
+    Raises:
+        UserError: Names the group.
+    """
+    for group in groups:
+        if not config.get(group):
+            raise UserError(f"{group}: none is given; choose one, --help lists them")
 
 
 def difference(

@@ -80,7 +80,9 @@ def test_a_search_tells_what_it_found_scores_when_trained(
     assert saved["benchmark"] == found.summary["benchmark"]
 
 
-@pytest.mark.parametrize("further", [["~benchmark"], ["space.depths=[2,4]"]])
+@pytest.mark.parametrize(
+    "further", [["~benchmark"], ["space.depths=[2,4]"], ["space.widths=[4,4,8,8]"]]
+)
 def test_without_known_accuracies_a_search_says_nothing_of_them(further: list[str]) -> None:
     found = diswot.find_student(
         space="s0",

@@ -50,8 +50,8 @@ def left(folder: Path) -> list[Path]:
 CSV = "benchmark=nasbench201 space=nasbench201"
 
 BAD = {
-    "benchmark=bogus": ("Could not find 'benchmark/bogus'", "nasbench201", "s0"),
-    "space=s1": ("Could not find 'benchmark/s1'", "nasbench201", "s0"),
+    "benchmark=bogus": ("there is no benchmark bogus", "nasbench201, s0"),
+    "space=s1": ("there is no benchmark s1", "accuracies are known of nasbench201, s0"),
     "space=s1 benchmark=s0": ("benchmark=s0", "space s0, not of s1", "give space=s0 or another"),
     "space.depths=[1,3]": ("space s0 allows 1, 3", "must hold every architecture", "benchmark"),
     "benchmark.sample=65": ("benchmark.sample=65", "has 64 architectures", "null for all"),
@@ -86,14 +86,27 @@ BAD = {
     "merge=nowhere": ("merge=nowhere does not exist", "holds the shards' folders"),
     "merge=nowhere resamples=0": ("resamples=0", "at least 1"),
     "merge=3": ("merge=3 does not exist",),
+    "merge=nowhere seeds=7": ("takes its settings from the shards", "allowed beside it are"),
+    "space.widths=[4,4,8,16]": ("benchmark=s0 holds for space.widths=[16, 16, 32, 64]", "other"),
+    "proxy=[]": ("proxy: at least one is needed",),
+    "~proxy": ("proxy: at least one is needed",),
+    "~teacher": ("teacher: none is given", "--help"),
+    "benchmark.datasets=5": ("benchmark.datasets=5 is not allowed; give a list of names",),
 }
 
 
 @pytest.mark.parametrize("overrides", BAD)
 def test_one_message(cli: Cli, tmp_path: Path, overrides: str) -> None:
-    message = refused(cli(*TINY, *overrides.split()))
+    beside = [] if "merge=" in overrides and "seeds" not in overrides else TINY
+    message = refused(cli(*beside, *overrides.split()))
     for part in BAD[overrides]:
         assert part in message
+    assert left(tmp_path) == []
+
+
+def test_without_a_benchmark(cli: Cli, tmp_path: Path) -> None:
+    message = refused(cli("space=s0", "teacher=none", "proxy=params", "~benchmark"))
+    assert "benchmark: none is given; choose one, --help lists them" in message
     assert left(tmp_path) == []
 
 

@@ -15,7 +15,7 @@ from diswot.ranking.table import Row
 Json = dict[str, Any]
 
 TINY = [
-    *("space=s0", "space.widths=[4,4,8,16]", "teacher=resnet8", "data=gaussian"),
+    *("space=s0", "teacher=resnet8", "data=gaussian"),
     *("data.image_size=16", "data.batch_size=6", "benchmark.sample=5", "resamples=20"),
     *("device=cpu", "workers=1"),
 ]

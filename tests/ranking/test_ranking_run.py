@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from PIL import Image
 from ranking_helpers import TARGETS, TINY, bits, journal, proxies_of, rank, table, untimed
 from scipy.stats import rankdata
 
+from diswot.api import rank_proxies
 from diswot.errors import UserError
 from diswot.hydra_app import compose, conf_dir
 from diswot.rank import main
@@ -26,7 +28,10 @@ CONTRACT = (
     "pearson,partial_spearman_params,precision_at_10pct,regret,seconds_per_arch,seeds,data,"
     "num_classes,init,teacher"
 )
-FILES = {"config.json", "rank.csv", "rank.png", "run.lock", "scores.csv", "scores.jsonl"}
+FILES = {
+    *("config.json", "rank.csv", "rank.png", "result.json", "run.lock"),
+    *("scores.csv", "scores.jsonl", "state.json"),
+}
 
 
 def no_scoring(*_: object) -> NoReturn:
@@ -194,7 +199,10 @@ def test_failures_are_counted_and_never_dropped(
     assert {row["n"] for row in rows.values()} == {"12"}
     shown = capsys.readouterr()
     assert "failed" in shown.out
-    assert f"{failed} candidates could not be scored; scores.jsonl has the reasons" in shown.err
+    assert (
+        f"{failed} candidates could not be scored in full; scores.jsonl has the reasons"
+        in shown.err
+    )
     lines = table(tmp_path / "run" / "scores.csv")
     assert len(lines) == 24
     assert all((line["moody"] == "") == (line["arch"][-1] in "13") for line in lines)
@@ -262,3 +270,25 @@ def test_a_score_is_the_same_alone_and_in_any_company() -> None:
     assert alone == together
     backwards = dict(reversed(config["proxy"].items()))
     assert measured(backwards) == together
+
+
+def test_the_python_api(tmp_path: Path) -> None:
+    small = {"overrides": TINY, "proxy": ["nwot"], "teacher": "none"}
+    whole = rank_proxies(**small)
+    assert {row.proxy for row in whole} == {"nwot", "params", "flops"}
+    with pytest.raises(UserError, match=r"shard=1/2: give run_dir, or what is scored is lost"):
+        rank_proxies(**small, shard="1/2")
+    for index in (1, 2):
+        assert rank_proxies(**small, shard=f"{index}/2", run_dir=tmp_path / f"part{index}") == []
+    united = rank_proxies(merge=str(tmp_path), overrides=["resamples=20"])
+    assert [(r.proxy, r.spearman) for r in united] == [(r.proxy, r.spearman) for r in whole]
+
+
+def test_a_line_that_says_nothing_of_a_proxy(tmp_path: Path) -> None:
+    rank(tmp_path, "proxy=nwot", "teacher=none")
+    lines = journal(tmp_path)
+    for spoilt in ({"params": {"params": 1.0}}, {**lines[0]["parts"], "nwot": {}}):
+        text = "\n".join(json.dumps(line) for line in [{**lines[0], "parts": spoilt}, *lines[1:]])
+        (tmp_path / "scores.jsonl").write_text(text + "\n")
+        with pytest.raises(UserError, match=r"says nothing of .*nwot.*remove the line"):
+            rank(tmp_path, "proxy=nwot", "teacher=none")

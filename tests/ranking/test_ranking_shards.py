@@ -212,4 +212,4 @@ def test_a_benchmark_file_is_named_by_who_merges(parts: Path) -> None:
     assert "scored with benchmark.path=evil.pbz2; if you trust that file, give" in message
     targets = known_targets([conf_dir()])
     with pytest.raises(UserError, match="S0Cifar100 refuses its settings"):  # it was passed on
-        merge_shards(parts, targets, resamples=20, benchmark_path="evil.pbz2", quiet=True)
+        merge_shards(parts, targets, resamples=20, benchmark={"path": "evil.pbz2"}, quiet=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from math import isnan, nan
 
 import numpy as np
@@ -295,3 +295,22 @@ def test_refuses_missing_accuracies() -> None:
         compute(make(np.ones((1, 3))), [])
     with pytest.raises(ValueError, match="scores of p"):
         Scores(("a",), (0,), {"p": np.ones((2, 1))}, {}, np.ones(1), np.ones(1), frozenset())
+
+
+def test_the_difference_to_a_control_is_paired() -> None:
+    rng = np.random.default_rng(3)
+    accuracy, control = rng.normal(size=40), rng.normal(size=(2, 40))
+    scores = replace(
+        make(accuracy + rng.normal(size=(2, 40))),
+        values={"p": accuracy + 0.1 * control, "c": control, "params": np.ones((2, 40))},
+        controls={"p": "c"},
+    )
+    found = compute(scores, [Target("d", "vanilla", accuracy)], resamples=200)
+    proxy, other = found["p"][0], found["c"][0]
+    assert proxy.minus_control.value == pytest.approx(proxy.spearman.value - other.spearman.value)
+    assert proxy.minus_control.low < proxy.minus_control.value < proxy.minus_control.high
+    assert proxy.minus_control.low > 0
+    assert isnan(other.minus_control.value)
+    same = replace(scores, values={**scores.values, "c": scores.values["p"]})
+    twin = compute(same, [Target("d", "vanilla", accuracy)], resamples=50)["p"][0]
+    assert astuple(twin.minus_control) == (0.0, 0.0, 0.0)

@@ -18,7 +18,8 @@ CONTRACT = (
 )
 ADDED = (
     "kendall_lo,kendall_hi,pearson_lo,pearson_hi,minus_params,minus_params_lo,minus_params_hi,"
-    "better_than_params,baseline"
+    "better_than_params,baseline,control,minus_control,minus_control_lo,minus_control_hi,"
+    "source,teacher_weights,batch_size,image_size"
 )
 CONDITIONS = Conditions("s0", "fashion_mini", 100, "gaussian", "resnet56")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ from diswot.scoring.candidate import Candidate, Forward, forward
 from diswot.scoring.cost import Cost
 from diswot.scoring.init import Kaiming
 from diswot.scoring.runtime import Runtime
-from diswot.scoring.scorer import Scorer
+from diswot.scoring.scorer import Scorer, _finite
 from diswot.scoring.setup import Setup
 
 COST = Cost(1, 2, 3)
@@ -180,3 +181,10 @@ def test_first_stages_run_where_their_layers_or_gradients_are_read(
     memory, arch = scorer.memory(), scorer.space.parse("s0:1-1-1")
     scorer.measure(arch, memory)
     assert memory.prefixes.longest(scorer.space.prefixes(arch)) == []
+
+
+def test_a_part_that_is_a_tensor_is_its_number() -> None:
+    assert _finite({"x": torch.tensor(1.5), "y": np.float32(2)}) == {"x": 1.5, "y": 2.0}
+    assert all(type(value) is float for value in _finite({"x": torch.tensor(1.5)}).values())
+    with pytest.raises(ValueError, match="y is nan"):
+        _finite({"x": 1.0, "y": torch.tensor(float("nan"))})

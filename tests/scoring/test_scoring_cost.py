@@ -155,3 +155,20 @@ def test_grouped_convolutions_and_matrix_products() -> None:
     )
     assert count_flops(network, (4, 6, 6)) == 8 * 36 * 9 + 8 * 36 * 5
     assert Cost(1, 2, 3) == Cost(params=1, flops=2, layers=3)
+
+
+def test_costs_that_add_up_are_those_of_the_networks(space: Space) -> None:
+    """Where a space names summands, its networks are not built to be counted, and it is exact."""
+    rng = Random(5)
+    archs = [space.sample(rng) for _ in range(12)]
+    if not any(space.summands(arch) for arch in archs):
+        assert not getattr(space, "additive", False)
+        return
+    summed = CostModel(space, num_classes=7, image=(3, 32, 32))
+    base, *alone = space.summands(archs[0])
+    for arch in [*archs, base, *alone]:
+        with torch.device("meta"):
+            network = space.build(arch, num_classes=7)
+        counted = count_params(network), count_flops(network, (3, 32, 32)), count_layers(network)
+        cost = summed.cost(arch)
+        assert (cost.params, cost.flops, cost.layers) == counted

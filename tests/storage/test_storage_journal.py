@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from diswot.errors import UserError
 from diswot.storage import Journal
-from diswot.storage.journal import Record
+from diswot.storage.journal import Record, Scored
 
 RECORD = Record(
     arch="s0:1-3-5",
@@ -35,7 +35,9 @@ RECORDS = st.builds(
     arch=st.text(),
     score=st.none() | FINITE,
     parts=st.dictionaries(st.text(), FINITE, max_size=3),
-    others=st.dictionaries(st.text(), st.none() | FINITE, max_size=3),
+    others=st.dictionaries(
+        st.text(), st.none() | st.dictionaries(st.text(), FINITE, max_size=2), max_size=3
+    ),
     params=st.none() | st.integers(0, 10**12),
     flops=st.none() | st.integers(0, 10**15),
     layers=st.none() | st.integers(0, 1000),
@@ -124,7 +126,7 @@ def test_numbers_that_are_none_are_refused_and_write_nothing(tmp_path: Path, val
     path = tmp_path / "candidates.jsonl"
     journal = written(path, [RECORD])
     before = path.read_bytes()
-    for wrong in (replace(RECORD, score=value), replace(RECORD, others={"nwot": value})):
+    for wrong in (replace(RECORD, score=value), replace(RECORD, others={"nwot": {"nwot": value}})):
         with pytest.raises(ValueError, match="JSON compliant"):
             journal.append(wrong)
     journal.close()
@@ -139,3 +141,30 @@ def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
     assert len(Journal(journal.path, Record).read()) == 1
     assert journal.sync() == journal.path.stat().st_size
     journal.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("parts", {"nwot": {"nwot": "x"}}),
+        ("parts", {"nwot": 1.0}),
+        ("parts", [1.0]),
+        ("seconds", {"nwot": None}),
+        ("failures", {"nwot": 3}),
+        ("seed", 1.5),
+        ("seed", True),
+        ("params", "many"),
+        ("arch", None),
+    ],
+)
+def test_values_of_another_type_are_damage(tmp_path: Path, field: str, value: object) -> None:
+    whole: dict[str, object] = {
+        **{"arch": "s0:1-1-1", "seed": 0, "parts": {"nwot": {"nwot": 1.5}}, "failures": {}},
+        **{"params": 3, "flops": None, "layers": 2, "seconds": {"nwot": 1}},
+    }
+    path = tmp_path / Scored.file
+    path.write_text(json.dumps(whole) + "\n")
+    assert len(Journal(path, Scored).read()) == 1
+    path.write_text(json.dumps({**whole, field: value}) + "\n")
+    with pytest.raises(UserError, match=rf"line 1 is damaged \({field} is "):
+        Journal(path, Scored).read()

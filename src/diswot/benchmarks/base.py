@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from diswot.checks import whole
 from diswot.errors import UserError
@@ -14,7 +14,7 @@ __all__ = ["Benchmark", "NoAccuraciesError", "benchmark_of"]
 
 
 class NoAccuraciesError(UserError):
-    """A benchmark is known, but none of its sources is at hand; says how to get one."""
+    """A benchmark is known, but not for these networks, or none of its sources is at hand."""
 
 
 class Benchmark(ABC):
@@ -32,6 +32,9 @@ class Benchmark(ABC):
     Raises:
         UserError: A sample below two, or a data set it does not know.
     """
+
+    holds_for: ClassVar[Mapping[str, object]] = {}
+    """Settings of the space with which its networks are those that were trained."""
 
     def __init__(
         self,
@@ -137,6 +140,8 @@ class Benchmark(ABC):
     def _chosen(self, datasets: Sequence[str] | None) -> tuple[str, ...]:
         if datasets is None:
             return tuple(self.reported)
+        if not isinstance(datasets, Sequence):
+            raise UserError(f"benchmark.datasets={datasets} is not allowed; give a list of names")
         chosen = tuple(dict.fromkeys([datasets] if isinstance(datasets, str) else datasets))
         allowed = list(dict.fromkeys(dataset for dataset, _ in self.known))
         if not chosen or not set(chosen) <= set(allowed):
@@ -170,4 +175,10 @@ def benchmark_of(config: Mapping[str, Any]) -> Benchmark:
             f"benchmark={benchmark.name} knows architectures of space {benchmark.space}, not of "
             f"{space}; give space={benchmark.space} or another benchmark"
         )
+    for key, value in benchmark.holds_for.items():
+        if config["space"].get(key, value) != value:
+            raise NoAccuraciesError(
+                f"benchmark={benchmark.name} holds for space.{key}={value}: with "
+                f"{config['space'][key]} these are other networks, of unknown accuracy"
+            )
     return benchmark

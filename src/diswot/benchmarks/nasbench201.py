@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from diswot.benchmarks._analog import AnalogTable, installed
 from diswot.benchmarks._csv import CsvTable, shared_csv
@@ -36,6 +37,8 @@ class NasBench201(Benchmark):
     Raises:
         UserError: There is no such source, or a setting outside what is allowed.
     """
+
+    holds_for: ClassVar[Mapping[str, object]] = {"cells": 5, "widths": [16, 32, 64]}
 
     def __init__(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import ClassVar
 
 from diswot.benchmarks.base import Benchmark
 
@@ -20,6 +21,8 @@ class S0Cifar100(Benchmark):
     Training", CVPR 2023; figures from github.com/lilujunai/DisWOT-CVPR2023, which states neither
     teacher nor seeds nor epochs.
     """
+
+    holds_for: ClassVar[Mapping[str, object]] = {"widths": [16, 16, 32, 64], "shortcut": "B"}
 
     @property
     def source(self) -> str:

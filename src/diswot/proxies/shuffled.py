@@ -27,7 +27,9 @@ class Shuffled(Proxy):
 
     Every sample of the student is compared with the teacher's outputs for another one, so what
     the teacher knows of a sample cannot help. A proxy that predicts no better than this control
-    takes nothing from the teacher but statistics of its outputs as a whole.
+    takes nothing from the teacher but statistics of its outputs as a whole. Where a proxy adds
+    over samples before it compares, as the cam form of `diswot.proxies.semantic` does, the order
+    cannot matter and the control is the proxy itself, up to rounding: it then tests nothing.
 
     Args:
         proxy: Teacher-aware.
@@ -40,6 +42,11 @@ class Shuffled(Proxy):
         self._seed = seed
         for flag in Proxy.__annotations__:
             setattr(self, flag, getattr(proxy, flag))
+
+    @property
+    def of(self) -> str:
+        """Name of the proxy it is the control of."""
+        return self._proxy.name
 
     def bind(self, context: ProxyContext) -> Shuffled:
         """Bind the proxy."""

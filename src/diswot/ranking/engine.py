@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diswot.errors import UserError
+from diswot.proxies.shuffled import Shuffled
 from diswot.ranking.scores import Scores
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
 from diswot.storage.journal import Scored
+from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
@@ -57,6 +60,7 @@ def score_all(
         setup = Setup.from_config({**config, "seed": seed})
         parsed = _parsed(setup.space, fresh)
         run_dir.begin()
+        _note_versions(run_dir)
         with scoring_pool(setup.scorer, workers) as measure:
             for number, found in enumerate(measure(parsed), start=1):
                 record = _record(found, seed)
@@ -67,6 +71,17 @@ def score_all(
                 progress(record)
         run_dir.journal.sync()
     return [known[seed, arch] for seed in seeds for arch in archs]
+
+
+def _note_versions(run_dir: RunDir[Scored]) -> None:
+    """Record what the bits depend on; say so where an earlier start had others."""
+    here, state = versions(), run_dir.load_state()
+    if state is None:
+        run_dir.save_state({"schema": 1, "versions": here})
+        return
+    begun = state.get("versions", {})
+    if found := ", ".join(f"{name} {old}" for name, old in begun.items() if here.get(name) != old):
+        warnings.warn(f"this run was begun with {found}: bits may differ from now on", stacklevel=1)
 
 
 def _parsed(space: Space, archs: Sequence[str]) -> list[Arch]:
@@ -108,6 +123,8 @@ def collect(
         proxies: By name.
     """
     known = {(record.seed, record.arch): record for record in records}
+    for record in records:
+        _check_whole(record, proxies)
     rows = [[known[seed, arch] for arch in archs] for seed in seeds]
     first = rows[0]
     return Scores(
@@ -121,7 +138,17 @@ def collect(
         params=np.array([np.nan if r.params is None else r.params for r in first], dtype=float),
         flops=np.array([np.nan if r.flops is None else r.flops for r in first], dtype=float),
         baselines=frozenset(name for name, proxy in proxies.items() if proxy.baseline),
+        controls={p.of: name for name, p in proxies.items() if isinstance(p, Shuffled)},
     )
+
+
+def _check_whole(record: Scored, proxies: Mapping[str, Proxy]) -> None:
+    told = {*(name for name, parts in record.parts.items() if parts), *record.failures}
+    if missing := [name for name in proxies if name not in told and "*" not in told]:
+        raise UserError(
+            f"{Scored.file}: the line of {record.arch} under seed {record.seed} says nothing of "
+            f"{', '.join(missing)}; remove the line and run the same command, which scores it again"
+        )
 
 
 def _values(row: Sequence[Scored], name: str, proxy: Proxy) -> np.ndarray[Any, Any]:

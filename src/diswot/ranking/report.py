@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from diswot.reporting.console import print_lines
 from diswot.reporting.plan import shown
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
 from diswot.scoring.setup import make_data, make_proxies
+from diswot.storage.files import write_json
 from diswot.storage.journal import Scored
+from diswot.versions import versions
 
 __all__ = ["accuracies", "report"]
 
@@ -47,7 +50,7 @@ def report(
     path: Path,
     quiet: bool,
 ) -> list[Row]:
-    """Write rank.csv, scores.csv and rank.png, show the table.
+    """Write rank.csv, scores.csv, rank.png and result.json, show the table.
 
     Args:
         config: Resolved, of ``conf/rank.yaml``.
@@ -63,7 +66,7 @@ def report(
     """
     targets = accuracies(benchmark, archs)
     scores = collect(records, archs, seeds, make_proxies(config))
-    conditions = _conditions(config)
+    conditions = _conditions(config, benchmark)
     title = (
         f"{conditions.space} ({len(archs):,} architectures, {benchmark.source}); "
         f"teacher {conditions.teacher}, {conditions.data}, {len(seeds)} seed"
@@ -75,6 +78,8 @@ def report(
     rank_csv(path / "rank.csv", rows)
     scores_csv(path / "scores.csv", scores, targets)
     plot_rank(path / "rank.png", rows, scores, targets, title)
+    result = {"schema": 1, **asdict(conditions), "n": len(archs), "seeds": list(seeds)}
+    write_json(path / "result.json", {**result, "versions": versions()})
     if not quiet:
         show_rank(rows)
         files = (shown(path / name) for name in ("rank.csv", "rank.png", "scores.csv"))
@@ -82,11 +87,16 @@ def report(
     return rows
 
 
-def _conditions(config: Mapping[str, Any]) -> Conditions:
+def _conditions(config: Mapping[str, Any], benchmark: Benchmark) -> Conditions:
+    data = make_data(config)
     return Conditions(
         space=config["space"]["name"],
-        data=make_data(config).name,
+        data=data.name,
         num_classes=config["num_classes"],
         init=config["init"]["_target_"].rpartition(".")[2].lower(),
         teacher=config["teacher"]["name"],
+        teacher_weights=str(config["teacher"].get("weights", "none")),
+        batch_size=config["data"]["batch_size"],
+        image_size=data.image_size,
+        source=benchmark.source,
     )

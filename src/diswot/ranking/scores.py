@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ class Scores:
         params: (N,), a count.
         flops: (N,), multiply-accumulates of one image.
         baselines: Proxies that look at size alone or at nothing.
+        controls: Proxy → its control, which is among the values too.
 
     Raises:
         ValueError: Shapes do not fit together.
@@ -35,6 +36,7 @@ class Scores:
     params: NDArray[np.float64]
     flops: NDArray[np.float64]
     baselines: frozenset[str]
+    controls: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the shapes."""
@@ -62,13 +64,29 @@ class Target:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What was the same for all scores."""
+    """What was the same for all scores.
+
+    Args:
+        space: Name.
+        data: Name of the images' data set.
+        num_classes: Width of the classifiers.
+        init: Name of the initialisation.
+        teacher: Name, ``none`` without one.
+        teacher_weights: As set.
+        batch_size: Images of the mini-batch.
+        image_size: Their side in pixels.
+        source: What the accuracies are read from.
+    """
 
     space: str
     data: str
     num_classes: int
     init: str
     teacher: str
+    teacher_weights: str = "none"
+    batch_size: int = 0
+    image_size: int = 0
+    source: str = ""
 
 
 def _check(name: str, values: NDArray[np.float64], wanted: tuple[int, ...]) -> None:

@@ -2,14 +2,15 @@
 
 A statistic is the mean of its values for each seed, of a resample as of the sample itself; it is
 NaN when it is not defined for one of the seeds, as for a proxy that gives every arch one score.
-Intervals are 95 % percentile intervals. All proxies and targets share the resamples, so that
-differences between them are paired.
+Intervals are 95 % percentile intervals over archs, the seeds being those given: they say nothing of
+other seeds, and nothing is corrected for looking at many proxies. All proxies and targets share
+the resamples, so that differences between them are paired.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +55,7 @@ class Statistics:
         precision: Share of the best tenth by score that is in the best tenth by accuracy.
         regret: Best accuracy less that of the arch with the best score, percent points.
         minus_params: Spearman less that of the params, on the same resamples.
+        minus_control: Spearman less that of the proxy's control, likewise; NaN without one.
     """
 
     n: int
@@ -66,6 +68,7 @@ class Statistics:
     precision: float
     regret: float
     minus_params: Estimate
+    minus_control: Estimate
 
     @property
     def better_than_params(self) -> bool:
@@ -101,7 +104,11 @@ def compute(
         all_samples = (rhos[name], sampler.kendall(own), sampler.pearson(values[name]))
         samples = zip(goals, zip(*all_samples, strict=True), strict=True)
         rows = scores.values[name]
-        table[name] = [_statistics(rows, own, params, *pair) for pair in samples]
+        found = [_statistics(rows, own, params, *pair) for pair in samples]
+        if (control := scores.controls.get(name)) is not None:
+            pairs = zip(found, rhos[name], rhos[control], strict=True)
+            found = [replace(each, minus_control=_estimate(a - b)) for each, a, b in pairs]
+        table[name] = found
     return table
 
 
@@ -133,6 +140,7 @@ def _statistics(
         precision=_mean(orders, lambda order: precision(order, goal.order)),
         regret=_mean(orders, lambda order: regret(order, goal.accuracy)),
         minus_params=_estimate(rho - goal.of_params),
+        minus_control=Estimate(*[float("nan")] * 3),
     )
 
 

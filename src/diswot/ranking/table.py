@@ -50,6 +50,14 @@ class Row:
     minus_params_hi: float
     better_than_params: bool
     baseline: bool
+    control: bool
+    minus_control: float
+    minus_control_lo: float
+    minus_control_hi: float
+    source: str
+    teacher_weights: str
+    batch_size: int
+    image_size: int
 
 
 def rank_rows(
@@ -119,4 +127,12 @@ def _row(
         minus_params_hi=found.minus_params.high,
         better_than_params=found.better_than_params,
         baseline=proxy in scores.baselines,
+        control=proxy in scores.controls.values(),
+        minus_control=found.minus_control.value,
+        minus_control_lo=found.minus_control.low,
+        minus_control_hi=found.minus_control.high,
+        source=conditions.source,
+        teacher_weights=conditions.teacher_weights,
+        batch_size=conditions.batch_size,
+        image_size=conditions.image_size,
     )

@@ -34,7 +34,9 @@ _COLUMNS = (
 )
 _LEGEND = (
     "○ looks at size alone or at nothing",
+    "@shuffled: the same with a teacher whose samples are exchanged",
     "▲ better than params: the 95 % interval of the difference in ρ is above 0",
+    "intervals: over architectures, for these seeds, not corrected for many proxies",
     "± standard deviation over seeds; |params: Spearman with params held fixed",
     "P@10: percent of the best tenth by score that are the best tenth by accuracy",
     "regret: best accuracy less that of the best scored architecture, percent points",
@@ -113,9 +115,10 @@ def _table(rows: Sequence[Row]) -> Table:
     for name in (*_COLUMNS, *(["failed"] if failures else [])):
         table.add_column(name, justify="right", no_wrap=wide or name != _COLUMNS[0])
     for row in rows:
-        mark = f"{'▲' if row.better_than_params else ' '}{'○' if row.baseline else ' '}"
+        better = row.better_than_params and not row.control
+        mark = f"{'▲' if better else ' '}{'○' if row.baseline else ' '}"
         cells = [_spearman(row), *_cells(row), *([f"{row.failed:,}"] if failures else [])]
-        style = "dim" if row.baseline else ""
+        style = "dim" if row.baseline or row.control else ""
         table.add_row(mark, row.proxy, *map(Text, cells), style=style)
     return table
 

@@ -24,7 +24,7 @@ _BAR = 0.23  # inches of height a bar
 _PANELS = 3  # targets side by side
 _SMALL = 5  # score panels side by side
 _LONG = 10  # middle halves of the scores that all of them may span on a linear axis
-_COLORS = {"proxy": "C0", "better": "C2", "baseline": "0.6", "params": "C3"}
+_COLORS = {"proxy": "C0", "better": "C2", "baseline": "0.6", "control": "#9ecae1", "params": "C3"}
 
 
 def plot_rank(
@@ -85,7 +85,7 @@ def _plot_target(axes: Any, rows: Sequence[Row], title: str) -> None:
         axes.text(0.01, place, "not defined", va="center", fontsize=7, color="0.4")
     axes.set_yticks(places, [row.proxy for row in rows], fontsize=8)
     axes.set(title=title, ylim=(len(rows) - 0.4, -0.6))
-    axes.set_xlabel("Spearman ρ, 95 % interval", fontsize=9)
+    axes.set_xlabel("Spearman ρ, 95 % interval over architectures", fontsize=9)
     axes.title.set_fontsize(10)
     axes.tick_params(axis="x", labelsize=8)
     axes.axvline(0, color="0.3", linewidth=0.8)
@@ -96,8 +96,8 @@ def _plot_target(axes: Any, rows: Sequence[Row], title: str) -> None:
 
 
 def _kind(row: Row) -> str:
-    if row.baseline:
-        return "baseline"
+    if row.baseline or row.control:
+        return "baseline" if row.baseline else "control"
     return "better" if row.better_than_params else "proxy"
 
 
@@ -109,6 +109,7 @@ def _explain(figure: Any, rows: Sequence[Row]) -> None:
         "better": "proxy better than params (interval of the difference above 0)",
         "proxy": "proxy",
         "baseline": "baseline: size alone, or nothing",
+        "control": "control: teacher's samples exchanged",
     }
     kinds = {_kind(row) for row in rows}
     handles: list[Any] = [

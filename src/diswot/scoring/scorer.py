@@ -210,6 +210,7 @@ class _NotFiniteError(ValueError):
 
 
 def _finite(parts: Parts) -> Parts:
+    parts = {name: float(value) for name, value in parts.items()}  # of a tensor, its number
     wrong = [f"{name} is {value}" for name, value in parts.items() if not math.isfinite(value)]
     if wrong:
         raise _NotFiniteError("; ".join(wrong))

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import types
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any, ClassVar, Generic, NoReturn, TypeVar
+from typing import (
+    IO,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from diswot.errors import UserError
 
@@ -83,6 +94,17 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value read from JSON is of a type that a record's fields have."""
+    match get_origin(hint), get_args(hint):
+        case types.UnionType, choices:
+            return any(_fits(value, choice) for choice in choices)
+        case _, (_, of):
+            return isinstance(value, dict) and all(_fits(each, of) for each in value.values())
+    kinds = (int, float) if hint is float else hint
+    return isinstance(value, kinds) and isinstance(value, bool) == (hint is bool)
+
+
 class Journal(Generic[R]):
     """Reads and appends records.
 
@@ -94,7 +116,8 @@ class Journal(Generic[R]):
     def __init__(self, path: Path, kind: type[R]) -> None:
         self.path = path
         self._kind: type[R] = kind
-        self._fields = {field.name for field in fields(kind)}
+        hints = get_type_hints(kind)
+        self._hints = {field.name: hints[field.name] for field in fields(kind)}
         self._file: IO[bytes] | None = None
 
     def read(self) -> list[tuple[R, int]]:
@@ -120,8 +143,10 @@ class Journal(Generic[R]):
             end += len(line)
             try:
                 values: dict[str, Any] = json.loads(line, parse_constant=_refuse)
-                if set(values) != self._fields:
+                if set(values) != set(self._hints):
                     raise ValueError(f"fields {sorted(values)}")
+                if wrong := [k for k, hint in self._hints.items() if not _fits(values[k], hint)]:
+                    raise ValueError(f"{wrong[0]} is {json.dumps(values[wrong[0]])[:60]}")
             except (ValueError, TypeError) as error:
                 raise UserError(
                     f"{self.path}, line {number} is damaged ({error}); mend or remove the line "

@@ -111,7 +111,7 @@ class RunDir(Generic[R]):
         if changed:
             shown = "; ".join(f"{key}: {old} → {new}" for key, old, new in changed[:6])
             more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
-            growing = ", ".join(key for key in MAY_GROW if _select(before, key) is not None)
+            growing = ", ".join(key for key in MAY_GROW if _select(self._config, key) is not None)
             raise UserError(
                 f"{self.path} holds a run with another config ({shown}{more}); only "
                 f"{growing} may grow: choose another hydra.run.dir"
