@@ -237,8 +237,8 @@ how much ρ differs between them) and are not corrected for looking at many prox
 same proxy shown the teacher's outputs for other samples, with the paired difference and its
 interval; where that holds 0, nothing shows that the proxy uses what the teacher makes of each
 sample. (The cam form of `semantic` adds over samples first, so there the control is the proxy
-itself.) `sp` is `relation`: one formula. The accuracies are of 100 classes, the runs of the data's 10; with
-`num_classes=100` DisWOT has 0.852, see [measurements.md](measurements.md)."""
+itself.) `sp` is `relation`: one formula. The accuracies are of 100 classes, the runs of the data's
+10; with `num_classes=100` DisWOT has 0.852, see [measurements.md](measurements.md)."""
 
 NB201 = """
 ## How well they rank NAS-Bench-201
