@@ -152,7 +152,8 @@ def _part(shard: Shard, archs: Sequence[str]) -> Sequence[str]:
             f"shard={shard}: there are {len(archs):,} architectures to rank; give at most as many "
             "shards"
         )
-    return shard.take(sorted(archs))  # a table of another source has another order
+    # A table of another source may have another order: shards must be parts of the same one.
+    return archs if shard.count == 1 else shard.take(sorted(archs))
 
 
 def _merge_command(config: Mapping[str, Any], path: Path) -> str:
