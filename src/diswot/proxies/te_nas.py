@@ -79,10 +79,11 @@ class TENAS(Proxy):
 
     Source: Chen et al., "Neural Architecture Search on ImageNet in Four GPU Hours: A
     Theoretically Inspired Perspective", ICLR 2021. ``ntk`` is minus the condition number of the
-    `tangent_kernel` on the mini-batch's first 16 images (all of fewer), in train mode. ``regions`` is the
-    number of ReLU patterns among 1,000 Gaussian images of 3 × 3 pixels, counted as released
-    in a copy that is one channel wide: at full width, or with images of the usual size, next to
-    every image has a pattern of its own and all networks score the same. The released code
+    `tangent_kernel` on the mini-batch's first 16 images (all of fewer), in train mode.
+    ``regions`` is the number of ReLU patterns among 1,000 Gaussian images of 3 × 3 pixels,
+    counted as released in a copy that is one channel wide: at full width, or with images of the
+    usual size, next to every image has a pattern of its own and all networks score the same. The
+    released code
     lets a kernel whose least eigenvalue is rounded below zero win; here it has no score.
 
     Args:
