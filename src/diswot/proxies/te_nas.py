@@ -83,8 +83,8 @@ class TENAS(Proxy):
     ``regions`` is the number of ReLU patterns among 1,000 Gaussian images of 3 × 3 pixels,
     counted as released in a copy that is one channel wide: at full width, or with images of the
     usual size, next to every image has a pattern of its own and all networks score the same. The
-    released code
-    lets a kernel whose least eigenvalue is rounded below zero win; here it has no score.
+    released code lets a kernel whose least eigenvalue is rounded below zero win; here it has no
+    score.
 
     Args:
         name: Key of the config.
