@@ -132,8 +132,8 @@ def _plot_scores(figure: Any, rows: Sequence[Row], scores: Scores, target: Targe
         axes.set_axis_off()
     for axes, row in zip(grid, rows, strict=False):
         _plot_proxy(axes, row, scores, np.maximum(target.accuracy, floor), norm)
-    cut = f"; lower ones drawn at {floor:.0f}" if floor > target.accuracy.min() else ""
-    figure.supylabel(f"{target.dataset} {target.target}, accuracy (%{cut})", fontsize=9)
+    cut = f", at least {floor:.0f}" if floor > target.accuracy.min() else ""
+    figure.supylabel(f"{target.dataset} {target.target}, %{cut}", fontsize=9)
     seed = f"seed {scores.seeds[0]}; " if len(scores.seeds) > 1 else ""
     figure.supxlabel(f"score ({seed}higher is better)", fontsize=9)
     colors = ScalarMappable(norm, "viridis")

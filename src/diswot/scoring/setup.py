@@ -98,7 +98,7 @@ class Setup:
         proxies = make_proxies(config)
         num_classes = class_count(config, data)
         batch = data.mini_batch(seed)
-        wanted = [name for name, proxy in proxies.items() if proxy.needs_teacher]
+        wanted = [name for name in config["proxy"] if proxies[name].needs_teacher]
         teacher = _Teacher(config, num_classes, data.in_channels, wanted)
         bound = _bind(proxies, space, teacher, num_classes)
         _check_labels(bound, data, num_classes)
