@@ -70,5 +70,5 @@ def test_known_maps_replace_the_imagenet_stem() -> None:
 
 
 def test_another_stem_is_refused_and_named() -> None:
-    with pytest.raises(UserError, match=r"network.stem=large: allowed are small and imagenet"):
+    with pytest.raises(UserError, match=r"network.stem=large: allowed are small, imagenet"):
         StagedNetwork(8, [[BasicBlock(8, 8)]], stem="large")

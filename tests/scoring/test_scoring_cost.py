@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -97,6 +97,9 @@ class Counting:
     def build(self, arch: Arch, *, num_classes: int, in_channels: int) -> nn.Module:
         self.builds.append(arch)
         return self.space.build(arch, num_classes=num_classes, in_channels=in_channels)
+
+    def summands(self, arch: Arch) -> Sequence[Arch]:
+        return self.space.summands(arch)
 
 
 def test_costs_are_counted_once() -> None:
