@@ -10,6 +10,8 @@ __all__ = ["main"]
 
 COMMANDS = {
     "search": "find the student a teacher distils best, without training",
+    "train": "train a student, with a teacher or alone",
+    "export": "turn a trained student into a file that runs without diswot",
     "rank": "measure how well proxies predict accuracies that are known",
 }
 

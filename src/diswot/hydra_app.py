@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compose", "conf_dir", "known_targets", "quote", "run_app", "to_plain"]
 
-SEVERAL = ("proxy",)
+SEVERAL = ("proxy", "distiller")
 """Groups that can hold several members at once."""
 
 _NAMED = 4  # proxies named in a folder's name; more are counted
@@ -178,19 +178,32 @@ def _run_name(*, _root_: DictConfig) -> str:
 
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     config = to_plain(root)
+    shard = config.pop("shard", None)
+    words = _words_of_training(config) if "trainer" in config else _words_of_scoring(config)
+    words += [f"seed{config['seed']}", f"{stable_hash(identity(config), bits=32):08x}"]
+    name = "-".join(map(str, words))
+    return name if shard is None else f"{name}/shard{str(shard).replace('/', 'of')}"
+
+
+def _words_of_scoring(config: dict[str, Any]) -> list[str]:
     require(config, "space", "teacher")
     proxies = list(config.get("proxy") or ())
-    shard = config.pop("shard", None)
-    words = [
+    return [
         config["space"]["name"],
         config["teacher"]["name"],
         "+".join(proxies) if len(proxies) <= _NAMED else f"{len(proxies)}-proxies",
         *([config["strategy"]["name"]] if "strategy" in config else []),
-        f"seed{config['seed']}",
-        f"{stable_hash(identity(config), bits=32):08x}",
     ]
-    name = "-".join(map(str, words))
-    return name if shard is None else f"{name}/shard{str(shard).replace('/', 'of')}"
+
+
+def _words_of_training(config: dict[str, Any]) -> list[str]:
+    require(config, "student", "teacher", "trainer")
+    distillers = list(config.get("distiller") or ())
+    return [
+        config["student"]["name"],
+        *([config["teacher"]["name"], "+".join(distillers)] if distillers else ["alone"]),
+        config["trainer"]["name"],
+    ]
 
 
 def known_targets(folders: Iterable[Path]) -> set[str]:

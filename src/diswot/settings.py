@@ -44,7 +44,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in flatten(config)
         if not {name, name.partition(".")[0]} & left_out
     }
-    return {**settings, "proxy": proxies}
+    return settings | ({} if "trainer" in config else {"proxy": proxies})
 
 
 def require(config: Mapping[str, Any], *groups: str) -> None:

@@ -48,6 +48,16 @@ def write_cifar(root: Path) -> None:
         write(hundred / name, "fine_labels", PER_CLASS * CLASSES)
 
 
+def write_imagenet16(folder: Path) -> None:
+    rng = np.random.default_rng(5)
+    folder.mkdir()
+    for name in [*(f"train_data_batch_{i}" for i in range(1, 11)), "val_data"]:
+        labels = [1 + i % (CLASSES + 2) for i in range(2 * (CLASSES + 2))]
+        images = pixels(rng, len(labels), 768)
+        batch = {"data": images, "labels": labels, "mean": images.mean(0)}
+        (folder / name).write_bytes(pickle.dumps(batch))
+
+
 def write_images(root: Path) -> None:
     rng = np.random.default_rng(2)
     for split, suffix in (("train", "JPEG"), ("val", "png")):
@@ -71,6 +81,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sample")
     write_fashion(root)
     write_cifar(root)
+    write_imagenet16(root / "ImageNet16")
     write_images(root)
     write_npz(root / "arrays.npz")
     return root

@@ -92,23 +92,25 @@ def test_other_image_size(make: Make) -> None:
     assert make(image_size=24).mini_batch(0).images.shape[2:] == (24, 24)
 
 
-def test_loaders_shuffle_by_seed_only(make: Make) -> None:
-    def labels(seed: int) -> torch.Tensor:
-        return torch.cat(
-            [y for _, y in make(shuffle_seed=seed, batch_size=500).train_dataloader()]
-        )[:60]
+def test_images_come_from_the_stored_pixels(make: Make) -> None:
+    data = make()
+    for images in (data.train_dataset(), data.test_dataset()):
+        pixels, (image, label) = images.pixels(3), images[3]
+        drawn = pixels.dtype == torch.float32  # noise is not stored
+        assert pixels.dtype == (torch.float32 if drawn else torch.uint8)
+        assert pixels.shape[0] == data.in_channels
+        assert label == int(images.labels[3])
+        assert torch.equal(image, pixels if drawn else data.transform(pixels))
 
-    state = torch.get_rng_state()
-    assert torch.equal(labels(1), labels(1))
-    assert not torch.equal(labels(1), labels(2))
-    assert torch.equal(torch.get_rng_state(), state)
 
-
-def test_loaders_cover_their_split_in_order(make: Make) -> None:
-    data = make(batch_size=500)
-    for loader in (data.val_dataloader(), data.test_dataloader()):
-        labels = torch.cat([y for _, y in loader])
-        assert torch.equal(labels, data.test_dataset().labels)
+def test_batches_of_fitted_images_are_the_images(make: Make) -> None:
+    data = make()
+    images = data.train_dataset()
+    fitted = images.fitted(torch.tensor([5, 0, 7]))
+    if fitted.dtype == torch.uint8:
+        fitted = fitted.float() / 255
+    expected = torch.stack([images.image(index) for index in (5, 0, 7)])
+    torch.testing.assert_close(images.transform.normalize(fitted), expected)
 
 
 def test_data_sets_can_be_sent_to_processes(make: Make) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from diswot import _torchvision
 from diswot.data.folder import FolderData
 from diswot.errors import UserError
 
@@ -86,6 +87,31 @@ def test_unreadable_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "c1" / "0.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"data\.root: .*0\.png is not a readable image"):
         FolderData(root=tmp_path, holdout=0.0, **SETTINGS).mini_batch(0)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_image_whose_copy_was_cut_short_is_named(tmp_path: Path, suffix: str) -> None:
+    fill(tmp_path, 2, 1)
+    path = tmp_path / "c1" / f"1.{suffix}"
+    noise = torch.randint(256, (40, 40, 3), generator=torch.Generator().manual_seed(0))
+    Image.fromarray(noise.to(torch.uint8).numpy()).save(path)
+    path.write_bytes(path.read_bytes()[:-400])
+    images = FolderData(root=tmp_path, holdout=0.0, **SETTINGS).train_dataset()
+    pattern = rf"^data\.root: .*1\.{suffix} is not a readable image \(.*\); replace or remove it$"
+    with pytest.raises(UserError, match=pattern):
+        images.pixels(2)
+
+
+def test_classes_and_order_are_those_of_image_folder(tmp_path: Path) -> None:
+    fill(tmp_path, 3, 2)
+    fill(tmp_path / "c1" / "below", 2, 1)
+    images = FolderData(root=tmp_path, holdout=0.0, **SETTINGS).train_dataset()
+    _torchvision.ensure()
+    from torchvision.datasets import ImageFolder
+
+    samples = ImageFolder(tmp_path).samples
+    assert set(zip(images.paths, images.labels.tolist(), strict=True)) == set(samples)  # type: ignore[attr-defined]
+    assert sorted(images.labels.tolist()) == images.labels.tolist()
 
 
 def test_bad_folders(tmp_path: Path) -> None:

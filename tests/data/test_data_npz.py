@@ -76,3 +76,28 @@ def test_single_array_and_missing_file(tmp_path: Path) -> None:
         NpzData(path=tmp_path / "nowhere.npz")
     with pytest.raises(UserError, match=r"data\.path: not given"):
         NpzData(path=None)
+
+
+def test_one_file_a_split(npz_file: Write, tmp_path: Path) -> None:
+    both = NpzData(path=npz_file(), batch_size=4)
+    train = npz_file(x_test=None, y_test=None).rename(tmp_path / "train.npz")
+    test = npz_file(x_train=None, y_train=None).rename(tmp_path / "test.npz")
+    apart = NpzData(path=train, test_path=test, batch_size=4)
+    assert apart.name == "train"
+    for split in ("train_dataset", "test_dataset"):
+        expected, found = getattr(both, split)(), getattr(apart, split)()
+        assert torch.equal(found.images, expected.images)
+        assert torch.equal(found.labels, expected.labels)
+    with pytest.raises(UserError, match=r"data\.path: .*train\.npz .* no x_test, y_test"):
+        NpzData(path=train)
+    with pytest.raises(UserError, match=r"data\.test_path: .*train\.npz .* no x_test, y_test"):
+        NpzData(path=train, test_path=train)
+    with pytest.raises(UserError, match=r"data\.test_path: .*nowhere"):
+        NpzData(path=train, test_path=tmp_path / "nowhere.npz")
+
+
+def test_splits_that_differ_in_channels(npz_file: Write, tmp_path: Path) -> None:
+    train = npz_file().rename(tmp_path / "train.npz")
+    test = npz_file(x_test=np.zeros((12, 1, 16, 16), np.uint8))
+    with pytest.raises(UserError, match=r"data\.test_path: .*differ in channels: 3 and 1"):
+        NpzData(path=train, test_path=test)

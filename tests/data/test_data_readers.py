@@ -100,15 +100,25 @@ def test_batch_written_by_python_2(tmp_path: Path) -> None:
 def test_batch_of_another_form(tmp_path: Path, batch: object) -> None:
     path = tmp_path / "batch"
     path.write_bytes(pickle.dumps(batch, protocol=2))
-    with pytest.raises(UserError, match="not a CIFAR batch"):
+    with pytest.raises(UserError, match="is no CIFAR batch"):
         read_batch(path, "labels")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_batch_of_any_protocol(tmp_path: Path, protocol: int, order: str) -> None:
+    path, data = tmp_path / "batch", np.arange(2 * 3072).reshape(2, 3072).astype(np.uint8, order)
+    path.write_bytes(pickle.dumps({"data": data, "labels": [3, 4]}, protocol=protocol))
+    images, labels = read_batch(path, "labels")
+    assert np.array_equal(images, data.reshape(2, 3, 32, 32))
+    assert labels.tolist() == [3, 4]
 
 
 def test_truncated_batch(tmp_path: Path) -> None:
     path = tmp_path / "batch"
     content = pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}, protocol=2)
     path.write_bytes(content[:-50])
-    with pytest.raises(UserError, match="not a CIFAR batch"):
+    with pytest.raises(UserError, match="is no CIFAR batch"):
         read_batch(path, "labels")
 
 

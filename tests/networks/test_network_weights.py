@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.error import URLError
@@ -18,6 +20,7 @@ from diswot.errors import UserError
 from diswot.networks.adapter import AdaptedNetwork
 from diswot.networks.resnet import CifarResNet
 from diswot.networks.weights import load_weights
+from diswot.networks.wrn import WideResNet
 from diswot.networks.zoo import TimmSource, TorchvisionSource
 
 State = dict[str, Tensor]
@@ -35,7 +38,7 @@ def refusal(path: Path | str, network: nn.Module | None = None) -> str:
     network = network or build()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(UserError) as caught:
-        load_weights(network, str(path), teacher="tiny")
+        load_weights(network, str(path), name="tiny")
     assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("teacher.weights: ")
@@ -48,14 +51,14 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
     save: Callable[[State, Path], object] = save_file if suffix == ".safetensors" else torch.save
     save(source.state_dict(), path)
-    load_weights(target, str(path), teacher="tiny")
+    load_weights(target, str(path), name="tiny")
     assert all(torch.equal(v, target.state_dict()[n]) for n, v in source.state_dict().items())
 
 
 def test_none_leaves_the_network_alone() -> None:
     network = build()
     before = network.fc.weight.clone()
-    load_weights(network, "none", teacher="tiny")
+    load_weights(network, "none", name="tiny")
     assert torch.equal(network.fc.weight, before)
 
 
@@ -77,7 +80,7 @@ def test_none_leaves_the_network_alone() -> None:
 def test_other_layouts(tmp_path: Path, layout: Callable[[State], Mapping[str, object]]) -> None:
     source, target = build(), build()
     torch.save(layout(source.state_dict()), tmp_path / "weights.pt")
-    load_weights(target, str(tmp_path / "weights.pt"), teacher="tiny")
+    load_weights(target, str(tmp_path / "weights.pt"), name="tiny")
     assert all(torch.equal(v, target.state_dict()[n]) for n, v in source.state_dict().items())
 
 
@@ -155,13 +158,45 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
 
 def test_embedded_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = build(), build()
-    (tmp_path / "assets").mkdir()
-    save_file(source.state_dict(), tmp_path / "assets" / "tiny.safetensors")
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    save_file(source.state_dict(), assets / "tiny.safetensors")
+    digest = hashlib.sha256((assets / "tiny.safetensors").read_bytes()).hexdigest()
+    (assets / "SHA256SUMS").write_text(f"{digest}  tiny.safetensors\n")
     monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
-    load_weights(target, "embedded", teacher="tiny")
+    load_weights(target, "embedded", name="tiny")
     assert torch.equal(source.fc.weight, target.fc.weight)
     with pytest.raises(UserError, match="no weights for 'other'; embedded are: tiny"):
-        load_weights(target, "embedded", teacher="other")
+        load_weights(target, "embedded", name="other")
+    save_file(build().state_dict(), assets / "tiny.safetensors")
+    assert "but SHA256SUMS says" in refusal("embedded")
+    (assets / "SHA256SUMS").write_text("")
+    assert "nothing about it" in refusal("embedded")
+
+
+def test_run_directories(tmp_path: Path) -> None:
+    source, target = build(), build()
+    assert f"the folder {tmp_path} holds no student.safetensors" in refusal(tmp_path)
+    save_file(source.state_dict(), tmp_path / "student.safetensors")
+    load_weights(target, str(tmp_path), name="tiny")
+    assert torch.equal(source.fc.weight, target.fc.weight)
+
+
+def test_messages_name_the_setting() -> None:
+    with pytest.raises(UserError, match=r"^student.weights: there is no file absent.pt$"):
+        load_weights(build(), "absent.pt", name="tiny", setting="student.weights")
+
+
+def test_names_of_crds_wide_networks(tmp_path: Path) -> None:
+    source, target = WideResNet(10, 1), WideResNet(10, 1)
+    state = {
+        re.sub(r"^layer(\d)\.", r"block\1.layer.", name).replace("shortcut", "convShortcut"): value
+        for name, value in source.state_dict().items()
+    }
+    assert "block2.layer.0.convShortcut.weight" in state
+    torch.save({"model": state, "epoch": 240}, tmp_path / "wrn.pth")
+    load_weights(target, str(tmp_path / "wrn.pth"), name="wrn_10_1")
+    assert all(torch.equal(v, target.state_dict()[n]) for n, v in source.state_dict().items())
 
 
 class FakeSource:
@@ -185,7 +220,7 @@ def test_tags() -> None:
 
     state = build().state_dict()
     network = adapted(state)
-    load_weights(network, "V1", teacher="tiny")
+    load_weights(network, "V1", name="tiny")
     assert torch.equal(network.classifier.weight, state["fc.weight"])
     assert "down failed to download (<urlopen error Name or service not known>)" in refusal(
         "down", network
@@ -206,7 +241,7 @@ def test_trained_cifar10_networks_reach_their_accuracy(
 ) -> None:
     network = CifarResNet([(depth - 2) // 6] * 3, [16, 16, 32, 64], shortcut="A").eval()
     path = data_root / "teachers" / f"cifar10_resnet{depth}_shortcutA.pt"
-    load_weights(network, str(path), teacher=f"resnet{depth}")
+    load_weights(network, str(path), name=f"resnet{depth}")
     data = np.load(data_root / "cifar10" / "cifar10_mini.npz", allow_pickle=False)
     images = torch.from_numpy(data["x_test"]).float() / 255
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]

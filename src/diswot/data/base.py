@@ -1,4 +1,4 @@
-"""What every data set of the framework is: settings, a mini-batch, data sets and loaders."""
+"""What every data set of the framework is: settings, a mini-batch and two splits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,17 +6,11 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from diswot import _torchvision, checks, keys
+from diswot import checks, keys
 from diswot.data.batch import MiniBatch, choose
 from diswot.data.images import EvalTransform, LabelledImages
 from diswot.errors import UserError
-
-_torchvision.ensure()
-
-from lightning import LightningDataModule  # noqa: E402  (imports torchvision)
 
 __all__ = ["ImageData", "ImageSettings", "LoaderSettings", "Split"]
 
@@ -40,7 +34,7 @@ class ImageSettings(LoaderSettings):
     std: Sequence[float]
 
 
-class ImageData(LightningDataModule, ABC):
+class ImageData(ABC):
     """Base of all data sets; a member says how to :meth:`load` a split.
 
     Attributes:
@@ -54,7 +48,8 @@ class ImageData(LightningDataModule, ABC):
         std: standard deviation of each channel, of values in [0, 1].
         root: where the data lies, if it lies in a folder.
         num_workers: processes that load images; 0 loads in the calling one.
-        shuffle_seed: orders the training images; a mini-batch has a seed of its own.
+        shuffle_seed: keys order and views of the training images; a mini-batch has a seed of its
+            own.
     """
 
     name: str
@@ -79,7 +74,6 @@ class ImageData(LightningDataModule, ABC):
         Raises:
             UserError: a setting is outside what is allowed.
         """
-        super().__init__()
         self.name = name
         self.num_classes = checks.whole("data.num_classes", num_classes, 2)
         self.in_channels = checks.whole("data.in_channels", in_channels, 1)
@@ -97,6 +91,9 @@ class ImageData(LightningDataModule, ABC):
     def transform(self) -> EvalTransform:
         """Turns a stored image into what a network is given."""
         return EvalTransform(self.image_size, self.mean, self.std)
+
+    def prepare_data(self) -> None:  # noqa: B027  (most have nothing to fetch)
+        """Fetch what is missing, where the data set can and was told to."""
 
     @abstractmethod
     def load(self, split: Split) -> LabelledImages:
@@ -132,28 +129,6 @@ class ImageData(LightningDataModule, ABC):
         chosen = choose(images.labels, self.batch_size, balanced=self.balanced, generator=generator)
         stacked = torch.stack([images.image(index) for index in chosen.tolist()])
         return MiniBatch(stacked, images.labels[chosen])
-
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Give the training images, shuffled by ``shuffle_seed``."""
-        return self._loader(self.train_dataset(), shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Give the test images: as in the published tables, there is no third split."""
-        return self._loader(self.test_dataset(), shuffle=False)
-
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Give the test images."""
-        return self._loader(self.test_dataset(), shuffle=False)
-
-    def _loader(self, images: LabelledImages, *, shuffle: bool) -> DataLoader[tuple[Tensor, int]]:
-        return DataLoader(
-            images,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            generator=torch.Generator().manual_seed(self.shuffle_seed),
-        )
 
     def _split(self, split: Split) -> LabelledImages:
         if split not in self._splits:

@@ -23,6 +23,7 @@ from diswot.errors import UserError
 __all__ = ["FashionMini", "FashionMnist"]
 
 _SIDE, _PADDING = 28, 2
+_MINI_OF_CLASS = 1000  # the subset has the first of every class, in file order
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 
 
@@ -62,6 +63,7 @@ class FashionMnist(_Fashion):
         *,
         root: str | Path = "data",
         download: bool = False,
+        outside_mini: bool = False,
         **settings: Unpack[ImageSettings],
     ) -> None:
         """Check and keep the settings.
@@ -69,10 +71,13 @@ class FashionMnist(_Fashion):
         Args:
             root: folder of the idx files; torchvision's ``FashionMNIST/raw`` below it serves too.
             download: fetch files that are missing.
+            outside_mini: train on the 50,000 images alone that :class:`FashionMini` lacks, so that
+                a teacher has not seen what its students learn from.
             **settings: those of :class:`ImageData`.
         """
         super().__init__(name="fashion_mnist", root=Path(root).expanduser(), **settings)
         self.download = checks.flag("data.download", download)
+        self.outside_mini = checks.flag("data.outside_mini", outside_mini)
 
     def prepare_data(self) -> None:
         """Fetch the files that are missing, if that is asked for."""
@@ -94,6 +99,9 @@ class FashionMnist(_Fashion):
                 f"data.root: the {split} images in {self.root} have the shape {images.shape}; "
                 f"{len(labels)} labels go with {(len(labels), _SIDE, _SIDE)}"
             )
+        if self.outside_mini and split == "train":
+            kept = _after_first_of_each_class(labels, _MINI_OF_CLASS)
+            images, labels = images[kept], labels[kept]
         return self._pack(images, labels)
 
     @property
@@ -114,3 +122,9 @@ class FashionMnist(_Fashion):
                 "idx files, or data.download=true"
             )
         return path
+
+
+def _after_first_of_each_class(labels: NDArray[Any], count: int) -> NDArray[np.intp]:
+    """Indices of all but the first ``count`` images of every class, in file order."""
+    later = [np.flatnonzero(labels == label)[count:] for label in np.unique(labels)]
+    return np.sort(np.concatenate(later))

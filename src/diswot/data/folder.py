@@ -28,12 +28,11 @@ class FolderImages(LabelledImages):
 
     def __init__(self, paths: list[str], labels: list[int], transform: EvalTransform) -> None:
         """Keep the paths of the files and their labels."""
-        super().__init__(torch.tensor(labels, dtype=torch.int64))
+        super().__init__(torch.tensor(labels, dtype=torch.int64), transform)
         self.paths = paths
-        self.transform = transform
 
-    def image(self, index: int) -> Tensor:
-        """Decode image ``index``: normalised RGB, float32 (3, H, W).
+    def pixels(self, index: int) -> Tensor:
+        """Decode image ``index``: RGB, uint8 (3, H, W).
 
         Raises:
             UserError: the file is not an image that can be read.
@@ -46,12 +45,14 @@ class FolderImages(LabelledImages):
             raise UserError(
                 f"data.root: {path} is not a readable image ({error}); replace or remove it"
             ) from error
-        return self.transform(torch.from_numpy(pixels).permute(2, 0, 1))
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 class FolderData(ImageData):
     """Any image folder: ``root/class/…/image``, or ``root/train`` and ``root/val`` (``test``).
 
+    Folders for torchvision's ``ImageFolder``, ImageNet among them, serve as they are, with the
+    same class indices.
     Without ``val`` or ``test``, a share of the images is held out as the test split: those whose
     relative path has a small blake2b hash, so an image stays on its side when others come or go.
     """

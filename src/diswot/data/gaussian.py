@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diswot import checks
 from diswot.data.base import ImageData, LoaderSettings, Split
-from diswot.data.images import LabelledImages
+from diswot.data.images import EvalTransform, LabelledImages
 from diswot.keys import generator
 
 __all__ = ["GaussianData", "GaussianImages"]
@@ -21,11 +21,20 @@ class GaussianImages(LabelledImages):
         labels = torch.randint(
             num_classes, (length,), generator=generator("gaussian-labels", split)
         )
-        super().__init__(labels)
+        channels = shape[0]
+        super().__init__(labels, EvalTransform(shape[1], (0.0,) * channels, (1.0,) * channels))
         self.split = split
         self.shape = shape
 
     def image(self, index: int) -> Tensor:
+        """Draw image ``index``; it needs no normalising."""
+        return self.pixels(index)
+
+    def fitted(self, indices: Tensor) -> Tensor:
+        """Draw the images ``indices`` (B,), float32 (B, C, H, W)."""
+        return torch.stack([self.pixels(index) for index in indices.tolist()])
+
+    def pixels(self, index: int) -> Tensor:
         """Draw image ``index`` from N(0, 1), float32 (C, H, W)."""
         return torch.randn(self.shape, generator=generator("gaussian-image", self.split, index))
 

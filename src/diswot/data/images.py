@@ -29,10 +29,17 @@ class EvalTransform:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Turn uint8 (C, H, W) into normalised float32 (C, image_size, image_size)."""
-        image = self._centre(self._resize(image.float() / 255))
+        return self.normalize(self.fit(image))
+
+    def fit(self, image: Tensor) -> Tensor:
+        """Turn uint8 (C, H, W) into float32 (C, image_size, image_size) in [0, 1]."""
+        return self._centre(self._resize(image.float() / 255))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Turn (..., C, H, W) of [0, 1] into values of mean 0 and deviation 1 a channel."""
         mean = torch.tensor(self.mean)[:, None, None]
         std = torch.tensor(self.std)[:, None, None]
-        return (image - mean) / std
+        return (images - mean) / std
 
     def _resize(self, image: Tensor) -> Tensor:
         height, width = image.shape[1:]
@@ -52,11 +59,13 @@ class LabelledImages(Dataset[tuple[Tensor, int]], ABC):
 
     Attributes:
         labels: class indices, int64 of shape (N,).
+        transform: turns a stored image into what a network is given.
     """
 
-    def __init__(self, labels: Tensor) -> None:
-        """Keep the labels; anything that converts to int64 of shape (N,) will do."""
+    def __init__(self, labels: Tensor, transform: EvalTransform) -> None:
+        """Keep the labels, anything that converts to int64 of shape (N,), and the transform."""
         self.labels = labels.to(torch.int64)
+        self.transform = transform
 
     def __len__(self) -> int:
         """Count the images."""
@@ -67,8 +76,16 @@ class LabelledImages(Dataset[tuple[Tensor, int]], ABC):
         return self.image(index), int(self.labels[index])
 
     @abstractmethod
+    def pixels(self, index: int) -> Tensor:
+        """Give image ``index`` as it is stored, uint8 (C, H, W)."""
+
     def image(self, index: int) -> Tensor:
         """Give normalised image ``index``, float32 (C, H, W)."""
+        return self.transform(self.pixels(index))
+
+    def fitted(self, indices: Tensor) -> Tensor:
+        """Give images ``indices`` (B,) resized and cropped, (B, C, S, S): of [0, 1], or uint8."""
+        return torch.stack([self.transform.fit(self.pixels(i)) for i in indices.tolist()])
 
 
 class ArrayImages(LabelledImages):
@@ -76,10 +93,16 @@ class ArrayImages(LabelledImages):
 
     def __init__(self, images: Tensor, labels: Tensor, transform: EvalTransform) -> None:
         """Keep uint8 images (N, C, H, W) and their labels (N,)."""
-        super().__init__(labels)
+        super().__init__(labels, transform)
         self.images = images
-        self.transform = transform
 
-    def image(self, index: int) -> Tensor:
-        """Give normalised image ``index``, float32 (C, H, W)."""
-        return self.transform(self.images[index])
+    def pixels(self, index: int) -> Tensor:
+        """Give image ``index`` as it is stored, uint8 (C, H, W)."""
+        return self.images[index]
+
+    def fitted(self, indices: Tensor) -> Tensor:
+        """As the base class; whole batches of bytes where the stored size is the wanted one."""
+        side = self.transform.image_size
+        if self.images.shape[2:] == (side, side) and self.transform.crop == 1:
+            return self.images[indices]
+        return super().fitted(indices)

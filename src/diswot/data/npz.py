@@ -1,7 +1,7 @@
-"""Images and labels in a numpy archive of your own."""
+"""Images and labels in numpy archives of your own."""
 
-import zipfile
-import zlib
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -10,37 +10,41 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diswot.data._archives import Stored, array_keys, read_archive
 from diswot.data.base import ImageData, LoaderSettings, Split
-from diswot.data.images import ArrayImages
+from diswot.data.images import ArrayImages, LabelledImages
+from diswot.data.jpeg import SMALL, JpegImages, Jpegs
 from diswot.errors import UserError
 
 __all__ = ["NpzData"]
 
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
-_CHANNELS = (1, 3)
+_CHUNK = 256  # images
 
 
 class NpzData(ImageData):
-    """A ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
+    """A ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or one file a split.
 
     Images are uint8, (N, C, H, W) or (N, H, W, C), with C of 1 or 3; labels are whole numbers
-    from 0, shape (N,).
+    from 0, shape (N,). A file of one split may hold JPEG files instead, as ``bytes``, ``offsets``
+    and ``labels``: see :class:`diswot.data.jpeg.Jpegs`.
     """
 
     def __init__(
         self,
         *,
         path: str | Path | None,
+        test_path: str | Path | None = None,
         num_classes: int | None = None,
         image_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         **settings: Unpack[LoaderSettings],
     ) -> None:
-        """Read the file and check it and the settings.
+        """Read the files and check them and the settings.
 
         Args:
-            path: the file.
+            path: the file of both splits, or of the training split.
+            test_path: the file of the test split; default: ``path`` holds it too.
             num_classes: number of classes; default: the largest training label + 1.
             image_size: height and width; default: the shorter side of the stored images.
             mean: mean of each channel; default: that of the training images.
@@ -48,77 +52,88 @@ class NpzData(ImageData):
             **settings: those of :class:`ImageData`.
 
         Raises:
-            UserError: the file is not as described, or a setting is outside what is allowed.
+            UserError: a file is not as described, or a setting is outside what is allowed.
         """
         if path is None:
-            raise UserError("data.path: not given; give an .npz file with " + ", ".join(_KEYS))
+            keys = ", ".join(array_keys(("train", "test")))
+            raise UserError(f"data.path: not given; give an .npz file with {keys}")
         self.path = Path(path).expanduser()
-        arrays = _read(self.path)
-        self._arrays = arrays
-        images, labels = arrays["x_train"], arrays["y_train"]
-        measured_mean, measured_std = _statistics(images)
+        self._stored = _read(self.path, test_path)
+        train = self._stored["train"] = self._stored["train"].decoded()
+        size, means, deviations = self._form(train.images, image_size, mean, std)
         super().__init__(
             name=self.path.stem,
-            num_classes=int(labels.max()) + 1 if num_classes is None else num_classes,
-            in_channels=images.shape[1],
-            image_size=min(images.shape[2:]) if image_size is None else image_size,
-            mean=measured_mean if mean is None else mean,
-            std=measured_std if std is None else std,
+            num_classes=int(train.labels.max()) + 1 if num_classes is None else num_classes,
+            in_channels=train.channels,
+            image_size=size,
+            mean=means,
+            std=deviations,
             **settings,
         )
 
-    def load(self, split: Split) -> ArrayImages:
-        """Give one split of the arrays."""
-        images, labels = self._arrays[f"x_{split}"], self._arrays[f"y_{split}"]
-        return ArrayImages(torch.from_numpy(images), torch.from_numpy(labels), self.transform)
+    def load(self, split: Split) -> LabelledImages:
+        """Give one split; small JPEG files of the test split are decoded only now.
+
+        Raises:
+            UserError: there is no such split, or one of its images is damaged.
+        """
+        if split not in self._stored:
+            raise UserError(
+                f"data.test_path: not given, and {self.path} holds JPEG files of one split; "
+                "give the .npz file of the test split"
+            )
+        images, labels = self._stored[split].decoded()
+        numbers = torch.from_numpy(labels)
+        if isinstance(images, Jpegs):
+            return JpegImages(images, numbers, self.transform)
+        return ArrayImages(torch.from_numpy(images), numbers, self.transform)
+
+    def _form(
+        self,
+        images: NDArray[np.uint8] | Jpegs,
+        size: int | None,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+    ) -> tuple[int, Sequence[float], Sequence[float]]:
+        """Give size, means and deviations, measured where not given."""
+        if isinstance(images, Jpegs):
+            if size is None or mean is None or std is None:
+                raise UserError(
+                    f"data.image_size, data.mean, data.std: the images of {self.path} are not all "
+                    f"of one size up to {SMALL} pixels, so these are not measured; give all three"
+                )
+            return size, mean, std
+        measured_mean, measured_std = _statistics(images)
+        return (
+            min(images.shape[2:]) if size is None else size,
+            measured_mean if mean is None else mean,
+            measured_std if std is None else std,
+        )
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Read and check the four arrays; images come back as (N, C, H, W), labels as int64."""
-    try:
-        with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("it is no .npz archive")
-            with np.load(file, allow_pickle=False) as archive:
-                missing = [key for key in _KEYS if key not in archive]
-                if missing:
-                    raise ValueError(f"it has no {', '.join(missing)}")
-                arrays = {key: archive[key] for key in _KEYS}
-        for split in ("train", "test"):
-            images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
-            arrays[f"x_{split}"] = _channels_first(images, f"x_{split}")
-            arrays[f"y_{split}"] = _labels(labels, len(images), f"y_{split}")
-        if arrays["x_train"].shape[1] != arrays["x_test"].shape[1]:
-            raise ValueError("x_train and x_test differ in channels")
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+def _read(path: Path, test_path: str | Path | None) -> dict[Split, Stored]:
+    if test_path is None:
+        stored = read_archive(path, "data.path", ("train", "test"))
+    else:
+        test = read_archive(Path(test_path).expanduser(), "data.test_path", ("test",))
+        stored = read_archive(path, "data.path", ("train",)) | test
+    channels = {split: one.channels for split, one in stored.items()}
+    if len(set(channels.values())) > 1:
         raise UserError(
-            f"data.path: {path} cannot be used ({error}); give an .npz file with {', '.join(_KEYS)}"
-        ) from error
-    return arrays
-
-
-def _channels_first(images: NDArray[Any], key: str) -> NDArray[Any]:
-    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
-        raise ValueError(f"{key} is {images.dtype} {images.shape}, not uint8 with 4 dimensions")
-    if images.shape[1] in _CHANNELS:
-        return images
-    if images.shape[3] in _CHANNELS:
-        return images.transpose(0, 3, 1, 2)
-    raise ValueError(f"{key} of shape {images.shape} has no axis of 1 or 3 channels")
-
-
-def _labels(labels: NDArray[Any], count: int, key: str) -> NDArray[np.int64]:
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (count,):
-        raise ValueError(f"{key} is {labels.dtype} {labels.shape}, not {count} whole numbers")
-    return labels.astype(np.int64)
+            f"data.{'path' if test_path is None else 'test_path'}: {test_path or path} cannot be "
+            f"used (x_train and x_test differ in channels: {channels['train']} and "
+            f"{channels['test']}); give images with as many"
+        )
+    return stored
 
 
 def _statistics(images: NDArray[Any]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of (N, C, H, W), from exact counts."""
     values = np.arange(256) / 255
-    counts = [
-        np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(images.shape[1])
-    ]
+    counts = np.zeros((images.shape[1], 256), np.int64)
+    for start in range(0, len(images), _CHUNK):  # bincount widens what it is given to 64 bits
+        some = images[start : start + _CHUNK].swapaxes(0, 1)
+        counts += [np.bincount(channel.ravel(), minlength=256) for channel in some]
     means = [float(np.average(values, weights=count)) for count in counts]
     variances = [
         float(np.average((values - mean) ** 2, weights=count))

@@ -16,7 +16,7 @@ from diswot.errors import UserError
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 _WRAPPERS = ("state_dict", "model")
 # What torch.load raises for files that are cut off or damaged, seen by damaging some.
-_DAMAGED = (
+DAMAGED = (
     AssertionError,
     AttributeError,
     EOFError,
@@ -36,7 +36,7 @@ def read_file(path: Path) -> object:
         UserError: For another suffix, and for a file that is damaged or holds more than tensors.
     """
     if path.suffix not in SUFFIXES:
-        raise UserError(f"teacher.weights: {path} must end in one of {', '.join(SUFFIXES)}")
+        raise UserError(f"{path} must end in one of {', '.join(SUFFIXES)}")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -50,17 +50,15 @@ def read_file(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
-            f"teacher.weights: {path} is damaged, or holds objects other than tensors, which could "
+            f"{path} is damaged, or holds objects other than tensors, which could "
             "run code and are never loaded; save a state dict"
         ) from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"teacher.weights: {path} cannot be read, it may be damaged or cut off ({one_line(error)})"
-    )
+    return UserError(f"{path} cannot be read, it may be damaged or cut off ({one_line(error)})")
 
 
 def state_dict_of(content: object, weights: str) -> dict[str, Tensor]:
@@ -77,11 +75,11 @@ def state_dict_of(content: object, weights: str) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
-        raise UserError(f"teacher.weights: {weights} holds no state dict")
+        raise UserError(f"{weights} holds no state dict")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise UserError(
-                f"teacher.weights: {weights} is no state dict; {one_line(name)!r} is a "
+                f"{weights} is no state dict; {one_line(name)!r} is a "
                 f"{type(value).__name__}, not a tensor"
             )
     return dict(content)

@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
+from safetensors.torch import load
 from torch import Tensor, nn
 
+from diswot.data._assets import read_asset
 from diswot.errors import UserError
 from diswot.networks._checkpoint import SUFFIXES, one_line, read_file, state_dict_of
 from diswot.networks.adapter import AdaptedNetwork, nearest
 from diswot.networks.outputs import Network
 
-__all__ = ["load_weights"]
+__all__ = ["WEIGHTS_FILE", "load_weights"]
+
+WEIGHTS_FILE = "student.safetensors"
+"""What a run of ``diswot train`` calls the weights of its student."""
 
 _PREFIXES = ("module.", "model.")
 _CLASSIFIERS = ("linear", "classifier", "head", "fc")
+_CRD_NAMES = (
+    (r"\.downsample\.0\.", ".shortcut.conv."),
+    (r"\.downsample\.1\.", ".shortcut.bn."),
+    (r"\.convShortcut\.", ".shortcut."),
+    (r"^block(\d)\.layer\.", r"layer\1."),
+)
+"""What CRD's networks call a part, and its name here."""
 
 
-def load_weights(network: nn.Module, weights: str, *, teacher: str) -> None:
+def load_weights(
+    network: nn.Module,
+    weights: str,
+    *,
+    name: str,
+    setting: str = "teacher.weights",
+    node: str = "teacher.network",
+) -> None:
     """Load trained weights into a network, in place and all of them or none.
 
     Checkpoints wrapped in ``state_dict`` or ``model``, names that begin with ``module.`` or
-    ``model.``, a classifier named ``linear``, ``classifier``, ``head`` or ``fc``, and projection
-    shortcuts named ``downsample.0`` and ``.1`` (CRD) are understood.
+    ``model.``, a classifier named ``linear``, ``classifier``, ``head`` or ``fc``, and the names of
+    CRD's networks (projection shortcuts ``downsample.0`` and ``.1``, ``block1.layer.0`` and
+    ``convShortcut`` of wide ResNets) are understood.
 
     Args:
         network: A :class:`~diswot.networks.outputs.Network`.
         weights: ``none`` (leave it as it is), ``embedded`` (shipped with the package), the path
-            of a ``.pt``, ``.pth``, ``.bin`` or ``.safetensors`` file, or, for networks of
-            torchvision and timm, a tag of theirs such as ``IMAGENET1K_V1``.
-        teacher: The teacher's name: which embedded weights are meant, and for messages.
+            of a ``.pt``, ``.pth``, ``.bin`` or ``.safetensors`` file or of a run directory of
+            ``diswot train``, or, for networks of torchvision and timm, a tag of theirs such as
+            ``IMAGENET1K_V1``.
+        name: The network's name: which embedded weights are meant, and for messages.
+        setting: Where ``weights`` stands in the config, for messages.
+        node: Where the settings of the network stand, for messages.
 
     Raises:
         UserError: For a file or tag that does not exist or cannot be read, that holds anything
@@ -39,50 +63,62 @@ def load_weights(network: nn.Module, weights: str, *, teacher: str) -> None:
     """
     if weights == "none":
         return
-    state = state_dict_of(_read(network, weights, teacher), weights)
-    state = _renamed(state, network)
-    _check_classes(state, network, weights)
-    _check_fit(state, network, weights)
+    try:
+        state = _renamed(state_dict_of(_read(network, weights, name), weights), network)
+        _check_classes(state, network, weights)
+        _check_fit(state, network, weights, node)
+    except UserError as error:
+        raise UserError(f"{setting}: {error}") from None
     network.load_state_dict(state)
 
 
-def _read(network: nn.Module, weights: str, teacher: str) -> object:
+def _read(network: nn.Module, weights: str, name: str) -> object:
     if weights == "embedded":
-        return _read_embedded(teacher)
+        return _read_embedded(name)
     path = Path(weights).expanduser()
+    if path.is_dir():
+        return read_file(_in_run(path))
     if path.is_file():
         return read_file(path)
     if path.suffix in SUFFIXES or len(path.parts) > 1:
-        raise UserError(f"teacher.weights: there is no file {weights}")
-    return _fetch(network, weights, teacher)
+        raise UserError(f"there is no file {weights}")
+    return _fetch(network, weights, name)
 
 
-def _read_embedded(teacher: str) -> object:
+def _in_run(run: Path) -> Path:
+    if not (run / WEIGHTS_FILE).is_file():
+        raise UserError(
+            f"the folder {run} holds no {WEIGHTS_FILE}; give a run directory of diswot train that "
+            "has finished, or a file"
+        )
+    return run / WEIGHTS_FILE
+
+
+def _read_embedded(name: str) -> object:
     assets = resources.files("diswot") / "assets"
     files = list(assets.iterdir()) if assets.is_dir() else []
-    embedded = {Path(file.name).stem: file for file in files if file.name.endswith(".safetensors")}
-    if teacher not in embedded:
+    embedded = [Path(file.name).stem for file in files if file.name.endswith(".safetensors")]
+    if name not in embedded:
         raise UserError(
-            f"teacher.weights: embedded has no weights for {teacher!r}; "
+            f"embedded has no weights for {name!r}; "
             f"embedded are: {', '.join(sorted(embedded)) or 'none'}"
         )
-    with resources.as_file(embedded[teacher]) as path:
-        return read_file(path)
+    return load(read_asset(f"{name}.safetensors", assets))
 
 
-def _fetch(network: nn.Module, tag: str, teacher: str) -> Mapping[str, Tensor]:
+def _fetch(network: nn.Module, tag: str, name: str) -> Mapping[str, Tensor]:
     source = network.source if isinstance(network, AdaptedNetwork) else None
     tags = source.tags() if source else ()
     if source is None or tag not in tags:
         known = nearest(tag, tags, count=10) or "none"
         raise UserError(
-            f"teacher.weights: {tag!r} is not none, embedded or an existing file, nor a tag of "
-            f"{teacher}; its tags: {known}"
+            f"{tag!r} is not none, embedded or an existing file, nor a tag of "
+            f"{name}; its tags: {known}"
         )
     try:
         return source.fetch(tag)
     except OSError as error:
-        raise UserError(f"teacher.weights: {tag} failed to download ({one_line(error)})") from None
+        raise UserError(f"{tag} failed to download ({one_line(error)})") from None
 
 
 def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -91,12 +127,9 @@ def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state) and not own & state.keys():
             state = {name.removeprefix(prefix): value for name, value in state.items()}
-    if not any(".downsample." in name for name in own):
-        for old, new in (
-            (".downsample.0.", ".shortcut.conv."),
-            (".downsample.1.", ".shortcut.bn."),
-        ):
-            state = {name.replace(old, new): value for name, value in state.items()}
+    for pattern, new in _CRD_NAMES:
+        if not any(re.search(pattern, name) for name in own):
+            state = {re.sub(pattern, new, name): value for name, value in state.items()}
     classifier = _classifier_name(network)
     if f"{classifier}.weight" not in state:
         found = next((name for name in _CLASSIFIERS if f"{name}.weight" in state), classifier)
@@ -110,13 +143,10 @@ def _check_classes(state: Mapping[str, Tensor], network: nn.Module, weights: str
     rows = state.get(f"{_classifier_name(network)}.weight")
     expected = _classifier(network).out_features
     if rows is not None and rows.ndim == 2 and rows.shape[0] != expected:
-        raise UserError(
-            f"teacher.weights: {weights} classifies {rows.shape[0]} classes, "
-            f"num_classes is {expected}"
-        )
+        raise UserError(f"{weights} classifies {rows.shape[0]} classes, num_classes is {expected}")
 
 
-def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str) -> None:
+def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str, node: str) -> None:
     own = network.state_dict()
     missing = [
         name for name in own if name not in state and not name.endswith("num_batches_tracked")
@@ -134,10 +164,8 @@ def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str) ->
     ]
     if problems:
         shortcuts = any(".shortcut." in name for name in missing + unexpected)
-        hint = "; try teacher.network.shortcut=A or B" if shortcuts else ""
-        raise UserError(
-            f"teacher.weights: {weights} does not fit the network: it {'; '.join(problems)}{hint}"
-        )
+        hint = f"; try {node}.shortcut=A or B" if shortcuts else ""
+        raise UserError(f"{weights} does not fit the network: it {'; '.join(problems)}{hint}")
 
 
 def _classifier(network: nn.Module) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""The append-only journal of a run: one candidate a line, the truth of it."""
+"""The append-only journal of a run: one candidate or epoch a line, the truth of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from typing import (
 
 from diswot.errors import UserError
 
-__all__ = ["Journal", "Record", "Scored"]
+__all__ = ["Epoch", "Journal", "Record", "Scored"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,36 @@ class Scored:
     seconds: dict[str, float]
 
 
-R = TypeVar("R", Record, Scored)
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of training.
+
+    Attributes:
+        epoch: From 0.
+        lr: Learning rate at its end.
+        losses: Means over its batches, by name; ``loss`` is what was minimised.
+        val_loss: Cross-entropy of the evaluated network.
+        val_top1: Its accuracy in percent.
+        val_top5: Share of images whose class is among its five likeliest, in percent.
+        best_val_top1: The best so far.
+        images_per_second: Trained, not counting validation.
+        seconds: With validation.
+    """
+
+    file: ClassVar[str] = "epochs.jsonl"
+
+    epoch: int
+    lr: float
+    losses: dict[str, float]
+    val_loss: float
+    val_top1: float
+    val_top5: float
+    best_val_top1: float
+    images_per_second: float
+    seconds: float
+
+
+R = TypeVar("R", Record, Scored, Epoch)
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -153,6 +182,13 @@ class Journal(Generic[R]):
                     "and all after it, or choose another hydra.run.dir"
                 ) from error
             yield self._kind(**values), end
+
+    def cut(self, length: int) -> None:
+        """Drop all lines beyond a length in bytes, as `read` gives them."""
+        if self.path.exists() and self.path.stat().st_size > length:
+            with self.path.open("r+b") as file:
+                file.truncate(length)
+                os.fsync(file.fileno())
 
     def append(self, record: R) -> None:
         """Add a line; it is in the file, if not yet on the disk, when this returns."""

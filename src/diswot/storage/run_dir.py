@@ -12,13 +12,13 @@ from diswot.checks import whole
 from diswot.errors import UserError
 from diswot.settings import MAY_GROW, difference
 from diswot.storage.files import read_json, write_json
-from diswot.storage.journal import Journal, Record, Scored
+from diswot.storage.journal import Epoch, Journal, Record, Scored
 from diswot.storage.lock import RunLock
 
 __all__ = ["RunDir"]
 
 
-R = TypeVar("R", Record, Scored)
+R = TypeVar("R", Record, Scored, Epoch)
 
 
 class RunDir(Generic[R]):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
-__all__ = ["equal_shapes", "maps_of_one_batch", "one_batch"]
+__all__ = ["equal_shapes", "maps_of_one_batch", "maps_of_one_width", "one_batch", "one_size"]
 
 
 def equal_shapes(loss: str, teacher: Tensor, student: Tensor) -> None:
@@ -25,6 +26,25 @@ def maps_of_one_batch(loss: str, teacher: Tensor, student: Tensor) -> None:
     """Refuse anything but maps ``(B, C, H, W)`` of the same B."""
     if teacher.ndim != 4 or student.ndim != 4 or teacher.shape[0] != student.shape[0]:
         raise _refusal(f"{loss} needs maps (B, C, H, W) of one batch", teacher, student)
+
+
+def maps_of_one_width(loss: str, teacher: Tensor, student: Tensor) -> None:
+    """Refuse anything but maps ``(B, C, H, W)`` of the same B and C."""
+    maps_of_one_batch(loss, teacher, student)
+    if teacher.shape[1] != student.shape[1]:
+        raise _refusal(f"{loss} needs maps of one width", teacher, student)
+
+
+def one_size(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
+    """Average-pool the larger of two maps ``(B, C, H, W)`` to the size of the smaller one."""
+    height, width = (min(teacher.shape[i], student.shape[i]) for i in (2, 3))
+    return _pooled(teacher, height, width), _pooled(student, height, width)
+
+
+def _pooled(maps: Tensor, height: int, width: int) -> Tensor:
+    if maps.shape[2:] == (height, width):
+        return maps
+    return F.adaptive_avg_pool2d(maps, (height, width))
 
 
 def _refusal(needs: str, teacher: Tensor, student: Tensor) -> ValueError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from diswot.distillers.functional._shapes import equal_shapes, one_batch
 
-__all__ = ["kd"]
+__all__ = ["dist", "dkd", "kd", "standardize"]
 
 
 def kd(teacher: Tensor, student: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -26,10 +27,124 @@ def kd(teacher: Tensor, student: Tensor, *, temperature: float = 4.0) -> Tensor:
     Raises:
         ValueError: Shapes that differ, or a temperature that is not positive.
     """
-    equal_shapes("kd", teacher, student)
-    one_batch("kd", teacher, student)
-    if temperature <= 0:
-        raise ValueError(f"temperature={temperature} of kd: give a positive number")
+    _check("kd", teacher, student, temperature)
     told = (teacher / temperature).log_softmax(dim=1)
     said = (student / temperature).log_softmax(dim=1)
-    return F.kl_div(said, told, reduction="batchmean", log_target=True) * temperature**2
+    return _divergence(told, said) * temperature**2
+
+
+def dkd(
+    teacher: Tensor,
+    student: Tensor,
+    *,
+    labels: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+) -> Tensor:
+    """Decoupled knowledge distillation: ``T² (α KL of [p_y, 1 − p_y] + β KL of the others)``.
+
+    The second divergence is between the softmax over all classes but the label's.
+
+    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022. The warm-up is the caller's.
+
+    Args:
+        teacher: Logits ``(B, K)``, K at least 2.
+        student: Logits ``(B, K)``.
+        labels: ``(B,)``, integers below K.
+        alpha: Weight of the label's class against the others.
+        beta: Weight of the others among themselves.
+        temperature: T, above 0.
+
+    Returns:
+        Scalar in nats, at least 0 up to rounding; 0 for equal logits.
+
+    Raises:
+        ValueError: Shapes that differ, a single class, labels of another batch, or a temperature
+            that is not positive.
+    """
+    _check("dkd", teacher, student, temperature)
+    if labels.shape != teacher.shape[:1] or teacher.shape[1] < 2:
+        raise ValueError(
+            f"dkd needs one label an image and two classes: labels {tuple(labels.shape)}, "
+            f"logits {tuple(teacher.shape)}"
+        )
+    binary_t, others_t = _decoupled(teacher / temperature, labels)
+    binary_s, others_s = _decoupled(student / temperature, labels)
+    target, rest = _divergence(binary_t, binary_s), _divergence(others_t, others_s)
+    return (alpha * target + beta * rest) * temperature**2
+
+
+def dist(
+    teacher: Tensor,
+    student: Tensor,
+    *,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float = 1.0,
+) -> Tensor:
+    """DIST: ``T² [β (1 − mean_b ρ(rows)) + γ (1 − mean_k ρ(columns))]`` of ``softmax(z / T)``.
+
+    ``ρ`` is Pearson's correlation, 1e-8 added to the product of lengths.
+
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022.
+
+    Args:
+        teacher: Logits ``(B, K)``.
+        student: Logits ``(B, K)``.
+        beta: Weight of the classes of an image, ``inter``.
+        gamma: Weight of the images of a class, ``intra``.
+        temperature: T, above 0.
+
+    Returns:
+        Scalar, at least 0; 0 up to the order of 1e-8 for equal logits.
+
+    Raises:
+        ValueError: Shapes that differ, or a temperature that is not positive.
+    """
+    _check("dist", teacher, student, temperature)
+    told, said = ((logits / temperature).softmax(dim=1) for logits in (teacher, student))
+    inter, intra = 1 - _pearson(told, said), 1 - _pearson(told.T, said.T)
+    return (beta * inter + gamma * intra) * temperature**2
+
+
+def standardize(logits: Tensor) -> Tensor:
+    """Logits of each image less their mean, divided by their standard deviation plus 1e-7.
+
+    Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024.
+
+    Args:
+        logits: ``(B, K)``, K at least 2; the deviation has K − 1 below it.
+    """
+    centred = logits - logits.mean(dim=1, keepdim=True)
+    return centred / (logits.std(dim=1, keepdim=True) + 1e-7)
+
+
+def _check(loss: str, teacher: Tensor, student: Tensor, temperature: float) -> None:
+    equal_shapes(loss, teacher, student)
+    one_batch(loss, teacher, student)
+    if temperature <= 0:
+        raise ValueError(f"temperature={temperature} of {loss}: give a positive number")
+
+
+def _divergence(told: Tensor, said: Tensor) -> Tensor:
+    """Mean over the batch of the divergence between log-probabilities."""
+    return F.kl_div(said, told, reduction="batchmean", log_target=True)
+
+
+def _decoupled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of label and rest, ``(B, 2)``, and among the rest, ``(B, K − 1)``."""
+    label = labels.unsqueeze(1)
+    before = torch.arange(logits.shape[1] - 1, device=logits.device)
+    others = logits.gather(1, before + (before >= label))
+    log_sum = logits.logsumexp(dim=1, keepdim=True)
+    rest = others.logsumexp(dim=1, keepdim=True)
+    binary = torch.cat([logits.gather(1, label), rest], dim=1) - log_sum
+    return binary, others - rest
+
+
+def _pearson(one: Tensor, other: Tensor) -> Tensor:
+    """Mean over rows of the correlation."""
+    one, other = (rows - rows.mean(dim=1, keepdim=True) for rows in (one, other))
+    lengths = one.norm(dim=1) * other.norm(dim=1)
+    return torch.mean((one * other).sum(dim=1) / (lengths + 1e-8))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.distillers.functional._shapes import equal_shapes, maps_of_one_batch
+from diswot.distillers.functional._shapes import equal_shapes, maps_of_one_batch, one_size
 
 __all__ = ["at", "fitnet", "nst"]
 
@@ -54,7 +54,7 @@ def at(teacher: Tensor, student: Tensor, *, power: float = 2) -> Tensor:
     maps_of_one_batch("at", teacher, student)
     if power <= 0:
         raise ValueError(f"power={power} of at: give a positive number")
-    teacher, student = _one_size(teacher, student)
+    teacher, student = one_size(teacher, student)
     return F.mse_loss(_attention(student, power), _attention(teacher, power))
 
 
@@ -80,7 +80,7 @@ def nst(teacher: Tensor, student: Tensor) -> Tensor:
     """
     maps_of_one_batch("nst", teacher, student)
     teacher, student = (
-        F.normalize(maps.flatten(2), dim=2, eps=1e-12) for maps in _one_size(teacher, student)
+        F.normalize(maps.flatten(2), dim=2, eps=1e-12) for maps in one_size(teacher, student)
     )
     own = _selectivity(teacher, teacher) + _selectivity(student, student)
     return own - 2 * _selectivity(teacher, student)
@@ -92,14 +92,3 @@ def _attention(maps: Tensor, power: float) -> Tensor:
 
 def _selectivity(one: Tensor, other: Tensor) -> Tensor:
     return torch.mean((one @ other.mT) ** 2)
-
-
-def _one_size(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
-    height, width = (min(teacher.shape[i], student.shape[i]) for i in (2, 3))
-    return _pooled(teacher, height, width), _pooled(student, height, width)
-
-
-def _pooled(maps: Tensor, height: int, width: int) -> Tensor:
-    if maps.shape[2:] == (height, width):
-        return maps
-    return F.adaptive_avg_pool2d(maps, (height, width))

@@ -1,0 +1,119 @@
+"""Random views of training images, a pure function of (seed, view, image).
+
+An image's draws do not depend on the batch it is in or on the process that loads it, so a view
+can be given again: after a restart, or to a teacher whose outputs were stored.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from diswot import _torchvision, checks, keys
+from diswot.data.images import LabelledImages
+
+__all__ = ["Augmentation", "PadCropFlip", "RandomResizedCropFlip", "View"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which random view of the images is meant.
+
+    Attributes:
+        seed: that of the data.
+        number: of the view; without a store of teacher outputs, the epoch.
+    """
+
+    seed: int
+    number: int
+
+
+class Augmentation(ABC):
+    """Gives random views of stored images."""
+
+    @abstractmethod
+    def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
+        """Give a view of the images ``indices`` (B,): (B, C, S, S), uint8 or of [0, 1]."""
+
+
+class PadCropFlip(Augmentation):
+    """Pad with black, cut out the size it had, mirror every other image; a batch at once.
+
+    Source: Lee et al., "Deeply-Supervised Nets", 2015; He et al., CVPR 2016, section 4.2.
+    """
+
+    def __init__(self, *, pad: int = 4, flip: bool = True) -> None:
+        """Check and keep the settings.
+
+        Args:
+            pad: pixels added at every side.
+            flip: whether to mirror, with probability 1/2.
+
+        Raises:
+            UserError: a setting is outside what is allowed.
+        """
+        self.pad = checks.whole("trainer.augment.pad", pad, 0)
+        self.flip = checks.flag("trainer.augment.flip", flip)
+        self._drawn: tuple[View, Tensor] | None = None
+
+    def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
+        """See :class:`Augmentation`; the result lies in memory as channels_last."""
+        top, left, flipped = self._draws(len(images), view)[:, indices]
+        fitted = images.fitted(indices)
+        side = fitted.shape[-1]
+        padded = F.pad(fitted, (self.pad,) * 4)
+        rows = top[:, None] + torch.arange(side)
+        straight = torch.arange(side).expand(len(indices), -1)
+        columns = left[:, None] + torch.where(flipped[:, None] > 0, straight.flip(1), straight)
+        batch = torch.arange(len(indices))[:, None, None]
+        cut = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
+        return cut.permute(0, 3, 1, 2)
+
+    def _draws(self, count: int, view: View) -> Tensor:
+        """Top, left and mirrored or not of every image: (3, count), kept until the next view."""
+        if self._drawn is None or self._drawn[0] != view:
+            draw = keys.generator("augment", view.seed, view.number)
+            corner = torch.randint(2 * self.pad + 1, (2, count), generator=draw)
+            mirrored = torch.randint(2, (1, count), generator=draw) * int(self.flip)
+            self._drawn = view, torch.cat([corner, mirrored])
+        return self._drawn[1]
+
+
+class RandomResizedCropFlip(Augmentation):
+    """Cut out a random share of each stored image, resize, mirror: ImageNet's protocol.
+
+    Source: Szegedy et al., CVPR 2015, section 6, as torchvision's ``v2.RandomResizedCrop``.
+    """
+
+    def __init__(self, *, scale: float = 0.08, flip: bool = True) -> None:
+        """Check and keep the settings.
+
+        Args:
+            scale: least share of an image's area that is cut out.
+            flip: whether to mirror, with probability 1/2.
+
+        Raises:
+            UserError: a setting is outside what is allowed.
+        """
+        self.scale = checks.number("trainer.augment.scale", scale, low=0.01, high=1)
+        self.flip = checks.flag("trainer.augment.flip", flip)
+
+    def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
+        """See :class:`Augmentation`."""
+        _torchvision.ensure()
+        from torchvision.transforms import v2
+
+        side = images.transform.image_size
+        steps = [v2.RandomResizedCrop(side, scale=(self.scale, 1.0), antialias=True)]
+        transform = v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if self.flip else [])])
+        views = []
+        for index in indices.tolist():
+            pixels = images.pixels(index)
+            with torch.random.fork_rng(devices=[]):  # v2 draws from the global generator
+                torch.manual_seed(keys.stable_hash("augment", view.seed, view.number, index))
+                views.append(transform(pixels))
+        return torch.stack(views)

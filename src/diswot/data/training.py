@@ -1,0 +1,224 @@
+"""The images of a data set as training and evaluation go through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from diswot import _torchvision, checks, keys
+from diswot.data.augment import Augmentation, View
+from diswot.data.base import ImageData
+from diswot.data.images import LabelledImages
+from diswot.errors import UserError
+
+_torchvision.ensure()
+
+from lightning import LightningDataModule, Trainer  # noqa: E402  (imports torchvision)
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loops.progress import _ProcessedTracker
+
+__all__ = ["Batch", "Batches", "Order", "TrainingData"]
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Normalised images (B, C, S, S), labels (B,) and indices (B,) within the data set."""
+
+Place = tuple[int, int]
+"""Epoch and number of a batch."""
+
+
+class Batches(Dataset[Batch]):
+    """Batches by (epoch, number): a pure function of the settings, whichever process loads them.
+
+    Args:
+        images: All images of the split.
+        chosen: Which of them are used, int64.
+        batch_size: Images of a batch.
+        seed: Keys order and augmentation.
+        shuffle: A new order every epoch, and only whole batches; else the given order.
+        augment: None: images are evaluated as they are.
+        views: Different views of an image; 0: a new one every epoch.
+    """
+
+    def __init__(
+        self,
+        images: LabelledImages,
+        chosen: Tensor,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: Augmentation | None = None,
+        views: int = 0,
+    ) -> None:
+        self.images = images
+        self.chosen = chosen
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.augment = augment
+        self.views = views
+        self._order: tuple[int, Tensor] | None = None
+
+    @property
+    def count(self) -> int:
+        """Batches of an epoch."""
+        whole, rest = divmod(len(self.chosen), self.batch_size)
+        return whole + (rest > 0 and not self.shuffle)
+
+    def __getitem__(self, place: Place) -> Batch:
+        """Give the batch at (epoch, number)."""
+        epoch, number = place
+        start = number * self.batch_size
+        indices = self._epoch(epoch)[start : start + self.batch_size]
+        return self.view(indices, self.view_number(epoch))
+
+    def view_number(self, epoch: int) -> int:
+        """Which view of the images an epoch shows."""
+        return epoch % self.views if self.views else epoch
+
+    def view(self, indices: Tensor, number: int) -> Batch:
+        """Give a view of some images."""
+        if self.augment is None:
+            pixels = self.images.fitted(indices)
+        else:
+            pixels = self.augment(self.images, indices, View(self.seed, number))
+        if pixels.dtype == torch.uint8:
+            pixels = pixels.float() / 255
+        images = self.images.transform.normalize(pixels)
+        return images, self.images.labels[indices], indices
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if not self.shuffle:
+            return self.chosen
+        if self._order is None or self._order[0] != epoch:
+            draw = keys.generator("order", self.seed, epoch)
+            self._order = epoch, self.chosen[torch.randperm(len(self.chosen), generator=draw)]
+        return self._order[1]
+
+
+class Order(Sampler[Place]):
+    """The places of one epoch's batches; of several processes each takes its turn.
+
+    Args:
+        count: Batches of an epoch.
+        epoch: Gives the epoch that is about to begin.
+        rank: Number of this process.
+        world: How many processes there are.
+        even: Leave out the last batches where not every process would get one.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        epoch: Callable[[], int],
+        *,
+        rank: int = 0,
+        world: int = 1,
+        even: bool = False,
+    ) -> None:
+        self._numbers = range(rank, count - count % world if even else count, world)
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[Place]:
+        """Give (epoch, number) of every batch."""
+        epoch = self._epoch()
+        return iter([(epoch, number) for number in self._numbers])
+
+    def __len__(self) -> int:
+        """Count this process's batches."""
+        return len(self._numbers)
+
+
+class TrainingData(LightningDataModule):
+    """Training, validation and test batches of a data set.
+
+    Args:
+        data: The data set.
+        augment: Views of the training images; None: the images as they are.
+        validation: Share of the training images held out to validate with; 0: the test images
+            serve, as in the published tables.
+        views: See :class:`Batches`.
+
+    Raises:
+        UserError: A share that is not allowed, or no whole batch to train with.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        *,
+        augment: Augmentation | None = None,
+        validation: float = 0.0,
+        views: int = 0,
+    ) -> None:
+        super().__init__()
+        checks.number("trainer.validation", validation, low=0, high=0.9)
+        self.data = data
+        images = data.train_dataset()
+        kept, held_out = _split(len(images), validation)
+        if len(kept) < data.batch_size:
+            raise UserError(
+                f"data.batch_size={data.batch_size} is more than the {len(kept)} images of "
+                f"{data.name} to train with; give at most {len(kept)}"
+            )
+        self.training = Batches(
+            images,
+            kept,
+            data.batch_size,
+            seed=data.shuffle_seed,
+            shuffle=True,
+            augment=augment,
+            views=views,
+        )
+        everything = torch.arange(len(data.test_dataset()))
+        self.test = Batches(data.test_dataset(), everything, data.batch_size)
+        self.validation = Batches(images, held_out, data.batch_size) if validation else self.test
+        self.validated_on = "validation" if validation else "test"
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Give this process's training batches."""
+        return self._loader(self.training, even=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Give this process's validation batches."""
+        return self._loader(self.validation)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Give this process's test batches."""
+        return self._loader(self.test)
+
+    def _loader(self, batches: Batches, *, even: bool = False) -> DataLoader[Batch]:
+        trainer, workers = self.trainer, self.data.num_workers
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return DataLoader(
+            batches,
+            batch_size=None,
+            sampler=Order(
+                batches.count,
+                lambda: _epoch(trainer) if trainer else 0,
+                rank=rank,
+                world=world,
+                even=even,
+            ),
+            num_workers=workers,
+            persistent_workers=workers > 0 and even,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _epoch(trainer: Trainer) -> int:
+    """Finished epochs; after a restart ``current_epoch`` lags behind when loading begins."""
+    progress = trainer.fit_loop.epoch_progress.current
+    return cast("_ProcessedTracker", progress).processed
+
+
+def _split(count: int, share: float) -> tuple[Tensor, Tensor]:
+    """Images kept and held out, each in order; the same in every run."""
+    order = torch.randperm(count, generator=keys.generator("validation", count))
+    held_out = round(count * share)
+    return order[held_out:].sort().values, order[:held_out].sort().values

@@ -1,0 +1,108 @@
+"""Train a student, with a teacher or alone: ``python -m diswot.train``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from diswot.storage import Epoch, RunDir
+
+__all__ = ["main", "run_train"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the Hydra app.
+
+    Args:
+        argv: Overrides; by default those of the command line.
+
+    Returns:
+        Exit code.
+    """
+    from diswot.hydra_app import run_app
+
+    return run_app("train", job, sys.argv[1:] if argv is None else argv)
+
+
+def job(cfg: DictConfig) -> float:
+    """One training; gives the accuracy on the test images, for Hydra's optimising sweepers."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from diswot.hydra_app import to_plain
+
+    hydra = HydraConfig.get()
+    folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
+    result = run_train(to_plain(cfg), Path(hydra.runtime.output_dir), folders)
+    return float(result["test_top1"])
+
+
+def run_train(
+    config: dict[str, Any], path: Path, folders: Sequence[Path], *, quiet: bool = False
+) -> dict[str, Any]:
+    """Train, or go on with a training, in a run directory.
+
+    Args:
+        config: Resolved config of ``conf/train.yaml``.
+        path: The run directory.
+        folders: Of configs, where the space of a searched student is looked up.
+        quiet: Show nothing.
+
+    Returns:
+        What ``result.json`` holds.
+
+    Raises:
+        UserError: Wrong input, or training failed.
+        KeyboardInterrupt: Stopped; the message says how to go on.
+        OSError: The run directory cannot be written.
+    """
+    from diswot.checks import flag
+    from diswot.networks.student import resolve_student
+    from diswot.reporting.train import RESULT_KEYS, show_result
+    from diswot.scoring.runtime import PRECISIONS, resolve_device
+    from diswot.settings import require
+    from diswot.storage import Epoch, RunDir
+
+    require(config, "student", "teacher", "data", "trainer")
+    flag("debug", config["debug"])
+    config = resolve_student(config, folders)
+    config["device"] = resolve_device(config["device"])
+    from diswot.checks import choice
+
+    choice("precision", config["precision"], PRECISIONS)
+    run_dir = RunDir(path, config, Epoch)
+    run_dir.compare_config()
+    result = run_dir.load_result(RESULT_KEYS)
+    if result is None:
+        try:
+            with run_dir:
+                result = _train(config, run_dir, quiet)
+        except KeyboardInterrupt:
+            kept = "finished epochs are kept" if run_dir.begun else "no epoch was finished"
+            raise KeyboardInterrupt(
+                f"Stopped; {kept} in {path}. The same command goes on from there."
+            ) from None
+    if not quiet:
+        show_result(result, path)
+    return result
+
+
+def _train(config: dict[str, Any], run_dir: RunDir[Epoch], quiet: bool) -> dict[str, Any]:
+    from diswot.reporting.train import TrainProgress, export, show_plan
+    from diswot.training.run import fit
+    from diswot.training.setup import TrainingSetup
+
+    setup = TrainingSetup.from_config(config)
+    if not quiet:
+        show_plan(config, setup, run_dir.path)
+    run_dir.begin()
+    epochs = fit(config, setup, run_dir, [] if quiet else [TrainProgress()])
+    return export(config, setup, run_dir, epochs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Training a student, with teachers or alone, through Lightning."""

@@ -1,0 +1,164 @@
+"""Fits a student, or goes on with it, and says what came of it."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from diswot import _torchvision
+from diswot.data.training import Batch
+from diswot.errors import UserError
+from diswot.networks._checkpoint import DAMAGED, one_line
+from diswot.storage import Epoch, RunDir
+from diswot.training.failures import explained
+from diswot.training.keeper import AtomicCheckpoints, Keeper
+from diswot.training.setup import TrainingSetup
+
+_torchvision.ensure()
+
+from lightning import Callback, Trainer  # noqa: E402  (imports torchvision)
+from lightning.pytorch.strategies import DDPStrategy  # noqa: E402
+
+if TYPE_CHECKING:
+    from lightning.pytorch.strategies import Strategy
+
+__all__ = ["accuracy", "fit"]
+
+
+def fit(
+    config: Mapping[str, Any],
+    setup: TrainingSetup,
+    run_dir: RunDir[Epoch],
+    callbacks: list[Callback],
+) -> list[Epoch]:
+    """Train until the protocol's last epoch, from the last finished one on.
+
+    Args:
+        config: Of the run.
+        setup: What is trained; its module holds the last epoch's weights afterwards.
+        run_dir: Open; its journal gets the epochs.
+        callbacks: Further ones, for people to see.
+
+    Returns:
+        All epochs, those of earlier starts too.
+
+    Raises:
+        UserError: The loss is not finite, memory is out, a worker was killed.
+        OSError: The disk is full.
+    """
+    batches = setup.batches
+    keeper = Keeper(run_dir.path, batches.training.count * setup.data.batch_size)
+    resumed = _resume(run_dir, keeper)
+    with _quiet(), explained(run_dir.path, setup.data.batch_size, setup.data.num_workers):
+        trainer = Trainer(
+            accelerator=config["device"],
+            devices=setup.protocol.devices,
+            strategy=_strategy(config, setup.protocol.devices),
+            precision=config["precision"],
+            max_epochs=setup.protocol.max_epochs,
+            callbacks=[*callbacks, keeper],
+            plugins=[AtomicCheckpoints()],
+            gradient_clip_val=setup.protocol.gradient_clip or None,
+            deterministic="warn" if config["device"] == "cuda" else None,
+            logger=False,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+        checkpoint = str(keeper.checkpoint) if resumed else None
+        with _interruptible():
+            trainer.fit(setup.module, batches, ckpt_path=checkpoint, weights_only=True)
+    return [record for record, _ in run_dir.journal.read()]
+
+
+def _resume(run_dir: RunDir[Epoch], keeper: Keeper) -> int:
+    """Drop what the journal has beyond the checkpoint; gives the finished epochs."""
+    lines = run_dir.journal.read()
+    done = 0
+    if keeper.checkpoint.exists():
+        try:
+            content = torch.load(keeper.checkpoint, map_location="cpu", weights_only=True)
+            done = int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+        except (pickle.UnpicklingError, *DAMAGED) as error:
+            raise UserError(
+                f"{keeper.checkpoint} is damaged ({one_line(error)}); remove it, and the same "
+                "command starts from the first epoch"
+            ) from error
+    if done > len(lines):
+        raise UserError(
+            f"{run_dir.journal.path} lacks epochs that {keeper.checkpoint.name} has; choose "
+            "another hydra.run.dir"
+        )
+    run_dir.journal.cut(lines[done - 1][1] if done else 0)
+    return done
+
+
+def _strategy(config: Mapping[str, Any], devices: int) -> str | Strategy:
+    if devices == 1:
+        return "auto"
+    backend = "nccl" if config["device"] == "cuda" else "gloo"
+    return DDPStrategy(start_method="spawn", process_group_backend=backend)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's hints on hardware and workers are not for those who use this program."""
+    logger = logging.getLogger("lightning.pytorch")
+    utilities = logging.getLogger("lightning.fabric")
+    before = logger.level, utilities.level
+    logger.setLevel(logging.ERROR)
+    utilities.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(before[0])
+        utilities.setLevel(before[1])
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit and stops listening to it: undo both."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, loader: DataLoader[Batch], device: str) -> dict[str, float]:
+    """Top-1 and top-5 accuracy in percent.
+
+    Args:
+        network: Gives logits; its mode is kept.
+        loader: Of batches.
+        device: To run on.
+    """
+    training = network.training
+    network.to(device).eval()
+    right, count = torch.zeros(2, dtype=torch.int64), 0
+    for images, labels, _ in loader:
+        logits = network(images.to(device, memory_format=torch.channels_last)).cpu()
+        likeliest = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        right += torch.stack([likeliest[:, 0].sum(), likeliest.sum()])
+        count += len(labels)
+    network.train(training)
+    top1, top5 = (100 * right / count).tolist()
+    return {"top1": top1, "top5": top5}

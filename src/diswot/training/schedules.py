@@ -1,0 +1,65 @@
+"""Learning rates as pure functions of how far training is; no state to save."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from diswot.checks import number
+from diswot.errors import UserError
+
+__all__ = ["Schedule", "cosine", "multistep"]
+
+Schedule = Callable[[float, int], float]
+"""From epochs done (with fractions) and epochs in all to what the learning rate is times."""
+
+
+def multistep(
+    epoch: float, epochs: int, *, milestones: Sequence[float], gamma: float = 0.1, warmup: float = 0
+) -> float:
+    """Steps down by ``gamma`` at each milestone.
+
+    Args:
+        epoch: Epochs done.
+        epochs: Epochs in all.
+        milestones: In epochs, below ``epochs``.
+        gamma: Factor of a step.
+        warmup: Epochs of linear growth before.
+
+    Raises:
+        UserError: A milestone that is never reached, or a warm-up that is not below ``epochs``.
+    """
+    if any(not 0 < milestone < epochs for milestone in milestones):
+        raise UserError(
+            f"trainer.schedule.milestones={list(milestones)}: with trainer.max_epochs={epochs} "
+            f"only epochs above 0 and below {epochs} are ever reached"
+        )
+    steps = sum(epoch >= milestone for milestone in milestones)
+    return _warm(epoch, epochs, warmup) * float(gamma) ** steps
+
+
+def cosine(epoch: float, epochs: int, *, warmup: float = 0, final: float = 0) -> float:
+    """Half a cosine from 1 to ``final`` (Loshchilov & Hutter, ICLR 2017, without restarts).
+
+    Args:
+        epoch: Epochs done.
+        epochs: Epochs in all.
+        warmup: Epochs of linear growth before.
+        final: Share of the learning rate at the end.
+
+    Raises:
+        UserError: A warm-up that is not below ``epochs``, or a share outside 0 to 1.
+    """
+    number("trainer.schedule.final", final, low=0, high=1)
+    warm = _warm(epoch, epochs, warmup)
+    done = min(max(epoch - warmup, 0) / (epochs - warmup), 1)
+    return warm * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def _warm(epoch: float, epochs: int, warmup: float) -> float:
+    if not 0 <= number("trainer.schedule.warmup", warmup, low=0) < epochs:
+        raise UserError(
+            f"trainer.schedule.warmup={warmup:g}: give less than trainer.max_epochs={epochs}"
+        )
+    # From a tenth, so that the first step moves too.
+    return 1.0 if epoch >= warmup else 0.1 + 0.9 * epoch / warmup

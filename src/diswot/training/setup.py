@@ -1,0 +1,152 @@
+"""From a resolved config to what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from diswot.checks import whole
+from diswot.data.base import ImageData
+from diswot.data.training import TrainingData
+from diswot.distillers.base import Distiller
+from diswot.errors import UserError
+from diswot.instantiate import make
+from diswot.keys import stable_hash
+from diswot.networks.build import build_network, build_student
+from diswot.networks.outputs import Network
+from diswot.training.module import Distillation
+from diswot.training.protocol import Protocol
+from diswot.training.teacher import FrozenTeacher
+
+__all__ = ["TrainingSetup"]
+
+_PROBE = 2
+"""Images that shapes are seen with."""
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Everything a training run is a function of.
+
+    Attributes:
+        data: The data set.
+        batches: Its training, validation and test batches.
+        protocol: How the student is trained.
+        module: Student and distillers, with the teacher beside them.
+    """
+
+    data: ImageData
+    batches: TrainingData
+    protocol: Protocol
+    module: Distillation
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> TrainingSetup:
+        """Build everything.
+
+        Args:
+            config: As `diswot.networks.student.resolve_student` leaves it.
+
+        Raises:
+            UserError: Settings that are wrong, or that do not go together.
+        """
+        seed = whole("seed", config["seed"], 0)
+        protocol = Protocol.from_config(config["trainer"])
+        distillers = _distillers(config, protocol)
+        data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+        batches = TrainingData(
+            data,
+            augment=protocol.augment,
+            validation=protocol.validation,
+            views=protocol.cache_views,
+        )
+        with _keyed("student", seed):
+            student = build_student(
+                config["student"], config.get("space"), data.num_classes, data.in_channels
+            )
+        teacher = None
+        if distillers:
+            teacher = _teacher(config, data, batches)
+            with _keyed("connectors", seed):
+                _connect(distillers, teacher, student, batches)
+        module = Distillation(
+            student,
+            protocol,
+            data.num_classes,
+            seed=seed,
+            distillers=distillers,
+            teacher=teacher,
+        )
+        return cls(data, batches, protocol, module)
+
+
+@contextmanager
+def _keyed(role: str, seed: int) -> Iterator[None]:
+    """Let constructors draw from the global generator, and leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stable_hash(role, seed))
+        yield
+
+
+def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Distiller]:
+    nodes = config.get("distiller") or {}
+    made = {name: make(node, f"distiller.{name}", Distiller) for name, node in nodes.items()}  # type: ignore[type-abstract]
+    labelled = [name for name, distiller in made.items() if distiller.needs_labels]
+    if labelled and protocol.mixing:
+        raise UserError(
+            f"distiller {', '.join(labelled)} needs one class an image, which mixed images do not "
+            "have; leave out trainer.mixup and trainer.cutmix, or the distiller"
+        )
+    if protocol.cache_views:
+        reading = [name for name, distiller in made.items() if not distiller.logits_only]
+        if reading:
+            raise UserError(
+                f"trainer.teacher_cache.views={protocol.cache_views}: only logits are stored, but "
+                f"distiller {', '.join(reading)} reads more; give views=0"
+            )
+        if protocol.mixing:
+            raise UserError(
+                f"trainer.teacher_cache.views={protocol.cache_views}: there are no stored logits of "
+                "mixed images; give views=0, or leave out trainer.mixup and trainer.cutmix"
+            )
+    return made
+
+
+def _teacher(config: Mapping[str, Any], data: ImageData, batches: TrainingData) -> FrozenTeacher:
+    spec, wanted = config["teacher"], ", ".join(config["distiller"])
+    if spec["name"] == "none":
+        raise UserError(
+            f"teacher=none, but distiller {wanted} learns from a teacher; name one, or give "
+            "distiller=none"
+        )
+    if str(spec["weights"]) == "none":
+        raise UserError(
+            f"teacher.weights=none: an untrained {spec['name']} has nothing to teach; give "
+            "embedded, a file, the run directory of a training, or teacher=none distiller=none"
+        )
+    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
+        network = build_network(spec, "teacher", data.num_classes, data.in_channels)
+    images, _, _ = batches.test.view(torch.arange(_PROBE), 0)
+    return FrozenTeacher(network, images)
+
+
+def _connect(
+    distillers: Mapping[str, Distiller],
+    teacher: FrozenTeacher,
+    student: nn.Module,
+    batches: TrainingData,
+) -> None:
+    """Show every distiller one pass of both networks; the student's statistics are kept."""
+    images, _, _ = batches.test.view(torch.arange(_PROBE), 0)
+    training = student.training
+    with torch.no_grad():
+        seen = cast(Network, student.eval()).outputs(images)
+    student.train(training)
+    taught = teacher(images)
+    for distiller in distillers.values():
+        distiller.connect(taught, seen)

@@ -1,0 +1,141 @@
+import hashlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diswot.data import imagenet16
+from diswot.data.imagenet16 import ImageNet16
+from diswot.errors import UserError
+
+SETTINGS = {"image_size": 16, "mean": [0.5], "std": [0.5], "batch_size": 4}
+TRAIN = [f"train_data_batch_{number}" for number in range(1, 11)]
+
+
+def batch(labels: list[int]) -> dict[str, object]:
+    """As published: rows of 768 bytes, of which each here repeats its label, and 1-based labels."""
+    data = np.repeat(np.array(labels, np.uint8)[:, None], 768, axis=1)
+    return {"data": data, "labels": labels, "mean": data.mean(0)}
+
+
+def fill(root: Path, *, protocol: int = 3) -> Path:
+    for number, name in enumerate([*TRAIN, "val_data"]):
+        labels = [1 + number, 120, 121, 200, 5]
+        (root / name).write_bytes(pickle.dumps(batch(labels), protocol=protocol))
+    return root
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_first_classes_are_kept_in_order(tmp_path: Path, protocol: int) -> None:
+    data = ImageNet16(root=fill(tmp_path, protocol=protocol), verify=False, **SETTINGS)
+    assert (data.name, data.num_classes, data.in_channels) == ("imagenet16-120", 120, 3)
+    train, test = data.train_dataset(), data.test_dataset()
+    assert train.labels.tolist() == [kept for n in range(10) for kept in (n, 119, 4)]
+    assert test.labels.tolist() == [10, 119, 4]
+    for images in (train, test):
+        assert images.pixels(1).shape == (3, 16, 16)
+        assert images.pixels(1).unique().tolist() == [120]
+        assert images.pixels(0).unique().tolist() == [int(images.labels[0]) + 1]
+
+
+def test_channels_lie_one_after_another(tmp_path: Path) -> None:
+    fill(tmp_path)
+    planes = np.repeat(np.array([10, 20, 30], np.uint8), 256)[None]
+    planes[0, 1] = 99
+    content = {"data": planes, "labels": [1]}
+    (tmp_path / "val_data").write_bytes(pickle.dumps(content))
+    image = ImageNet16(root=tmp_path, verify=False, **SETTINGS).test_dataset().pixels(0)
+    assert image[:, 5, 5].tolist() == [10, 20, 30]
+    assert image[0, 0, 1] == 99
+
+
+def test_other_number_of_classes(tmp_path: Path) -> None:
+    data = ImageNet16(root=fill(tmp_path), num_classes=150, verify=False, **SETTINGS)
+    assert data.name == "imagenet16-150"
+    assert data.test_dataset().labels.tolist() == [10, 119, 120, 4]
+    for number in (1, 1001, 2.5):
+        with pytest.raises(UserError, match=r"^data\.num_classes=.* is not allowed; give"):
+            ImageNet16(root=tmp_path, num_classes=number, **SETTINGS)  # type: ignore[arg-type]
+
+
+def test_folder_above_serves_too(tmp_path: Path) -> None:
+    (tmp_path / "ImageNet16").mkdir()
+    fill(tmp_path / "ImageNet16")
+    data = ImageNet16(root=tmp_path, verify=False, **SETTINGS)
+    assert torch.bincount(data.train_dataset().labels)[119] == 10
+
+
+def test_checksums_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    with pytest.raises(UserError, match=r"train_data_batch_1 is not the published file"):
+        ImageNet16(root=tmp_path, **SETTINGS).train_dataset()
+    with pytest.raises(UserError, match=r"val_data is not the published file"):
+        ImageNet16(root=tmp_path, **SETTINGS).test_dataset()
+    own = hashlib.md5((tmp_path / "val_data").read_bytes()).hexdigest()
+    monkeypatch.setitem(imagenet16._FILES["test"], "val_data", own)
+    assert len(ImageNet16(root=tmp_path, **SETTINGS).test_dataset()) == 3
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "train_data_batch_7").unlink()
+    data = ImageNet16(root=tmp_path, verify=False, **SETTINGS)
+    assert len(data.test_dataset()) == 3
+    pattern = (
+        r"^data\.root: .*train_data_batch_7 is missing, .*unpack .* or give another data\.root$"
+    )
+    with pytest.raises(UserError, match=pattern):
+        data.train_dataset()
+
+
+class _Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (_touch, (str(self.target), "ran"))
+
+
+def _touch(path: str, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_code_in_a_batch_does_not_run(tmp_path: Path, protocol: int) -> None:
+    target = tmp_path / "ran"
+    content = pickle.dumps(batch([1]) | {"mean": _Payload(target)}, protocol=protocol)
+    (tmp_path / "val_data").write_bytes(content)
+    with pytest.raises(UserError, match="_touch, which is not allowed"):
+        ImageNet16(root=tmp_path, verify=False, **SETTINGS).test_dataset()
+    assert not target.exists()
+    pickle.loads(content)
+    assert target.exists(), "the payload would not have run anyhow"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (batch([0, 1]), "run from 0 to 1; those of ImageNet16 are 1 to 1000"),
+        (batch([1]) | {"labels": [1001]}, "run from 1001 to 1001"),
+        (batch([1]) | {"data": np.zeros((1, 3072), np.uint8)}, "is no ImageNet16 batch"),
+        (batch([1]) | {"data": np.zeros((1, 768))}, "its data is no array of bytes"),
+        (batch([1]) | {"labels": [1, 2]}, "is no ImageNet16 batch"),
+        ({"data": np.zeros((1, 768), np.uint8)}, "is no ImageNet16 batch"),
+        (batch([130]), "no test images"),
+    ],
+)
+def test_batch_of_another_form(tmp_path: Path, content: object, message: str) -> None:
+    (tmp_path / "val_data").write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=message) as caught:
+        ImageNet16(root=tmp_path, verify=False, **SETTINGS).test_dataset()
+    assert "\n" not in str(caught.value)
+
+
+def test_batch_that_was_cut_short(tmp_path: Path) -> None:
+    fill(tmp_path)
+    path = tmp_path / "val_data"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UserError, match="is no ImageNet16 batch"):
+        ImageNet16(root=tmp_path, verify=False, **SETTINGS).test_dataset()

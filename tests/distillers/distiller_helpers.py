@@ -1,0 +1,98 @@
+"""Small pairs of networks and what a training step shows a distiller of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from diswot.distillers import Distiller, Step
+from diswot.hydra_app import conf_dir
+from diswot.instantiate import make
+from diswot.networks.outputs import NetworkOutputs
+from diswot.networks.resnet import CifarResNet
+
+NAMES = sorted(file.stem for file in (conf_dir() / "distiller").glob("*.yaml"))
+MEMBERS = [name for name in NAMES if name != "none"]
+CLASSES = 5
+
+
+def composed(chosen: str, *overrides: str) -> dict[str, object]:
+    """What choosing distillers puts into a config."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base=None):
+        config = compose(overrides=[f"+distiller={chosen}", *overrides])
+    found = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(found, dict)
+    return found["distiller"]
+
+
+def built(name: str, **settings: object) -> Distiller:
+    """A distiller as its YAML describes it, but for some settings."""
+    node = OmegaConf.to_container(OmegaConf.load(conf_dir() / "distiller" / f"{name}.yaml"))
+    assert isinstance(node, dict)
+    assert not set(settings) - set(node), "a setting that is not in the YAML"
+    return make({**node, **settings}, f"distiller.{name}", Distiller)
+
+
+@dataclass
+class Pair:
+    """Two networks and one batch, which the student may see in another size."""
+
+    teacher: CifarResNet
+    student: CifarResNet
+    images: Tensor
+    seen: Tensor
+    labels: Tensor
+
+    def told(self) -> NetworkOutputs:
+        with torch.no_grad():
+            return self.teacher.outputs(self.images)
+
+    def said(self) -> NetworkOutputs:
+        return self.student.outputs(self.seen)
+
+    def step(self, epoch: int = 0) -> Step:
+        return Step(
+            labels=self.labels,
+            epoch=epoch,
+            teacher_weight=self.teacher.fc.weight.detach(),
+            student_weight=self.student.fc.weight,
+        )
+
+    def connected(self, name: str, **settings: object) -> Distiller:
+        distiller = built(name, **settings)
+        torch.manual_seed(7)
+        distiller.connect(self.told(), self.said())
+        return distiller
+
+    def loss(self, distiller: Distiller, epoch: int = 0) -> Tensor:
+        return distiller(self.told(), self.said(), self.step(epoch))
+
+
+def network(seed: int, depths: Sequence[int], widths: Sequence[int], classes: int) -> CifarResNet:
+    torch.manual_seed(seed)
+    return CifarResNet(depths, widths, num_classes=classes)
+
+
+def pair(kind: str, classes: int = CLASSES) -> Pair:
+    """Networks that differ in depth, in width and size, in the number of stages, or not at all."""
+    teacher = network(0, [2, 2, 2], [4, 4, 8, 8], classes)
+    if kind == "stages":
+        teacher = network(0, [1, 1, 1, 1], [4, 4, 8, 8, 12], classes)
+    students = {
+        "depth": lambda: network(1, [1, 1, 1], [4, 4, 8, 8], classes),
+        "width": lambda: network(1, [1, 1, 1], [4, 6, 6, 10], classes),
+        "stages": lambda: network(1, [1, 1, 1], [4, 4, 8, 8], classes),
+        "equal": lambda: network(0, [2, 2, 2], [4, 4, 8, 8], classes),
+    }
+    draw = torch.Generator().manual_seed(3)
+    images = torch.randn(6, 3, 16, 16, generator=draw)
+    labels = torch.arange(6) % classes
+    seen = torch.nn.functional.interpolate(images, size=24) if kind == "width" else images
+    return Pair(teacher, students[kind](), images, seen, labels)
