@@ -53,10 +53,14 @@ def test_commands(line: str, tmp_path: Path) -> None:
             pixels = torch.randint(0, 256, (40, 50, 3), generator=torch.Generator().manual_seed(7))
             image = Image.fromarray(pixels.to(torch.uint8).numpy())
             image.save(tmp_path / "photos" / f"class{label}" / f"{number}.png")
+    if "student.run=" in line:
+        done = shell(next(other for other in DISWOT if "hydra.run.dir=" in other), tmp_path)
+        assert done.returncode == 0, done.stderr
     done = shell(line, tmp_path)
     assert done.returncode == 0, done.stderr
-    left = "runs/search/*/result.json" if ".search " in line else "runs/rank/*/rank.csv"
-    assert list(tmp_path.glob(left)), done.stdout
+    [command] = re.findall(r"diswot\.(\w+) ", line)
+    left = {"search": "result.json", "rank": "rank.csv", "train": "student.safetensors"}[command]
+    assert list(tmp_path.glob(f"runs/{command}/*/{left}")), done.stdout
 
 
 @pytest.mark.slow

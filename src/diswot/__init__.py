@@ -10,16 +10,28 @@ from diswot._version import __version__
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
-    from diswot.api import Score, SearchResult, find_student, rank_proxies, score_arch
+    from diswot.api import (
+        Score,
+        SearchResult,
+        TrainResult,
+        find_student,
+        load_student,
+        rank_proxies,
+        score_arch,
+        train_student,
+    )
 
 __all__ = [
     "Score",
     "SearchResult",
+    "TrainResult",
     "UserError",
     "__version__",
     "find_student",
+    "load_student",
     "rank_proxies",
     "score_arch",
+    "train_student",
 ]
 
 

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from diswot.ranking.table import Row
     from diswot.scoring.cost import Cost
 
-__all__ = ["Score", "SearchResult", "find_student", "rank_proxies", "score_arch"]
+__all__ = [
+    "Score",
+    "SearchResult",
+    "TrainResult",
+    "find_student",
+    "load_student",
+    "rank_proxies",
+    "score_arch",
+    "train_student",
+]
 
 Settings = Mapping[str, Any]
 Override = str | int | float | bool | None
@@ -81,6 +90,27 @@ class SearchResult:
         space = make(self.config["space"], "space", Space)  # type: ignore[type-abstract]
         classes = num_classes or self.summary["num_classes"]
         return space.build(space.parse(self.arch), num_classes=classes, in_channels=in_channels)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training gave.
+
+    Attributes:
+        student: The trained network, on the CPU, in eval mode.
+        test_top1: Its accuracy on the test images, percent.
+        params: Its trainable parameters.
+        flops: Its multiply-accumulates of one image.
+        summary: All of ``result.json``.
+        config: The resolved config.
+    """
+
+    student: nn.Module
+    test_top1: float
+    params: int
+    flops: int
+    summary: dict[str, Any]
+    config: dict[str, Any]
 
 
 def score_arch(
@@ -184,6 +214,67 @@ def find_student(
         summary=result,
         config=config,
     )
+
+
+def train_student(
+    student: str = "resnet20",
+    *,
+    teacher: str = "resnet56",
+    weights: str | Path = "embedded",
+    distiller: str | Sequence[str] = "kd",
+    trainer: str = "short",
+    run_dir: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    config_dir: str | Path | None = None,
+    quiet: bool = True,
+    **settings: Override,
+) -> TrainResult:
+    """Train a student, with a teacher or alone.
+
+    Args:
+        student: Name of a student; ``arch`` and ``searched`` need overrides, see Example.
+        teacher: Name of a teacher, or ``none``.
+        weights: Of the teacher: ``embedded``, a file, the run directory of a training, or a tag.
+        distiller: One name, several, or ``none``.
+        trainer: Name of a protocol.
+        run_dir: Where the run is kept, and where it goes on after a stop; None keeps nothing.
+        overrides: Further settings as on the command line: ``"trainer.max_epochs=30"``.
+        config_dir: A folder with further configs.
+        quiet: Show nothing.
+        settings: Top-level settings and groups: ``seed=1``, ``data="cifar100"``.
+
+    Raises:
+        UserError: Wrong input, or training failed.
+
+    Example::
+
+        diswot.train_student("arch", space="s0", overrides=["student.arch=s0:1-1-3"])
+    """
+    from diswot.hydra_app import conf_dir
+    from diswot.networks.student import load_student
+    from diswot.train import run_train
+
+    taught = {} if teacher == "none" else {"teacher.weights": str(weights)}
+    groups = {"student": student, "teacher": teacher, "distiller": distiller, "trainer": trainer}
+    config = compose("train", _overrides({**groups, **taught, **settings}, overrides), config_dir)
+    folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
+    with ExitStack() as stack:
+        path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
+        result = run_train(config, path, folders, quiet=quiet)
+        network = load_student(path, config_dir=config_dir)
+    return TrainResult(
+        network,
+        **{key: result[key] for key in ("test_top1", "params", "flops")},
+        summary=result,
+        config=config,
+    )
+
+
+def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn.Module:
+    """Load what a training kept, see `diswot.networks.saved.load_student`."""
+    from diswot.networks.student import load_student
+
+    return load_student(run, config_dir=config_dir)
 
 
 def rank_proxies(

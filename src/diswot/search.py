@@ -42,39 +42,51 @@ def job(cfg: DictConfig) -> float:
     from diswot.reporting.console import print_lines
 
     hydra = HydraConfig.get()
-    result = run_search(to_plain(cfg), Path(hydra.runtime.output_dir))
+    path = Path(hydra.runtime.output_dir)
+    result = run_search(to_plain(cfg), path)
     if hydra.mode is RunMode.RUN:
-        print_lines([f"Next: {_next_command(hydra, result)}"])
+        print_lines([f"Next: {_next_command(hydra, result, path)}"])
     return float(result["score"])
 
 
-def _next_command(hydra: Any, result: Mapping[str, Any]) -> str:
-    """Goes on with this search; where nothing is left to score, tries another seed."""
-    if result["exhausted"]:
-        setting, value = "seed", result["seed"] + 1
+def _next_command(hydra: Any, result: Mapping[str, Any], path: Path) -> str:
+    """Trains what was found: with the teacher, where there are trained weights of it."""
+    from diswot.hydra_app import quote
+    from diswot.networks.weights import embedded_names
+    from diswot.reporting.plan import shown
+
+    task = hydra.overrides.task
+    words = ["student=searched", f"student.run={quote(shown(path))}"]
+    if any(word.startswith("space.") for word in task):
+        words.append(f"space={result['space']}")
+    words += [w for w in task if w.startswith(("space.", "data=", "data."))]
+    weights = result["teacher_weights"]
+    if weights == "none" and result["data"] == "fashion_mini":
+        weights = "embedded" if result["teacher"] in embedded_names() else "none"
+    if weights == "none":
+        words += ["teacher=none", "distiller=none"]
     else:
-        setting, value = "strategy.evaluations", 2 * result["evaluated"]
-    fixed = [word for word in hydra.overrides.hydra if word.startswith("hydra.run.dir=")]
-    words = [w for w in [*hydra.overrides.task, *fixed] if not w.startswith(f"{setting}=")]
+        words += [f"teacher={result['teacher']}", f"teacher.weights={quote(str(weights))}"]
+        words += [w for w in task if w.startswith("teacher.network.")]
     folders = [
         f"--config-dir={source.path}"
         for source in hydra.runtime.config_sources
         if source.provider == "command-line"
     ]
-    if setting == "seed":
-        words = [word for word in words if word not in fixed]
-    return shlex.join([*_program(), *folders, *words, f"{setting}={value}"])
+    return shlex.join([*_program("train"), *folders, *words])
 
 
-def _program() -> list[str]:
-    """How this process was started: a module of some Python, or the console script."""
+def _program(command: str) -> list[str]:
+    """As this process was started, for another command: a module, or the console script."""
     started = sys.orig_argv
     if "-m" in started[:-1]:
         module = started[started.index("-m") + 1]
-        return [started[0], "-m", module, *(["search"] if module == "diswot" else [])]
+        if module == "diswot":
+            return [started[0], "-m", module, command]
+        return [started[0], "-m", f"diswot.{command}"]
     script = Path(started[1] if len(started) > 1 else "diswot")
     found = shutil.which(script.name)
-    return [script.name if found and Path(found).samefile(script) else str(script), "search"]
+    return [script.name if found and Path(found).samefile(script) else str(script), command]
 
 
 def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> dict[str, Any]:

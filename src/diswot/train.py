@@ -60,8 +60,9 @@ def run_train(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
-    from diswot.checks import flag
+    from diswot.checks import choice, flag
     from diswot.networks.student import resolve_student
+    from diswot.reporting.console import print_lines
     from diswot.reporting.train import RESULT_KEYS, show_result
     from diswot.scoring.runtime import PRECISIONS, resolve_device
     from diswot.settings import require
@@ -71,8 +72,6 @@ def run_train(
     flag("debug", config["debug"])
     config = resolve_student(config, folders)
     config["device"] = resolve_device(config["device"])
-    from diswot.checks import choice
-
     choice("precision", config["precision"], PRECISIONS)
     run_dir = RunDir(path, config, Epoch)
     run_dir.compare_config()
@@ -86,6 +85,8 @@ def run_train(
             raise KeyboardInterrupt(
                 f"Stopped; {kept} in {path}. The same command goes on from there."
             ) from None
+    elif not quiet:
+        print_lines([f"This training has finished before, in {path}."])
     if not quiet:
         show_result(result, path)
     return result

@@ -160,3 +160,51 @@ def test_public_names() -> None:
     assert all(hasattr(diswot, name) for name in diswot.__all__)
     with pytest.raises(AttributeError, match="no attribute 'bogus'"):
         diswot.bogus  # noqa: B018
+
+
+TRAINED = [
+    *("data.length=96", "data.image_size=16", "data.batch_size=32", "trainer.max_epochs=1"),
+    "trainer.schedule.warmup=0",
+]
+
+
+def test_a_student_is_trained_and_loaded(tmp_path: Path) -> None:
+    alone = diswot.train_student(
+        "resnet14",
+        teacher="none",
+        distiller="none",
+        run_dir=tmp_path / "teacher",
+        overrides=TRAINED,
+        data="gaussian",
+    )
+    assert alone.summary["teacher"] is None
+    taught = diswot.train_student(
+        "arch",
+        space="s0",
+        teacher="resnet14",
+        weights=tmp_path / "teacher",
+        distiller=["kd", "sp"],
+        run_dir=tmp_path / "student",
+        overrides=["student.arch=s0:1-1-1", *TRAINED],
+        data="gaussian",
+    )
+    assert (taught.summary["student"], taught.summary["distiller"]) == ("s0:1-1-1", ["kd", "sp"])
+    assert taught.test_top1 == taught.summary["test_top1"]
+    loaded = diswot.load_student(tmp_path / "student")
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert not loaded.training
+    assert torch.equal(loaded(images), taught.student(images))
+
+
+def test_training_keeps_nothing_unless_told_to(temporary: Path) -> None:
+    for _ in range(2):  # some of the packages draw when something is first imported
+        state = torch.random.get_rng_state()
+        taught = diswot.train_student(
+            "resnet8", teacher="none", distiller="none", overrides=TRAINED, data="gaussian"
+        )
+    assert list(temporary.iterdir()) == []
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert next(taught.student.parameters()).device.type == "cpu"
+    with pytest.raises(UserError, match="distiller kd learns from a teacher"):
+        diswot.train_student("resnet8", teacher="none", overrides=TRAINED, data="gaussian")
+    assert list(temporary.iterdir()) == []

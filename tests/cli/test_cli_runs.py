@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +15,7 @@ from cli_helpers import CHEAP, Ended, environment, journal, outcome, ran
 
 import diswot
 from diswot.cli import main as console
+from diswot.train import main as train
 
 Cli = Callable[..., Ended]
 
@@ -74,6 +78,27 @@ def test_the_first_proxy_is_the_fitness(cli: Cli) -> None:
         assert (list(a["parts"]), list(a["others"])) == (["nwot"], ["diswot"])
         assert (a["parts"], b["parts"]) == (b["others"]["nwot"], a["others"]["diswot"])
         assert (a["score"], b["score"]) == (sum(a["parts"].values()), sum(b["parts"].values()))
+
+
+def test_the_next_command_trains_what_was_found(cli: Cli, tmp_path: Path) -> None:
+    done = cli(*CHEAP, "hydra.run.dir=a folder")
+    (line,) = re.findall("^Next: (.*)$", done.out, flags=re.MULTILINE)
+    words = shlex.split(line)
+    named = words[words.index("student=searched") :]
+    assert named == [
+        *("student=searched", "student.run='a folder'", "data=gaussian", "data.batch_size=4"),
+        *("teacher=none", "distiller=none"),
+    ]
+    short = ["data.length=8", "trainer.max_epochs=1", "trainer.schedule.warmup=0"]
+    assert train([*named, *short, "hydra.run.dir=trained"]) == 0
+    result = json.loads((tmp_path / "trained" / "result.json").read_text())
+    assert result["student"] == outcome(tmp_path / "a folder")[1]["arch"]
+
+
+def test_the_next_command_knows_what_teachers_are_embedded(cli: Cli) -> None:
+    small = [*CHEAP, "strategy.evaluations=1", "data=fashion_mini"]
+    assert "teacher=resnet56 teacher.weights=embedded" in cli(*small, "teacher=resnet56").out
+    assert "teacher=none distiller=none" in cli(*small, "teacher=resnet110").out
 
 
 def test_all_proxies(cli: Cli) -> None:

@@ -208,6 +208,7 @@ class TrainingData(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0 and even,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # not the global one, for seeds of workers that draw nothing
         )
 
 

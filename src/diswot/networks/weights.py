@@ -16,7 +16,7 @@ from diswot.networks._checkpoint import SUFFIXES, one_line, read_file, state_dic
 from diswot.networks.adapter import AdaptedNetwork, nearest
 from diswot.networks.outputs import Network
 
-__all__ = ["WEIGHTS_FILE", "load_weights"]
+__all__ = ["embedded_names", "WEIGHTS_FILE", "load_weights"]
 
 WEIGHTS_FILE = "student.safetensors"
 """What a run of ``diswot train`` calls the weights of its student."""
@@ -94,16 +94,20 @@ def _in_run(run: Path) -> Path:
     return run / WEIGHTS_FILE
 
 
-def _read_embedded(name: str) -> object:
+def embedded_names() -> list[str]:
+    """The networks whose weights come with the package, trained for its images."""
     assets = resources.files("diswot") / "assets"
-    files = list(assets.iterdir()) if assets.is_dir() else []
-    embedded = [Path(file.name).stem for file in files if file.name.endswith(".safetensors")]
+    files = assets.iterdir() if assets.is_dir() else ()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".safetensors"))
+
+
+def _read_embedded(name: str) -> object:
+    embedded = embedded_names()
     if name not in embedded:
         raise UserError(
-            f"embedded has no weights for {name!r}; "
-            f"embedded are: {', '.join(sorted(embedded)) or 'none'}"
+            f"embedded has no weights for {name!r}; embedded are: {', '.join(embedded) or 'none'}"
         )
-    return load(read_asset(f"{name}.safetensors", assets))
+    return load(read_asset(f"{name}.safetensors", resources.files("diswot") / "assets"))
 
 
 def _fetch(network: nn.Module, tag: str, name: str) -> Mapping[str, Tensor]:

@@ -88,6 +88,7 @@ def export(
         "seed": config["seed"],
         "data": setup.data.name,
         "num_classes": setup.num_classes,
+        "in_channels": setup.data.in_channels,
         "device": config["device"],
         "versions": versions(),
         "benchmark": _standings(benchmark, best[0]["arch"], strategy, setup),

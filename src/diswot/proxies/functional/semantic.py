@@ -107,7 +107,7 @@ def cam_matrix(features: Tensor, weight: Tensor) -> Tensor:
     channels = features.movedim(1, 0).flatten(1)
     # M Mᵀ = w (A Aᵀ) wᵀ: the maps themselves, K × B·H·W, are never built.
     gram = weight @ (channels @ channels.T) @ weight.T
-    length = gram.diagonal().clamp_min(0).sqrt().clamp_min(1e-12)
+    length = gram.diagonal().clamp_min(1e-24).sqrt()  # at least 1e-12; finite slope at zero
     return gram / torch.outer(length, length)
 
 

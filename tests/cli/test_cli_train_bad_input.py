@@ -1,0 +1,135 @@
+"""Wrong input to ``diswot train``: one line, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from cli_helpers import Ended
+
+from diswot.networks.resnet import CifarResNet
+from diswot.train import main
+
+Cli = Callable[..., Ended]
+
+SMALL = [
+    *("data=gaussian", "data.length=64", "data.batch_size=32", "data.image_size=8"),
+    *("trainer.max_epochs=2", "device=cpu", "hydra.run.dir=run"),
+]
+TEACHER = ["teacher=resnet8", "teacher.network.widths=[4,4,8,8]", "teacher.weights=teacher.pt"]
+STUDENT = ["student=resnet8", "student.network.widths=[4,4,8,8]"]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """``diswot train`` beside a teacher's weights, in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
+    for name, classes in (("teacher.pt", 10), ("five.pt", 5)):
+        network = CifarResNet([1, 1, 1], [4, 4, 8, 8], num_classes=classes)
+        torch.save(network.state_dict(), tmp_path / name)
+
+    def run(*arguments: str) -> Ended:
+        chosen = [
+            *([] if any(word.startswith("student") for word in arguments) else STUDENT),
+            *([] if "teacher=none" in arguments else TEACHER),
+        ]
+        capfd.readouterr()
+        code = main([*SMALL, *chosen, *arguments])
+        out, err = capfd.readouterr()
+        return Ended(code, out, err)
+
+    return run
+
+
+def refused(ended: Ended) -> str:
+    """The one line of a refusal."""
+    assert ended.code == 2, ended
+    assert ended.err.startswith("diswot train: ")
+    assert "Traceback" not in ended.err
+    return ended.err
+
+
+ADAM = "trainer.optimizer._target_=torch.optim.Adam"
+BAD = {
+    "teacher.weights=none": ("teacher.weights=none", "untrained resnet8", "distiller=none"),
+    "teacher=none": ("teacher=none", "kd", "distiller=none"),
+    "teacher.weights=nowhere.pt": ("teacher.weights", "no file nowhere.pt"),
+    "teacher.weights=.": ("teacher.weights", "student.safetensors"),
+    "teacher.network.depths=[1,1,2]": ("teacher.weights", "does not fit", "layer3"),
+    "teacher.weights=five.pt": ("teacher.weights", "classifies 5 classes", "num_classes is 10"),
+    "data.batch_size=65": ("data.batch_size=65", "64 images", "at most 64"),
+    "trainer.validation=0.8": ("data.batch_size=32", "13 images", "at most 13"),
+    "trainer.optimizer.lr=-1": ("trainer.optimizer", "learning rate: -1"),
+    "+trainer.optimizer.momentumm=1": ("trainer.optimizer", "momentumm"),
+    "trainer.optimizer.momentumm=1": ("momentumm", "not in struct"),
+    "trainer.optimizer._target_=torch.optim.SGDD": ("trainer.optimizer", "SGDD"),
+    ADAM: ("trainer.optimizer", "torch.optim.Adam", "momentum"),
+    "trainer.schedule._target_=diswot.training.schedules.cosin": ("trainer.schedule", "cosin"),
+    "+trainer.schedule.gama=1": ("trainer.schedule", "gama"),
+    "trainer.schedule.warmup=2": ("trainer.schedule.warmup=2", "trainer.max_epochs=2"),
+    "trainer.schedule.final=2": ("trainer.schedule.final=2", "from 0 to 1"),
+    "trainer=crd trainer.max_epochs=100": ("trainer.schedule.milestones", "below 100"),
+    "trainer=bogus": ("trainer/bogus", "crd"),
+    "trainer.mixup=-1": ("trainer.mixup=-1", "at least 0"),
+    "trainer.cutmix=yes": ("trainer.cutmix=yes", "at least 0"),
+    "trainer.ema=1": ("trainer.ema=1", "from 0 to 0.999999"),
+    "trainer.augment.pad=-1": ("trainer.augment.pad=-1", "at least 0"),
+    "distiller=dkd trainer.mixup=1": ("distiller dkd", "trainer.mixup", "trainer.cutmix"),
+    "distiller=fitnet distiller.fitnet.stage=9": ("distiller.fitnet.stage=9", "1 to"),
+    "distiller.kd.weight=-1": ("distiller.kd.weight=-1",),
+    "distiller=bogus": ("distiller/bogus",),
+    "student=bogus": ("student/bogus", "resnet20"),
+    "space=s0": ("space=s0", "fixed network"),
+    "precision=8": ("precision=8", "32-true"),
+    "device=tpu": ("device=tpu", "cpu"),
+    "seed=-1": ("seed=-1",),
+    "debug=2": ("debug=2", "true or false"),
+    "trainer.teacher_cache.views=2 distiller=at": ("trainer.teacher_cache.views=2", "at", "views=0"),
+    "trainer.teacher_cache.views=2 trainer.mixup=1": ("trainer.teacher_cache.views=2", "mixed"),
+}
+
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_one_message(cli: Cli, tmp_path: Path, overrides: str) -> None:
+    message = refused(cli(*overrides.split()))
+    for part in BAD[overrides]:
+        assert part in message
+    assert {path.name for path in tmp_path.iterdir()} <= {"teacher.pt", "five.pt", "run"}
+    assert [path for path in tmp_path.glob("run/*") if path.name != "run.lock"] == []
+
+
+FOUND = {
+    **{"schema": 1, "space": "s0", "arch": "s0:1-1-1", "params": 77754, "num_classes": 10},
+    "top": [{"arch": "s0:1-1-1", "params": 77754}],
+}
+TAMPERED = {
+    '{"schema": 1, "space"': ("is damaged",),
+    json.dumps({**FOUND, "arch": "s0:1-1-99"}): ("s0:1-1-99",),
+    json.dumps({**FOUND, "space": "../../secret"}): ("../../secret",),
+    json.dumps({**FOUND, "space": ["s0"]}): ("space",),
+}
+
+
+@pytest.mark.parametrize("content", TAMPERED)
+def test_a_search_that_was_tampered_with(cli: Cli, tmp_path: Path, content: str) -> None:
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "result.json").write_text(content)
+    message = refused(cli("student=searched", "student.run=search"))
+    assert "result.json" in message
+    assert message.count("\n") == 1
+    for part in TAMPERED[content]:
+        assert part in message
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_another_config_in_the_same_folder(cli: Cli, tmp_path: Path) -> None:
+    assert cli().code == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    message = refused(cli("distiller.kd.temperature=2", "seed=1"))
+    for part in ("another config", "distiller.kd.temperature: 4", "seed: 0 → 1", "hydra.run.dir"):
+        assert part in message
+    assert {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir()} == before
