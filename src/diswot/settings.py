@@ -11,7 +11,7 @@ __all__ = ["MAY_GROW", "difference", "flatten", "identity", "require"]
 
 IRRELEVANT = (
     *("workers", "logger", "debug", "hydra", "data.num_workers", "resamples", "merge"),
-    *("benchmark.source", "benchmark.path", "benchmark.datasets"),
+    *("benchmark.source", "benchmark.path", "benchmark.datasets", "trainer.teacher_cache.dir"),
 )
 """Settings, and groups of settings, that change no score."""
 

@@ -97,7 +97,7 @@ def _train(config: dict[str, Any], run_dir: RunDir[Epoch], quiet: bool) -> dict[
     from diswot.training.run import fit
     from diswot.training.setup import TrainingSetup
 
-    setup = TrainingSetup.from_config(config)
+    setup = TrainingSetup.from_config(config, quiet=quiet)
     if not quiet:
         show_plan(config, setup, run_dir.path)
     run_dir.begin()

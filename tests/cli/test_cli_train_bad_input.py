@@ -88,7 +88,11 @@ BAD = {
     "device=tpu": ("device=tpu", "cpu"),
     "seed=-1": ("seed=-1",),
     "debug=2": ("debug=2", "true or false"),
-    "trainer.teacher_cache.views=2 distiller=at": ("trainer.teacher_cache.views=2", "at", "views=0"),
+    "trainer.teacher_cache.views=2 distiller=at": (
+        "trainer.teacher_cache.views=2",
+        "at",
+        "views=0",
+    ),
     "trainer.teacher_cache.views=2 trainer.mixup=1": ("trainer.teacher_cache.views=2", "mixed"),
 }
 

@@ -100,3 +100,23 @@ def test_a_full_disk_does_not_keep_the_lock(
             RunLock(tmp_path / "run.lock").acquire()
     RunLock(tmp_path / "run.lock").acquire()
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_forked_process_does_not_hold_the_lock(tmp_path: Path) -> None:
+    """As those that load images, which may outlive the run for a while."""
+    lock = RunLock(tmp_path / "run.lock")
+    lock.acquire()
+    wait, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(wait, 1)
+        os._exit(0)
+    try:
+        assert lock._file is not None
+        lock._file.close()  # as the end of the process would, without unlocking
+        again = RunLock(tmp_path / "run.lock")
+        again.acquire()
+        again.release()
+    finally:
+        os.write(go, b".")
+        os.waitpid(child, 0)

@@ -161,6 +161,10 @@ class TrainingData(LightningDataModule):
         self.data = data
         images = data.train_dataset()
         kept, held_out = _split(len(images), validation)
+        if validation and not len(held_out):
+            raise UserError(
+                f"trainer.validation={validation:g} of {len(images)} images is none; give 0 or more"
+            )
         if len(kept) < data.batch_size:
             raise UserError(
                 f"data.batch_size={data.batch_size} is more than the {len(kept)} images of "
@@ -208,7 +212,7 @@ class TrainingData(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0 and even,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # not the global one, for seeds of workers that draw nothing
+            generator=torch.Generator(),  # not the global one: workers draw nothing
         )
 
 

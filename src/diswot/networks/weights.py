@@ -16,7 +16,7 @@ from diswot.networks._checkpoint import SUFFIXES, one_line, read_file, state_dic
 from diswot.networks.adapter import AdaptedNetwork, nearest
 from diswot.networks.outputs import Network
 
-__all__ = ["embedded_names", "WEIGHTS_FILE", "load_weights"]
+__all__ = ["WEIGHTS_FILE", "embedded_names", "load_weights"]
 
 WEIGHTS_FILE = "student.safetensors"
 """What a run of ``diswot train`` calls the weights of its student."""

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import weakref
 from pathlib import Path
 from typing import IO
 
@@ -60,6 +61,14 @@ class RunLock:
             file.close()
             raise
         self._file = file
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: (lock := this()) and lock._leave())
+
+    def _leave(self) -> None:
+        """In a forked process, such as one that loads images: it must not hold the lock."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def remove(self) -> None:
         """Remove the file, while holding the lock."""
@@ -69,6 +78,7 @@ class RunLock:
         """Give the lock back; the file stays, since removing it could take another's."""
         if self._file is not None:
             self._file.truncate(0)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from diswot.data.training import Batch
 from diswot.errors import UserError
@@ -78,6 +79,8 @@ def explained(folder: Path, batch_size: int, num_workers: int) -> Iterator[None]
             f"{error}; the batch is kept in {file}. Try a smaller trainer.optimizer.lr, "
             "trainer.gradient_clip=5 or a smaller distiller weight, in another hydra.run.dir"
         ) from error
+    except (UserError, ProcessException) as error:
+        raise _of_another_process(error) from error
     except (RuntimeError, MemoryError) as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text:
@@ -92,3 +95,16 @@ def explained(folder: Path, batch_size: int, num_workers: int) -> Iterator[None]
                 "finished epoch"
             ) from error
         raise
+
+
+def _of_another_process(error: UserError | ProcessException) -> Exception:
+    """What a process that loads or trains had to say, without the traceback before it."""
+    _, found, told = str(error).rpartition("UserError: ")
+    if found or isinstance(error, UserError):
+        return UserError(told.strip())
+    if isinstance(error, ProcessExitedException) and error.signal_name:
+        return UserError(
+            f"one of the processes of trainer.devices was killed ({error.signal_name}), often for "
+            "want of memory; the same command goes on from the last finished epoch"
+        )
+    return error

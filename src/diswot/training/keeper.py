@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import save
 
 from diswot import _torchvision
+from diswot.errors import UserError
 from diswot.storage.files import write_atomic
 from diswot.storage.journal import Epoch, Journal
 from diswot.training.module import Distillation
@@ -68,8 +70,13 @@ class Keeper(Checkpoint):
         self._trained = time.monotonic() - self._started
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epoch."""
+        """Keep the epoch.
+
+        Raises:
+            UserError: The loss of validation is not finite.
+        """
         module = cast(Distillation, pl_module)
+        _refuse_loss(trainer)
         if trainer.is_global_zero:
             self._journal.append(self._epoch(trainer))
             self._journal.sync()
@@ -87,11 +94,19 @@ class Keeper(Checkpoint):
                 n.removeprefix("train_"): v for n, v in found.items() if n.startswith("train_")
             },
             val_loss=found["val_loss"],
-            val_top1=found["val_top1"],
-            val_top5=found["val_top5"],
-            best_val_top1=found["best_val_top1"],
+            **{name: round(found[name], 4) for name in ("val_top1", "val_top5", "best_val_top1")},
             images_per_second=self._images / self._trained,
             seconds=time.monotonic() - self._started,
+        )
+
+
+def _refuse_loss(trainer: Trainer) -> None:
+    loss = trainer.callback_metrics["val_loss"].item()
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss on the {trainer.datamodule.validated_on} images is {loss} after epoch "  # type: ignore[attr-defined]
+            f"{trainer.current_epoch}; try a smaller trainer.optimizer.lr or "
+            "trainer.gradient_clip=5, in another hydra.run.dir"
         )
 
 

@@ -30,7 +30,7 @@ class Mixed:
 
 
 class Mixing:
-    """Mixup (Zhang et al., ICLR 2018) or CutMix (Yun et al., ICCV 2019); by turns where both are on.
+    """Mixup (Zhang et al., ICLR 2018) or CutMix (Yun et al., ICCV 2019), by turns if both are on.
 
     Args:
         mixup: α of the Beta distribution of shares; 0: off.

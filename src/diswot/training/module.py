@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -19,6 +20,7 @@ from diswot.networks.outputs import Network, NetworkOutputs
 from diswot.training.failures import refuse_loss
 from diswot.training.mixing import Mixed
 from diswot.training.protocol import Protocol
+from diswot.training.stored import StoredLogits
 from diswot.training.teacher import FrozenTeacher, only_logits
 
 _torchvision.ensure()
@@ -42,8 +44,8 @@ class Distillation(LightningModule):
         seed: Keys what networks draw while they train, and the mixing.
         distillers: Connected distillers by name; none: it learns from labels alone.
         teacher: What they learn from.
-        stored: Logits of the teacher for every view of every training image, ``(V, N, K)``; then
-            the teacher is not run.
+        stored: Logits of the teacher for every view of every training image; then no teacher is
+            needed.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Distillation(LightningModule):
         seed: int = 0,
         distillers: Mapping[str, Distiller] | None = None,
         teacher: FrozenTeacher | None = None,
-        stored: Tensor | None = None,
+        stored: StoredLogits | None = None,
     ) -> None:
         super().__init__()
         self.student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -66,8 +68,8 @@ class Distillation(LightningModule):
         self.ce_weight = _ce_weight(protocol, self._losses)
         self.logits_only = all(distiller.logits_only for distiller in self._losses.values())
         self.best_val_top1 = -1.0
-        self._beside = {"teacher": teacher, "stored": stored}  # not in the state dict
-        self._outputs = self._outputs_of_student(protocol.compile)
+        self._teacher, self._stored = teacher, stored  # neither is in the state dict
+        self._run = self._student_run(protocol.compile)
         ranks = {"top1": 1, "top5": min(5, num_classes)}
         self.accuracy = nn.ModuleDict(
             {
@@ -92,9 +94,8 @@ class Distillation(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Bring what is beside the module to its device."""
-        teacher = self._beside["teacher"]
-        if teacher is not None:
-            cast(FrozenTeacher, teacher).to(self.device)
+        if self._teacher is not None:
+            self._teacher.to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -102,7 +103,8 @@ class Distillation(LightningModule):
         draw = keys.generator("mixing", self.seed, self.current_epoch, batch_idx, self.global_rank)
         mixed = self.protocol.mixing(_channels_last(images), labels, draw)
         with self._keyed(batch_idx):
-            student = self._outputs(mixed.images)
+            said = self._run(mixed.images)
+        student = only_logits(cast(Tensor, said)) if self.logits_only else said
         losses = {"ce": self._cross_entropy(student.logits, mixed)}
         if self.distillers:
             taught = self._taught(mixed.images, indices)
@@ -164,12 +166,12 @@ class Distillation(LightningModule):
     def _metrics(self) -> Iterator[tuple[str, MulticlassAccuracy]]:
         return iter(cast("dict[str, MulticlassAccuracy]", dict(self.accuracy.items())).items())
 
-    def _outputs_of_student(self, compiled: bool) -> Callable[[Tensor], NetworkOutputs]:
-        network = cast(Network, self.student)
-        run: Callable[[Tensor], Any] = network if self.logits_only else network.outputs
+    def _student_run(self, compiled: bool) -> Callable[[Tensor], Any]:
+        # Not the network itself, which would be registered twice.
+        run = self.student.forward if self.logits_only else cast(Network, self.student).outputs
         if compiled:
             run = torch.compile(run)
-        return (lambda images: only_logits(run(images))) if self.logits_only else run
+        return run
 
     @contextmanager
     def _keyed(self, batch_idx: int) -> Iterator[None]:
@@ -189,21 +191,20 @@ class Distillation(LightningModule):
         return mixed.share * loss + (1 - mixed.share) * other
 
     def _taught(self, images: Tensor, indices: Tensor) -> NetworkOutputs:
-        stored, teacher = self._beside["stored"], self._beside["teacher"]
-        if stored is not None:
-            view = self.current_epoch % len(stored)
-            return only_logits(cast(Tensor, stored)[view, indices.cpu()].to(images.device))
-        return cast(FrozenTeacher, teacher)(images, logits_only=self.logits_only)
+        if self._stored is not None:
+            view = self.current_epoch % len(self._stored)
+            return only_logits(self._stored[view, indices.cpu()].to(images.device))
+        return cast(FrozenTeacher, self._teacher)(images, logits_only=self.logits_only)
 
     def _distill(
         self, teacher: NetworkOutputs, student: NetworkOutputs, labels: Tensor
     ) -> dict[str, Tensor]:
-        taught_by = self._beside["teacher"]
+        weight = cast(Network, self.student).classifier.weight
         step = Step(
             labels=labels,
             epoch=self.current_epoch,
-            teacher_weight=cast(FrozenTeacher, taught_by).weight,
-            student_weight=cast(Network, self.student).classifier.weight,
+            teacher_weight=weight.new_empty(0) if self._teacher is None else self._teacher.weight,
+            student_weight=weight,
         )
         with torch.autocast(self.device.type, enabled=False):  # relations overflow in half
             teacher, student = _float(teacher), _float(student)
@@ -218,14 +219,16 @@ def _ce_weight(protocol: Protocol, distillers: Mapping[str, Distiller]) -> float
 
 
 def _average(student: nn.Module, decay: float) -> AveragedModel:
-    def follow(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        if not average.is_floating_point():
-            return current
-        # A young average forgets faster, or the initial weights would stay in it.
-        kept = min(decay, (1 + int(count)) / (10 + int(count)))
-        return average.lerp(current, 1 - kept)
-
+    follow = partial(_follow, decay)
     return AveragedModel(student, avg_fn=follow, use_buffers=True).requires_grad_(False)
+
+
+def _follow(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    if not average.is_floating_point():
+        return current
+    # A young average forgets faster, or the initial weights would stay in it.
+    kept = min(decay, (1 + int(count)) / (10 + int(count)))
+    return average.lerp(current, 1 - kept)
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -108,6 +108,8 @@ def _optimizer(node: Mapping[str, Any]) -> Callable[[Iterable[nn.Parameter]], Op
 
 def _schedule(node: Mapping[str, Any], epochs: int) -> Schedule:
     made: Any = make(node, "trainer.schedule", object)
+    if not callable(made):
+        raise UserError("trainer.schedule: give a node with _target_ and _partial_: true")
     try:
         made(0.0, epochs)
     except (TypeError, ValueError) as error:

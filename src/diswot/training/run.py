@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import signal
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,12 +21,12 @@ from diswot.networks._checkpoint import DAMAGED, one_line
 from diswot.storage import Epoch, RunDir
 from diswot.training.failures import explained
 from diswot.training.keeper import AtomicCheckpoints, Keeper
+from diswot.training.processes import Processes, quiet
 from diswot.training.setup import TrainingSetup
 
 _torchvision.ensure()
 
 from lightning import Callback, Trainer  # noqa: E402  (imports torchvision)
-from lightning.pytorch.strategies import DDPStrategy  # noqa: E402
 
 if TYPE_CHECKING:
     from lightning.pytorch.strategies import Strategy
@@ -59,11 +58,12 @@ def fit(
     batches = setup.batches
     keeper = Keeper(run_dir.path, batches.training.count * setup.data.batch_size)
     resumed = _resume(run_dir, keeper)
-    with _quiet(), explained(run_dir.path, setup.data.batch_size, setup.data.num_workers):
+    told = run_dir.path, setup.data.batch_size, setup.data.num_workers
+    with quiet(), explained(*told):
         trainer = Trainer(
             accelerator=config["device"],
             devices=setup.protocol.devices,
-            strategy=_strategy(config, setup.protocol.devices),
+            strategy=_strategy(config, setup.protocol.devices, told),
             precision=config["precision"],
             max_epochs=setup.protocol.max_epochs,
             callbacks=[*callbacks, keeper],
@@ -105,28 +105,12 @@ def _resume(run_dir: RunDir[Epoch], keeper: Keeper) -> int:
     return done
 
 
-def _strategy(config: Mapping[str, Any], devices: int) -> str | Strategy:
+def _strategy(
+    config: Mapping[str, Any], devices: int, told: tuple[Path, int, int]
+) -> str | Strategy:
     if devices == 1:
         return "auto"
-    backend = "nccl" if config["device"] == "cuda" else "gloo"
-    return DDPStrategy(start_method="spawn", process_group_backend=backend)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's hints on hardware and workers are not for those who use this program."""
-    logger = logging.getLogger("lightning.pytorch")
-    utilities = logging.getLogger("lightning.fabric")
-    before = logger.level, utilities.level
-    logger.setLevel(logging.ERROR)
-    utilities.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        logger.setLevel(before[0])
-        utilities.setLevel(before[1])
+    return Processes("nccl" if config["device"] == "cuda" else "gloo", told)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diswot.checks import whole
 from diswot.data.base import ImageData
@@ -18,10 +18,11 @@ from diswot.errors import UserError
 from diswot.instantiate import make
 from diswot.keys import stable_hash
 from diswot.networks.build import build_network, build_student
-from diswot.networks.outputs import Network
+from diswot.networks.outputs import Network, NetworkOutputs
+from diswot.training.cache import stored_logits
 from diswot.training.module import Distillation
 from diswot.training.protocol import Protocol
-from diswot.training.teacher import FrozenTeacher
+from diswot.training.teacher import FrozenTeacher, only_logits
 
 __all__ = ["TrainingSetup"]
 
@@ -46,11 +47,12 @@ class TrainingSetup:
     module: Distillation
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> TrainingSetup:
-        """Build everything.
+    def from_config(cls, config: Mapping[str, Any], *, quiet: bool = False) -> TrainingSetup:
+        """Build everything; compute the teacher's logits where they are to be stored.
 
         Args:
             config: As `diswot.networks.student.resolve_student` leaves it.
+            quiet: Show no progress.
 
         Raises:
             UserError: Settings that are wrong, or that do not go together.
@@ -69,11 +71,18 @@ class TrainingSetup:
             student = build_student(
                 config["student"], config.get("space"), data.num_classes, data.in_channels
             )
-        teacher = None
+        teacher, stored = None, None
         if distillers:
-            teacher = _teacher(config, data, batches)
+            network = _teacher(config, data)
+            images, _, indices = batches.training.view(torch.arange(_PROBE), 0)
+            if protocol.cache_views:
+                stored = stored_logits(network, config, batches, quiet=quiet)
+                taught = only_logits(stored[0, indices])
+            else:
+                teacher = FrozenTeacher(network, images)
+                taught = teacher(images)
             with _keyed("connectors", seed):
-                _connect(distillers, teacher, student, batches)
+                _connect(distillers, taught, student, images)
         module = Distillation(
             student,
             protocol,
@@ -81,6 +90,7 @@ class TrainingSetup:
             seed=seed,
             distillers=distillers,
             teacher=teacher,
+            stored=stored,
         )
         return cls(data, batches, protocol, module)
 
@@ -111,13 +121,13 @@ def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Dist
             )
         if protocol.mixing:
             raise UserError(
-                f"trainer.teacher_cache.views={protocol.cache_views}: there are no stored logits of "
+                f"trainer.teacher_cache.views={protocol.cache_views}: none are stored of "
                 "mixed images; give views=0, or leave out trainer.mixup and trainer.cutmix"
             )
     return made
 
 
-def _teacher(config: Mapping[str, Any], data: ImageData, batches: TrainingData) -> FrozenTeacher:
+def _teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
     spec, wanted = config["teacher"], ", ".join(config["distiller"])
     if spec["name"] == "none":
         raise UserError(
@@ -130,23 +140,19 @@ def _teacher(config: Mapping[str, Any], data: ImageData, batches: TrainingData) 
             "embedded, a file, the run directory of a training, or teacher=none distiller=none"
         )
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        network = build_network(spec, "teacher", data.num_classes, data.in_channels)
-    images, _, _ = batches.test.view(torch.arange(_PROBE), 0)
-    return FrozenTeacher(network, images)
+        return build_network(spec, "teacher", data.num_classes, data.in_channels)
 
 
 def _connect(
     distillers: Mapping[str, Distiller],
-    teacher: FrozenTeacher,
+    taught: NetworkOutputs,
     student: nn.Module,
-    batches: TrainingData,
+    images: Tensor,
 ) -> None:
     """Show every distiller one pass of both networks; the student's statistics are kept."""
-    images, _, _ = batches.test.view(torch.arange(_PROBE), 0)
     training = student.training
     with torch.no_grad():
         seen = cast(Network, student.eval()).outputs(images)
     student.train(training)
-    taught = teacher(images)
     for distiller in distillers.values():
         distiller.connect(taught, seen)

@@ -1,0 +1,205 @@
+"""What makes distillation fast: three ways to train, as ratios within one run.
+
+Usage: python benchmarks/training.py [--threads N] [--rounds N] [--batches N] [--device cpu|cuda]
+
+A ResNet-20 learns from a ResNet-56 by kd, 64 images of 32 x 32 a step: in a plain loop (default
+memory layout, the teacher as it was trained), as ``diswot train`` does it, and with stored logits
+of the teacher. The last two go through Lightning, so what it costs counts; loading counts for all.
+The ways take turns and medians over the rounds are compared, since machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import save_file
+from torch.nn import functional as F  # noqa: N812
+
+from diswot import _torchvision
+from diswot.hydra_app import compose
+from diswot.networks.build import build_network
+from diswot.training.processes import quiet
+from diswot.training.setup import TrainingSetup
+
+_torchvision.ensure()
+
+from lightning import Callback, Trainer  # noqa: E402  (imports torchvision)
+
+BATCH = 64
+PLAIN, OURS, STORED = "plain loop", "diswot train", "with stored logits"
+
+Spent = tuple[float, float]
+"""Seconds, and CPU seconds of this process."""
+
+
+def clock() -> Spent:
+    """Now."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
+
+
+def since(started: Spent) -> Spent:
+    """What was spent."""
+    now = clock()
+    return now[0] - started[0], now[1] - started[1]
+
+
+def settings(folder: Path, device: str, *overrides: str) -> dict[str, Any]:
+    """The config of a run whose teacher has random weights, which cost what trained ones cost."""
+    weights = folder / "teacher.safetensors"
+    arrays = folder / "noise.npz"
+    chosen = ["student=resnet20", "teacher=resnet56", "distiller=kd", f"data.batch_size={BATCH}"]
+    chosen += ["data=npz", f"data.path={arrays}"]
+    kept = [f"teacher.weights={weights}", f"trainer.teacher_cache.dir={folder}"]
+    config = {**compose("train", [*chosen, *kept, *overrides], None), "device": device}
+    if not arrays.exists():
+        pixels = np.random.default_rng(0).integers(256, size=(1024, 32, 32, 3), dtype=np.uint8)
+        labels = np.arange(1024) % 10
+        np.savez(arrays, x_train=pixels, y_train=labels, x_test=pixels[:64], y_test=labels[:64])
+        spec = {**config["teacher"], "weights": "none"}
+        save_file(build_network(spec, "teacher", 10, 3).state_dict(), weights)
+    return config
+
+
+class Clock(Callback):
+    """Times the batches of an epoch."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Start."""
+        self.started = clock()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop."""
+        self.spent = since(self.started)
+
+
+@dataclass
+class Lightning:
+    """An epoch of some batches as ``diswot train`` runs it."""
+
+    config: dict[str, Any]
+    batches: int
+
+    def __post_init__(self) -> None:
+        """Build it, and compute the logits if they are to be stored."""
+        self.setup = TrainingSetup.from_config(self.config)
+
+    def __call__(self) -> Spent:
+        """Train."""
+        watch = Clock()
+        with quiet():
+            trainer = Trainer(
+                accelerator=self.config["device"],
+                devices=1,
+                max_epochs=1,
+                limit_train_batches=self.batches,
+                limit_val_batches=0,
+                callbacks=[watch],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            trainer.fit(self.setup.module, self.setup.batches)
+        return watch.spent
+
+
+@dataclass
+class Plain:
+    """The loop that one writes first."""
+
+    config: dict[str, Any]
+    batches: int
+
+    def __post_init__(self) -> None:
+        """Build the networks, the optimiser and the data."""
+        device = self.config["device"]
+        setup = TrainingSetup.from_config(self.config)
+        nodes = self.config["student"], self.config["teacher"]
+        self.student, self.teacher = (build_network(n, "student", 10, 3).to(device) for n in nodes)
+        self.teacher.eval().requires_grad_(False)
+        self.optimizer = setup.protocol.optimizer(self.student.parameters())
+        self.source = setup.batches.training
+
+    def __call__(self) -> Spent:
+        """Train."""
+        self.student.train()
+        started = clock()
+        for number in range(self.batches):
+            images, labels, _ = self.source[0, number]
+            self.step(images.contiguous().to(self.config["device"]), labels)
+        return since(started)
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """One step of kd with T = 4."""
+        labels = labels.to(images.device)
+        with torch.no_grad():
+            told = self.teacher(images)
+        said = self.student(images)
+        soft = F.kl_div(
+            F.log_softmax(said / 4, dim=1), F.softmax(told / 4, dim=1), reduction="batchmean"
+        )
+        loss = 0.1 * F.cross_entropy(said, labels) + 0.9 * 16 * soft
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        loss.item()
+
+
+def compare(ways: dict[str, Callable[[], Spent]], rounds: int, images: int) -> Table:
+    """Run the ways in turn; the first is what the others are compared with."""
+    for run in ways.values():
+        run()
+    spent: dict[str, list[Spent]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, run in ways.items():
+            spent[name].append(run())
+    wall = {name: median(s[0] for s in found) for name, found in spent.items()}
+    cpu = {name: median(s[1] for s in found) for name, found in spent.items()}
+    table = Table("way", "images/s", "ratio", "ratio of CPU seconds")
+    for name in ways:
+        ratios = (f"{kind[PLAIN] / kind[name]:.2f}" for kind in (wall, cpu))
+        table.add_row(name, f"{images / wall[name]:,.1f}", *ratios)
+    return table
+
+
+def main() -> None:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        live = settings(folder, args.device)
+        stored = settings(folder, args.device, "trainer.teacher_cache.views=1")
+        ways = {
+            PLAIN: Plain(live, args.batches),
+            OURS: Lightning(live, args.batches),
+            STORED: Lightning(stored, args.batches),
+        }
+        table = compare(ways, args.rounds, args.batches * BATCH)
+    Console().print(
+        f"{args.device}, {torch.get_num_threads()} threads, {args.rounds} rounds", table
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Every distiller trains a student, and nothing but the student."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_helpers import composed, epochs, prepared, trained
+
+from diswot.hydra_app import compose, conf_dir
+from diswot.networks.build import build_network
+from diswot.train import run_train
+from diswot.training.module import Distillation
+from diswot.training.setup import TrainingSetup
+
+AT_ONCE = ["distiller.dkd.warmup=1"]
+"""Its loss grows with the epochs otherwise."""
+MEMBERS = sorted({file.stem for file in (conf_dir() / "distiller").glob("*.yaml")} - {"none"})
+NARROW = ["student=resnet8", "student.network.widths=[8,8,16,16]"]
+WIDE = ["student=wrn_16_2", "student.network.width=1", "student.network.depth=10"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four classes, each of a colour of its own under noise."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(256) % 4
+    colours = np.array([[60, 60, 200], [60, 200, 60], [200, 60, 60], [160, 160, 160]])
+    noise = rng.normal(0, 60, (256, 3, 16, 16))
+    pixels = (colours[labels][:, :, None, None] + noise).clip(0, 255).astype(np.uint8)
+    path = tmp_path_factory.mktemp("images") / "colours.npz"
+    np.savez(path, x_train=pixels, y_train=labels, x_test=pixels[:32], y_test=labels[:32])
+    return path
+
+
+TEACHER = ["teacher=resnet14", "teacher.network.widths=[8,8,16,32]"]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
+    """The run directory of a teacher that knows the colours."""
+    path = tmp_path_factory.mktemp("teacher") / "run"
+    student = [word.replace("teacher", "student") for word in TEACHER]
+    common = [f"data.path={images}", "data=npz", "device=cpu", "trainer.max_epochs=3"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
+        words = ["teacher=none", "distiller=none", *student, *common, "data.batch_size=32"]
+        result = run_train(compose("train", words, None), path, [conf_dir()], quiet=True)
+    assert result["test_top1"] > 90
+    return path
+
+
+@pytest.fixture(scope="module")
+def given(images: Path, teacher: Path) -> tuple[Path, Path]:
+    """Both."""
+    return images, teacher
+
+
+def bits(network: torch.nn.Module) -> str:
+    state = network.state_dict().values()
+    return hashlib.sha256(b"".join(value.numpy().tobytes() for value in state)).hexdigest()
+
+
+def small(images: Path, teacher: Path, *words: str) -> dict[str, Any]:
+    common = ["data=npz", f"data.path={images}", "data.batch_size=64", "trainer.max_epochs=2"]
+    rate = ["trainer.optimizer.lr=0.02", "trainer.schedule.warmup=0", "device=cpu"]
+    return compose("train", [*common, *rate, *TEACHER, f"teacher.weights={teacher}", *words], None)
+
+
+@pytest.fixture
+def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The loss of every step."""
+    seen: list[float] = []
+    real = Distillation.training_step
+
+    def step(self: Distillation, *batch: Any) -> torch.Tensor:
+        loss = real(self, *batch)
+        seen.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(Distillation, "training_step", step)
+    return seen
+
+
+def taught(
+    run: Path, config: dict[str, Any], losses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Train with a distiller, and look at all it may not touch."""
+    kept: list[tuple[TrainingSetup, str, dict[str, torch.Tensor]]] = []
+    real = TrainingSetup.from_config.__func__
+
+    def from_config(cls: Any, *given: Any, **named: Any) -> TrainingSetup:
+        setup = real(cls, *given, **named)
+        connectors = {n: p.detach().clone() for n, p in setup.module.distillers.named_parameters()}
+        kept.append((setup, bits(setup.module._teacher._network), connectors))
+        return setup
+
+    monkeypatch.setattr(TrainingSetup, "from_config", classmethod(from_config))
+    run_train(config, run, [conf_dir()], quiet=True)
+    ((setup, teacher, connectors),) = kept
+    assert len(losses) == 8
+    assert all(np.isfinite(losses))
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert bits(setup.module._teacher._network) == teacher
+    for name, parameter in setup.module.distillers.named_parameters():
+        assert not torch.equal(parameter, connectors[name]), name
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_distiller(
+    tmp_path: Path,
+    given: tuple[Path, Path],
+    losses: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    settings = [f"distiller={name}", *NARROW, *AT_ONCE * (name == "dkd")]
+    taught(tmp_path / "run", small(*given, *settings), losses, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_distiller_between_families(
+    tmp_path: Path,
+    given: tuple[Path, Path],
+    losses: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    settings = [f"distiller={name}", *WIDE, *AT_ONCE * (name == "dkd")]
+    taught(tmp_path / "run", small(*given, *settings), losses, monkeypatch)
+
+
+def test_setup_leaves_student_and_generator_alone(weights: Path) -> None:
+    torch.manual_seed(11)
+    state = torch.get_rng_state()
+    one, same = prepared(weights, "distiller=[fitnet,vid]"), prepared(weights, "distiller=kd")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert bits(one.module.student) == bits(same.module.student)
+    for name, value in one.module.student.state_dict().items():
+        if name.endswith(("running_mean", "num_batches_tracked")):
+            assert not value.any(), name
+    other = prepared(weights, "seed=1")
+    assert bits(other.module.student) != bits(one.module.student)
+    assert one.module.student.training
+
+
+def test_connectors_do_not_depend_on_their_company(weights: Path) -> None:
+    one = prepared(weights, "distiller=fitnet").module.distillers["fitnet"]
+    again = prepared(weights, "distiller=fitnet").module.distillers["fitnet"]
+    assert bits(one) == bits(again)
+
+
+def test_the_weight_of_the_cross_entropy(weights: Path) -> None:
+    chosen = ["distiller=kd", "distiller=[kd,sp]", "distiller=sp", "distiller=none"]
+    found = [prepared(weights, word).module.ce_weight for word in chosen]
+    assert found == [0.1, 0.1, 1.0, 1.0]
+    assert prepared(weights, "trainer.ce_weight=0.5").module.ce_weight == 0.5
+
+
+def test_the_loss_is_the_weighted_sum(tmp_path: Path, weights: Path) -> None:
+    trained(tmp_path / "run", weights, "distiller=[kd,sp]", "trainer.ce_weight=0.3")
+    for line in epochs(tmp_path / "run"):
+        parts = line["losses"]
+        whole = 0.3 * parts["ce"] + 0.9 * parts["kd"] + 3000 * parts["sp"]
+        assert parts["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_rate_falls_to_its_end(tmp_path: Path, weights: Path) -> None:
+    trained(tmp_path / "run", weights, "trainer.schedule.warmup=0")
+    found = [line["lr"] for line in epochs(tmp_path / "run")]
+    assert found == pytest.approx([0.075, 0.025, 0], abs=1e-9)
+
+
+def test_the_average_is_what_is_saved(tmp_path: Path, weights: Path) -> None:
+    trained(tmp_path / "run", weights, "trainer.ema=0.99")
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, value in load_file(tmp_path / "run" / "student.safetensors").items():
+        assert torch.equal(value, saved[f"average.module.{name}"])
+    assert not torch.equal(saved["student.fc.weight"], saved["average.module.fc.weight"])
+
+
+def test_accuracy_is_that_of_the_saved_student(tmp_path: Path, weights: Path) -> None:
+    config = composed(weights)
+    result = trained(tmp_path / "run", weights)
+    setup = TrainingSetup.from_config(config)
+    spec = {**config["student"], "weights": str(tmp_path / "run" / "student.safetensors")}
+    network = build_network(spec, "student", 10, 3).eval()
+    loader = setup.batches.test_dataloader()
+    with torch.no_grad():
+        right = sum(int((network(x).argmax(1) == y).sum()) for x, y, _ in loader)
+    assert result["test_top1"] == pytest.approx(100 * right / 96, abs=1e-3)

@@ -1,0 +1,197 @@
+"""A training that was stopped ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_helpers import epochs, left, trained
+
+from diswot.errors import UserError
+from diswot.training.keeper import AtomicCheckpoints, Keeper
+
+
+class StoppedError(Exception):
+    """As a kill would, but that this process lives on."""
+
+
+def stop(monkeypatch: pytest.MonkeyPatch, where: str, at: int) -> None:
+    """Let every training end in, or after, the epoch ``at``."""
+
+    class Stopping(Keeper):
+        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+            if where == "mid-epoch" and (trainer.current_epoch, rest[-1]) == (at, 1):
+                raise StoppedError
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            super().on_train_epoch_end(trainer, pl_module)
+            if where == "after" and trainer.current_epoch == at:
+                raise StoppedError
+
+    def save(self: AtomicCheckpoints, checkpoint: Any, *rest: Any, **named: Any) -> None:
+        if where == "before checkpoint" and checkpoint["epoch"] == at:
+            raise StoppedError
+        real(self, checkpoint, *rest, **named)
+
+    real = AtomicCheckpoints.save_checkpoint
+    monkeypatch.setattr("diswot.training.run.Keeper", Stopping)
+    monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", save)
+
+
+CASES = {
+    "a connector": ("after", ["distiller=[kd,fitnet]", "trainer.gradient_clip=1"]),
+    "an average and held-out images": (
+        "before checkpoint",
+        ["trainer.ema=0.9", "trainer.validation=0.3", "data.batch_size=16"],
+    ),
+    "mixing": ("mid-epoch", ["trainer.mixup=0.4", "trainer.cutmix=1", "distiller=[vid,dist]"]),
+    "labels alone": ("after", ["distiller=none", "trainer.label_smoothing=0.1"]),
+    "Adam and an epoch-long warm-up": (
+        "mid-epoch",
+        [
+            *("~trainer.optimizer.momentum", "~trainer.optimizer.nesterov"),
+            *("trainer.optimizer._target_=torch.optim.AdamW", "trainer.schedule.warmup=1.5"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_in_every_epoch(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    where, settings = CASES[case]
+    trained(tmp_path / "whole", weights, *settings)
+    for at in range(3):
+        with monkeypatch.context() as patched:
+            stop(patched, where, at)
+            with pytest.raises(StoppedError):
+                trained(tmp_path / "parts", weights, *settings)
+        done = len(epochs(tmp_path / "parts")) if (tmp_path / "parts/epochs.jsonl").exists() else 0
+        assert done == (at if where == "mid-epoch" else at + 1)
+        assert not (tmp_path / "parts/result.json").exists()
+    trained(tmp_path / "parts", weights, *settings)
+    assert left(tmp_path / "parts") == left(tmp_path / "whole")
+
+
+@pytest.fixture
+def half(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training that was stopped after its second epoch."""
+    with monkeypatch.context() as patched:
+        stop(patched, "after", 1)
+        with pytest.raises(StoppedError):
+            trained(tmp_path / "half", weights)
+    return tmp_path / "half"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
+    """The same, never stopped."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    trained(path, weights)
+    torch.set_num_threads(before)
+    return path
+
+
+def test_a_torn_line(half: Path, whole: Path, weights: Path) -> None:
+    with (half / "epochs.jsonl").open("a") as file:
+        file.write('{"epoch":2,"lr":0.0')
+    trained(half, weights)
+    assert left(half) == left(whole)
+
+
+def test_no_checkpoint_starts_anew(half: Path, whole: Path, weights: Path) -> None:
+    (half / "last.ckpt").unlink()
+    trained(half, weights)
+    assert left(half) == left(whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no checkpoint"])
+def test_a_damaged_checkpoint(half: Path, weights: Path, content: bytes) -> None:
+    whole = (half / "last.ckpt").read_bytes()
+    (half / "last.ckpt").write_bytes(
+        content + whole[: len(whole) // 2] * bool(content[:2] == b"PK")
+    )
+    before = (half / "epochs.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"last.ckpt is damaged") as caught:
+        trained(half, weights)
+    assert "\n" not in str(caught.value)
+    assert (half / "epochs.jsonl").read_bytes() == before
+
+
+def test_a_checkpoint_of_something_else(half: Path, weights: Path) -> None:
+    torch.save({"state_dict": {}}, half / "last.ckpt")
+    with pytest.raises(UserError, match=r"last.ckpt is damaged.*remove it"):
+        trained(half, weights)
+
+
+def test_a_journal_that_lost_epochs(half: Path, weights: Path) -> None:
+    first = (half / "epochs.jsonl").read_text().splitlines()[0]
+    (half / "epochs.jsonl").write_text(f"{first}\n")
+    with pytest.raises(UserError, match=r"lacks epochs that last.ckpt has"):
+        trained(half, weights)
+
+
+def test_a_damaged_line(half: Path, weights: Path) -> None:
+    lines = (half / "epochs.jsonl").read_text().splitlines()
+    (half / "epochs.jsonl").write_text("\n".join([lines[0].replace("0.", "x.", 1), *lines[1:], ""]))
+    with pytest.raises(UserError, match=r"line 1 is damaged"):
+        trained(half, weights)
+
+
+def test_finished_changes_nothing(whole: Path, weights: Path) -> None:
+    before = {file.name: file.read_bytes() for file in whole.iterdir()}
+    result = trained(whole, weights)
+    assert result == json.loads(before["result.json"])
+    assert {file.name: file.read_bytes() for file in whole.iterdir()} == before
+
+
+def test_another_config_is_refused(half: Path, weights: Path) -> None:
+    before = {file.name: file.read_bytes() for file in half.iterdir()}
+    with pytest.raises(UserError, match=r"another config .*trainer.optimizer.lr: 0.1 → 0.2"):
+        trained(half, weights, "trainer.optimizer.lr=0.2")
+    assert {file.name: file.read_bytes() for file in half.iterdir()} == before
+
+
+def test_a_full_disk(
+    tmp_path: Path, whole: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, saved = tmp_path / "run", []
+
+    def write(path: Path, data: bytes) -> None:
+        if path.name == "last.ckpt":
+            saved.append(path.read_bytes() if path.exists() else b"")
+            if len(saved) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, data)
+
+    from diswot.storage.files import write_atomic as real
+
+    with monkeypatch.context() as patched:
+        patched.setattr("diswot.training.keeper.write_atomic", write)
+        with pytest.raises(OSError, match=r"No space left on device: .*last.ckpt"):
+            trained(run, weights)
+    assert (run / "last.ckpt").read_bytes() == saved[1] != b""
+    assert not list(run.glob(".*"))
+    trained(run, weights)
+    assert left(run) == left(whole)
+
+
+def test_checkpoints_hold_no_teacher(half: Path, weights: Path) -> None:
+    content = torch.load(half / "last.ckpt", weights_only=True)
+    names = list(content["state_dict"])
+    assert names
+    others = [value for name, value in content["state_dict"].items() if "student." not in name]
+    assert sum(value.numel() for value in others) < 10  # counts of validation
+    trained_parameters = sum(
+        len(g["params"]) for g in content["optimizer_states"][0]["param_groups"]
+    )
+    assert trained_parameters == sum(
+        name.startswith("student.") and name.endswith(("weight", "bias")) for name in names
+    )

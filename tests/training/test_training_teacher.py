@@ -1,0 +1,132 @@
+"""Folded BatchNorm, and the teacher that training sees."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from diswot.hydra_app import conf_dir
+from diswot.networks.build import build_network
+from diswot.networks.outputs import Network
+from diswot.training.folding import fold_batch_norms
+from diswot.training.teacher import FrozenTeacher
+
+TEACHERS = sorted(file.stem for file in (conf_dir() / "teacher").glob("*.yaml"))
+DEEP = {"none", "resnet34", "resnet50", "resnet110", "resnet44"}
+UNPAIRED = {"wrn_40_2": 25}
+"""BatchNorms that do not follow a convolution: those of pre-activation blocks."""
+
+
+def settled(network: nn.Module, images: Tensor) -> nn.Module:
+    """With statistics and affine parameters unlike those a network starts with."""
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+    with torch.no_grad():
+        network.train()(images)
+    return network.eval()
+
+
+def norms(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+@pytest.mark.parametrize("name", sorted({*TEACHERS} - DEEP))
+def test_outputs_are_kept(name: str) -> None:
+    spec = OmegaConf.to_container(OmegaConf.load(conf_dir() / "teacher" / f"{name}.yaml"))
+    assert isinstance(spec, dict)
+    spec["name"] = name
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 32, 32)
+    network = settled(build_network(spec, "teacher", 10, 3), images)
+    assert isinstance(network, Network)
+    with torch.no_grad():
+        before, count = network.outputs(images), norms(network)
+        folded = fold_batch_norms(network, images[:2])
+        after = network.outputs(images)
+    assert folded == count - norms(network) > 0
+    if name not in UNPAIRED:
+        assert norms(network) == 0
+    pairs = [*zip(before.stages, after.stages, strict=True), (before.logits, after.logits)]
+    for old, new in [*pairs, (before.embedding, after.embedding)]:
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4 * old.abs().max().item())
+
+
+class Odd(nn.Module):
+    """What must be left alone, beside one pair that need not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.first, self.second = conv(), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.alone, self.twice = conv(), nn.BatchNorm2d(3)
+        self.pair = nn.Sequential(conv(), nn.BatchNorm2d(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.shared(x)) + self.second(self.shared(x + 1))
+        x = self.twice(self.alone(x)) + self.twice(x)
+        return self.pair(x)
+
+
+def conv() -> nn.Conv2d:
+    return nn.Conv2d(3, 3, 3, padding=1)
+
+
+def test_shared_modules_are_left_alone() -> None:
+    images = torch.randn(2, 3, 6, 6)
+    network = settled(Odd(), images)
+    kept = copy.deepcopy(network)
+    assert fold_batch_norms(network, images) == 1
+    assert isinstance(network.pair[1], nn.Identity)
+    assert isinstance(network.first, nn.BatchNorm2d)
+    assert isinstance(network.twice, nn.BatchNorm2d)
+    torch.testing.assert_close(network(images), kept(images), rtol=1e-4, atol=1e-5)
+
+
+class Reused(nn.Module):
+    """A convolution whose output goes to BatchNorm and past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = conv(), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.norm(x) + x
+
+
+def test_an_output_that_others_read_too_is_left_alone() -> None:
+    images = torch.randn(2, 3, 6, 6)
+    network = settled(Reused(), images)
+    expected = network(images)
+    fold_batch_norms(network, images)
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_the_batch_are_left_alone() -> None:
+    images = torch.randn(2, 3, 6, 6)
+    network = nn.Sequential(conv(), nn.BatchNorm2d(3, track_running_stats=False)).eval()
+    expected = network(images)
+    assert fold_batch_norms(network, images) == 0
+    assert torch.equal(network(images), expected)
+
+
+def test_frozen() -> None:
+    spec = OmegaConf.to_container(OmegaConf.load(conf_dir() / "teacher" / "resnet8.yaml"))
+    assert isinstance(spec, dict)
+    images = torch.randn(4, 3, 16, 16)
+    network = build_network(spec, "teacher", 10, 3)
+    teacher = FrozenTeacher(network, images[:2])
+    assert not isinstance(teacher, nn.Module)
+    assert not any(module.training for module in network.modules())
+    found, alone = teacher(images.requires_grad_()), teacher(images, logits_only=True)
+    assert not any(t.requires_grad for t in (*found.stages, found.embedding, found.logits))
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert torch.equal(found.logits, alone.logits)
+    assert alone.stages == alone.preactivations == ()
+    assert teacher.weight.shape == (10, 64)
