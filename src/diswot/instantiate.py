@@ -24,6 +24,8 @@ def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> 
     Raises:
         UserError: What the node's class says is wrong with its settings, or that it is none.
     """
+    if not isinstance(node, Mapping):
+        raise UserError(f"{group}={node}: give a node with _target_, as its YAML has it")
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 

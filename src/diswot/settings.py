@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from diswot.errors import UserError
 
-__all__ = ["MAY_GROW", "difference", "flatten", "identity", "require"]
+__all__ = ["MAY_GROW", "difference", "finite", "flatten", "identity", "require"]
 
 IRRELEVANT = (
     *("workers", "logger", "debug", "hydra", "data.num_workers", "resamples", "merge"),
@@ -45,6 +46,17 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         if not {name, name.partition(".")[0]} & left_out
     }
     return settings | ({} if "trainer" in config else {"proxy": proxies})
+
+
+def finite(config: Mapping[str, Any]) -> None:
+    """Refuse numbers that no file of settings can hold.
+
+    Raises:
+        UserError: Names the setting.
+    """
+    for name, value in flatten(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name}={value} is not allowed; give a finite number")
 
 
 def require(config: Mapping[str, Any], *groups: str) -> None:

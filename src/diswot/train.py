@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diswot.errors import UserError
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -62,10 +64,11 @@ def run_train(
     """
     from diswot.checks import choice, flag
     from diswot.networks.student import resolve_student
+    from diswot.networks.weights import identified
     from diswot.reporting.console import print_lines
     from diswot.reporting.train import RESULT_KEYS, show_result
     from diswot.scoring.runtime import PRECISIONS, resolve_device
-    from diswot.settings import require
+    from diswot.settings import finite, require
     from diswot.storage import Epoch, RunDir
 
     require(config, "student", "teacher", "data", "trainer")
@@ -73,6 +76,10 @@ def run_train(
     config = resolve_student(config, folders)
     config["device"] = resolve_device(config["device"])
     choice("precision", config["precision"], PRECISIONS)
+    if (config["device"], config["precision"]) == ("cpu", "16-mixed"):
+        raise UserError("precision=16-mixed: a CPU has 32-true and bf16-mixed")
+    finite(config)
+    config["teacher"] = identified(config["teacher"]) if config["distiller"] else config["teacher"]
     run_dir = RunDir(path, config, Epoch)
     run_dir.compare_config()
     result = run_dir.load_result(RESULT_KEYS)

@@ -94,6 +94,15 @@ BAD = {
         "views=0",
     ),
     "trainer.teacher_cache.views=2 trainer.mixup=1": ("trainer.teacher_cache.views=2", "mixed"),
+    "trainer.teacher_cache.views=3": ("trainer.teacher_cache.views=3", "trainer.max_epochs=2"),
+    "trainer.teacher_cache=3": ("trainer.teacher_cache=3", "views, dir"),
+    "trainer.devices=3": ("trainer.devices=3", "data.batch_size=32", "for 2 of them"),
+    "trainer.optimizer.lr=nan": ("trainer.optimizer.lr=nan", "finite"),
+    "trainer.augment=3": ("trainer.augment=3", "_target_"),
+    "distiller.kd=3": ("distiller.kd=3", "_target_"),
+    "~trainer.ema": ("trainer.ema is left out",),
+    "+trainer.foo=1": ("trainer.foo is not a setting", "label_smoothing"),
+    "precision=16-mixed": ("precision=16-mixed", "bf16-mixed"),
 }
 
 

@@ -106,11 +106,13 @@ def test_a_forked_process_does_not_hold_the_lock(tmp_path: Path) -> None:
     """As those that load images, which may outlive the run for a while."""
     lock = RunLock(tmp_path / "run.lock")
     lock.acquire()
-    wait, go = os.pipe()
+    (wait, go), (heard, begun) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(begun, b".")
         os.read(wait, 1)
         os._exit(0)
+    os.read(heard, 1)
     try:
         assert lock._file is not None
         lock._file.close()  # as the end of the process would, without unlocking

@@ -46,7 +46,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """The run directory of a teacher that knows the colours."""
     path = tmp_path_factory.mktemp("teacher") / "run"
     student = [word.replace("teacher", "student") for word in TEACHER]
-    common = [f"data.path={images}", "data=npz", "device=cpu", "trainer.max_epochs=3"]
+    common = [f"data.path={images}", "data=npz", "device=cpu", "trainer.max_epochs=6"]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
         words = ["teacher=none", "distiller=none", *student, *common, "data.batch_size=32"]

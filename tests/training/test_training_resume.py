@@ -134,7 +134,7 @@ def test_a_checkpoint_of_something_else(half: Path, weights: Path) -> None:
 def test_a_journal_that_lost_epochs(half: Path, weights: Path) -> None:
     first = (half / "epochs.jsonl").read_text().splitlines()[0]
     (half / "epochs.jsonl").write_text(f"{first}\n")
-    with pytest.raises(UserError, match=r"lacks epochs that last.ckpt has"):
+    with pytest.raises(UserError, match=r"has 1 epochs, last.ckpt 2; remove"):
         trained(half, weights)
 
 
@@ -143,6 +143,39 @@ def test_a_damaged_line(half: Path, weights: Path) -> None:
     (half / "epochs.jsonl").write_text("\n".join([lines[0].replace("0.", "x.", 1), *lines[1:], ""]))
     with pytest.raises(UserError, match=r"line 1 is damaged"):
         trained(half, weights)
+
+
+def test_lines_in_another_order(half: Path, weights: Path) -> None:
+    lines = (half / "epochs.jsonl").read_text().splitlines()
+    (half / "epochs.jsonl").write_text("\n".join([*reversed(lines), ""]))
+    with pytest.raises(UserError, match=r"epochs.jsonl, line 1 is damaged"):
+        trained(half, weights)
+
+
+@pytest.mark.parametrize("change", ["best_val_top1", "state_dict", "processed"])
+def test_a_checkpoint_that_was_changed(half: Path, weights: Path, change: str) -> None:
+    content = torch.load(half / "last.ckpt", weights_only=True)
+    if change == "processed":
+        content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] = -1
+    elif change == "state_dict":
+        content["state_dict"].popitem()
+    else:
+        del content[change]
+    torch.save(content, half / "last.ckpt")
+    with pytest.raises(UserError, match=r"last.ckpt is damaged.*remove it") as caught:
+        trained(half, weights)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_teacher_in_the_same_place(half: Path, weights: Path) -> None:
+    kept = weights.read_bytes()
+    state = torch.load(weights, weights_only=True)
+    torch.save({name: value * 1.5 for name, value in state.items()}, weights)
+    try:
+        with pytest.raises(UserError, match=r"teacher.sha256: \w+ → \w+.*no setting may change"):
+            trained(half, weights)
+    finally:
+        weights.write_bytes(kept)
 
 
 def test_finished_changes_nothing(whole: Path, weights: Path) -> None:

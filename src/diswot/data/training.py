@@ -163,7 +163,8 @@ class TrainingData(LightningDataModule):
         kept, held_out = _split(len(images), validation)
         if validation and not len(held_out):
             raise UserError(
-                f"trainer.validation={validation:g} of {len(images)} images is none; give 0 or more"
+                f"trainer.validation={validation:g} of {len(images)} images is none; give 0 or a "
+                "larger share"
             )
         if len(kept) < data.batch_size:
             raise UserError(

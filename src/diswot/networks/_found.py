@@ -49,6 +49,8 @@ class Found:
         """
         file = _result_file(Path(run).expanduser())
         result = read_json(file, _REMEDY)
+        if "student" in result and "arch" not in result:
+            raise UserError(f"student.run: {run} is the run of a training; give that of a search")
         _whole(file, result, "schema", 1, 1)
         found = cls(
             file,

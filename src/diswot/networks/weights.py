@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from diswot.networks._checkpoint import SUFFIXES, one_line, read_file, state_dic
 from diswot.networks.adapter import AdaptedNetwork, nearest
 from diswot.networks.outputs import Network
 
-__all__ = ["WEIGHTS_FILE", "embedded_names", "load_weights"]
+__all__ = ["WEIGHTS_FILE", "embedded_names", "identified", "load_weights"]
 
 WEIGHTS_FILE = "student.safetensors"
 """What a run of ``diswot train`` calls the weights of its student."""
@@ -70,6 +72,21 @@ def load_weights(
     except UserError as error:
         raise UserError(f"{setting}: {error}") from None
     network.load_state_dict(state)
+
+
+def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a network with the sha256 of the file its weights come from, if one does.
+
+    So a run goes on only with the teacher it began with, and its record says which that was.
+
+    Args:
+        spec: With ``weights``, see :func:`load_weights`; a file that is not there is not named.
+    """
+    path = Path(str(spec["weights"])).expanduser()
+    path = path / WEIGHTS_FILE if path.is_dir() else path
+    if not path.is_file():
+        return dict(spec)
+    return {**spec, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _read(network: nn.Module, weights: str, name: str) -> object:

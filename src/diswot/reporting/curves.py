@@ -51,6 +51,7 @@ def plot_curves(path: Path, epochs: Sequence[Epoch], title: str, validated_on: s
     for axes in (losses, accuracy, rate):
         axes.set(xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, len(epochs) + 0.5)
         axes.grid(alpha=0.3)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)

@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from safetensors.torch import load_file
 
 from diswot import _torchvision
 from diswot.networks.student import describe_student, save_student
+from diswot.networks.weights import load_weights
 from diswot.reporting.console import print_lines, print_pairs
 from diswot.reporting.curves import plot_curves
 from diswot.reporting.plan import shown
@@ -167,7 +167,7 @@ def export(
         std=data.std,
     )
     save_student(network, folder, description)
-    images = sum(epoch.images_per_second * epoch.seconds for epoch in epochs)
+    trained = sum(1 / epoch.images_per_second for epoch in epochs)  # seconds an image, each epoch
     seconds = sum(epoch.seconds for epoch in epochs)
     result = {
         "schema": 1,
@@ -175,6 +175,7 @@ def export(
         "space": (config["space"] or {}).get("name"),
         "teacher": config["teacher"]["name"] if config["distiller"] else None,
         "teacher_weights": config["teacher"]["weights"] if config["distiller"] else None,
+        "teacher_sha256": config["teacher"].get("sha256") if config["distiller"] else None,
         "distiller": list(config["distiller"] or {}),
         "data": data.name,
         "trainer": setup.protocol.name,
@@ -185,7 +186,7 @@ def export(
         "validated_on": setup.batches.validated_on,
         "params": count_params(network if setup.module.average is None else setup.module.student),
         "flops": count_flops(network, (data.in_channels, data.image_size, data.image_size)),
-        "images_per_second": round(images / seconds, 1),
+        "images_per_second": round(len(epochs) / trained, 1),
         "seconds": round(seconds, 1),
         "seed": config["seed"],
         "checkpoint": "student.safetensors",
@@ -208,7 +209,7 @@ def _tested(
     network, loader = setup.module.evaluated, setup.batches.test_dataloader()
     last = accuracy(network, loader, config["device"])
     kept = {name: value.clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(load_file(folder / "best.safetensors"))
+    load_weights(network, str(folder / "best.safetensors"), name="best", setting="best epoch")
     best = accuracy(network, loader, config["device"])
     network.load_state_dict(kept)
     return {

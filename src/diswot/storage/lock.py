@@ -61,8 +61,8 @@ class RunLock:
             file.close()
             raise
         self._file = file
-        this = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: (lock := this()) and lock._leave())
+        leave = weakref.WeakMethod(self._leave)
+        os.register_at_fork(after_in_child=lambda: (found := leave()) and found())
 
     def _leave(self) -> None:
         """In a forked process, such as one that loads images: it must not hold the lock."""

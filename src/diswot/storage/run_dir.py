@@ -43,8 +43,8 @@ class RunDir(Generic[R]):
         self._lock = RunLock(path / "run.lock")
         self.journal: Journal[R] = Journal(path / kind.file, kind)
         self._rebuild = (
-            f"{kind.file} holds every score: remove this file and run the same command, "
-            "which replays them"
+            f"{kind.file} holds all that was measured: remove this file and run the same command, "
+            "which makes it anew"
         )
 
     def __enter__(self) -> Self:
@@ -112,9 +112,10 @@ class RunDir(Generic[R]):
             shown = "; ".join(f"{key}: {old} → {new}" for key, old, new in changed[:6])
             more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
             growing = ", ".join(key for key in MAY_GROW if _select(self._config, key) is not None)
+            allowed = f"only {growing} may grow" if growing else "no setting may change"
             raise UserError(
-                f"{self.path} holds a run with another config ({shown}{more}); only "
-                f"{growing} may grow: choose another hydra.run.dir"
+                f"{self.path} holds a run with another config ({shown}{more}); {allowed}: choose "
+                "another hydra.run.dir"
             )
         for key in MAY_GROW:
             old, new = _select(before, key), _select(self._config, key)

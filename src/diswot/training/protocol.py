@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -17,6 +18,13 @@ from diswot.training.mixing import Mixing
 from diswot.training.schedules import Schedule
 
 __all__ = ["Protocol"]
+
+
+_SETTINGS = (
+    *("name", "max_epochs", "optimizer", "schedule", "augment", "mixup", "cutmix", "ce_weight"),
+    *("label_smoothing", "ema", "gradient_clip", "validation", "compile", "devices"),
+    "teacher_cache",
+)
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,16 @@ class Protocol:
         Raises:
             UserError: A setting is outside what is allowed.
         """
-        epochs = whole("trainer.max_epochs", node["max_epochs"], 1)
+        _check_keys("trainer", node, _SETTINGS)
         cache = node["teacher_cache"]
+        _check_keys("trainer.teacher_cache", cache, ("views", "dir"))
+        epochs = whole("trainer.max_epochs", node["max_epochs"], 1)
+        views = whole("trainer.teacher_cache.views", cache["views"], 0)
+        if views > epochs:
+            raise UserError(
+                f"trainer.teacher_cache.views={views}: with trainer.max_epochs={epochs} at most "
+                f"{epochs} are ever shown"
+            )
         return cls(
             name=str(node["name"]),
             max_epochs=epochs,
@@ -82,9 +98,18 @@ class Protocol:
             validation=number("trainer.validation", node["validation"], low=0, high=0.9),
             compile=flag("trainer.compile", node["compile"]),
             devices=whole("trainer.devices", node["devices"], 1),
-            cache_views=whole("trainer.teacher_cache.views", cache["views"], 0),
+            cache_views=views,
             cache_dir=str(cache["dir"]),
         )
+
+
+def _check_keys(setting: str, node: object, wanted: Sequence[str]) -> None:
+    if not isinstance(node, Mapping):
+        raise UserError(f"{setting}={node}: give settings of {', '.join(wanted)}")
+    if missing := [name for name in wanted if name not in node]:
+        raise UserError(f"{setting}.{missing[0]} is left out; conf/train.yaml says what it may be")
+    if unknown := [str(name) for name in node if name not in wanted]:
+        raise UserError(f"{setting}.{unknown[0]} is not a setting; allowed are {', '.join(wanted)}")
 
 
 def _or_none(setting: str, value: object) -> float | None:
@@ -100,8 +125,10 @@ def _optimizer(node: Mapping[str, Any]) -> Callable[[Iterable[nn.Parameter]], Op
     if not callable(made):
         raise UserError("trainer.optimizer: give a node with _target_ and _partial_: true")
     try:
-        made([nn.Parameter()])
-    except (TypeError, ValueError) as error:
+        weight = nn.Parameter(torch.zeros(2, 2))
+        weight.grad = torch.zeros(2, 2)
+        made([weight]).step()
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"trainer.optimizer: {node['_target_']} refuses: {error}") from error
     return made  # type: ignore[no-any-return]
 

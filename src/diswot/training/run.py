@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,12 +15,11 @@ from torch.utils.data import DataLoader
 
 from diswot import _torchvision
 from diswot.data.training import Batch
-from diswot.errors import UserError
-from diswot.networks._checkpoint import DAMAGED, one_line
 from diswot.storage import Epoch, RunDir
 from diswot.training.failures import explained
 from diswot.training.keeper import AtomicCheckpoints, Keeper
 from diswot.training.processes import Processes, quiet
+from diswot.training.resume import finished_epochs
 from diswot.training.setup import TrainingSetup
 
 _torchvision.ensure()
@@ -56,14 +54,15 @@ def fit(
         OSError: The disk is full.
     """
     batches = setup.batches
-    keeper = Keeper(run_dir.path, batches.training.count * setup.data.batch_size)
-    resumed = _resume(run_dir, keeper)
+    count, devices = batches.training.count, setup.protocol.devices
+    keeper = Keeper(run_dir.path, (count - count % devices) * setup.data.batch_size)
+    resumed = finished_epochs(run_dir, keeper.checkpoint, setup.module)
     told = run_dir.path, setup.data.batch_size, setup.data.num_workers
     with quiet(), explained(*told):
         trainer = Trainer(
             accelerator=config["device"],
-            devices=setup.protocol.devices,
-            strategy=_strategy(config, setup.protocol.devices, told),
+            devices=devices,
+            strategy=_strategy(config, devices, told),
             precision=config["precision"],
             max_epochs=setup.protocol.max_epochs,
             callbacks=[*callbacks, keeper],
@@ -81,28 +80,6 @@ def fit(
         with _interruptible():
             trainer.fit(setup.module, batches, ckpt_path=checkpoint, weights_only=True)
     return [record for record, _ in run_dir.journal.read()]
-
-
-def _resume(run_dir: RunDir[Epoch], keeper: Keeper) -> int:
-    """Drop what the journal has beyond the checkpoint; gives the finished epochs."""
-    lines = run_dir.journal.read()
-    done = 0
-    if keeper.checkpoint.exists():
-        try:
-            content = torch.load(keeper.checkpoint, map_location="cpu", weights_only=True)
-            done = int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-        except (pickle.UnpicklingError, *DAMAGED) as error:
-            raise UserError(
-                f"{keeper.checkpoint} is damaged ({one_line(error)}); remove it, and the same "
-                "command starts from the first epoch"
-            ) from error
-    if done > len(lines):
-        raise UserError(
-            f"{run_dir.journal.path} lacks epochs that {keeper.checkpoint.name} has; choose "
-            "another hydra.run.dir"
-        )
-    run_dir.journal.cut(lines[done - 1][1] if done else 0)
-    return done
 
 
 def _strategy(

@@ -67,6 +67,7 @@ class TrainingSetup:
             validation=protocol.validation,
             views=protocol.cache_views,
         )
+        _check_devices(protocol.devices, batches)
         with _keyed("student", seed):
             student = build_student(
                 config["student"], config.get("space"), data.num_classes, data.in_channels
@@ -83,6 +84,7 @@ class TrainingSetup:
                 taught = teacher(images)
             with _keyed("connectors", seed):
                 _connect(distillers, taught, student, images)
+            _check_labels(distillers, protocol)
         module = Distillation(
             student,
             protocol,
@@ -106,12 +108,6 @@ def _keyed(role: str, seed: int) -> Iterator[None]:
 def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Distiller]:
     nodes = config.get("distiller") or {}
     made = {name: make(node, f"distiller.{name}", Distiller) for name, node in nodes.items()}  # type: ignore[type-abstract]
-    labelled = [name for name, distiller in made.items() if distiller.needs_labels]
-    if labelled and protocol.mixing:
-        raise UserError(
-            f"distiller {', '.join(labelled)} needs one class an image, which mixed images do not "
-            "have; leave out trainer.mixup and trainer.cutmix, or the distiller"
-        )
     if protocol.cache_views:
         reading = [name for name, distiller in made.items() if not distiller.logits_only]
         if reading:
@@ -125,6 +121,25 @@ def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Dist
                 "mixed images; give views=0, or leave out trainer.mixup and trainer.cutmix"
             )
     return made
+
+
+def _check_labels(distillers: Mapping[str, Distiller], protocol: Protocol) -> None:
+    """After they are connected: with some pairs a distiller needs no labels."""
+    labelled = [name for name, distiller in distillers.items() if distiller.needs_labels]
+    if labelled and protocol.mixing:
+        raise UserError(
+            f"distiller {', '.join(labelled)} needs one class an image, which mixed images do not "
+            "have; leave out trainer.mixup and trainer.cutmix, or the distiller"
+        )
+
+
+def _check_devices(devices: int, batches: TrainingData) -> None:
+    fewest = min(batches.training.count, batches.validation.count)
+    if devices > fewest:
+        raise UserError(
+            f"trainer.devices={devices}: with data.batch_size={batches.data.batch_size} the images "
+            f"make batches for {fewest} of them; give fewer devices or a smaller data.batch_size"
+        )
 
 
 def _teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
