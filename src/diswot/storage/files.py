@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from diswot.errors import UserError
 
-__all__ = ["read_json", "write_atomic", "write_json"]
+__all__ = ["read_json", "replacing", "write_atomic", "write_json"]
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -18,10 +20,26 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         OSError: The disk is full or the folder cannot be written; ``path`` is unchanged.
     """
-    draft = path.with_name(f".{path.name}.tmp")  # one name: a run directory has one process
+    with replacing(path, f".{path.name}.tmp") as file:  # one name: a run has one process
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, draft_name: str) -> Iterator[IO[bytes]]:
+    """Give a file to write to, which takes the place of ``path`` when all went well.
+
+    Args:
+        path: What is replaced, in one step.
+        draft_name: Of the file until then, in the same folder; processes that write the same path
+            at once need different ones.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written; ``path`` is unchanged.
+    """
+    draft = path.with_name(draft_name)
     try:
         with draft.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

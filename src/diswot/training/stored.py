@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 import zlib
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from diswot.storage.files import replacing
 
 __all__ = ["StoredLogits", "is_whole", "plain_bytes", "remove_abandoned", "write_logits"]
 
@@ -83,18 +84,8 @@ def write_logits(path: Path, key: str, shape: Shape, chunks: Iterable[Tensor]) -
     Raises:
         OSError: The disk is full; ``path`` is unchanged.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with draft.open("xb") as file:
-            _stream(file, key, shape, chunks)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException as error:  # Ctrl-C too
-        draft.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)
-        raise
+    with replacing(path, f".{path.name}.{secrets.token_hex(4)}.tmp") as file:
+        _stream(file, key, shape, chunks)
 
 
 def _stream(file: IO[bytes], key: str, shape: Shape, chunks: Iterable[Tensor]) -> None:
