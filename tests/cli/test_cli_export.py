@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -18,6 +19,12 @@ from diswot.networks.student import build_student, describe_student, load_studen
 from diswot.spaces.by_name import space_node
 
 FILES = ["student.json", "student.safetensors"]
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra, where another test ran it here, left one that writes to a stream long closed."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
 
 
 @pytest.fixture(scope="module")
