@@ -11,8 +11,14 @@ from random import Random
 import pytest
 import torch
 
+from diswot import _torchvision
 from diswot.scoring.cost import count_params
 from diswot.spaces import Arch, Space
+
+
+def pytest_configure() -> None:
+    """Warnings of lightning are of classes that the process which collects them imports too."""
+    _torchvision.ensure()
 
 
 @pytest.fixture(scope="session")

@@ -141,3 +141,25 @@ def test_state_and_result(tmp_path: Path) -> None:
         (tmp_path / "state.json").write_text("{")
         with pytest.raises(UserError, match=r"state.json is damaged .* remove this file"):
             run_dir.load_state()
+
+
+def end_by(run_dir: RunDir[Record], error: BaseException) -> None:
+    with run_dir:
+        run_dir.begin()
+        raise error
+
+
+def test_a_begun_run_that_ends_by_an_error_says_which(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run", config(), Record)
+    failure = tmp_path / "run" / "failure.json"
+    with pytest.raises(ValueError, match="first line"):
+        end_by(run_dir, ValueError("first line\nsecond line"))
+    assert json.loads(failure.read_text()) == {
+        **{"schema": 1, "type": "ValueError"},
+        **{"error": "first line", "stopped": False},
+    }
+    with RunDir(tmp_path / "run", config(), Record):
+        assert not failure.exists()
+    with pytest.raises(KeyboardInterrupt):
+        end_by(RunDir(tmp_path / "run", config(), Record), KeyboardInterrupt())
+    assert json.loads(failure.read_text())["stopped"]

@@ -39,6 +39,7 @@ class RunDir(Generic[R]):
         self._config = config
         path.mkdir(parents=True, exist_ok=True)
         self._config_file = path / "config.json"
+        self._failure = path / "failure.json"
         self._grown = False
         self._lock = RunLock(path / "run.lock")
         self.journal: Journal[R] = Journal(path / kind.file, kind)
@@ -56,6 +57,7 @@ class RunDir(Generic[R]):
         self._lock.acquire()
         try:
             self.compare_config()
+            self._failure.unlink(missing_ok=True)
         except BaseException:
             self._lock.release()
             raise
@@ -67,9 +69,15 @@ class RunDir(Generic[R]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Unlock; a directory in which nothing was begun is left as it was found."""
+        """Unlock; a directory in which nothing was begun is left as it was found.
+
+        Of a run that has begun and ends by an error, ``failure.json`` says which.
+        """
         try:
             self.journal.close()
+            if error is not None and self.begun:
+                with suppress(OSError):  # a full disk: the error itself is what matters
+                    write_json(self._failure, _described(error))
             if not self._config_file.exists():
                 self._lock.remove()
                 with suppress(OSError):  # not empty: it was there before
@@ -159,6 +167,15 @@ class RunDir(Generic[R]):
     def save_result(self, result: Mapping[str, Any]) -> None:
         """Replace the result."""
         write_json(self.path / "result.json", result)
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "type": type(error).__name__,
+        "error": (str(error).splitlines() or [""])[0],
+        "stopped": not isinstance(error, Exception),  # Ctrl-C, or asked to end
+    }
 
 
 def _select(config: Mapping[str, Any], key: str) -> Any:
