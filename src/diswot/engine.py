@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diswot.storage.run_dir import RunDir
     from diswot.strategies.base import Strategy
 
-__all__ = ["Progress", "Search"]
+__all__ = ["Progress", "Search", "Watch"]
 
 
 class Progress(Protocol):
@@ -30,6 +30,14 @@ class Progress(Protocol):
 
     def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
         """One more candidate is known."""
+        ...
+
+
+class Watch(Protocol):
+    """Told of every generation, to log how the search goes."""
+
+    def __call__(self, records: Sequence[Record], fresh: int) -> None:
+        """One more generation is known, ``fresh`` of its records since this start."""
         ...
 
 
@@ -77,6 +85,7 @@ class Search:
         """Versions an earlier start of this run had and this one has not."""
         self._resumed = False
         self._resume()
+        self._known_before = bool(self._replay) and not self._resumed
 
     @property
     def seconds(self) -> float:
@@ -93,12 +102,13 @@ class Search:
         """Proposals whose answer is in the journal already."""
         return self.evaluated + len(self._replay)
 
-    def run(self, measure: Measure, progress: Progress) -> None:
+    def run(self, measure: Measure, progress: Progress, watch: Watch | None = None) -> None:
         """Search until the strategy's evaluations are used up, or it ends.
 
         Args:
             measure: Measures architectures, in order.
             progress: Told of every candidate.
+            watch: Told of every generation that no earlier start has told of.
 
         Raises:
             UserError: No candidate could be scored, or the journal is of another search.
@@ -115,18 +125,30 @@ class Search:
                 self._run_dir.save_state(before)
                 self._resumed = True
             scored = asked if limit is None else asked[: limit - self.evaluated]
-            best = max(self.history.scores().values(), default=None)
-            for record in self._answer(scored, measure):
-                self.history.add(record)
-                if record.score is not None:
-                    best = record.score if best is None else max(best, record.score)
-                progress(record, self.evaluated, best)
-            if len(scored) < len(asked):
+            fresh = max(0, len(scored) - len(self._replay))
+            records = self._scored(scored, measure, progress)
+            whole = len(scored) == len(asked)
+            if whole:
+                self._tell(asked)
+                self._save()
+            else:
                 self._run_dir.journal.sync()
+            if watch is not None and (fresh or (whole and not self._known_before)):
+                watch(records, fresh)
+            if not whole:
                 break
-            self._tell(asked)
-            self._save()
         self._check_any_scored()
+
+    def _scored(self, archs: Sequence[Arch], measure: Measure, progress: Progress) -> list[Record]:
+        best = max(self.history.scores().values(), default=None)
+        records = []
+        for record in self._answer(archs, measure):
+            self.history.add(record)
+            records.append(record)
+            if record.score is not None:
+                best = record.score if best is None else max(best, record.score)
+            progress(record, self.evaluated, best)
+        return records
 
     def _answer(self, archs: Sequence[Arch], measure: Measure) -> Iterator[Record]:
         """Records in ask order: replayed, repeated, or measured and journaled."""

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -13,15 +14,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
+from diswot.hydra_task import Task, sweep_summary
 from diswot.settings import identity, require
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["compose", "conf_dir", "known_targets", "quote", "run_app", "to_plain"]
+__all__ = [
+    "compose",
+    "conf_dir",
+    "known_targets",
+    "message",
+    "prepare_process",
+    "quote",
+    "run_app",
+    "to_plain",
+]
 
-SEVERAL = ("proxy", "distiller")
+SEVERAL = ("proxy", "distiller", "logger")
 """Groups that can hold several members at once."""
+
+_EXTRAS = {"hydra/launcher/joblib": "joblib", "hydra/sweeper/optuna": "optuna"}
+"""Choices that come with a package, and the extra that installs it."""
 
 _NAMED = 4  # proxies named in a folder's name; more are counted
 
@@ -43,9 +57,7 @@ def run_app(name: str, job: Callable[[DictConfig], object], argv: Sequence[str])
     Returns:
         Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without × is no reason to fail
+    prepare_process()
     try:
         return _run_hydra(name, job, argv)
     except KeyboardInterrupt as stop:
@@ -53,34 +65,32 @@ def run_app(name: str, job: Callable[[DictConfig], object], argv: Sequence[str])
         return 130
 
 
+def prepare_process() -> None:
+    """Settle what is alike in every process that runs an app's jobs."""
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
+    _register()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × is no reason to fail
+
+
 def _run_hydra(name: str, job: Callable[[DictConfig], object], argv: Sequence[str]) -> int:
     import hydra
-    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
     _prepare(name, argv)
-    refused: list[Exception] = []
-
-    def guarded(cfg: DictConfig) -> object:
-        try:
-            return job(cfg)
-        except (UserError, OSError) as error:
-            if HydraConfig.get().mode is not RunMode.RUN:
-                raise  # a sweep: Hydra says which of its jobs it was
-            refused.append(error)
-            return None
-
+    task = Task(name, job)
     try:
         with _argv(name, argv), _group_errors():
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(guarded)()
-        for error in refused:
-            raise error
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
+        if task.refused:
+            raise task.refused
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         if _debugging(argv):
             raise
-        print(f"diswot {name}: {_message(error)}", file=sys.stderr)  # noqa: T201
+        told = sweep_summary(task.jobs, task.failed) if task.failed else message(error)
+        print(f"diswot {name}: {told}", file=sys.stderr)  # noqa: T201
         return 2
     return 0
 
@@ -112,7 +122,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) 
         ):
             return to_plain(hydra_compose(name, [*overrides, *search_path]))
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_message(error)) from error
+        raise UserError(message(error)) from error
 
 
 @contextmanager
@@ -156,6 +166,13 @@ def _prepare(name: str, argv: Sequence[str]) -> None:
         # The one taken by default, then the package's, then the user's: the first is the fitness.
         node = {"defaults": list(dict.fromkeys([*usual, *files]))}
         ConfigStore.instance().store(group=group, name="all", node=node, provider="diswot")
+    _register()
+
+
+def _register() -> None:
+    """Tell this process how run directories are named, ``${diswot.run_name:}``."""
+    from omegaconf import OmegaConf
+
     OmegaConf.register_new_resolver("diswot.run_name", _run_name, replace=True)
 
 
@@ -239,7 +256,7 @@ def _debugging(argv: Sequence[str]) -> bool:
     return "debug=true" in (argument.lower().lstrip("+") for argument in argv)
 
 
-def _message(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     """The error's text; Hydra keeps part of its own in the cause."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
@@ -247,6 +264,9 @@ def _message(error: BaseException) -> str:
     if missing.startswith("benchmark/"):
         known = ", ".join(getattr(error, "options", None) or ())
         return f"there is no benchmark {missing[10:]}; accuracies are known of {known}"
+    if missing in _EXTRAS:
+        extra = _EXTRAS[missing]
+        return f"{missing}: its package is not installed; pip install 'diswot[{extra}]'"
     lines = [str(error).strip()]
     cause = error.__cause__
     if cause is not None and not isinstance(error, UserError) and str(cause) not in lines[0]:

@@ -14,6 +14,8 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from diswot.loggers.rank import RankLog
+    from diswot.loggers.several import Loggers
     from diswot.ranking.shards import Shard
     from diswot.ranking.table import Row
     from diswot.storage import RunDir, Scored
@@ -49,12 +51,13 @@ def job(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from diswot.hydra_app import known_targets, to_plain
+    from diswot.loggers.base import sweep_folder
 
     hydra = HydraConfig.get()
     config, path = to_plain(cfg), Path(hydra.runtime.output_dir)
     try:
         if config["merge"] is None:
-            run_rank(config, path)
+            run_rank(config, path, group=sweep_folder())
         else:
             folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
             merge_shards(
@@ -89,13 +92,16 @@ def _beside_merge(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, 
     return given
 
 
-def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list[Row]:
+def run_rank(
+    config: dict[str, Any], path: Path, *, quiet: bool = False, group: str | None = None
+) -> list[Row]:
     """Rank, or go on with a ranking, in a run directory.
 
     Args:
         config: Resolved config of ``conf/rank.yaml``.
         path: The run directory.
         quiet: Show nothing.
+        group: Of runs that belong together, for loggers.
 
     Returns:
         The rows of ``rank.csv``; none for a shard, which is of use only with the others.
@@ -107,6 +113,8 @@ def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list
     """
     from diswot.benchmarks import benchmark_of
     from diswot.checks import flag, whole
+    from diswot.loggers.base import Run
+    from diswot.loggers.several import Loggers
     from diswot.ranking.report import accuracies, report
     from diswot.ranking.shards import Shard
     from diswot.reporting.console import print_lines
@@ -132,10 +140,15 @@ def run_rank(config: dict[str, Any], path: Path, *, quiet: bool = False) -> list
         show_rank_plan(config, benchmark, len(archs), data=data, workers=workers, path=path)
     run_dir = RunDir(path, config, Scored)
     try:
-        with run_dir:
-            records = _score(config, archs, run_dir, workers, quiet)
+        with (
+            run_dir,
+            Loggers(Run("rank", path, config, "scored", group), quiet=quiet) as loggers,
+        ):
+            records, log = _score(config, archs, run_dir, loggers, workers=workers, quiet=quiet)
             if shard.count == 1:
-                return report(config, benchmark, archs, seeds, records, path=path, quiet=quiet)
+                rows = report(config, benchmark, archs, seeds, records, path=path, quiet=quiet)
+                log.finish(rows, path)
+                return rows
     except KeyboardInterrupt:
         kept = "what was scored is kept" if run_dir.begun else "nothing was scored yet"
         raise KeyboardInterrupt(
@@ -235,23 +248,30 @@ def _score(
     config: Mapping[str, Any],
     archs: Sequence[str],
     run_dir: RunDir[Scored],
+    loggers: Loggers,
+    *,
     workers: int,
     quiet: bool,
-) -> list[Scored]:
+) -> tuple[list[Scored], RankLog]:
+    from diswot.loggers.rank import RankLog
     from diswot.ranking.engine import score_all
     from diswot.reporting.console import Progress
 
     seeds = _seeds(config)
     wanted = {(seed, arch) for seed in seeds for arch in archs}
     done = len(wanted & {(record.seed, record.arch) for record, _ in run_dir.journal.read()})
+    log = RankLog(loggers, len(wanted), done, again=run_dir.load_result() is not None)
+    log.begin()
     with Progress(len(wanted), done, "scores.jsonl", quiet=quiet) as progress:
 
         def told(record: Scored) -> None:
             nonlocal done
             done += 1
             progress.advance(done, f"seed {record.seed}", failed=bool(record.failures))
+            log.scored(record)
 
-        return score_all(config, archs, seeds, run_dir, workers=workers, progress=told)
+        records = score_all(config, archs, seeds, run_dir, workers=workers, progress=told)
+    return records, log
 
 
 def _seeds(config: Mapping[str, Any]) -> range:

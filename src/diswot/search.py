@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from diswot.benchmarks import Benchmark
+    from diswot.loggers.several import Loggers
     from diswot.storage import Record, RunDir
 
 __all__ = ["main", "run_search"]
@@ -39,11 +40,12 @@ def job(cfg: DictConfig) -> float:
     from hydra.types import RunMode
 
     from diswot.hydra_app import to_plain
+    from diswot.loggers.base import sweep_folder
     from diswot.reporting.console import print_lines
 
     hydra = HydraConfig.get()
     path = Path(hydra.runtime.output_dir)
-    result = run_search(to_plain(cfg), path)
+    result = run_search(to_plain(cfg), path, group=sweep_folder())
     if hydra.mode is RunMode.RUN:
         print_lines([f"Next: {_next_command(hydra, result, path)}"])
     return float(result["score"])
@@ -89,13 +91,16 @@ def _program(command: str) -> list[str]:
     return [script.name if found and Path(found).samefile(script) else str(script), command]
 
 
-def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> dict[str, Any]:
+def run_search(
+    config: dict[str, Any], path: Path, *, quiet: bool = False, group: str | None = None
+) -> dict[str, Any]:
     """Search, or go on with a search, in a run directory.
 
     Args:
         config: Resolved config of ``conf/search.yaml``.
         path: The run directory.
         quiet: Show nothing.
+        group: Of runs that belong together, for loggers.
 
     Returns:
         What ``result.json`` holds.
@@ -106,6 +111,8 @@ def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> di
         OSError: The run directory cannot be written.
     """
     from diswot.checks import flag
+    from diswot.loggers.base import Run
+    from diswot.loggers.several import Loggers
     from diswot.reporting.console import print_lines
     from diswot.reporting.search import RESULT_KEYS, show_result
     from diswot.scoring.runtime import resolve_device
@@ -120,8 +127,9 @@ def run_search(config: dict[str, Any], path: Path, *, quiet: bool = False) -> di
     result = run_dir.load_result(RESULT_KEYS)
     if result is None or not _finished(result, config):
         try:
-            with run_dir:
-                result = _search(config, run_dir, quiet)
+            run = Run("search", path, config, "evaluated", group)
+            with run_dir, Loggers(run, quiet=quiet) as loggers:
+                result = _search(config, run_dir, loggers, quiet)
         except KeyboardInterrupt:
             kept = "what was scored is kept" if run_dir.begun else "nothing was scored yet"
             raise KeyboardInterrupt(
@@ -139,8 +147,11 @@ def _finished(result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     return bool(result["exhausted"] or (wanted is not None and result["evaluated"] >= wanted))
 
 
-def _search(config: dict[str, Any], run_dir: RunDir[Record], quiet: bool) -> dict[str, Any]:
+def _search(
+    config: dict[str, Any], run_dir: RunDir[Record], loggers: Loggers, quiet: bool
+) -> dict[str, Any]:
     from diswot.engine import Search
+    from diswot.loggers.search import SearchLog
     from diswot.reporting.console import SearchProgress
     from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
@@ -150,19 +161,23 @@ def _search(config: dict[str, Any], run_dir: RunDir[Record], quiet: bool) -> dic
     benchmark = _benchmark(config)
     setup = Setup.from_config(config)
     strategy = make_strategy(config, setup)
-    search = Search(run_dir, strategy, setup.fitness, setup.others)
     if not quiet:
         show_plan(config, setup, strategy, run_dir.path, workers)
+    loggers.start()
+    search = Search(run_dir, strategy, setup.fitness, setup.others)
     if search.begun_with:
         found = ", ".join(f"{name} {version}" for name, version in search.begun_with.items())
         warnings.warn(f"this run was begun with {found}: bits may differ from now on", stacklevel=1)
     total = strategy.evaluations or setup.space.size.count
+    log = SearchLog(loggers, search, strategy)
     with (
         scoring_pool(setup.scorer, workers) as measure,
         SearchProgress(total, search.journaled, "candidates.csv", quiet=quiet) as progress,
     ):
-        search.run(measure, progress)
-    return export(config, setup, strategy, search, run_dir, benchmark=benchmark)
+        search.run(measure, progress, log)
+    result = export(config, setup, strategy, search, run_dir, benchmark=benchmark)
+    log.finish(result, run_dir.path)
+    return result
 
 
 def _benchmark(config: Mapping[str, Any]) -> Benchmark | None:

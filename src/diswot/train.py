@@ -12,6 +12,7 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from diswot.loggers.several import Loggers
     from diswot.storage import Epoch, RunDir
 
 __all__ = ["main", "run_train"]
@@ -32,19 +33,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def job(cfg: DictConfig) -> float:
-    """One training; gives the accuracy on the test images, for Hydra's optimising sweepers."""
+    """One training; gives its accuracy, for Hydra's optimising sweepers.
+
+    That is the best on the validation images; on the test images where there are no others.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     from diswot.hydra_app import to_plain
+    from diswot.loggers.base import sweep_folder
 
     hydra = HydraConfig.get()
     folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
-    result = run_train(to_plain(cfg), Path(hydra.runtime.output_dir), folders)
-    return float(result["test_top1"])
+    path = Path(hydra.runtime.output_dir)
+    result = run_train(to_plain(cfg), path, folders, group=sweep_folder())
+    validated = result["validated_on"] != "test"
+    return float(result["best_val_top1"] if validated else result["test_top1"])
 
 
 def run_train(
-    config: dict[str, Any], path: Path, folders: Sequence[Path], *, quiet: bool = False
+    config: dict[str, Any],
+    path: Path,
+    folders: Sequence[Path],
+    *,
+    quiet: bool = False,
+    group: str | None = None,
 ) -> dict[str, Any]:
     """Train, or go on with a training, in a run directory.
 
@@ -53,6 +65,7 @@ def run_train(
         path: The run directory.
         folders: Of configs, where the space of a searched student is looked up.
         quiet: Show nothing.
+        group: Of runs that belong together, for loggers.
 
     Returns:
         What ``result.json`` holds.
@@ -63,6 +76,8 @@ def run_train(
         OSError: The run directory cannot be written.
     """
     from diswot.checks import choice, flag
+    from diswot.loggers.base import Run
+    from diswot.loggers.several import Loggers
     from diswot.networks.student import resolve_student
     from diswot.networks.weights import identified
     from diswot.reporting.console import print_lines
@@ -85,8 +100,9 @@ def run_train(
     result = run_dir.load_result(RESULT_KEYS)
     if result is None:
         try:
-            with run_dir:
-                result = _train(config, run_dir, quiet)
+            run = Run("train", path, config, "epoch", group)
+            with run_dir, Loggers(run, quiet=quiet) as loggers:
+                result = _train(config, run_dir, loggers, quiet)
         except KeyboardInterrupt:
             kept = "finished epochs are kept" if run_dir.begun else "no epoch was finished"
             raise KeyboardInterrupt(
@@ -99,17 +115,24 @@ def run_train(
     return result
 
 
-def _train(config: dict[str, Any], run_dir: RunDir[Epoch], quiet: bool) -> dict[str, Any]:
+def _train(
+    config: dict[str, Any], run_dir: RunDir[Epoch], loggers: Loggers, quiet: bool
+) -> dict[str, Any]:
     from diswot.reporting.train import TrainProgress, export, show_plan
+    from diswot.training.follow import EpochLog
     from diswot.training.run import fit
     from diswot.training.setup import TrainingSetup
 
     setup = TrainingSetup.from_config(config, quiet=quiet)
     if not quiet:
         show_plan(config, setup, run_dir.path)
+    loggers.start()
     run_dir.begin()
-    epochs = fit(config, setup, run_dir, [] if quiet else [TrainProgress()])
-    return export(config, setup, run_dir, epochs)
+    log = EpochLog(loggers, run_dir.path, setup)
+    epochs = fit(config, setup, run_dir, [] if quiet else [TrainProgress()], log)
+    result = export(config, setup, run_dir, epochs)
+    log.finish(result)
+    return result
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from diswot.spaces.base import Arch
 
 __all__ = ["Measure", "scoring_pool"]
+
+_FOR_THE_SEARCH = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that a cluster sends to all processes of a job."""
 
 Measure = Callable[[Sequence["Arch"]], Iterator[Measurement]]
 """Measures architectures, giving each result as soon as all before it are there."""
@@ -42,6 +46,16 @@ def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
         pool.close()
 
 
+@contextmanager
+def _blocked(numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    """Processes started meanwhile never get these signals; this one gets them afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """One process and the connection to it."""
 
@@ -55,7 +69,7 @@ class _Worker:
             "MALLOC_MMAP_THRESHOLD_": str(2**30),
             "MALLOC_TRIM_THRESHOLD_": str(2**32),
         }
-        with theirs:
+        with theirs, _blocked(_FOR_THE_SEARCH):
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "diswot.scoring.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -69,7 +83,7 @@ class _Worker:
         """Close, end and reap; gives the exit status, negative for a signal."""
         self.connection.close()
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.kill()  # it keeps nothing, and does not heed what else would end it
         return self.process.wait()
 
 

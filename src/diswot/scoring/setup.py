@@ -35,14 +35,19 @@ CONTROLS = ("none", "shuffled")
 
 
 def worker_count(config: Mapping[str, Any]) -> int:
-    """Scoring processes: ``workers``, by default the cores this process may use, 1 on CUDA.
+    """Scoring processes: ``workers``, by default the cores it may use, 1 on CUDA.
+
+    A Slurm that does not bind its jobs to cores still says how many they asked for.
 
     Raises:
         UserError: Not a whole number of at least 1.
     """
     if config["workers"] is not None:
         return whole("workers", config["workers"], 1)
-    return 1 if config["device"] == "cuda" else len(os.sched_getaffinity(0))
+    if config["device"] == "cuda":
+        return 1
+    cores, asked = len(os.sched_getaffinity(0)), os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from diswot import _torchvision
 from diswot.data.training import Batch
 from diswot.storage import Epoch, RunDir
 from diswot.training.failures import explained
+from diswot.training.follow import EpochLog
 from diswot.training.keeper import AtomicCheckpoints, Keeper
 from diswot.training.processes import Processes, quiet
 from diswot.training.resume import finished_epochs
@@ -37,6 +38,7 @@ def fit(
     setup: TrainingSetup,
     run_dir: RunDir[Epoch],
     callbacks: list[Callback],
+    log: EpochLog | None = None,
 ) -> list[Epoch]:
     """Train until the protocol's last epoch, from the last finished one on.
 
@@ -45,6 +47,7 @@ def fit(
         setup: What is trained; its module holds the last epoch's weights afterwards.
         run_dir: Open; its journal gets the epochs.
         callbacks: Further ones, for people to see.
+        log: Told of every epoch that is kept.
 
     Returns:
         All epochs, those of earlier starts too.
@@ -58,14 +61,14 @@ def fit(
     keeper = Keeper(run_dir.path, (count - count % devices) * setup.data.batch_size)
     resumed = finished_epochs(run_dir, keeper.checkpoint, setup.module)
     told = run_dir.path, setup.data.batch_size, setup.data.num_workers
-    with quiet(), explained(*told):
+    with quiet(), explained(*told), _following(log) as followers:
         trainer = Trainer(
             accelerator=config["device"],
             devices=devices,
             strategy=_strategy(config, devices, told),
             precision=config["precision"],
             max_epochs=setup.protocol.max_epochs,
-            callbacks=[*callbacks, keeper],
+            callbacks=[*callbacks, *followers, keeper],
             plugins=[AtomicCheckpoints()],
             gradient_clip_val=setup.protocol.gradient_clip or None,
             deterministic="warn" if config["device"] == "cuda" else None,
@@ -80,6 +83,10 @@ def fit(
         with _interruptible():
             trainer.fit(setup.module, batches, ckpt_path=checkpoint, weights_only=True)
     return [record for record, _ in run_dir.journal.read()]
+
+
+def _following(log: EpochLog | None) -> AbstractContextManager[list[Callback]]:
+    return nullcontext([]) if log is None else log.following()
 
 
 def _strategy(

@@ -1,0 +1,157 @@
+"""Sweeps through other launchers and sweepers than Hydra's own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cli_helpers import CHEAP, Ended, outcome
+
+from diswot.rank import main as rank
+from diswot.search import main as search
+from diswot.train import main as train
+
+Cli = Callable[..., Ended]
+
+RANK = [
+    *("space=s0", "teacher=none", "proxy=params", "data=gaussian", "data.batch_size=4"),
+    *("benchmark.sample=6", "resamples=20", "device=cpu", "workers=1"),
+]
+TRAIN = [
+    *("data=gaussian", "data.length=32", "data.batch_size=8", "data.image_size=8", "device=cpu"),
+    *("student=resnet8", "student.network.widths=[4,4,8,8]", "trainer.max_epochs=1"),
+    *("trainer.schedule.warmup=0",),
+]
+
+
+@pytest.fixture(scope="module")
+def joblib() -> Iterator[list[str]]:
+    """Words for two jobs at a time; their processes end with these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)
+
+
+def runs(folder: str) -> dict[str, Path]:
+    return {file.parent.name: file.parent for file in Path(folder).rglob("config.json")}
+
+
+def epochs(run: Path) -> list[Mapping[str, Any]]:
+    lines = [json.loads(line) for line in (run / "epochs.jsonl").read_text().splitlines()]
+    return [{k: line[k] for k in ("epoch", "losses", "val_loss", "val_top1")} for line in lines]
+
+
+def scores(run: Path) -> list[Mapping[str, Any]]:
+    lines = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+@pytest.mark.slow
+def test_joblib(cli: Cli, joblib: list[str]) -> None:
+    apps = {
+        "search": (search, [*CHEAP, "strategy.evaluations=4", "seed=0,1"], outcome),
+        "rank": (rank, [*RANK, "seed=0,1"], scores),
+        "train": (train, [*TRAIN, "teacher=none", "distiller=none", "seed=0,1"], epochs),
+    }
+    for name, (main, words, left) in apps.items():
+        assert main([*joblib, *words, f"hydra.sweep.dir=parallel/{name}"]) == 0
+        assert main(["-m", *words, f"hydra.sweep.dir=serial/{name}"]) == 0
+        parallel, serial = runs(f"parallel/{name}"), runs(f"serial/{name}")
+        assert len(parallel) == 2
+        assert parallel.keys() == serial.keys()
+        for folder, run in parallel.items():
+            assert left(run) == left(serial[folder])
+
+
+@pytest.mark.slow
+def test_a_failing_job_of_joblib(cli: Cli, joblib: list[str], tmp_path: Path) -> None:
+    words = [word for word in CHEAP if not word.startswith("proxy=")]
+    words += [f"hydra.sweep.dir={tmp_path}", "strategy.evaluations=4", "proxy=all,params"]
+    ended = cli(*joblib, *words)
+    assert ended.code == 2
+    assert "diswot search: teacher=none, but " in ended.err  # all is known there
+    assert "Traceback" not in ended.err
+    assert len(list(tmp_path.rglob("result.json"))) == 1
+
+
+def test_a_sweep_without_slurm(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path.cwd()))
+    ended = cli("-m", *CHEAP, "hydra/launcher=slurm", "seed=0,1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith("diswot search: hydra/launcher=slurm: there is no sbatch")
+    assert "hydra/launcher=joblib or basic" in ended.err
+    assert not list(Path.cwd().rglob("*.json"))
+
+
+@pytest.mark.parametrize("module", ["submitit", "hydra_plugins.hydra_submitit_launcher"])
+def test_without_the_extra_slurm(cli: Cli, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    assert cli("--cfg", "job").code == 0  # Hydra looks for its plug-ins once
+    monkeypatch.setitem(sys.modules, module, None)
+    ended = cli("-m", *CHEAP, "hydra/launcher=slurm", "seed=0,1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "is not installed; pip install 'diswot[slurm]'" in ended.err
+
+
+@pytest.mark.parametrize("choice", ["launcher=joblib", "sweeper=optuna"])
+def test_without_the_other_extras(cli: Cli, monkeypatch: pytest.MonkeyPatch, choice: str) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    assert cli("--cfg", "job").code == 0
+    group, name = choice.split("=")
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"][group], f"{name}.yaml")
+    ended = cli("-m", *CHEAP, f"hydra/{choice}", "seed=0,1")
+    assert ended.code == 2
+    assert ended.err == (
+        f"diswot search: hydra/{group}/{name}: its package is not installed; "
+        f"pip install 'diswot[{name}]'\n"
+    )
+
+
+def launcher(cli: Cli, *words: str) -> dict[str, Any]:
+    shown = cli("--config-dir=site", "--cfg=hydra", "--package=hydra.launcher", *words)
+    assert shown.code == 0, shown.err
+    loaded: dict[str, Any] = yaml.safe_load(shown.out)
+    return loaded
+
+
+def test_settings_of_a_site(cli: Cli) -> None:
+    local = Path("site/local")
+    local.mkdir(parents=True)
+    (local / "slurm.yaml").write_text("partition: gpu\naccount: lab\nmem_gb: 32\n")
+    assert "Basic" in launcher(cli)["_target_"]
+    found = launcher(cli, "hydra/launcher=slurm", "hydra.launcher.account=other")
+    assert (found["partition"], found["account"], found["mem_gb"]) == ("gpu", "other", 32)
+    assert found["timeout_min"] > 10
+    assert found["max_num_timeout"] > 0
+
+    (local / "default.yaml").write_text(
+        "# @package _global_\n"
+        "defaults:\n"
+        "  - override /hydra/launcher: slurm\n"
+        "hydra:\n"
+        "  sweep:\n"
+        "    dir: /scratch/runs\n"
+    )
+    assert launcher(cli)["partition"] == "gpu"
+    assert set(launcher(cli, "hydra/launcher=basic")) == {"_target_"}
+
+
+@pytest.mark.slow
+def test_optuna(cli: Cli) -> None:
+    short = ["teacher=resnet20", "teacher.weights=embedded", "hydra.sweeper.n_trials=2"]
+    assert train([*TRAIN, "experiment=optuna_weights", *short]) == 0
+    (best,) = Path("runs").rglob("optimization_results.yaml")
+    told = yaml.safe_load(best.read_text())
+    names = ["distiller.kd.temperature", "distiller.kd.weight", "distiller.sp.weight"]
+    assert sorted(told["best_params"]) == names
+    results = [json.loads(f.read_text())["test_top1"] for f in Path("runs").rglob("result.json")]
+    assert len(results) == 2
+    assert told["best_value"] == max(results)

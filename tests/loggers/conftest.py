@@ -1,0 +1,62 @@
+"""One real search, training and ranking with every logger, and the same without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from logger_helpers import MEMBERS, RANK, SEARCH, TRAIN, Pair
+
+from diswot.hydra_app import compose, conf_dir
+from diswot.rank import run_rank
+from diswot.search import run_search
+from diswot.train import run_train
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No key, no setting of who runs the tests: nothing is ever sent."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("API_KEY", "MODE", "PROJECT", "ENTITY", "SERVICE", "IDENTITY_TOKEN_FILE"):
+            patch.delenv(f"WANDB_{name}", raising=False)
+        patch.setenv("NETRC", str(home / "netrc"))
+        patch.setenv("WANDB_CONFIG_DIR", str(home / "config"))
+        patch.setenv("HOME", str(home))
+        yield
+
+
+def pair(folder: Path, run: Callable[[list[str], Path], object]) -> Pair:
+    both = Pair(folder / "logged", folder / "plain")
+    run([f"logger=[{','.join(MEMBERS)}]"], both.logged)
+    run([], both.plain)
+    return both
+
+
+@pytest.fixture(scope="session")
+def searched(nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    def run(words: list[str], path: Path) -> None:
+        run_search(compose("search", [*SEARCH, *words], None), path, quiet=True)
+
+    return pair(tmp_path_factory.mktemp("search"), run)
+
+
+@pytest.fixture(scope="session")
+def trained(nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    def run(words: list[str], path: Path) -> None:
+        run_train(compose("train", [*TRAIN, *words], None), path, [conf_dir()], quiet=True)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield pair(tmp_path_factory.mktemp("train"), run)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def ranked(nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    def run(words: list[str], path: Path) -> None:
+        run_rank(compose("rank", [*RANK, *words], None), path, quiet=True)
+
+    return pair(tmp_path_factory.mktemp("rank"), run)

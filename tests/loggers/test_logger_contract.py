@@ -1,0 +1,130 @@
+"""What every logger keeps to; members are found by listing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from logger_helpers import MEMBERS, SEARCH, Pair
+
+from diswot.hydra_app import compose
+from diswot.loggers import Cell, Run
+from diswot.loggers.several import Loggers
+
+
+def config(*words: str) -> dict[str, Any]:
+    return compose("search", [*SEARCH, *words], None)
+
+
+def children() -> set[str]:
+    """Processes that this one has started and that still live."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, _, rest = stat.read_text().rpartition(")")
+        except OSError:
+            continue
+        if int(rest.split()[1]) == os.getpid():
+            found.add(stat.parent.name)
+    return found
+
+
+def process() -> tuple[object, ...]:
+    hooks = sys.exit, sys.excepthook, signal.getsignal(signal.SIGINT)
+    return *hooks, signal.getsignal(signal.SIGTERM), dict(os.environ), sys.stdout, sys.stderr
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_life_and_another(member: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before, alive = process(), children()
+    rows: list[list[Cell]] = [["s0:1|2", math.pi], ['nasty,\n"x"', None]]
+    table = ["arch", "score"], rows
+    path = tmp_path / "run"
+    path.mkdir()
+    _write_png(picture := tmp_path / "dot.png")
+    run = Run("search", path, config(f"logger={member}"), "evaluated", "runs/sweep")
+    with Loggers(run, quiet=True) as loggers:
+        loggers.start()
+        loggers.log({"best": 1.5, "none": None, "wild": math.nan}, 10)
+        loggers.log({"best": 2.5}, 20)
+        loggers.finished({"score": 2.5, "top": [], "versions": {}}, [picture], {"all": table})
+    (path / "config.json").write_text("{}")  # as a run that has begun
+    with pytest.raises(KeyboardInterrupt):
+        _stopped(run)
+    assert process() == before
+    assert children() == alive
+    assert {each.name for each in tmp_path.iterdir()} == {"run", "dot.png"}
+    assert not any(capfd.readouterr())
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_nothing_is_left_where_nothing_begins(member: str, tmp_path: Path) -> None:
+    run = Run("search", tmp_path, config(f"logger={member}"), "evaluated")
+    with pytest.raises(KeyboardInterrupt):
+        _stopped(run)
+    assert not list(tmp_path.iterdir())
+
+
+def _stopped(run: Run) -> None:
+    with Loggers(run, quiet=True) as loggers:
+        loggers.start()
+        if (run.path / "config.json").exists():
+            loggers.log({"best": 3.5, "new": 1.0}, 30)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_yaml(member: str) -> None:
+    node = config(f"logger={member}")["logger"]
+    assert list(node) == [member]
+    assert node[member]["name"] == member
+
+
+def test_none_and_all() -> None:
+    assert config()["logger"] == {}
+    assert config("logger=none")["logger"] == {}
+    assert set(config("logger=all")["logger"]) == set(MEMBERS)
+
+
+def test_search_is_the_same_with_and_without(searched: Pair) -> None:
+    logged, plain = (_journal(path / "candidates.jsonl") for path in vars(searched).values())
+    assert logged == plain
+    assert len(logged) == 25
+    assert _result(searched.logged) == _result(searched.plain)
+
+
+def test_training_is_the_same_with_and_without(trained: Pair) -> None:
+    logged, plain = (_journal(path / "epochs.jsonl") for path in vars(trained).values())
+    assert logged == plain
+    weights = [(path / "student.safetensors").read_bytes() for path in vars(trained).values()]
+    assert weights[0] == weights[1]
+    assert _result(trained.logged) == _result(trained.plain)
+
+
+def test_ranking_is_the_same_with_and_without(ranked: Pair) -> None:
+    logged, plain = (_journal(path / "scores.jsonl") for path in vars(ranked).values())
+    assert logged == plain
+    assert _result(ranked.logged) == _result(ranked.plain)
+
+
+def _journal(file: Path) -> list[dict[str, Any]]:
+    timed = ("seconds", "images_per_second")
+    lines = (json.loads(line) for line in file.read_text().splitlines())
+    return [{k: v for k, v in line.items() if k not in timed} for line in lines]
+
+
+def _result(path: Path) -> dict[str, Any]:
+    result = json.loads((path / "result.json").read_text())
+    return {k: v for k, v in result.items() if "second" not in k}
+
+
+def _write_png(file: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (4, 3), "red").save(file)

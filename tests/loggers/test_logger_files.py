@@ -1,0 +1,172 @@
+"""What is in the files that loggers leave."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from logger_helpers import SEARCH, TRAIN, Offline, Pair, offline_runs, steps
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
+
+from diswot.hydra_app import compose, conf_dir
+from diswot.search import main, run_search
+from diswot.train import run_train
+from diswot.training.module import Distillation
+
+
+def wandb_of(path: Path) -> Offline:
+    (file,) = offline_runs(path)
+    return Offline(file)
+
+
+def lines(file: Path) -> list[dict[str, str]]:
+    with file.open() as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_csv_of_a_search(searched: Pair) -> None:
+    journal = lines(searched.logged / "candidates.csv")
+    scores = [float(line["score"]) for line in journal]
+    ends = (10, 20, 25)
+    assert steps(searched.logged, "best") == [(end, max(scores[:end])) for end in ends]
+    assert steps(searched.logged, "worst") == [
+        (end, min(scores[start:end])) for start, end in zip((0, 10, 20), ends, strict=True)
+    ]
+    assert steps(searched.logged, "mean")[0][1] == pytest.approx(sum(scores[:10]) / 10)
+    assert steps(searched.logged, "generation") == [(10, 0), (20, 1), (25, 2)]
+    assert steps(searched.logged, "rejected") == [(10, 0), (20, 0), (25, 0)]
+    assert len(steps(searched.logged, "candidates_per_second")) == 3
+
+
+def test_csv_of_a_training(trained: Pair) -> None:
+    epochs = lines(trained.logged / "metrics.csv")
+    for name in ("train_loss", "train_ce", "val_loss", "val_top1", "val_top5", "lr"):
+        assert steps(trained.logged, name) == [
+            (int(epoch["epoch"]), float(epoch[name])) for epoch in epochs
+        ]
+    result = json.loads((trained.logged / "result.json").read_text())
+    for name in ("params", "flops"):
+        assert steps(trained.logged, name) == [(0, result[name])]
+    assert len(steps(trained.logged, "images_per_second")) == 3
+
+
+def test_csv_of_a_ranking(ranked: Pair) -> None:
+    assert [step for step, _ in steps(ranked.logged, "failed")] == list(range(1, 65))
+    assert len(steps(ranked.logged, "architectures_per_second")) == 64
+
+
+def test_wandb_of_a_search(searched: Pair) -> None:
+    found, result = (
+        wandb_of(searched.logged),
+        json.loads((searched.logged / "result.json").read_text()),
+    )
+    assert found.points("best", "evaluated") == steps(searched.logged, "best")
+    assert found.summary["arch"] == result["arch"]
+    assert found.summary["versions"] == result["versions"]
+    assert found.summary["search._type"] == "image-file"
+    assert "top" not in found.summary
+    assert found.exit_code == 0
+    assert (found.run.project, found.run.display_name) == ("diswot", "logged")
+    assert (found.run.job_type, found.run.run_group) == ("search", "")
+    assert {"space:s0", "teacher:none", "strategy:random", "data:gaussian"} < set(found.run.tags)
+    assert {"proxy:params", "proxy:random"} < set(found.run.tags)
+    assert found.config["strategy"]["evaluations"] == 25
+    table = found.table("candidates")
+    best = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert (best["arch"], best["score"]) == (result["arch"], result["score"])
+    assert len(table["data"]) == result["distinct"]
+    assert {"params", "flops", "status", "score_random", "part_params"} < best.keys()
+
+
+def test_wandb_of_a_training(trained: Pair) -> None:
+    found = wandb_of(trained.logged)
+    for name in ("train_loss", "val_top1", "params"):
+        assert found.points(name, "epoch") == steps(trained.logged, name)
+    result = json.loads((trained.logged / "result.json").read_text())
+    assert found.summary["test_top1"] == result["test_top1"]
+    assert found.summary["curves._type"] == "image-file"
+    assert {"student:resnet8", "trainer:short"} < set(found.run.tags)
+
+
+def test_wandb_of_a_ranking(ranked: Pair) -> None:
+    found, rows = wandb_of(ranked.logged), lines(ranked.logged / "rank.csv")
+    assert found.points("failed", "scored") == steps(ranked.logged, "failed")
+    table = found.table("rank")
+    assert table["columns"] == list(rows[0])
+    assert [row[table["columns"].index("proxy")] for row in table["data"]] == [
+        row["proxy"] for row in rows
+    ]
+    first = next(row for row in rows if row["target"] == "vanilla")
+    assert found.summary["best_cifar100_vanilla"] == first["proxy"]
+
+
+def test_tensorboard(searched: Pair, trained: Pair, ranked: Pair) -> None:
+    for both, name in ((searched, "best"), (trained, "val_top1"), (ranked, "failed")):
+        events = EventAccumulator(str(both.logged / "tensorboard"))
+        events.Reload()
+        told = [(each.step, each.value) for each in events.Scalars(name)]
+        assert told == [(s, pytest.approx(v)) for s, v in steps(both.logged, name)][-len(told) :]
+        assert len(told) == len(steps(both.logged, name))
+    assert events.Tags()["images"] == ["rank"]
+    assert "rank/text_summary" in events.Tags()["tensors"]
+
+
+def test_a_search_that_goes_on_is_one_run(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+
+    def run(evaluations: int, *words: str) -> None:
+        every = [*SEARCH, f"strategy.evaluations={evaluations}", "logger=[csv,wandb]", *words]
+        run_search(compose("search", every, None), path, quiet=True)
+
+    run(20)
+    with (path / "log.csv").open("ab") as file:
+        file.write(b"30,be")  # what a kill leaves
+    run(40)
+    assert [step for step, _ in steps(path, "best")] == [10, 20, 30, 40]
+    first, second = map(Offline, offline_runs(path))
+    assert first.run.run_id == second.run.run_id
+    assert [step for step, _ in second.points("best", "evaluated")] == [30, 40]
+    for name in ("state.json", "result.json"):  # the journal alone is left
+        (path / name).unlink()
+    run(40, "logger=csv")
+    assert [step for step, _ in steps(path, "best")] == [10, 20, 30, 40]
+
+
+def test_a_training_that_goes_on_is_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*TRAIN, "logger=[csv,wandb]"]
+
+    def run() -> None:
+        run_train(compose("train", words, None), tmp_path / "run", [conf_dir()], quiet=True)
+
+    def stop(module: Distillation) -> None:
+        if module.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Distillation, "on_validation_epoch_start", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert [step for step, _ in steps(tmp_path / "run", "val_top1")] == [0]
+    run()
+    assert [step for step, _ in steps(tmp_path / "run", "val_top1")] == [0, 1, 2]
+    first, second = map(Offline, offline_runs(tmp_path / "run"))
+    assert (first.exit_code, second.exit_code) == (1, 0)
+    assert first.run.run_id == second.run.run_id
+    assert [step for step, _ in second.points("val_top1", "epoch")] == [1, 2]
+
+
+def test_group_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    words = ["seed=3", "logger=wandb", "hydra.sweep.dir=runs/sweep", "strategy.evaluations=10"]
+    assert main(["-m", *SEARCH, *words]) == 0
+    (path,) = (tmp_path / "runs/sweep").glob("s0-*")
+    found = wandb_of(path)
+    assert (found.run.run_group, found.run.project) == ("runs/sweep", "mine")
+    assert found.run.display_name == path.name
