@@ -143,7 +143,7 @@ class Scorer:
         network: nn.Module | None = None
         run: Forward | None = None
         if any(proxy.needs_network for proxy in self.proxies.values()):
-            network = self._network(arch)
+            network = self.network(arch)
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
@@ -168,7 +168,8 @@ class Scorer:
         forward = [proxy for proxy in self.proxies.values() if proxy.needs_forward]
         return self.space.prefixes(arch) if all(p.outputs_only for p in forward) else ()
 
-    def _network(self, arch: Arch) -> nn.Module:
+    def network(self, arch: Arch) -> nn.Module:
+        """A student with the weights it is scored with."""
         network = materialize(
             lambda: self.space.build(
                 arch, num_classes=self.num_classes, in_channels=self.batch.images.shape[1]
