@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a student, with a teacher or alone",
     "export": "turn a trained student into a file that runs without diswot",
     "rank": "measure how well proxies predict accuracies that are known",
+    "report": "one HTML page on runs and sweeps, or on a paper's table",
 }
 
 _USAGE = "\n".join(

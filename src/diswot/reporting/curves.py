@@ -3,56 +3,103 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diswot.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from diswot.storage import Epoch
 
-__all__ = ["plot_curves"]
+__all__ = ["plot_curves", "plot_losses", "plot_rate", "plot_top1"]
+
+_MARKED = 30  # epochs; of more, single points are not marked
 
 
 def plot_curves(path: Path, epochs: Sequence[Epoch], title: str, validated_on: str) -> None:
     """Losses, each as a share of its first value, accuracy and learning rate over the epochs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(13, 4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
     losses, accuracy, rate = figure.subplots(1, 3)
-    numbers = [epoch.epoch + 1 for epoch in epochs]
-    marker = "o" if len(epochs) < 30 else None
-    for name, first in epochs[0].losses.items():
-        shares = [epoch.losses[name] / first if first else 1.0 for epoch in epochs]
-        style = "-" if name == "loss" else "--"
-        losses.plot(numbers, shares, style, marker=marker, ms=3, label=f"{name} (1 = {first:.3g})")
-    losses.set(ylabel="training losses, first epoch = 1")
-    losses.legend(framealpha=0.6)
-    top1 = [epoch.val_top1 for epoch in epochs]
-    accuracy.plot(numbers, top1, marker=marker, ms=3, color="C3")
-    best = max(range(len(top1)), key=top1.__getitem__)
-    accuracy.scatter(
-        [numbers[best]],
-        [top1[best]],
-        marker="*",
-        s=140,
-        color="C3",
-        label=f"best {top1[best]:.2f} %",
-    )
-    accuracy.set(ylabel=f"top-1 on the {validated_on} images (%)")
-    accuracy.legend(framealpha=0.6, loc="lower right")
-    rate.plot(numbers, [epoch.lr for epoch in epochs], marker=marker, ms=3, color="C2")
-    rate.set(ylabel="learning rate at the end of the epoch")
-    for axes in (losses, accuracy, rate):
-        axes.set(xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(0.5, len(epochs) + 0.5)
-        axes.grid(alpha=0.3)
+    plot_losses(losses, {"": epochs})
+    plot_top1(accuracy, {"": epochs}, validated_on)
+    plot_rate(rate, {"": epochs})
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     write_atomic(path, image.getvalue())
+
+
+def plot_losses(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
+    """Losses over the epochs, each as a share of its first value; of several runs the total.
+
+    Args:
+        axes: Of matplotlib.
+        runs: Epochs in order, at least one a run; names are shown where there are several.
+    """
+    for name, epochs in runs.items():
+        chosen = list(epochs[0].losses) if len(runs) == 1 else ["loss"]
+        for loss in (each for each in chosen if each in epochs[0].losses):
+            first = epochs[0].losses[loss]
+            shares = [epoch.losses.get(loss, 0.0) / first if first else 1.0 for epoch in epochs]
+            style = "-" if loss == "loss" else "--"
+            label = f"{loss if len(runs) == 1 else name} (1 = {first:.3g})"
+            axes.plot(_numbers(epochs), shares, style, marker=_marker(epochs), ms=3, label=label)
+    axes.set(ylabel="training losses, first epoch = 1")
+    _finish(axes, runs)
+    axes.legend(framealpha=0.6)
+
+
+def plot_top1(axes: Any, runs: Mapping[str, Sequence[Epoch]], validated_on: str) -> None:
+    """Accuracy over the epochs, the best of each run marked.
+
+    Args:
+        axes: Of matplotlib.
+        runs: As in `plot_losses`.
+        validated_on: Which images: ``val`` or ``test``.
+    """
+    for index, (name, epochs) in enumerate(runs.items()):
+        color = f"C{index % 10}" if len(runs) > 1 else "C3"
+        top1 = [epoch.val_top1 for epoch in epochs]
+        axes.plot(_numbers(epochs), top1, marker=_marker(epochs), ms=3, color=color)
+        best = max(range(len(top1)), key=top1.__getitem__)
+        label = f"{name} best {top1[best]:.2f} %".strip()
+        at = [epochs[best].epoch + 1], [top1[best]]
+        axes.scatter(*at, marker="*", s=140, color=color, label=label)
+    axes.set(ylabel=f"top-1 on the {validated_on} images (%)")
+    _finish(axes, runs)
+    axes.legend(framealpha=0.6, loc="lower right")
+
+
+def plot_rate(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
+    """Learning rate over the epochs.
+
+    Args:
+        axes: Of matplotlib.
+        runs: As in `plot_losses`; the longest is drawn.
+    """
+    epochs = max(runs.values(), key=len)
+    rates = [epoch.lr for epoch in epochs]
+    axes.plot(_numbers(epochs), rates, marker=_marker(epochs), ms=3, color="C2")
+    axes.set(ylabel="learning rate at the end of the epoch")
+    _finish(axes, runs)
+
+
+def _numbers(epochs: Sequence[Epoch]) -> list[int]:
+    return [epoch.epoch + 1 for epoch in epochs]
+
+
+def _marker(epochs: Sequence[Epoch]) -> str | None:
+    return "o" if len(epochs) < _MARKED else None
+
+
+def _finish(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set(xlabel="epoch", xlim=(0.5, max(map(len, runs.values())) + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diswot.reporting.search_plot import Point, plot_course, plot_params
 from diswot.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from diswot.history import History
-    from diswot.storage.journal import Record
 
 __all__ = ["candidates_csv", "plot_search", "top"]
 
@@ -73,7 +73,7 @@ def candidates_csv(path: Path, history: History) -> None:
 
 
 def plot_search(path: Path, history: History, title: str, budget: Mapping[str, float]) -> None:
-    """Best and mean score over generations; score against parameters with the budget line."""
+    """Best and mean score over the candidates; score against parameters with the budget line."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -82,47 +82,9 @@ def plot_search(path: Path, history: History, title: str, budget: Mapping[str, f
     figure.suptitle(title, fontsize=11)
     left, right = figure.subplots(1, 2)
     scores = history.scores()
-    _plot_generations(left, history.records, scores)
-    _plot_params(right, history, budget.get("params"))
+    points = [Point(r.arch, scores.get(r.arch), r.params, r.generation) for r in history.records]
+    plot_course(left, {"": points})
+    plot_params(right, {"": points}, budget.get("params"))
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     write_atomic(path, image.getvalue())
-
-
-def _plot_generations(axes: Any, records: Sequence[Record], scores: Mapping[str, float]) -> None:
-    by_generation: dict[int, list[float]] = {}
-    for record in records:
-        if record.arch in scores:
-            by_generation.setdefault(record.generation, []).append(scores[record.arch])
-    generations = sorted(by_generation)
-    means = [sum(by_generation[g]) / len(by_generation[g]) for g in generations]
-    best: list[float] = []
-    for generation in generations:
-        best.append(max([*best[-1:], *by_generation[generation]]))
-    axes.plot(generations, best, color="C3", label="best so far")
-    axes.plot(generations, means, color="C0", alpha=0.8, label="mean of the generation")
-    axes.set(xlabel="generation", ylabel="score (higher is better)")
-    axes.grid(alpha=0.3)
-    axes.legend(framealpha=0.6)
-
-
-def _plot_params(axes: Any, history: History, limit: float | None) -> None:
-    ranking = [(r, score) for r, score in history.ranking() if r.params is not None]
-    points = axes.scatter(
-        [(record.params or 0) / 1e6 for record, _ in ranking],
-        [score for _, score in ranking],
-        c=[record.generation for record, _ in ranking],
-        s=14,
-        cmap="viridis",
-    )
-    axes.figure.colorbar(points, ax=axes, label="generation first asked in")
-    if ranking:
-        found, score = ranking[0]
-        axes.scatter(
-            [(found.params or 0) / 1e6], [score], marker="*", s=160, color="C3", label="found"
-        )
-    if limit is not None:
-        axes.axvline(limit / 1e6, color="0.3", linestyle="--", label=f"budget {limit:,.0f}")
-    axes.set(xlabel="parameters (millions)", ylabel="score (higher is better)")
-    axes.grid(alpha=0.3)
-    axes.legend(framealpha=0.6)

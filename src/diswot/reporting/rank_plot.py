@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from diswot.ranking.scores import Scores, Target
     from diswot.ranking.table import Row
 
-__all__ = ["plot_rank"]
+__all__ = ["BAR", "plot_rank", "plot_target", "rank_legend"]
 
 _WIDTH = 12.0  # inches
-_BAR = 0.23  # inches of height a bar
+BAR = 0.23
+"""Inches of height a bar needs."""
 _PANELS = 3  # targets side by side
 _SMALL = 5  # score panels side by side
 _LONG = 10  # middle halves of the scores that all of them may span on a linear axis
@@ -54,7 +55,7 @@ def plot_rank(
 
 def _heights(proxies: int, targets: int) -> tuple[float, float]:
     """Inches of both halves."""
-    bars = math.ceil(targets / _PANELS) * (_BAR * proxies + 0.9) + 0.4
+    bars = math.ceil(targets / _PANELS) * (BAR * proxies + 0.9) + 0.4
     return bars, math.ceil(proxies / _SMALL) * (2.1 if proxies > 2 else 3.2) + 0.5
 
 
@@ -69,12 +70,19 @@ def _plot_bars(figure: Any, rows: Sequence[Row], targets: Sequence[Target]) -> N
         axes.set_axis_off()
     low = min((r.spearman_lo for r in rows if r.spearman_lo < 0), default=0.0)
     for axes, target in zip(grid, targets, strict=False):
-        _plot_target(axes, _of(rows, target), f"{target.dataset} {target.target}")
+        plot_target(axes, _of(rows, target), f"{target.dataset} {target.target}")
         axes.set_xlim(low - 0.05 if low else 0, 1.0)
     _explain(figure, rows)
 
 
-def _plot_target(axes: Any, rows: Sequence[Row], title: str) -> None:
+def plot_target(axes: Any, rows: Sequence[Row], title: str) -> None:
+    """Spearman and its interval, a bar a proxy.
+
+    Args:
+        axes: Of matplotlib.
+        rows: Of one data set and target, best first.
+        title: Above the bars.
+    """
     places = range(len(rows))
     rho = np.array([row.spearman for row in rows])
     limits = np.array([[row.spearman_lo, row.spearman_hi] for row in rows]).T
@@ -102,6 +110,12 @@ def _kind(row: Row) -> str:
 
 
 def _explain(figure: Any, rows: Sequence[Row]) -> None:
+    handles = rank_legend(rows)
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+
+
+def rank_legend(rows: Sequence[Row]) -> list[Any]:
+    """What the bars' colours mean, those that occur."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -116,7 +130,7 @@ def _explain(figure: Any, rows: Sequence[Row]) -> None:
         Patch(color=_COLORS[k], label=name) for k, name in names.items() if k in kinds
     ]
     handles.append(Line2D([], [], color=_COLORS["params"], linestyle="--", label="ρ of params"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    return handles
 
 
 def _plot_scores(figure: Any, rows: Sequence[Row], scores: Scores, target: Target) -> None:

@@ -1,0 +1,162 @@
+"""``diswot report``: one page on runs, sweeps and the paper's tables."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diswot.errors import UserError
+
+if TYPE_CHECKING:
+    from diswot.reporting.runs import Run
+    from diswot.tables import Table
+
+__all__ = ["main", "write_report"]
+
+_NAME = "report.html"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments without the program; by default those of the command line.
+
+    Returns:
+        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
+    """
+    arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # names of files may hold what is no text
+    try:
+        write_report(arguments.paths, arguments.output, collect=arguments.collect)
+    except UserError as error:
+        sys.stderr.write(f"diswot report: {error}\n")
+        return 2
+    except OSError as error:
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        sys.stderr.write(f"diswot report: {told}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped; no report was written.\n")
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "diswot report",
+        description="Write one HTML page on runs and sweeps, or on a paper's table.",
+        epilog="example: diswot report runs/search runs/train --output report.html",
+    )
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="run directory, a folder above, a table"
+    )
+    parser.add_argument("--output", type=Path, help=f"file (default: {_NAME} in the first PATH)")
+    parser.add_argument(
+        "--collect", action="store_true", help="first make a table's results.csv from its runs"
+    )
+    return parser
+
+
+def write_report(
+    paths: Sequence[Path], output: Path | None = None, *, collect: bool = False
+) -> Path:
+    """Write the page and say on the terminal what it holds.
+
+    Args:
+        paths: Run directories, folders above them, or folders of tables (whose ``table.md`` is
+            written too).
+        output: The file; by default ``report.html`` in the first path.
+        collect: Make ``results.csv`` of the tables anew, from their runs.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: A path does not exist, or there is nothing to report in it.
+        OSError: The file cannot be written.
+    """
+    from diswot.reporting.console import print_lines
+    from diswot.reporting.page import page_title, render
+    from diswot.reporting.plan import shown
+    from diswot.storage.files import write_atomic
+
+    target = _target(paths, output)
+    tables = [_table(path, collect) for path in _tables(paths, collect)]
+    runs = _runs([path for path in paths if not _is_table(path)])
+    write_atomic(target, render(page_title(paths), runs, tables))
+    counted = Counter(run.state for run in runs)
+    if runs:
+        print_lines([", ".join(f"{count} {state}" for state, count in counted.most_common())])
+    problems = [f"  {shown(run.path)}: {run.state}, {run.problem}" for run in runs if run.problem]
+    print_lines([*problems, f"  {shown(target)}"])
+    return target
+
+
+def _target(paths: Sequence[Path], output: Path | None) -> Path:
+    for path in paths:
+        if not path.is_dir():
+            problem = "is no folder" if path.exists() else "does not exist"
+            raise UserError(f"PATH: {path} {problem}; give run directories, or folders above them")
+    target = paths[0] / _NAME if output is None else output.expanduser()
+    if target.is_dir() or not target.parent.is_dir():
+        problem = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
+        raise UserError(f"--output: {target} {problem}; give the name of a file")
+    return target
+
+
+def _is_table(path: Path) -> bool:
+    from diswot.tables import is_table
+
+    return is_table(path)
+
+
+def _tables(paths: Sequence[Path], collect: bool) -> list[Path]:
+    tables = [path for path in paths if _is_table(path)]
+    if collect and not tables:
+        raise UserError("--collect makes a table's results.csv; give the folder of a table")
+    return tables
+
+
+def _runs(paths: Sequence[Path]) -> list[Run]:
+    from diswot.reporting.runs import find_runs
+
+    if not paths:
+        return []
+    runs = find_runs(paths)
+    if all(run.state == "foreign" for run in runs):
+        raise UserError(
+            f"PATH: no run in {', '.join(map(str, paths))}; a run is a folder that diswot search, "
+            "train or rank wrote, with config.json and result.json or a journal in it, and a "
+            "table one with table.yaml"
+        )
+    return runs
+
+
+def _table(path: Path, collect: bool) -> Table:
+    from diswot.reporting.console import print_lines, print_table
+    from diswot.reporting.page import terminal_table
+    from diswot.reporting.plan import shown
+    from diswot.storage.files import write_atomic
+    from diswot.tables import collect as collect_results
+    from diswot.tables import load_table, to_markdown
+
+    if collect:
+        made = collect_results(path)
+        print_lines([f"{made.cells} figures from {made.used} runs", *made.skipped])
+    table = load_table(path)
+    write_atomic(path / "table.md", to_markdown(table).encode())
+    print_table(terminal_table(table))
+    print_lines([f"Scale: {table.scale}", f"  {shown(path / 'table.md')}"])
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""From the sections to one HTML file that needs no other and asks no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diswot._version import __version__
+from diswot.reporting.page.facts import shown
+from diswot.reporting.page.sections import run_sections
+from diswot.reporting.page.table import table_section
+
+if TYPE_CHECKING:
+    from diswot.reporting.runs import Run
+    from diswot.tables import Table
+
+__all__ = ["page_title", "render"]
+
+
+def render(title: str, runs: Sequence[Run], tables: Sequence[Table] = ()) -> bytes:
+    """The page; the same runs and tables give the same bytes.
+
+    Args:
+        title: Of the page.
+        runs: In any state; none where only tables are shown.
+        tables: Of papers.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": shown, "svg": Markup}
+    script = _part("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    text = environment.from_string(_part("page.html.j2")).render(
+        title=title,
+        version=__version__,
+        style=Markup(_part("page.css")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+        tables=[table_section(table) for table in tables],
+        **(run_sections(runs) if runs else {"runs": []}),
+    )
+    return text.encode("utf-8", "replace")  # names of files may hold what is no text
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def page_title(paths: Sequence[Path]) -> str:
+    """What a report of these folders is called."""
+    first = paths[0].resolve().name or str(paths[0])
+    return f"{first} and {len(paths) - 1} more" if len(paths) > 1 else first

@@ -1,0 +1,213 @@
+"""How a search is drawn: what it found over time, and its scores against size and accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Point", "distinct", "front", "plot_accuracy", "plot_course", "plot_params"]
+
+_SCORE = "score (higher is better)"
+_STEPS = 20  # means on one curve, at most
+_MANY = 200  # points drawn as shapes; more become one image
+_CMAP = "viridis"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One candidate as it was asked for.
+
+    Attributes:
+        arch: Text form.
+        score: Final fitness, None where it could not be scored.
+        params: Trainable parameters.
+        generation: In which it was asked, from 0.
+    """
+
+    arch: str
+    score: float | None
+    params: float | None
+    generation: int
+
+
+def distinct(points: Sequence[Point]) -> list[Point]:
+    """Every architecture that has score and size once, best first, ties in ask order."""
+    known: dict[str, Point] = {}
+    for point in points:
+        if point.score is not None and point.params is not None:
+            known.setdefault(point.arch, point)
+    return sorted(known.values(), key=lambda point: -_score(point))
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """Those of which none other is as small and scores higher, smallest first."""
+    chosen: list[Point] = []
+    for point in sorted(distinct(points), key=lambda p: (p.params or 0, -_score(p))):
+        if not chosen or _score(point) > _score(chosen[-1]):
+            chosen.append(point)
+    return chosen
+
+
+def plot_course(axes: Any, searches: Mapping[str, Sequence[Point]]) -> None:
+    """Best so far and mean of the candidates, in the order they were asked for.
+
+    Args:
+        axes: Of matplotlib.
+        searches: Candidates in ask order; names are shown where there are several searches.
+    """
+    for index, (name, points) in enumerate(searches.items()):
+        several = len(searches) > 1
+        best, block = _best(points), math.ceil(len(points) / _STEPS)
+        axes.plot(
+            *zip(*best, strict=True) if best else ([], []),
+            drawstyle="steps-post",
+            color=f"C{index % 10}" if several else "C3",
+            label=name if several else "best so far",
+        )
+        axes.plot(
+            *zip(*means, strict=True) if (means := _means(points, block)) else ([], []),
+            color=f"C{index % 10}" if several else "C0",
+            alpha=0.5 if several else 0.8,
+            linewidth=1,
+            label=_of_means(block, several, index),
+        )
+    axes.set(xlabel="candidates asked for", ylabel=_SCORE)
+    _finish(axes)
+
+
+def _of_means(block: int, several: bool, index: int) -> str | None:
+    if several and index:
+        return None
+    told = f"mean of every {block}" if block > 1 else "each candidate"
+    return f"thin: {told}" if several else told
+
+
+def _best(points: Sequence[Point]) -> list[tuple[int, float]]:
+    """Where the best so far changes, and the end."""
+    found: list[tuple[int, float]] = []
+    for number, point in enumerate(points, start=1):
+        if point.score is not None and (not found or point.score > found[-1][1]):
+            found.append((number, point.score))
+    return [*found, (len(points), found[-1][1])] if found else []
+
+
+def _means(points: Sequence[Point], block: int) -> list[tuple[int, float]]:
+    means = []
+    for start in range(0, len(points), max(block, 1)):
+        part = points[start : start + block]
+        scores = [point.score for point in part if point.score is not None]
+        if scores:
+            means.append((start + len(part), sum(scores) / len(scores)))
+    return means
+
+
+def plot_params(
+    axes: Any, searches: Mapping[str, Sequence[Point]], limit: float | None = None
+) -> None:
+    """Score against parameters: all candidates, the one found, the front, the budget.
+
+    Args:
+        axes: Of matplotlib.
+        searches: As in `plot_course`; one alone is coloured by generation.
+        limit: Of the parameters, if there is one.
+    """
+    for index, points in enumerate(searches.values()):
+        ranking, best = distinct(points), front(points)
+        sizes = [(point.params or 0) / 1e6 for point in ranking]
+        _scatter(axes, sizes, ranking, index if len(searches) > 1 else None)
+        axes.plot(
+            [(point.params or 0) / 1e6 for point in best],
+            [point.score for point in best],
+            drawstyle="steps-post",
+            color=f"C{index % 10}" if len(searches) > 1 else "C1",
+            linewidth=1,
+            label=None if index else "front of score and size",
+        )
+        _star(axes, sizes[:1], [point.score for point in ranking[:1]], index)
+    if limit is not None:
+        axes.axvline(limit / 1e6, color="0.3", linestyle="--", label=f"budget {limit:,.0f}")
+    axes.set(xlabel="parameters (millions)", ylabel=_SCORE)
+    _finish(axes)
+
+
+def plot_accuracy(
+    axes: Any, searches: Mapping[str, Sequence[Point]], accuracy: Mapping[str, float], label: str
+) -> None:
+    """Accuracy after training against score; those on the front of score and size are ringed.
+
+    Args:
+        axes: Of matplotlib.
+        searches: As in `plot_params`.
+        accuracy: Of architectures, in percent; others are left out.
+        label: What the accuracy is.
+    """
+    for index, points in enumerate(searches.values()):
+        ranking = [point for point in distinct(points) if point.arch in accuracy]
+        scores = [_score(point) for point in ranking]
+        heights = [accuracy[point.arch] for point in ranking]
+        _scatter(axes, scores, ranking, index if len(searches) > 1 else None, heights)
+        ringed = [point for point in front(points) if point.arch in accuracy]
+        axes.scatter(
+            [point.score for point in ringed],
+            [accuracy[point.arch] for point in ringed],
+            s=40,
+            facecolors="none",
+            edgecolors="C1",
+            label=None if index else "on the front of score and size",
+        )
+        _star(axes, scores[:1], heights[:1], index)
+    axes.set(xlabel=_SCORE, ylabel=label)
+    _finish(axes)
+
+
+def _scatter(
+    axes: Any,
+    across: Sequence[float],
+    points: Sequence[Point],
+    index: int | None,
+    up: Sequence[float] | None = None,
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    many = len(points) > _MANY
+    by_generation = [point.generation for point in points]
+    drawn = axes.scatter(
+        across,
+        [point.score for point in points] if up is None else up,
+        c=by_generation if index is None else f"C{index % 10}",
+        cmap=_CMAP if index is None else None,
+        s=6 if many else 14,
+        alpha=0.8,
+        linewidths=0,
+        rasterized=many,
+    )
+    if index is None and len(set(by_generation)) > 1:
+        bar = axes.figure.colorbar(drawn, ax=axes, label="generation first asked in")
+        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _star(axes: Any, across: Sequence[float], up: Sequence[Any], index: int) -> None:
+    label = None if index else "found"
+    axes.scatter(across, up, marker="*", s=150, color="C3", linewidths=0, zorder=3, label=label)
+
+
+def _score(point: Point) -> float:
+    return -math.inf if point.score is None else point.score
+
+
+def _finish(axes: Any) -> None:
+    """Grid, and the legend above the axes, where it hides nothing."""
+    axes.grid(alpha=0.3)
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=5 if len(labels) > 4 else 2,
+            frameon=False,
+            fontsize="small",
+            columnspacing=1.0,
+            handlelength=1.5,
+        )
