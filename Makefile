@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+TABLES ?= s0_ablation nasbench201 kd_proxies init_and_teacher
 
-.PHONY: install search test lint clean
+.PHONY: install search tables test lint clean
 
 install: $(VENV)/.installed
 
@@ -15,6 +16,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 search: install  ## the best student of a ResNet-110 below 1 M parameters; ARGS adds settings
 	$(BIN)/python -m diswot.search space=s1 teacher=resnet110 $(ARGS)
+
+tables: install  ## the paper's tables at small scale; the commands are those of each table.yaml
+	set -e; for table in $(TABLES); do \
+		commands=$$($(BIN)/python -m diswot.tables experiments/$$table); \
+		sh -exc "$$commands"; \
+		$(BIN)/python -m diswot.report experiments/$$table --collect; \
+	done
 
 test: install  ## ARGS are pytest's
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

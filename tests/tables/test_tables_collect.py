@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import pytest
+from table_helpers import read_results, search, training, write_run, write_table
+
+from diswot.errors import UserError
+from diswot.tables import collect, load_table
+
+COLUMNS = {"row": "{student} {found_by} {distiller}", "column": "{statistic}"}
+
+
+def test_seeds_become_mean_and_deviation(tmp_path: Path) -> None:
+    for seed, accuracy in enumerate([90.0, 91.0, 93.5]):
+        search(tmp_path / f"runs/{seed}", seed, accuracy)
+    table = write_table(tmp_path / "t", runs=str(tmp_path / "runs"))
+    collected = collect(table)
+    assert (collected.used, collected.skipped) == (3, ())
+    found = read_results(table)
+    assert set(found) == {
+        *(("nwot random", f"cifar10 {name}") for name in ("accuracy", "rank", "regret")),
+        *(("nwot random", name) for name in ("seconds", "params", "flops")),
+    }
+    line = found["nwot random", "cifar10 accuracy"]
+    assert float(line["value"]) == 91.5
+    assert float(line["std"]) == pytest.approx(stdev([90.0, 91.0, 93.5]), abs=1e-4)
+    assert (line["low"], line["seeds"], line["runs"]) == ("", "3", "3")
+    assert (line["scale"], line["date"]) == ("tiny", datetime.now(UTC).date().isoformat())
+    assert float(found["nwot random", "cifar10 regret"]["value"]) == 2.5
+    assert float(found["nwot random", "seconds"]["value"]) == 3.0
+    assert load_table(table).cells["nwot random", "cifar10 accuracy"].seeds == 3
+
+
+def test_where_names_and_other_runs(tmp_path: Path) -> None:
+    search(tmp_path / "runs/0", 0, 90.0)
+    search(tmp_path / "elsewhere/0", 0, 80.0)
+    spec: dict[str, Any] = {"where": {"statistic": "accuracy"}, "names": {"nwot random": "NWOT"}}
+    table = write_table(tmp_path / "t", runs=str(tmp_path / "runs"), **spec)
+    collect(table)
+    assert {key: line["value"] for key, line in read_results(table).items()} == {
+        ("NWOT", "cifar10 accuracy"): "90"
+    }
+    collect(table, runs=tmp_path / "elsewhere", scale="large")
+    (line,) = read_results(table).values()
+    assert (line["value"], line["scale"], line["seeds"], line["std"]) == ("80", "large", "1", "")
+
+
+def test_rows_and_columns_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for place, proxy in enumerate(["a", "b", "c", "d"]):
+        search(tmp_path / f"runs/{place}", 0, 90.0 + place, proxy=proxy)
+    names = {"params": "size", "c random": "C", "cifar10 accuracy": "top-1", "b random": "B"}
+    table = write_table(tmp_path / "t", runs=str(tmp_path / "runs"), names=names)
+    collect(table)
+    loaded = load_table(table)
+    assert loaded.rows == ("C", "B", "a random", "d random")
+    assert loaded.columns == ("size", "top-1", "cifar10 rank", "cifar10 regret", "seconds", "flops")
+
+
+def test_what_did_not_finish_is_named_and_not_counted(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    search(runs / "good", 0, 90.0)
+    search(runs / "half", 1, 0.0, finished=False)
+    search(runs / "odd", 2, 0.0)
+    odd = (runs / "odd/result.json").read_text().replace('"params": 1002', '"params": Infinity')
+    (runs / "odd/result.json").write_text(odd)
+    (write_run(runs / "cut", {}, None) / "result.json").write_text('{"arch": ')
+    (runs / "notes").mkdir()
+    collected = collect(write_table(tmp_path / "t", runs=str(runs)))
+    assert collected.used == 1
+    assert {line["runs"] for line in read_results(tmp_path / "t").values()} == {"1"}
+    told = "\n".join(collected.skipped)
+    for name, why in {
+        **{"half": "ended without a word", "odd": "params in result.json is inf, no number"},
+        **{"cut": "result.json cannot be read", "notes": "no config, result or journal"},
+    }.items():
+        assert f"{runs / name}: " in told
+        assert why in told
+    assert len(collected.skipped) == 4
+
+
+def test_no_run_of_use_is_refused(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    table = write_table(tmp_path / "t", runs=str(runs), small=["search experiment=a"])
+    with pytest.raises(UserError, match=r"is no folder .*python -m diswot\.search experiment=a"):
+        collect(table)
+    with pytest.raises(UserError, match="no small runs are named"):
+        collect(write_table(tmp_path / "empty"))
+    search(runs / "half", 1, 0.0, finished=False)
+    with pytest.raises(UserError, match=r"holds no finished run(.|\n)*half: "):
+        collect(table)
+    assert not (table / "results.csv").exists()
+
+
+def test_labels_must_tell_runs_apart(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    search(runs / "a", 0, 90.0)
+    search(runs / "b", 0, 91.0, proxy="synflow")
+    table = write_table(tmp_path / "t", runs=str(runs), row="{strategy}")
+    with pytest.raises(UserError, match=r"row random.*runs/a and .*runs/b both belong there"):
+        collect(table)
+    assert collect(write_table(tmp_path / "t", runs=str(runs))).used == 2
+
+
+def test_accuracies_of_two_sources_are_not_mixed(tmp_path: Path) -> None:
+    search(tmp_path / "runs/a", 0, 90.0)
+    search(tmp_path / "runs/b", 1, 91.0, source="analog")
+    with pytest.raises(UserError, match=r"from a\.csv, .* from analog"):
+        collect(write_table(tmp_path / "t", runs=str(tmp_path / "runs")))
+
+
+def test_trainings_know_the_search_their_student_comes_from(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    search(runs / "found/a", 0, 90.0)
+    search(tmp_path / "other", 0, 90.0, proxy="diswot")
+    training(runs / "1", str(runs / "found/a"), 80.0)
+    training(runs / "2", str(tmp_path / "other"), 81.0, distiller=["kd", "sp"])
+    training(runs / "3", None, 70.0, distiller=[])
+    training(runs / "4", str(tmp_path / "gone"), 1.0)
+    training(runs / "5", "/", 1.0)
+    table = write_table(tmp_path / "t", runs=str(runs), kind="trainings", **COLUMNS)
+    collected = collect(table)
+    found = {key[0]: line["value"] for key, line in read_results(table).items() if "top1" in key[1]}
+    assert found == {
+        **{"s0:1-1-1 nwot kd": "80", "s0:1-1-1 diswot kd+sp": "81", "s0:1-1-1 alone": "70"},
+    }
+    assert len([line for line in collected.skipped if "is not there or not finished" in line]) == 2
+    assert read_results(table)["s0:1-1-1 alone", "images_per_second"]["value"] == "5.5"
+
+
+def test_nothing_named_in_a_run_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was built")
+
+    monkeypatch.setattr("diswot.instantiate.make", refuse)
+    monkeypatch.setattr("hydra.utils.instantiate", refuse)
+    search(tmp_path / "runs/a", 0, 90.0)
+    training(tmp_path / "runs/b", str(tmp_path / "runs/a"), 1.0)
+    runs = str(tmp_path / "runs")
+    collect(write_table(tmp_path / "t", runs=runs))
+    collect(write_table(tmp_path / "u", runs=runs, kind="trainings", **COLUMNS))

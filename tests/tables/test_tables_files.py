@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from table_helpers import write_csv, write_table
+
+from diswot.errors import UserError
+from diswot.tables import Cell, Table, is_table, load_table, to_markdown
+
+PAPER = "row,column,value,std,unit,source,note"
+RESULTS = "row,column,value,std,low,high,seeds,scale,date,runs"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_table(tmp_path)
+    write_csv(
+        tmp_path / "paper.csv",
+        PAPER,
+        ["theirs", "top-1", 74.21, "", "%", "repo:file@abc", "figure data"],
+        ["ours", "top-1", 73.5, 0.3, "%", "repo:file@abc", "figure data"],
+        ["ours", "seconds", "", "", "", "", "could not be sourced"],
+    )
+    write_csv(
+        tmp_path / "results.csv",
+        RESULTS,
+        ["ours", "top-1", 71.234, 0.5, "", "", 3, "tiny", "2024-01-02", 3],
+        ["ours", "τ", -0.25, "", -0.5, 0.125, 1, "tiny", "2024-01-03", 1],
+        ["broken", "τ", "", "", "", "", 2, "tiny", "2024-01-03", 1],
+    )
+    return tmp_path
+
+
+def test_ours_and_theirs_share_a_cell(folder: Path) -> None:
+    table = load_table(folder)
+    assert table.rows == ("ours", "broken", "theirs")
+    assert table.columns == ("top-1", "τ", "seconds")
+    assert (table.name, table.scale, table.date) == (folder.name, "tiny", "2024-01-03")
+    both = Cell(71.234, 0.5, None, None, 3, 73.5, 0.3, "repo:file@abc", "figure data", "%")
+    assert table.cells["ours", "top-1"] == both
+    assert table.cells["ours", "τ"] == Cell(-0.25, None, -0.5, 0.125, 1)
+    assert table.cells["broken", "τ"] == Cell(seeds=2)
+    assert table.cells["theirs", "top-1"].value is None
+    assert table.cells["ours", "seconds"].note == "could not be sourced"
+
+
+def test_markdown_shows_both_and_numbers_the_sources(folder: Path) -> None:
+    lines = to_markdown(load_table(folder)).splitlines()
+    assert (
+        "| ours | **71.23** ± 0.50; *73.50 ± 0.30 %* (1) | **−0.250** [−0.500, 0.125] | (2) |"
+        in lines
+    )
+    assert "| theirs | *74.21 %* (1) |  |  |" in lines
+    assert "| broken |  | — |  |" in lines
+    assert "1. repo:file@abc. figure data" in lines
+    assert "2. could not be sourced" in lines
+    assert any(
+        line.startswith("Scale: tiny. Measured 2024-01-03; 1 or 2 or 3 seeds a figure.")
+        for line in lines
+    )
+
+
+def test_markdown_escapes_what_is_not_its_own() -> None:
+    label = "a|b <script> `x`"
+    cells = {(label, "c\nd"): Cell(1.0, seeds=1)}
+    table = Table("n", "t", "p <b>", "s", "2024-01-01", (label,), ("c\nd",), cells)
+    text = to_markdown(table)
+    assert "a\\|b \\<script> \\`x\\`" in text
+    assert "| c d |" in text
+    assert "p \\<b>" in text
+
+
+def test_published_figures_alone_are_a_table(folder: Path) -> None:
+    (folder / "results.csv").unlink()
+    table = load_table(folder)
+    assert (table.date, table.scale) == ("", "tiny")
+    assert "Nothing was measured here." in to_markdown(table)
+    (folder / "paper.csv").unlink()
+    with pytest.raises(UserError, match=r"neither figures in paper\.csv nor results"):
+        load_table(folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["a", "b", 1, "", "", "", ""], "has a value but no source"),
+        (["a", "b", "1,5", "", "", "x", ""], "value is '1,5', not a number"),
+        (["a", "b", "nan", "", "", "x", ""], "not a number"),
+        (["a", "", 1, "", "", "x", ""], "need a label"),
+        (["a", "b", 1], "3 fields, not 7"),
+        (["ours", "top-1", 1, "", "", "x", ""], "line 3: repeats row ours, column top-1"),
+    ],
+)
+def test_damaged_lines_are_refused(folder: Path, line: list[object], said: str) -> None:
+    good = ["ours", "top-1", 1, "", "", "x", ""]
+    write_csv(folder / "paper.csv", PAPER, good, line)
+    with pytest.raises(UserError, match=r"paper\.csv") as caught:
+        load_table(folder)
+    assert said in str(caught.value)
+
+
+def test_other_columns_and_no_text_are_refused(folder: Path) -> None:
+    write_csv(folder / "paper.csv", "row,column,value")
+    with pytest.raises(UserError, match="its columns must be row,column,value,std,unit"):
+        load_table(folder)
+    (folder / "paper.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_table(folder)
+
+
+def test_a_table_is_told_by_its_file(folder: Path, tmp_path: Path) -> None:
+    assert is_table(folder)
+    assert not is_table(tmp_path / "none")
+    assert not is_table(folder / "table.yaml")

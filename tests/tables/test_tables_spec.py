@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from table_helpers import SPEC, write_table
+
+from diswot.errors import UserError
+from diswot.tables import Spec
+from diswot.tables.__main__ import main
+
+
+def test_a_spec_is_read(tmp_path: Path) -> None:
+    names = {"nwot random": "NWOT", "cifar10 accuracy": "CIFAR-10"}
+    where = {"statistic": ["accuracy"], "dataset": "cifar10"}
+    spec = Spec.load(write_table(tmp_path, names=names, where=where, small=["search seed=1"]))
+    record = {"proxy": "nwot", "strategy": "random", "dataset": "cifar10", "statistic": "accuracy"}
+    assert spec.label(spec.row, record) == "NWOT"
+    assert spec.label(spec.column, record) == "CIFAR-10"
+    assert spec.label(spec.column, {**record, "dataset": "", "statistic": "seconds"}) == "seconds"
+    assert spec.takes(record)
+    assert not spec.takes({**record, "statistic": "rank"})
+    assert spec.small == ("search seed=1",)
+    assert spec.commands == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tilte": "x"}, "unknown key tilte; allowed are title"),
+        ({"kind": "losses"}, "allowed are correlations, searches, trainings"),
+        ({"kind": ["searches"]}, "give a text"),
+        ({"title": " "}, "title"),
+        ({"row": "{proxy.__class__}"}, "its fields may be {space}"),
+        ({"row": "{proxy!r}"}, "its fields may be"),
+        ({"row": "{proxy:>10}"}, "its fields may be"),
+        ({"row": "{}"}, "its fields may be"),
+        ({"row": "{proxy"}, "give a text with {fields}"),
+        ({"column": "{found_by}"}, "its fields may be"),
+        ({"where": {"distiller": "kd"}}, "where: distiller"),
+        ({"where": {"statistic": ["top1"]}}, "statistics are accuracy"),
+        ({"where": {"dataset": {"a": "b"}}}, "where.dataset"),
+        ({"where": ["statistic"]}, "give names and values"),
+        ({"names": {"a": 1}}, "names.a"),
+        ({"commands": ["rm -rf /"]}, "commands are search, rank, train"),
+        ({"small": [" "]}, "small"),
+        ({"sums": {"both": ["a", "b"]}}, "only kind correlations"),
+        ({"kind": "correlations", "row": "{proxy}", "sums": {"x": {"mean": ["a"]}}}, "sums.x"),
+    ],
+)
+def test_what_is_not_allowed_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Spec.load(write_table(tmp_path, **changes))
+    assert said in str(caught.value)
+    assert str(tmp_path / "table.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["title", "paper", "scale", "kind", "row", "column"])
+def test_what_is_missing_is_named(tmp_path: Path, key: str) -> None:
+    write_table(tmp_path)
+    lines = [f"{name}: {value!r}" for name, value in SPEC.items() if name != key]
+    (tmp_path / "table.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=f"{key} is missing"):
+        Spec.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["- a\n- b\n", "title: [", "a: 1\na: 2\n", b"\xff\xfe\x00", "x"]
+)
+def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, content: str | bytes) -> None:
+    raw = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "table.yaml").write_bytes(raw)
+    with pytest.raises(UserError, match=r"table\.yaml"):
+        Spec.load(tmp_path)
+
+
+def test_references_and_tags_stay_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "told")
+    spec = Spec.load(write_table(tmp_path, title="${oc.env:SECRET}"))
+    assert spec.title == "${oc.env:SECRET}"
+    (tmp_path / "table.yaml").write_text("title: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(UserError, match="cannot be read"):
+        Spec.load(tmp_path)
+
+
+def test_the_small_commands_are_printed_for_a_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table(tmp_path, small=["search experiment=a_small", "train experiment=b"])
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{sys.executable} -m diswot.search experiment=a_small",
+        f"{sys.executable} -m diswot.train experiment=b",
+    ]
+    assert main([str(tmp_path / "none")]) == 2
+    assert "table.yaml" in capsys.readouterr().err
+
+
+def test_reading_a_table_loads_no_torch(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    code = "import sys; from diswot.tables.__main__ import main; main(sys.argv[1:]); "
+    code += "print('torch' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["False"]
