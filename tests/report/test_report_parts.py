@@ -53,11 +53,24 @@ def test_course_is_the_running_best() -> None:
 
 def test_params_show_found_front_and_budget() -> None:
     axes = Figure().subplots()
-    plot_params(axes, {"": POINTS}, 5e5)
+    plot_params(axes, {"": POINTS}, 40)
     labels = axes.get_legend_handles_labels()[1]
-    assert set(labels) == {"front of score and size", "found", "budget 500,000"}
+    assert set(labels) == {"front of score and size", "found", "budget 40"}
     star = axes.collections[-1].get_offsets()
     assert star.tolist() == [[30 / 1e6, 3.0]]
+
+
+def test_a_budget_far_away_does_not_squeeze_the_networks() -> None:
+    axes = Figure().subplots()
+    plot_params(axes, {"": POINTS}, 5e5)
+    assert "budget 500,000 →" in axes.get_legend_handles_labels()[1]
+    assert axes.get_xlim()[1] < 80 / 1e6
+
+
+def test_scores_of_many_magnitudes_get_a_logarithmic_axis() -> None:
+    axes = Figure().subplots()
+    plot_course(axes, {"": [Point(f"x{i}", 10.0**i, i + 1, 0) for i in range(9)]})
+    assert axes.get_yscale() == "log"
 
 
 def test_many_points_become_one_image() -> None:

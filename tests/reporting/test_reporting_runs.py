@@ -66,6 +66,10 @@ def test_a_live_process_is_running_and_a_dead_one_is_not(tmp_path: Path) -> None
     assert only(tmp_path).state == "running"
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 - 1}))
     assert only(tmp_path).state == "unfinished"
+    (tmp_path / "config.json").rename(tmp_path / "later")
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+    assert (only(tmp_path).state, only(tmp_path).command) == ("running", "")
+    (tmp_path / "later").rename(tmp_path / "config.json")
     lock.write_text(json.dumps({"host": "elsewhere", "pid": 7}))
     assert "elsewhere" in str(only(tmp_path).problem)
 
@@ -106,6 +110,7 @@ def test_a_folder_without_a_run_is_foreign(tmp_path: Path) -> None:
     folder(tmp_path / "run", config={"strategy": {}})
     (tmp_path / "notes" / "deep").mkdir(parents=True)
     (tmp_path / ".cache").mkdir()
+    (tmp_path / "teacher_cache").mkdir()
     assert [run.state for run in find_runs([tmp_path])] == ["foreign", "unfinished"]
 
 

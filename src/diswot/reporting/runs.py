@@ -17,6 +17,7 @@ __all__ = ["Run", "find_runs"]
 
 _JOURNALS = {Record.file: "search", Epoch.file: "train", Scored.file: "rank"}
 _MARKS = ("config.json", "result.json", "failure.json", "run.lock", *_JOURNALS)
+_CACHE = "teacher_cache"  # what trainings share lies beside their runs
 _LARGEST = 16 * 2**20  # bytes; no config or result comes near it
 _NEEDED = {
     "search": ("space", "arch", "score", "params", "flops", "seed", "proxy", "strategy", "top"),
@@ -76,6 +77,7 @@ def _candidates(root: Path) -> Iterator[Path]:
     if root not in found:
         for child in root.iterdir():
             hidden = child.name.startswith(".") or child.is_symlink() or not child.is_dir()
+            hidden = hidden or child.name == _CACHE
             if not hidden and not any(folder.is_relative_to(child) for folder in found):
                 yield child
 
@@ -98,6 +100,8 @@ def _read(folder: Path) -> Run:
     except _DamagedError as damage:
         return Run(folder, _command(folder, config, {}), "damaged", str(damage), config)
     command = _command(folder, config, result)
+    if not command and (owner := _running(folder / "run.lock")):
+        return Run(folder, "", "running", f"{owner}; nothing is kept yet")
     if not command:
         problem = "no config, result or journal of a search, ranking or training"
         return Run(folder, "", "foreign", problem, config)

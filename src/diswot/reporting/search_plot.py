@@ -13,6 +13,8 @@ _SCORE = "score (higher is better)"
 _STEPS = 20  # means on one curve, at most
 _MANY = 200  # points drawn as shapes; more become one image
 _CMAP = "viridis"
+_DECADES = 3  # of positive scores from which on their axis is logarithmic
+_FAR = 2  # times the largest network, from which on a budget is told, not drawn
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def plot_course(axes: Any, searches: Mapping[str, Sequence[Point]]) -> None:
             label=_of_means(block, several, index),
         )
     axes.set(xlabel="candidates asked for", ylabel=_SCORE)
+    _spread(axes, "y", searches)
     _finish(axes)
 
 
@@ -127,8 +130,13 @@ def plot_params(
         )
         _star(axes, sizes[:1], [point.score for point in ranking[:1]], index)
     if limit is not None:
-        axes.axvline(limit / 1e6, color="0.3", linestyle="--", label=f"budget {limit:,.0f}")
+        largest = max((p.params or 0 for points in searches.values() for p in points), default=0)
+        far = limit > _FAR * largest  # drawn, it would squeeze the networks to one line
+        place = math.nan if far else limit / 1e6
+        label = f"budget {limit:,.0f}{' →' if far else ''}"
+        axes.axvline(place, color="0.3", linestyle="--", label=label)
     axes.set(xlabel="parameters (millions)", ylabel=_SCORE)
+    _spread(axes, "y", searches)
     _finish(axes)
 
 
@@ -159,6 +167,7 @@ def plot_accuracy(
         )
         _star(axes, scores[:1], heights[:1], index)
     axes.set(xlabel=_SCORE, ylabel=label)
+    _spread(axes, "x", searches)
     _finish(axes)
 
 
@@ -191,6 +200,16 @@ def _scatter(
 def _star(axes: Any, across: Sequence[float], up: Sequence[Any], index: int) -> None:
     label = None if index else "found"
     axes.scatter(across, up, marker="*", s=150, color="C3", linewidths=0, zorder=3, label=label)
+
+
+def _spread(axes: Any, side: str, searches: Mapping[str, Sequence[Point]]) -> None:
+    """A logarithmic axis where scores are positive and of very different size, as of synflow."""
+    scores = [p.score for points in searches.values() for p in points if p.score is not None]
+    if scores and min(scores) > 0 and math.log10(max(scores)) - math.log10(min(scores)) > _DECADES:
+        axes.set(**{f"{side}scale": "log"})
+        axis = getattr(axes, f"{side}axis")
+        axis.set_major_formatter("{x:.0e}")
+        axis.set_minor_formatter("")
 
 
 def _score(point: Point) -> float:
