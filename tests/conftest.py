@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import pickle
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
 
 from diswot import _torchvision
-from diswot.scoring.cost import count_params
+from diswot.scoring.cost import CostModel, count_params
 from diswot.spaces import Arch, Space
 
 
 def pytest_configure() -> None:
-    """Warnings of lightning are of classes that the process which collects them imports too."""
+    """Settle what holds for all tests.
+
+    Warnings of lightning are of classes that the process which collects them imports too. One
+    thread, here and in what tests start: workers that share cores wait for each other's threads
+    several times as long as they compute.
+    """
     _torchvision.ensure()
+    torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +56,29 @@ def small_archs() -> Callable[[Space, int], list[Arch]]:
         return sorted({space.sample(rng) for _ in range(25)}, key=size)[:count]
 
     return choose
+
+
+_COSTS: defaultdict[tuple[object, ...], tuple[dict[Any, Any], dict[Any, Any]]]
+_COSTS = defaultdict(lambda: ({}, {}))
+
+
+@pytest.fixture
+def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an architecture costs is counted once for all tests; most of a cheap search is that."""
+    real = CostModel.__init__
+
+    def begin(self: CostModel, space: Space, **sizes: Any) -> None:
+        real(self, space, **sizes)
+        known = _COSTS[pickle.dumps(space), *sorted(sizes.items())]
+        self._static, self._flops = known
+
+    monkeypatch.setattr(CostModel, "__init__", begin)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As many as a user's process may have, where that they are left alone is tested."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

@@ -22,6 +22,12 @@ COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.spl
 MAKE = [line for line in COMMANDS if line.startswith("make ")]
 DISWOT = [line for line in COMMANDS if line.startswith("python -m diswot")]
 ACTIVATE = "source .venv/bin/activate"
+NAMED = re.findall(r"hydra\.(?:run|sweep)\.dir=(\S+)", "\n".join(DISWOT))
+CHAINS = [[line for line in DISWOT if folder in line] for folder in NAMED]
+"""A command that names its folder, and those that use it."""
+ALONE = [line for line in DISWOT if not any(line in chain for chain in CHAINS)]
+SMALL = "data=gaussian data.length=128 trainer.max_epochs=1 trainer.schedule.warmup=0"
+"""What makes a shown training small; everything else is as shown."""
 
 
 def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -44,23 +50,43 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
     assert MAKE == ["make search", "make test"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("line", DISWOT)
-def test_commands(line: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images in eight folders of classes."""
+    folder = tmp_path_factory.mktemp("mine") / "photos"
+    pixels = torch.randint(0, 256, (40, 50, 3), generator=torch.Generator().manual_seed(7))
+    image = Image.fromarray(pixels.to(torch.uint8).numpy())
     for label in range(8):
-        (tmp_path / "photos" / f"class{label}").mkdir(parents=True)
+        (folder / f"class{label}").mkdir(parents=True)
         for number in range(4):
-            pixels = torch.randint(0, 256, (40, 50, 3), generator=torch.Generator().manual_seed(7))
-            image = Image.fromarray(pixels.to(torch.uint8).numpy())
-            image.save(tmp_path / "photos" / f"class{label}" / f"{number}.png")
-    if "student.run=" in line:
-        done = shell(next(other for other in DISWOT if "hydra.run.dir=" in other), tmp_path)
-        assert done.returncode == 0, done.stderr
-    done = shell(line, tmp_path)
+            image.save(folder / f"class{label}" / f"{number}.png")
+    return folder
+
+
+def check(line: str, folder: Path) -> None:
+    done = shell(f"{line} {SMALL}" if "diswot.train " in line else line, folder)
     assert done.returncode == 0, done.stderr
     [command] = re.findall(r"diswot\.(\w+) ", line)
-    left = {"search": "result.json", "rank": "rank.csv", "train": "student.safetensors"}[command]
-    assert list(tmp_path.glob(f"runs/{command}/*/{left}")), done.stdout
+    left = {
+        **{"search": "search/**/result.json", "rank": "rank/*/rank.csv"},
+        **{"train": "train/*/student.safetensors", "report": "**/report.html"},
+    }
+    assert list(folder.glob(f"runs/{left[command]}")), done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ALONE)
+def test_commands(line: str, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").symlink_to(photos)
+    check(line, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", CHAINS, ids=NAMED)
+def test_commands_that_use_what_another_left(chain: list[str], tmp_path: Path) -> None:
+    assert len(chain) > 1
+    for line in chain:
+        check(line, tmp_path)
 
 
 @pytest.mark.slow

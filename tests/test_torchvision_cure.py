@@ -66,6 +66,7 @@ def test_operators_are_declared_where_the_library_does_not_load() -> None:
 
 
 def test_nothing_is_declared_where_the_library_loads() -> None:
+    """Nor could it be unnoticed: a second declaration is an error."""
     run(
         LOADABLE,
         """
@@ -76,16 +77,6 @@ def test_nothing_is_declared_where_the_library_loads() -> None:
         assert len(loaded) == 1
         import torchvision
         assert torchvision.extension._has_ops()
-        """,
-    )
-
-
-def test_declaring_twice_would_be_noticed() -> None:
-    run(
-        LOADABLE,
-        """
-        from diswot import _torchvision
-        _torchvision.ensure()
         try:
             _torchvision._declare()
         except RuntimeError:

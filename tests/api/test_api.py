@@ -18,7 +18,8 @@ SEARCH = ["strategy.evaluations=6", "strategy.generation=3", *SMALL]
 
 
 @pytest.fixture(autouse=True)
-def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def _cheap(monkeypatch: pytest.MonkeyPatch, known_costs: None) -> None:
+    """No picture, and no network built only to be counted."""
     monkeypatch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
 
 
@@ -65,7 +66,7 @@ def test_a_score_is_the_one_of_a_search(tmp_path: Path, seed: int) -> None:
 
 
 def test_nothing_is_left_and_nothing_shown(
-    temporary: Path, capfd: pytest.CaptureFixture[str]
+    temporary: Path, capfd: pytest.CaptureFixture[str], two_threads: None
 ) -> None:
     before = torch.random.get_rng_state(), torch.get_num_threads(), torch.is_grad_enabled()
     found = diswot.find_student(
@@ -78,7 +79,8 @@ def test_nothing_is_left_and_nothing_shown(
         data="gaussian",
         workers=1,
     )
-    assert list(temporary.iterdir()) == []
+    left = [path for path in temporary.iterdir() if not path.name.startswith("torchinductor_")]
+    assert left == []  # torch makes that folder of its own when it is first used
     assert capfd.readouterr() == ("", "")
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert before[1:] == (torch.get_num_threads(), torch.is_grad_enabled())

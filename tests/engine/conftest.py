@@ -11,8 +11,8 @@ from diswot.scoring.scorer import Scorer
 
 
 @pytest.fixture(autouse=True)
-def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than these searches."""
+def _cheap(monkeypatch: pytest.MonkeyPatch, known_costs: None) -> None:
+    """Drawing, and counting costs, takes longer than these searches."""
     monkeypatch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
 
 

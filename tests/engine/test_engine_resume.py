@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,16 @@ def test_killed_at_any_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ki
     short = ["strategy.evaluations=14", "strategy.generation=4"]
     whole = finished(tmp_path / "whole", monkeypatch, configured(KINDS[kind], *short))
     assert len(whole.states) == 4  # one before the first generation
-    start = 0
-    for number, end in enumerate(whole.ends()):
-        torn = start + (end - start) * (number % 7) // 7  # within the line, or just before it
-        for cut in {torn, end}:
-            path = whole.killed(tmp_path / f"{cut}", cut)
-            assert searched(path, whole.config) == whole.outcome, f"cut at {cut}"
-            shutil.rmtree(path)
-        start = end
+    # Any number of whole lines, with a part of the next one or none.
+    ends = [0, *whole.ends()]
+    for number, (start, end) in enumerate(pairwise(ends)):
+        torn = start + 1 + (end - start - 1) * (number % 7) // 7  # within the line
+        cut = torn if number % 2 else start
+        path = whole.killed(tmp_path / f"{cut}", cut)
+        assert searched(path, whole.config) == whole.outcome, f"cut at {cut}"
+        shutil.rmtree(path)
+    path = whole.killed(tmp_path / "all", ends[-1])
+    assert searched(path, whole.config) == whole.outcome
 
 
 @pytest.mark.parametrize("kind", ["zscore", "random"])

@@ -27,15 +27,12 @@ PARAMS = {"_target_": "diswot.proxies.cost.Params"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("combine", ["sum", "zscore", "rank"])
-def test_any_number_of_workers(tmp_path: Path, combine: str) -> None:
-    settings = f"proxy.diswot.combine={combine}"
-    one = searched(tmp_path / "1", configured(REAL, settings, "proxy=[diswot,nwot]"))
-    two = searched(tmp_path / "2", configured(REAL, settings, "proxy=[diswot,nwot]", "workers=2"))
-    assert one == two
-    assert one == searched(
-        tmp_path / "2", configured(REAL, settings, "proxy=[diswot,nwot]", "workers=3")
-    )
+@pytest.mark.parametrize(("combine", "workers"), [("zscore", 2), ("rank", 3)])
+def test_any_number_of_workers(tmp_path: Path, combine: str, workers: int) -> None:
+    settings = [f"proxy.diswot.combine={combine}", "proxy=[diswot,nwot]"]
+    one = searched(tmp_path / "one", configured(REAL, *settings))
+    several = configured(REAL, *settings, f"workers={workers}")
+    assert searched(tmp_path / "several", several) == one
 
 
 @pytest.mark.slow
@@ -171,29 +168,29 @@ def test_nothing_scored_is_an_error_each_time(tmp_path: Path) -> None:
     assert len((tmp_path / "candidates.jsonl").read_text().splitlines()) == 20
 
 
-def deadly(tmp_path: Path, times: int) -> Json:
-    (tmp_path / "log").write_bytes(b"")
-    spec = {"_target_": "engine_plugins.Deadly", "arch": "s0:3-1-3", "times": times}
-    config = configured(CHEAP, "space.depths=[1,3]", "workers=2")
-    return with_proxies(config, deadly={**spec, "log": str(tmp_path / "log")})
+def deadly(log: Path, arch: str, times: int) -> Json:
+    log.write_bytes(b"")
+    return {"_target_": "engine_plugins.Deadly", "arch": arch, "times": times, "log": str(log)}
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_once_is_replaced(tmp_path: Path) -> None:
-    records, result = searched(tmp_path / "run", deadly(tmp_path, 1))
-    assert (tmp_path / "log").read_bytes() == b"x"
-    assert all(record["score"] == record["params"] for record in records)
-    assert result["failed"] == 0
-
-
-@pytest.mark.slow
-def test_a_candidate_that_kills_twice_has_failed(tmp_path: Path) -> None:
-    records, _ = searched(tmp_path / "run", deadly(tmp_path, 99))
-    assert (tmp_path / "log").read_bytes() == b"xx"
+def test_a_dead_worker_is_replaced_and_a_candidate_that_kills_twice_has_failed(
+    tmp_path: Path,
+) -> None:
+    once, always = tmp_path / "once", tmp_path / "always"
+    config = with_proxies(
+        configured(CHEAP, "space.depths=[1,3]", "workers=2"),
+        deadly=deadly(once, "s0:1-3-1", 1),
+        deadlier=deadly(always, "s0:3-1-3", 99),
+    )
+    records, result = searched(tmp_path / "run", config)
+    assert (once.read_bytes(), always.read_bytes()) == (b"x", b"xx")
     killers = [record for record in records if record["arch"] == "s0:3-1-3"]
     others = [record for record in records if record["arch"] != "s0:3-1-3"]
+    assert result["failed"] == len(killers) > 0
     assert all(record["status"] == "failed" for record in killers)
     assert "ended twice on this candidate (signal 9)" in killers[0]["reason"]
+    assert "s0:1-3-1" in {record["arch"] for record in others}
     assert all(record["score"] == record["params"] for record in others)
 
 

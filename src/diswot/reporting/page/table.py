@@ -63,16 +63,24 @@ def _shown(cell: Cell | None, places: int, notes: dict[str, int]) -> Shown:
 
 
 def terminal_table(table: Table) -> Any:
-    """The same for a terminal: ours, in brackets the published figure."""
+    """The same for a terminal: ours, in brackets the published figure.
+
+    Rows and columns in which nothing was measured are left to the files, unless nothing was at all.
+    """
     from rich.table import Table as Grid
     from rich.text import Text
 
+    known = [place for place, cell in table.cells.items() if cell.seeds]
+    rows = [row for row in table.rows if not known or row in {row for row, _ in known}]
+    columns = [c for c in table.columns if not known or c in {column for _, column in known}]
     grid = Grid(title=Text(table.title), title_justify="left")
+    if (len(rows), len(columns)) != (len(table.rows), len(table.columns)):
+        grid.caption = "Rows and columns with published figures alone are in table.md."
     grid.add_column("")
-    for column in table.columns:
+    for column in columns:
         grid.add_column(Text(column), justify="right")
-    digits = {column: decimals(table, column) for column in table.columns}
-    for row in table.rows:
+    digits = {column: decimals(table, column) for column in columns}
+    for row in rows:
         cells = [_shown(table.cells.get((row, column)), digits[column], {}) for column in digits]
         told = [f"{cell.ours}\n{f'({cell.paper})' if cell.paper else ''}".strip() for cell in cells]
         grid.add_row(Text(row), *(Text(each or "—") for each in told))
