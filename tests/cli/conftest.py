@@ -13,6 +13,11 @@ from diswot.search import main
 Cli = Callable[..., Ended]
 
 
+@pytest.fixture(autouse=True)
+def _cheap(known_costs: None) -> None:
+    """Counting costs takes longer than these searches."""
+
+
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
     """``diswot search`` in an empty folder, in this process."""

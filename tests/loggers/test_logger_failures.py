@@ -228,10 +228,16 @@ def test_several_processes_are_followed(tmp_path: Path, monkeypatch: pytest.Monk
     assert told() == [1, 2, 3, 4]
 
 
-@pytest.mark.slow
 def test_without_loggers_nothing_is_imported(tmp_path: Path) -> None:
+    config = compose("search", SEARCH, None)
     code = (
-        "import sys; from diswot.search import main; assert main(sys.argv[1:]) == 0; "
-        "assert not {'wandb', 'tensorboard', 'diswot.loggers.wandb'} & set(sys.modules)"
+        "import json, sys; from pathlib import Path; import diswot.loggers.search\n"
+        "from diswot.loggers import Run; from diswot.loggers.several import Loggers\n"
+        "run = Run('search', Path(), json.load(sys.stdin), 'evaluated')\n"
+        "with Loggers(run, quiet=True) as loggers:\n"
+        "    loggers.start(), loggers.log({'best': 1.0}, 10), loggers.finished({}, [], {})\n"
+        "assert not {'wandb', 'tensorboard', 'diswot.loggers.wandb'} & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code, *SEARCH], cwd=tmp_path, check=True)
+    told = json.dumps(config).encode()
+    subprocess.run([sys.executable, "-c", code], input=told, cwd=tmp_path, check=True)
+    assert not list(tmp_path.iterdir())

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+
+import pytest
+
+from diswot.slurm import waiting
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 
@@ -52,11 +60,21 @@ PartitionName=urgent Nodes={host} PriorityTier=10 PreemptMode=OFF
 
 
 @dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
 class Cluster:
     """A running Slurm."""
 
     root: Path
     env: dict[str, str]
+    over: threading.Event = field(default_factory=threading.Event)
 
     def call(self, *command: str) -> str:
         done = subprocess.run(
@@ -64,16 +82,54 @@ class Cluster:
         )
         return done.stdout
 
-    def sweep(self, cwd: Path, command: str, *words: str) -> subprocess.Popen[str]:
-        """Start ``diswot command -m hydra/launcher=slurm``."""
-        return subprocess.Popen(
-            [*(sys.executable, "-m", f"diswot.{command}", "-m", "hydra/launcher=slurm"), *words],
-            cwd=cwd,
-            env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def sweep(
+        self,
+        cwd: Path,
+        command: str,
+        words: Sequence[str],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Ended:
+        """``diswot command -m hydra/launcher=slurm`` in this process, which waits for its jobs.
+
+        They are cancelled after five minutes, or where what is done meanwhile fails.
+        """
+        main = import_module(f"diswot.{command}").main
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
+            patch.chdir(cwd)
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            patch.setattr(waiting, "_GRACE", 1.0)  # there is no network file system
+            patch.setattr(waiting, "_ASK", (0.5, 2.0))
+            watchdog = threading.Timer(300, self.cancel)
+            watchdog.start()
+            self.over.clear()
+            future = thread.submit(self._or_cancel, meanwhile)
+            try:
+                with redirect_stdout(out), redirect_stderr(err):
+                    code = main(["-m", "hydra/launcher=slurm", *words])
+            finally:
+                watchdog.cancel()
+                self.over.set()
+            if error := future.exception():
+                raise AssertionError(f"{error}; the sweep: {err.getvalue()}") from error
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    def _or_cancel(self, meanwhile: Callable[[], None]) -> None:
+        try:
+            meanwhile()
+        except BaseException:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """End all jobs."""
+        self.call("scancel", "--user", _user())
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait while a sweep runs."""
+        until(lambda: condition() or self.over.is_set(), 180, what)
+        assert condition(), f"the sweep is over: {what}"
 
     def jobs(self) -> dict[str, str]:
         """States by job id, also of jobs that are over."""
@@ -125,6 +181,7 @@ def start(root: Path) -> Cluster:
         "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
         "SLURM_CONF": str(conf),
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parent),
     }
     _munge(root, env)
     cluster = Cluster(root, env)

@@ -1,14 +1,14 @@
-"""Sweeps on a real Slurm: shards, preemption, and a job that is cancelled."""
+"""Sweeps on a real Slurm: shards, preemption, and jobs that are cancelled."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from csv import DictReader
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from slurm_helpers import Cluster, until
+from slurm_helpers import Cluster, Ended
 
 from diswot.hydra_app import compose
 from diswot.rank import main as rank
@@ -16,20 +16,18 @@ from diswot.search import run_search
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
-LIGHT = ["hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=null"]
-RANKING = [
-    *("space=s0", "teacher=resnet8", "proxy=nwot", "data=gaussian", "data.image_size=16"),
-    *("data.batch_size=6", "benchmark.sample=8", "resamples=20", "device=cpu", "workers=1"),
+SMALL = [
+    *("space=s0", "proxy=nwot", "data=gaussian", "data.image_size=8", "data.batch_size=6"),
+    *("device=cpu", "workers=1"),
 ]
+RANKING = [*SMALL, "teacher=none", "benchmark.sample=8", "resamples=20"]
 SEARCH = [
-    *("space=s0", "teacher=resnet8", "data=gaussian", "data.batch_size=12", "device=cpu"),
-    *("strategy.evaluations=25", "strategy.population=10", "strategy.sample=5"),
-    *("strategy.generation=5", "workers=2"),
+    *(*SMALL, "teacher=none", "strategy.evaluations=12", "strategy.population=4"),
+    *("strategy.sample=3", "strategy.generation=2"),
+    "+proxy.wait={_target_:slurm_plugins.Wait,name:wait}",
 ]
-COUNTED = [
-    *("teacher=none", "proxy=params", "data=gaussian", "data.batch_size=4", "strategy=random"),
-    *("space=s1", "strategy.evaluations=40", "device=cpu", "workers=1"),
-]
+ONE_CORE = ["hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=null"]
+WHOLE_NODE = ["hydra.launcher.cpus_per_task=2", "hydra.launcher.mem_gb=null"]
 
 
 def journal(run: Path) -> list[dict[str, object]]:
@@ -43,68 +41,87 @@ def table(file: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if "seconds" not in k} for row in DictReader(text)]
 
 
-def lines(folder: Path) -> dict[Path, int]:
-    """Candidates journaled so far, by run directory."""
-    return {f.parent: f.read_bytes().count(b"\n") for f in folder.rglob("candidates.jsonl")}
-
-
-def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=150)
-    finally:
-        process.kill()
-    return process.returncode, out, err
-
-
 def test_shards(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = "shard=" + ",".join(f"{i}/4" for i in range(1, 5))
-    sweep = cluster.sweep(tmp_path, "rank", *RANKING, *LIGHT, parts, "hydra.sweep.dir=parts")
+    words = [*RANKING, *ONE_CORE, "shard=1/4,2/4,3/4,4/4", "hydra.sweep.dir=parts"]
+    ended = cluster.sweep(tmp_path, "rank", words)
+    assert (ended.code, ended.err) == (0, ""), ended.out
+    assert ended.out.count(" finished (") == 4
     monkeypatch.chdir(tmp_path)
     assert rank([*RANKING, "hydra.run.dir=whole"]) == 0
-    code, out, err = finished(sweep)
-    assert (code, err) == (0, ""), out
-    assert out.count(" finished (") == 4
     (folder,) = Path("parts").glob("s0-*")
     assert rank([f"merge={folder}", "resamples=20"]) == 0
     for name in ("rank.csv", "scores.csv"):
         assert table(folder / name) == table(Path("whole", name))
 
 
-def test_a_preempted_job_goes_on(cluster: Cluster, tmp_path: Path) -> None:
-    words = [*SEARCH, "hydra.launcher.cpus_per_task=2", "hydra.launcher.mem_gb=null"]
-    sweep = cluster.sweep(tmp_path, "search", *words)
-    until(lambda: sum(lines(tmp_path).values()) >= 3, 120, "nothing is scored")
-    urgent = ["--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", "--wrap=true"]
-    cluster.call("sbatch", f"--chdir={tmp_path}", *urgent)
-    alone = tmp_path / "alone"
-    run_search(compose("search", [*SEARCH, "workers=1"], None), alone, quiet=True)
-    code, out, err = finished(sweep)
-    assert (code, err) == (0, ""), out
-    (run,) = lines(tmp_path / "runs")
-    (log,) = tmp_path.rglob("*_log.out")
+@dataclass(frozen=True)
+class Disturbed:
+    """What became of three searches: one preempted, one cancelled running, one before it ran."""
+
+    root: Path
+    ended: Ended
+    jobs: list[str]
+    """Slurm's ids, by seed."""
+
+    def run(self, seed: int) -> Path:
+        (found,) = self.root.glob(f"runs/search/s0-*-seed{seed}-*")
+        return found
+
+
+@pytest.fixture(scope="module")
+def disturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
+    root = tmp_path_factory.mktemp("disturbed")
+    jobs: list[str] = []
+
+    def scored(seed: int) -> bool:
+        return any(f.read_bytes().count(b"\n") >= 4 for f in root.rglob(f"*-seed{seed}-*/*.jsonl"))
+
+    def preempted() -> bool:
+        return any("job is preempted" in file.read_text() for file in root.rglob("*_0_0_log.out"))
+
+    def disturb() -> None:
+        cluster.until(lambda: scored(0), "the first job scores nothing")
+        urgent = ["--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", "--wrap=true"]
+        cluster.call("sbatch", f"--chdir={root}", *urgent)
+        cluster.until(preempted, "the first job is not told to leave")
+        (root / "hold-0").unlink()
+        cluster.until(lambda: scored(1), "the second job scores nothing")
+        jobs.extend(sorted(job for job in cluster.jobs() if "_" in job)[-3:])
+        cluster.call("scancel", *jobs[1:])
+
+    for seed in (0, 1):
+        (root / f"hold-{seed}").touch()
+    ended = cluster.sweep(root, "search", [*SEARCH, *WHOLE_NODE, "seed=0,1,2"], disturb)
+    return Disturbed(root, ended, jobs)
+
+
+def test_a_preempted_job_goes_on(disturbed: Disturbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    (log,) = disturbed.root.rglob("*_0_0_log.out")
     text = log.read_text()
     assert "this job is preempted" in text
     assert text.count("Starting with JobEnvironment") == 2
     assert "Going on: " in text
     assert "Traceback" not in text
-    assert journal(run) == journal(alone)
-    assert {line["status"] for line in journal(run)} == {"ok"}
+    assert disturbed.ended.out.count("seed=0 finished (") == 1
+    monkeypatch.chdir(disturbed.root)
+    alone = disturbed.root / "alone"
+    run_search(compose("search", SEARCH, None), alone, quiet=True)
+    assert journal(disturbed.run(0)) == journal(alone)
+    assert {line["status"] for line in journal(alone)} == {"ok"}
 
 
-def test_cancelled_jobs(cluster: Cluster, tmp_path: Path) -> None:
-    sweep = cluster.sweep(tmp_path, "search", *COUNTED, *LIGHT, "seed=0,1,2")
-    running = "s1-*-seed1-*/candidates.jsonl"
-    until(lambda: list(tmp_path.rglob(running)), 120, "the second job does not run")
-    jobs = [job for job in cluster.jobs() if job.endswith(("_1", "_2"))][-2:]
-    cluster.call("scancel", *jobs)
-    code, out, err = finished(sweep)
-    assert code == 2, err
+def test_cancelled_jobs(disturbed: Disturbed) -> None:
+    err = disturbed.ended.err
+    assert disturbed.ended.code == 2, err
     assert "Traceback" not in err
     assert "2 of 3 jobs failed; the others' results are kept" in err
-    for seed, job in enumerate(sorted(jobs), start=1):
-        (line,) = [line for line in err.splitlines() if f"Slurm job {job} is CANCELLED" in line]
-        assert line.startswith(f"  seed={seed} in runs/search/s1-none-params-random-seed{seed}-")
-        assert "; its log: " in line
-    assert out.count(" finished (") == 1
-    (kept,) = tmp_path.rglob("result.json")
-    assert "-seed0-" in kept.parent.name
+    for seed, job in enumerate(disturbed.jobs):
+        told = [line for line in err.splitlines() if f"Slurm job {job} is CANCELLED" in line]
+        assert len(told) == bool(seed), err
+        for line in told:
+            assert line.startswith(f"  seed={seed} in runs/search/s0-")
+            assert "; its log: " in line
+    assert disturbed.ended.out.count(" finished (") == 1
+    (kept,) = disturbed.root.glob("runs/search/*/result.json")
+    assert kept.parent == disturbed.run(0)
+    assert len(journal(disturbed.run(1))) >= 4

@@ -24,11 +24,17 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
-def _fabric(device: str, precision: str = "32-true") -> Fabric:
+def _fabric(device: str, precision: str) -> Fabric:
     _torchvision.ensure()
     from lightning.fabric import Fabric
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    return Fabric(
+        accelerator=device,
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        plugins=[LightningEnvironment()],  # not that of a cluster which this process runs on
+    )
 
 
 def resolve_device(device: str) -> str:
@@ -38,10 +44,10 @@ def resolve_device(device: str) -> str:
         UserError: An unknown device, or CUDA where there is none.
     """
     choice("device", device, DEVICES)
-    if device == "cuda" and not torch.cuda.is_available():
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if device == "cuda" and not cuda:
         raise UserError("device=cuda: this torch sees no CUDA device; use device=cpu or auto")
-    found = _fabric(device).device.type
-    return found if found in DEVICES else "cpu"
+    return "cuda" if cuda else "cpu"
 
 
 @dataclass(frozen=True)

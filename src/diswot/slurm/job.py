@@ -54,8 +54,6 @@ class Job:
         from hydra.core.utils import JobStatus
         from submitit.core.utils import UncompletedJobError
 
-        # Else Lightning takes every process it needs for a task that Slurm has to start.
-        os.environ["SLURM_JOB_NAME"] = "interactive"
         with _heeding() as told:
             try:
                 done = self._run(*job)

@@ -26,6 +26,7 @@ from diswot.training.setup import TrainingSetup
 _torchvision.ensure()
 
 from lightning import Callback, Trainer  # noqa: E402  (imports torchvision)
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment  # noqa: E402
 
 if TYPE_CHECKING:
     from lightning.pytorch.strategies import Strategy
@@ -69,7 +70,8 @@ def fit(
             precision=config["precision"],
             max_epochs=setup.protocol.max_epochs,
             callbacks=[*callbacks, *followers, keeper],
-            plugins=[AtomicCheckpoints()],
+            # Not the environment of a cluster, whose launcher had to start every process.
+            plugins=[AtomicCheckpoints(), LightningEnvironment()],
             gradient_clip_val=setup.protocol.gradient_clip or None,
             deterministic="warn" if config["device"] == "cuda" else None,
             logger=False,
