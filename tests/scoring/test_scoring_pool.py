@@ -17,7 +17,7 @@ from diswot.errors import UserError
 from diswot.scoring import pool as pool_module
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.scorer import Measurement, Scorer
-from diswot.scoring.setup import Setup
+from diswot.scoring.setup import Setup, worker_count
 from diswot.spaces import Arch
 from diswot.spaces.s0 import S0
 
@@ -179,3 +179,16 @@ def test_workers_end_with_an_error_of_the_search(
         search()
     assert len(started) == 1
     assert started[0].process.returncode is not None
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"), [("1", 1), ("999", 2), ("", 2), ("nonsense", 2), ("0", 2)]
+)
+def test_workers_are_the_cores_a_job_may_use(
+    asked: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
+    assert worker_count({"workers": None, "device": "cpu"}) == count
+    assert worker_count({"workers": 5, "device": "cpu"}) == 5
+    assert worker_count({"workers": None, "device": "cuda"}) == 1
