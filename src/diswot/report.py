@@ -106,8 +106,8 @@ def _target(paths: Sequence[Path], output: Path | None) -> Path:
             problem = "is no folder" if path.exists() else "does not exist"
             raise UserError(f"PATH: {path} {problem}; give run directories, or folders above them")
     target = paths[0] / _NAME if output is None else output.expanduser()
-    if target.is_dir() or not target.parent.is_dir():
-        problem = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
+    if not target.parent.is_dir() or (target.exists() and not target.is_file()):
+        problem = "is no file" if target.exists() else "lies in a folder that does not exist"
         raise UserError(f"--output: {target} {problem}; give the name of a file")
     return target
 

@@ -74,6 +74,20 @@ def test_a_live_process_is_running_and_a_dead_one_is_not(tmp_path: Path) -> None
     assert "elsewhere" in str(only(tmp_path).problem)
 
 
+@pytest.mark.parametrize("pid", ["1e30", "Infinity", "0", "-1", "null", "[" * 100_000])
+def test_a_damaged_lock_is_no_process(tmp_path: Path, pid: str) -> None:
+    folder(tmp_path, config={"strategy": {}})
+    text = f'{{"host": "{socket.gethostname()}", "pid": {pid}}}'
+    (tmp_path / "run.lock").write_text(text)
+    assert only(tmp_path).state == "unfinished"
+
+
+def test_a_pipe_in_place_of_a_lock_is_not_waited_for(tmp_path: Path) -> None:
+    folder(tmp_path, config={"strategy": {}})
+    os.mkfifo(tmp_path / "run.lock")
+    assert only(tmp_path).state == "unfinished"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "\0" * 9, "[" * 100_000])
 def test_a_damaged_file_is_reported(tmp_path: Path, text: str) -> None:
     folder(tmp_path, config={"strategy": {}}, result=text)

@@ -85,3 +85,12 @@ def test_damaged_json_is_one_message_with_path_and_hint(tmp_path: Path, text: st
     with pytest.raises(UserError, match=r"state.json is damaged \(.*\); mend it") as caught:
         read_json(path, "mend it")
     assert "\n" not in str(caught.value)
+
+
+def test_a_link_in_place_of_the_draft_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("kept")
+    (tmp_path / ".page.tmp").symlink_to(other)
+    write_atomic(tmp_path / "page", b"new")
+    assert (other.read_text(), (tmp_path / "page").read_bytes()) == ("kept", b"new")
+    assert not (tmp_path / "page").is_symlink()

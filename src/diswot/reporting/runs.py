@@ -157,16 +157,13 @@ def _json(path: Path) -> dict[str, Any]:
 def _running(lock: Path) -> str | None:
     """Where the process runs that took the lock; the lock is not tried, which could disturb one."""
     try:
-        owner = json.loads(lock.read_bytes())
-        host, pid = str(owner["host"]), int(owner["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if host != socket.gethostname():
-        return f"process {pid} on {host}, if it still lives"
-    try:
+        owner = _json(lock)
+        host, pid = str(owner["host"])[:64], int(owner["pid"])
+        if host != socket.gethostname():
+            return f"process {pid} on {host}, if it still lives"
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except PermissionError:  # it lives, as another user's
+        pass
+    except (_DamagedError, OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
-    except OSError:
-        pass  # it lives, as another user's
-    return f"process {pid} on {host}"
+    return f"process {pid} on {host}" if pid > 0 else None

@@ -38,14 +38,15 @@ def replacing(path: Path, draft_name: str) -> Iterator[IO[bytes]]:
     """
     draft = path.with_name(draft_name)
     try:
-        with draft.open("wb") as file:
+        draft.unlink(missing_ok=True)  # of a killed process; or a link, which must not be followed
+        with draft.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     except BaseException as error:  # Ctrl-C too
         draft.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, str(draft)):
             error.filename = str(path)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
