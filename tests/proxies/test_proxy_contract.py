@@ -191,7 +191,7 @@ def test_a_student_that_is_its_teacher_is_the_optimum(company: Company) -> None:
 
 def _summaries_of_student(scorer: Scorer, arch: Any) -> dict[str, Summary]:
     with scorer.runtime.reproducible(), torch.no_grad():
-        network, batch = scorer._network(arch), scorer.runtime.place_batch(scorer.batch)
+        network, batch = scorer.network(arch), scorer.runtime.place_batch(scorer.batch)
         outputs = forward(network, {}, batch, scorer.runtime).outputs
         return {
             name: proxy.summarize(outputs, batch, network)

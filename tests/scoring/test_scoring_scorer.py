@@ -241,13 +241,13 @@ def test_threads_are_set_back_after_an_error(
 
 def test_hooks_end_with_the_forward_pass(s0_scorer: Scorer, monkeypatch: Any) -> None:
     seen: list[nn.Module] = []
-    network = Scorer._network
+    network = Scorer.network
 
     def keep(self: Scorer, arch: Arch) -> nn.Module:
         seen.append(network(self, arch))
         return seen[-1]
 
-    monkeypatch.setattr(Scorer, "_network", keep)
+    monkeypatch.setattr(Scorer, "network", keep)
     s0_scorer.measure(s0_scorer.space.parse(TEXTS[0]))
     hooks = [m._forward_pre_hooks or m._forward_hooks for m in seen[0].modules()]
     assert not any(hooks)
