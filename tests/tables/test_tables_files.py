@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from table_helpers import write_csv, write_table
 
 from diswot.errors import UserError
 from diswot.tables import Cell, Table, is_table, load_table, to_markdown
+from diswot.tables.files import Result, write_results
 
 PAPER = "row,column,value,std,unit,source,note"
 RESULTS = "row,column,value,std,low,high,seeds,scale,date,runs"
@@ -19,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
         tmp_path / "paper.csv",
         PAPER,
         ["theirs", "top-1", 74.21, "", "%", "repo:file@abc", "figure data"],
-        ["ours", "top-1", 73.5, 0.3, "%", "repo:file@abc", "figure data"],
+        ["ours", "top-1", "73.50", "0.3", "%", "repo:file@abc", "figure data"],
         ["ours", "seconds", "", "", "", "", "could not be sourced"],
     )
     write_csv(
@@ -37,7 +39,8 @@ def test_ours_and_theirs_share_a_cell(folder: Path) -> None:
     assert table.rows == ("ours", "broken", "theirs")
     assert table.columns == ("top-1", "τ", "seconds")
     assert (table.name, table.scale, table.date) == (folder.name, "tiny", "2024-01-03")
-    both = Cell(71.234, 0.5, None, None, 3, 73.5, 0.3, "repo:file@abc", "figure data", "%")
+    published = ("repo:file@abc", "figure data", "%", "73.50 ± 0.3")
+    both = Cell(71.234, 0.5, None, None, 3, 73.5, 0.3, *published)
     assert table.cells["ours", "top-1"] == both
     assert table.cells["ours", "τ"] == Cell(-0.25, None, -0.5, 0.125, 1)
     assert table.cells["broken", "τ"] == Cell(seeds=2)
@@ -48,7 +51,7 @@ def test_ours_and_theirs_share_a_cell(folder: Path) -> None:
 def test_markdown_shows_both_and_numbers_the_sources(folder: Path) -> None:
     lines = to_markdown(load_table(folder)).splitlines()
     assert (
-        "| ours | **71.23** ± 0.50; *73.50 ± 0.30 %* (1) | **−0.250** [−0.500, 0.125] | (2) |"
+        "| ours | **71.23** ± 0.50; *73.50 ± 0.3 %* (1) | **−0.250** [−0.500, 0.125] | (2) |"
         in lines
     )
     assert "| theirs | *74.21 %* (1) |  |  |" in lines
@@ -59,6 +62,47 @@ def test_markdown_shows_both_and_numbers_the_sources(folder: Path) -> None:
         line.startswith("Scale: tiny. Measured 2024-01-03; 1 or 2 or 3 seeds a figure.")
         for line in lines
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("17.76", "17.76"), ("0.40", "0.40"), ("216000", "216,000"), ("-1234.50", "−1,234.50")],
+)
+def test_published_figures_keep_their_digits(folder: Path, text: str, shown: str) -> None:
+    write_csv(folder / "paper.csv", PAPER, ["ours", "top-1", text, "", "s", "x", ""])
+    table = load_table(folder)
+    assert table.cells["ours", "top-1"].paper_text == shown
+    assert f"*{shown} s* (1)" in to_markdown(table)
+
+
+def test_noise_of_rounding_is_no_spread(tmp_path: Path) -> None:
+    noisy = Result("r", "a", 0.87, 1.4e-16, 0.8, 0.9, 3, "2024-01-01", 3)
+    write_results(tmp_path / "results.csv", [noisy, replace(noisy, column="b", std=1e-9)], "s")
+    lines = (tmp_path / "results.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[3] for line in lines] == ["0", "1e-09"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        *(({"seeds": seeds}, "seeds is") for seeds in (-3, 0, "", "1e300", 2.5, 1_000_001, "٣")),
+        ({"runs": 0}, "runs is '0', no whole number of 1 to 1,000,000"),
+        ({"std": -1}, "std is -1, below 0"),
+        ({"low": 0.5, "high": 0.25}, "low, 0.5, is above high, 0.25"),
+        ({"value": "1_000"}, "value is '1_000', not a number"),
+        *(({"value": text}, "not a number") for text in ("1e999", "0" * 5000)),
+        *(({"date": day}, "date is") for day in ("zzzz", "", "20240102", "2024-13-01")),
+    ],
+)
+def test_impossible_results_are_refused(
+    folder: Path, changes: dict[str, object], said: str
+) -> None:
+    good = ["ours", "τ", -0.25, 0.1, -0.5, 0.125, 3, "tiny", "2024-01-03", 1]
+    line = {**dict(zip(RESULTS.split(","), good, strict=True)), **changes}
+    write_csv(folder / "results.csv", RESULTS, list(line.values()))
+    with pytest.raises(UserError, match=r"results\.csv, line 2") as caught:
+        load_table(folder)
+    assert said in str(caught.value)
 
 
 def test_markdown_escapes_what_is_not_its_own() -> None:
@@ -87,6 +131,7 @@ def test_published_figures_alone_are_a_table(folder: Path) -> None:
         (["a", "b", 1, "", "", "", ""], "has a value but no source"),
         (["a", "b", "1,5", "", "", "x", ""], "value is '1,5', not a number"),
         (["a", "b", "nan", "", "", "x", ""], "not a number"),
+        (["a", "b", 1, -1, "", "x", ""], "std is -1, below 0"),
         (["a", "", 1, "", "", "x", ""], "need a label"),
         (["a", "b", 1], "3 fields, not 7"),
         (["ours", "top-1", 1, "", "", "x", ""], "line 3: repeats row ours, column top-1"),

@@ -48,7 +48,11 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
         ({"commands": ["rm -rf /"]}, "commands are search, rank, train"),
         ({"small": [" "]}, "small"),
         ({"sums": {"both": ["a", "b"]}}, "only kind correlations"),
-        ({"kind": "correlations", "row": "{proxy}", "sums": {"x": {"mean": ["a"]}}}, "sums.x"),
+        *(
+            ({"kind": "correlations", "row": "{proxy}", "sums": {"x": terms}}, "sums.x")
+            for terms in ({"mean": ["a"]}, {}, [], {"rank": []}, {"sum": ["a"], "rank": ["b"]})
+        ),
+        ({"where": {"statistic": []}}, "give one at least"),
     ],
 )
 def test_what_is_not_allowed_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -74,6 +78,21 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, content: str |
     raw = content if isinstance(content, bytes) else content.encode()
     (tmp_path / "table.yaml").write_bytes(raw)
     with pytest.raises(UserError, match=r"table\.yaml"):
+        Spec.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("title: " + "[" * 3000, "nested deeper than 8 levels"),
+        ("a: &a [x, x]\nb: [*a, *a]\n", "line 1: anchors and aliases are not allowed"),
+        ("title: " + "x" * 70_000, "larger than 64 kB"),
+    ],
+    ids=["deep", "aliases", "large"],
+)
+def test_a_file_that_would_not_end_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "table.yaml").write_text(content)
+    with pytest.raises(UserError, match=said):
         Spec.load(tmp_path)
 
 

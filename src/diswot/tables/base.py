@@ -23,6 +23,7 @@ class Cell:
         source: Where the published one was read; empty without one.
         note: On the published one, or why there is none.
         unit: Of the published one.
+        paper_text: The published one with its spread, in the digits it was published with.
     """
 
     value: float | None = None
@@ -35,6 +36,7 @@ class Cell:
     source: str = ""
     note: str = ""
     unit: str = ""
+    paper_text: str = ""
 
 
 @dataclass(frozen=True)

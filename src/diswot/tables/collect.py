@@ -8,12 +8,21 @@ from pathlib import Path
 
 from diswot.errors import UserError
 from diswot.reporting.runs import Run, find_runs
+from diswot.tables.conditions import Conditions, violation
 from diswot.tables.files import Key, write_results
 from diswot.tables.found import of_searches, of_trainings
 from diswot.tables.records import Record, Skip, united
 from diswot.tables.spec import Spec
 
 __all__ = ["Collection", "collect"]
+
+
+_OF_KIND = {
+    "correlations": ("search", "rank"),
+    "searches": ("search",),
+    "trainings": ("train", "search"),
+}
+"""Commands whose runs a kind of table reads."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +48,29 @@ def collect(folder: Path, runs: Path | None = None, scale: str | None = None) ->
     Args:
         folder: Of the table.
         runs: Where its runs are; by default what ``table.yaml`` says.
-        scale: Of these runs, likewise.
+        scale: Of these runs, likewise; with another than that, its conditions are not asked.
 
     Raises:
-        UserError: No run there is of use, or two runs of one seed share a cell.
+        UserError: No run there is of use, or two runs of one seed, or of other settings, share a
+            cell.
         OSError: The file cannot be written.
     """
     spec = Spec.load(folder)
-    where = runs or Path(spec.runs)
-    found = find_runs([_existing(where, spec, folder)])
+    where = _existing(runs, spec, folder)
+    found = find_runs([where])
     skipped = [f"{run.path}: {run.problem or run.state}" for run in found if not _finished(run)]
 
     def skip(run: Run, problem: str) -> None:
         skipped.append(f"{run.path}: {problem}")
 
-    finished = [run for run in found if _finished(run)]
-    records = [record for record in _records(spec, finished, skip) if spec.takes(record.fields)]
+    conditions: Conditions = spec.conditions if scale in (None, spec.scale) else {}
+    finished = [run for run in found if _finished(run) and run.command in _OF_KIND[spec.kind]]
+    for run in finished:
+        if problem := violation(run, conditions):
+            skip(run, problem)
+    finished = [run for run in finished if not violation(run, conditions)]
+    records = _records(spec, finished, conditions, skip)
+    records = [record for record in records if spec.takes(record.fields)]
     if not records:
         raise UserError("\n".join([f"{where} holds no finished run for {folder}", *skipped]))
     cells: dict[Key, list[Record]] = {}
@@ -78,8 +94,11 @@ def _finished(run: Run) -> bool:
     return run.state == "finished"
 
 
-def _existing(where: Path, spec: Spec, folder: Path) -> Path:
-    if not where.is_dir() or where == Path():
+def _existing(runs: Path | None, spec: Spec, folder: Path) -> Path:
+    if runs is None and not spec.runs:
+        raise UserError(f"{folder / 'table.yaml'}: runs: is missing; no small runs are named")
+    where = runs or Path(spec.runs)
+    if not where.is_dir():
         made = " and ".join(f"python -m diswot.{words}" for words in spec.small)
         raise UserError(
             f"{folder / 'table.yaml'}: runs: {str(where)!r} is no folder below {Path.cwd()}; "
@@ -88,9 +107,11 @@ def _existing(where: Path, spec: Spec, folder: Path) -> Path:
     return where
 
 
-def _records(spec: Spec, runs: Sequence[Run], skip: Skip) -> list[Record]:
+def _records(spec: Spec, runs: Sequence[Run], conditions: Conditions, skip: Skip) -> list[Record]:
     if spec.kind == "correlations":
         from diswot.tables.correlations import of_correlations
 
         return of_correlations(runs, spec, skip)
-    return of_searches(runs, skip) if spec.kind == "searches" else of_trainings(runs, skip)
+    if spec.kind == "searches":
+        return of_searches(runs, skip)
+    return of_trainings(runs, conditions, skip)

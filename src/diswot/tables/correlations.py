@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from diswot.errors import UserError
 from diswot.ranking.scores import Scores, Target
 from diswot.reporting.runs import Run
+from diswot.tables.conditions import but_for_seed
 from diswot.tables.exhaustive import of_exhaustive
 from diswot.tables.records import Record, Skip, UnusableError, date_of, read_lines
 from diswot.tables.scored import Origin, Values, sums_of, to_records
@@ -44,13 +45,16 @@ def _of_ranking(run: Run, spec: Spec) -> list[Record]:
     lines = read_lines(run.path / "rank.csv", needed)
     # The order of a ranking is that of one target; a table has sizes last.
     lines.sort(key=lambda line: line["proxy"] in ("params", "flops"))
+    settings = but_for_seed(run)
     records = [
-        _record(run, line, statistic) for line in lines for statistic in STATISTICS["correlations"]
+        _record(run, settings, line, statistic)
+        for line in lines
+        for statistic in STATISTICS["correlations"]
     ]
     return [*records, *_of_sums(run, lines, spec)] if spec.sums else records
 
 
-def _record(run: Run, line: dict[str, str], statistic: str) -> Record:
+def _record(run: Run, settings: Mapping[str, str], line: dict[str, str], statistic: str) -> Record:
     return Record(
         {**{field: line[field] for field in _SHARED}, "statistic": statistic},
         _number(line[statistic]),
@@ -60,6 +64,7 @@ def _record(run: Run, line: dict[str, str], statistic: str) -> Record:
         std=_number(line.get(f"{statistic}_std", "")),
         low=_number(line[f"{statistic}_lo"]),
         high=_number(line[f"{statistic}_hi"]),
+        settings=settings,
     )
 
 
@@ -90,7 +95,8 @@ def _of_sums(run: Run, ranked: Sequence[dict[str, str]], spec: Spec) -> list[Rec
     params, flops = rows("params")[0], rows("flops")[0]
     scores = Scores(archs, seeds, sums, {}, params, flops, frozenset())
     known = zip(targets, accuracies, strict=True)
-    origin = Origin({field: ranked[0][field] for field in _SHARED}, (run.path,), date_of([run]))
+    fields = {field: ranked[0][field] for field in _SHARED}
+    origin = Origin(fields, (run.path,), date_of([run]), but_for_seed(run))
     return to_records(scores, [Target(*pair, rows(name)[0]) for pair, name in known], origin)
 
 

@@ -13,14 +13,13 @@ from diswot.errors import UserError
 from diswot.hydra_app import conf_dir
 from diswot.ranking.scores import Scores, Target
 from diswot.reporting.runs import Run
-from diswot.settings import identity
+from diswot.tables.conditions import but_for_seed
 from diswot.tables.records import Record, Skip, UnusableError, date_of, read_lines
 from diswot.tables.scored import Origin, Values, sums_of, to_records
 from diswot.tables.spec import Spec
 
 __all__ = ["of_exhaustive"]
 
-_OF_SEED = ("seed", "data.shuffle_seed")
 _SIZES = ("params", "flops")
 
 
@@ -39,7 +38,12 @@ def of_exhaustive(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Record]:
         if type(run.result["seed"]) is not int or not isinstance(run.config.get("proxy"), Mapping):
             skip(run, "the seed in result.json or the proxies in config.json are damaged")
             continue
-        seeds = groups.setdefault(_but_for_seed(run), {})
+        try:
+            settings = json.dumps(but_for_seed(run), sort_keys=True)
+        except UnusableError as problem:
+            skip(run, str(problem))
+            continue
+        seeds = groups.setdefault(settings, {})
         known = seeds.setdefault(run.result["seed"], run)
         if known is not run:
             skip(run, f"the same search as {known.path}")
@@ -51,12 +55,6 @@ def of_exhaustive(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Record]:
             for run in group.values():
                 skip(run, str(problem))
     return records
-
-
-def _but_for_seed(run: Run) -> str:
-    settings = identity(run.config)
-    kept = {name: value for name, value in settings.items() if name not in _OF_SEED}
-    return json.dumps(kept, sort_keys=True)
 
 
 def _of_group(runs: Sequence[Run], spec: Spec) -> list[Record]:
@@ -84,7 +82,8 @@ def _of_group(runs: Sequence[Run], spec: Spec) -> list[Record]:
         Target(dataset, target, np.array([benchmark.accuracy(a, dataset, target) for a in archs]))
         for dataset, target in benchmark.entries()
     ]
-    origin = Origin(_fields(runs[0]), tuple(run.path for run in runs), date_of(runs))
+    paths = tuple(run.path for run in runs)
+    origin = Origin(_fields(runs[0]), paths, date_of(runs), but_for_seed(runs[0]))
     return to_records(scores, targets, origin)
 
 

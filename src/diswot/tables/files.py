@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +12,12 @@ from pathlib import Path
 from diswot.errors import UserError
 from diswot.storage.files import write_atomic
 from diswot.tables.base import Cell, Table
+from diswot.tables.lines import PAPER, RESULTS, Key, number, read_cells
 from diswot.tables.spec import Spec
 
-__all__ = ["Result", "is_table", "load_table", "write_results"]
+__all__ = ["Key", "Result", "is_table", "load_table", "write_results"]
 
-_PAPER = ("row", "column", "value", "std", "unit", "source", "note")
-_RESULTS = ("row", "column", "value", "std", "low", "high", "seeds", "scale", "date", "runs")
-_NUMBERS = ("value", "std", "low", "high", "seeds")
-
-Key = tuple[str, str]
+_NOISE = 1e-12  # relative; a spread below stems from rounding
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,8 @@ def load_table(path: Path) -> Table:
         UserError: A file is damaged, or there is no figure at all.
     """
     spec = Spec.load(path)
-    measured = _lines(path / "results.csv", _RESULTS)
-    published = _lines(path / "paper.csv", _PAPER)
+    measured = read_cells(path / "results.csv", RESULTS)
+    published = read_cells(path / "paper.csv", PAPER)
     if not measured and not published:
         raise UserError(f"{path} holds neither figures in paper.csv nor results in results.csv")
     cells = {key: _measured(line) for key, line in measured.items()}
@@ -92,11 +89,17 @@ def write_results(path: Path, results: Sequence[Result], scale: str) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_RESULTS)
+    writer.writerow(RESULTS)
     for result in results:
-        line = {**vars(result), "scale": scale}
-        writer.writerow([_short(line[column]) for column in _RESULTS])
+        line = {**vars(result), "scale": scale, "std": _spread(result)}
+        writer.writerow([_short(line[column]) for column in RESULTS])
     write_atomic(path, text.getvalue().encode())
+
+
+def _spread(result: Result) -> float | None:
+    if result.std is None or result.value is None:
+        return result.std
+    return 0.0 if result.std <= _NOISE * abs(result.value) else result.std
 
 
 def _short(value: object) -> object:
@@ -108,69 +111,18 @@ def _distinct(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label for label in labels if label))
 
 
-def _lines(file: Path, columns: Sequence[str]) -> dict[Key, dict[str, str]]:
-    """By row and column; none where there is no such file.
-
-    Raises:
-        UserError: It is no such CSV file.
-    """
-    if not file.is_file():
-        return {}
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            reader = csv.reader(text, strict=True)
-            header = next(reader, [])
-            lines = [(reader.line_num, line) for line in reader if line]
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{file} cannot be read ({error})") from error
-    if tuple(header) != tuple(columns):
-        raise UserError(f"{file}: its columns must be {','.join(columns)}")
-    found: dict[Key, dict[str, str]] = {}
-    for number, line in lines:
-        if len(line) != len(columns):
-            raise UserError(f"{file}, line {number}: {len(line)} fields, not {len(columns)}")
-        named = dict(zip(columns, map(str.strip, line), strict=True))
-        _check(named, found, f"{file}, line {number}")
-        found[named["row"], named["column"]] = named
-    return found
-
-
-def _check(line: Mapping[str, str], found: Mapping[Key, object], where: str) -> None:
-    key = line["row"], line["column"]
-    if not all(key):
-        raise UserError(f"{where}: row and column need a label")
-    if key in found:
-        raise UserError(f"{where}: repeats row {key[0]}, column {key[1]}")
-    for name in _NUMBERS:
-        if line.get(name) and not math.isfinite(_float(line[name])):
-            raise UserError(f"{where}: {name} is {line[name]!r}, not a number")
-    if line.get("seeds") and _float(line["seeds"]) % 1:
-        raise UserError(f"{where}: seeds is {line['seeds']!r}, not a whole number")
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
-
-
 def _measured(line: Mapping[str, str]) -> Cell:
     return Cell(
-        value=_number(line["value"]),
-        std=_number(line["std"]),
-        low=_number(line["low"]),
-        high=_number(line["high"]),
-        seeds=int(float(line["seeds"] or 0)),
+        value=number(line["value"]),
+        std=number(line["std"]),
+        low=number(line["low"]),
+        high=number(line["high"]),
+        seeds=int(line["seeds"]),
     )
 
 
 def _with_paper(cell: Cell, line: Mapping[str, str], file: Path) -> Cell:
-    value = _number(line["value"])
+    value = number(line["value"])
     if value is not None and not line["source"]:
         raise UserError(
             f"{file}: row {line['row']}, column {line['column']} has a value but no source; say "
@@ -179,8 +131,21 @@ def _with_paper(cell: Cell, line: Mapping[str, str], file: Path) -> Cell:
     return replace(
         cell,
         paper=value,
-        paper_std=_number(line["std"]),
+        paper_std=number(line["std"]),
         source=line["source"],
         note=line["note"],
         unit=line["unit"],
+        paper_text=_published(line),
     )
+
+
+def _published(line: Mapping[str, str]) -> str:
+    """Value and spread in their own digits."""
+    if not line["value"]:
+        return ""
+    return " ± ".join(_grouped(line[name]) for name in ("value", "std") if line[name])
+
+
+def _grouped(text: str) -> str:
+    """With a real minus sign and grouped thousands."""
+    return re.sub("[0-9]+", lambda whole: f"{int(whole[0]):,}", text, count=1).replace("-", "−")

@@ -9,6 +9,7 @@ from typing import Any
 
 from diswot.errors import UserError
 from diswot.reporting.runs import Run, find_runs
+from diswot.tables.conditions import Conditions, but_for_seed, violation
 from diswot.tables.records import Record, Skip, UnusableError, date_of
 from diswot.tables.spec import STATISTICS
 
@@ -75,19 +76,20 @@ def _standings(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return found
 
 
-def of_trainings(runs: Sequence[Run], skip: Skip) -> list[Record]:
+def of_trainings(runs: Sequence[Run], conditions: Conditions, skip: Skip) -> list[Record]:
     """Accuracy, size and speed of what was trained.
 
     Args:
         runs: Finished ones: trainings, and the searches their students come from.
+        conditions: On the searches; trainings that do not meet them are not among the runs.
         skip: Told of trainings that cannot be used.
     """
-    proxies = {run.path.resolve(): str(run.result["proxy"]) for run in _searches(runs)}
+    searches = {run.path.resolve(): run for run in _searches(runs)}
     records: list[Record] = []
     for run in runs:
         if run.command == "train":
             try:
-                records += list(_of_training(run, proxies))
+                records += list(_of_training(run, searches, conditions))
             except UnusableError as problem:
                 skip(run, str(problem))
     return records
@@ -97,48 +99,57 @@ def _searches(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.command == "search" and run.state == "finished"]
 
 
-def _of_training(run: Run, proxies: Mapping[Path, str]) -> Iterator[Record]:
+def _of_training(
+    run: Run, searches: Mapping[Path, Run], conditions: Conditions
+) -> Iterator[Record]:
     result = run.result
     distillers = result["distiller"]
     if not isinstance(distillers, list):
         raise UnusableError("the distiller in result.json is damaged")
+    search = _search_of(run, searches)
+    if search and (problem := violation(search, conditions)):
+        raise UnusableError(f"its search, {search.path}: {problem}")
     fields = {
         "student": str(result["student"]),
-        "found_by": _found_by(run, proxies),
+        "found_by": str(search.result["proxy"]) if search else "",
         "teacher": str(result.get("teacher") or "none"),
         "distiller": "+".join(map(str, distillers)) or "alone",
         "data": str(result.get("data")),
     }
     names = STATISTICS["trainings"]
-    yield from _records(run, fields, {name: _number(result, name) for name in names})
+    values = {name: _number(result, name) for name in names}
+    yield from _records(run, fields, values, search)
 
 
-def _found_by(run: Run, proxies: Mapping[Path, str]) -> str:
-    """The proxy of the search a student comes from; of its folder nothing but data is read."""
+def _search_of(run: Run, searches: Mapping[Path, Run]) -> Run | None:
+    """The search a student comes from; of its folder nothing but data is read."""
     student = run.config.get("student")
     named = student.get("run") if isinstance(student, Mapping) else None
     if not named:
-        return ""
+        return None
     path = Path(str(named)).expanduser()
-    proxy = proxies.get(path.resolve()) or _proxy_of(path)
-    if not proxy:
+    search = searches.get(path.resolve()) or _elsewhere(path)
+    if not search:
         raise UnusableError(f"its search, {path}, is not there or not finished")
-    return proxy
+    return search
 
 
-def _proxy_of(path: Path) -> str:
-    """Of a finished search, else empty."""
+def _elsewhere(path: Path) -> Run | None:
+    """A finished search in another folder."""
     if not (path / "result.json").is_file():  # no walk through a folder that is no run
-        return ""
+        return None
     searches = _searches(find_runs([path]))
-    return next((str(run.result["proxy"]) for run in searches if run.path == path), "")
+    return next((run for run in searches if run.path == path), None)
 
 
-def _records(run: Run, fields: Mapping[str, str], values: Mapping[str, float]) -> Iterator[Record]:
+def _records(
+    run: Run, fields: Mapping[str, str], values: Mapping[str, float], search: Run | None = None
+) -> Iterator[Record]:
+    settings = but_for_seed(run, search)
     seed = int(_number(run.result, "seed"))
     for name, value in values.items():
         told = {**fields, "statistic": name}
-        yield Record(told, value, (seed,), (run.path,), date_of([run]))
+        yield Record(told, value, (seed,), (run.path,), date_of([run]), settings=settings)
 
 
 def _number(values: Mapping[str, Any], key: str) -> float:

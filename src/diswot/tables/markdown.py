@@ -62,13 +62,19 @@ def _cell(cell: Cell, places: int, sources: dict[str, int]) -> str:
     if cell.seeds:
         parts.append(measured(cell, places, mark="**"))
     if cell.paper is not None:
-        spread = "" if cell.paper_std is None else f" ± {figure(cell.paper_std, places)}"
         unit = f" {_plain(cell.unit)}" if cell.unit else ""
-        published = f"*{figure(cell.paper, places)}{spread}{unit}*"
-        parts.append(f"{published} ({_source(cell, sources)})")
+        parts.append(f"*{_published(cell, places)}{unit}* ({_source(cell, sources)})")
     elif cell.note:
         parts.append(f"({_source(cell, sources)})")
     return "; ".join(parts)
+
+
+def _published(cell: Cell, places: int) -> str:
+    """In its own digits where they are known."""
+    if cell.paper_text or cell.paper is None:
+        return _plain(cell.paper_text)
+    spread = "" if cell.paper_std is None else f" ± {figure(cell.paper_std, places)}"
+    return f"{figure(cell.paper, places)}{spread}"
 
 
 def _source(cell: Cell, sources: dict[str, int]) -> int:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, stdev
 
 from diswot.errors import UserError
 from diswot.reporting.runs import Run
+from diswot.tables.conditions import UnusableError
 from diswot.tables.files import Key, Result
 
 __all__ = ["Record", "Skip", "UnusableError", "date_of", "read_lines", "united"]
-
-
-class UnusableError(Exception):
-    """A run cannot enter the table; the message says why."""
 
 
 Skip = Callable[[Run, str], None]
@@ -37,6 +34,7 @@ class Record:
         std: Standard deviation over its seeds.
         low: Lower limit of the 95 % interval over architectures.
         high: Upper limit.
+        settings: That all runs of its cell must share, see `conditions.but_for_seed`.
     """
 
     fields: Mapping[str, str]
@@ -47,6 +45,7 @@ class Record:
     std: float | None = None
     low: float | None = None
     high: float | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def figures(self) -> tuple[object, ...]:
@@ -61,11 +60,13 @@ def united(key: Key, records: Sequence[Record]) -> Result:
     each give mean and standard deviation.
 
     Raises:
-        UserError: Two records of one seed differ: the labels do not tell them apart.
+        UserError: Two records of one seed differ, or records of several seeds in other settings:
+            the labels do not tell them apart.
     """
     distinct = list({record.figures: record for record in records}.values())
     if len(distinct) > 1:
         _check_apart(key, distinct)
+        _check_settings(key, records)
         return _mean(key, distinct)
     only = distinct[0]
     return Result(
@@ -87,12 +88,46 @@ def _check_apart(key: Key, records: Sequence[Record]) -> None:
         if len(record.seeds) > 1:  # an interval over architectures: no mean can have one
             others += [other for other in records if other is not record]
         if others:
-            one, other = sorted([others[0].paths[0], record.paths[0]])
-            raise UserError(
-                f"row {key[0]}, column {key[1]}: {one} and {other} both belong there; tell "
-                "them apart by row, column or where in table.yaml"
-            )
+            raise _together(key, others[0], record)
         first |= dict.fromkeys(record.seeds, record)
+
+
+def _together(key: Key, one: Record, other: Record) -> UserError:
+    if one.paths == other.paths:
+        apart = [name for name, value in one.fields.items() if other.fields[name] != value]
+        both = f"two figures of {one.paths[0]} belong there, which differ in {', '.join(apart)}"
+    else:
+        first, second = sorted([one.paths[0], other.paths[0]])
+        both = f"{first} and {second} both belong there"
+    return UserError(
+        f"row {key[0]}, column {key[1]}: {both}; tell them apart by row, column or where in "
+        "table.yaml"
+    )
+
+
+def _check_settings(key: Key, records: Sequence[Record]) -> None:
+    """Equal figures may stem from several settings, of which one must be that of all seeds."""
+    by_figure: dict[object, list[Record]] = {}
+    for record in records:
+        by_figure.setdefault(record.figures, []).append(record)
+    first, *others = by_figure.values()
+    settings = [[record.settings for record in same] for same in others]
+    if any(all(one.settings in each for each in settings) for one in first):
+        return
+    pairs = [(one, other) for one in first for same in others for other in same]
+    differ = [(names, *pair) for pair in pairs if (names := _differences(*pair))]
+    names, one, other = min(differ, key=lambda each: len(each[0]))
+    raise UserError(
+        f"row {key[0]}, column {key[1]}: {one.paths[0]} and {other.paths[0]} are no seeds of one "
+        f"figure: {names[0]} is {one.settings.get(names[0], 'not set')} in one, "
+        f"{other.settings.get(names[0], 'not set')} in the other; tell them apart by row, column "
+        "or conditions in table.yaml"
+    )
+
+
+def _differences(one: Record, other: Record) -> list[str]:
+    mine, theirs = one.settings, other.settings
+    return [name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
 
 
 def _mean(key: Key, records: Sequence[Record]) -> Result:
@@ -111,7 +146,7 @@ def _mean(key: Key, records: Sequence[Record]) -> Result:
 
 
 def date_of(runs: Iterable[Run]) -> str:
-    """Of the newest result, in UTC."""
+    """Of the newest result, in UTC: when its file was written, so that a copy may be younger."""
     newest = max((run.path / "result.json").stat().st_mtime for run in runs)
     return datetime.fromtimestamp(newest, UTC).date().isoformat()
 

@@ -22,11 +22,12 @@ Values = NDArray[np.float64]
 
 
 class Origin(NamedTuple):
-    """What all records of some scores share: their fields, runs and date."""
+    """What all records of some scores share: their fields, runs, date and settings."""
 
     fields: Mapping[str, str]
     paths: tuple[Path, ...]
     date: str
+    settings: Mapping[str, str]
 
 
 def to_records(scores: Scores, targets: Sequence[Target], origin: Origin) -> list[Record]:
@@ -72,6 +73,7 @@ def _records(
             std=_defined(float(np.std(values, ddof=1))) if len(values) > 1 else None,
             low=_defined(estimate.low),
             high=_defined(estimate.high),
+            settings=origin.settings,
         )
         for name, (estimate, values) in pairs.items()
     ]
