@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import zipfile
@@ -9,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from report_helpers import configured, copied, make_train, read
 
 from diswot import cli
 from diswot.report import main
 from diswot.reporting.page import reading
 from diswot.reporting.page.accuracies import known_accuracies
+from diswot.reporting.page.matrices import similarity
 from diswot.reporting.runs import find_runs
 
 Output = pytest.CaptureFixture[str]
+Array = NDArray[np.generic]
 
 
 def refused(capsys: Output, *words: object) -> str:
@@ -43,7 +47,7 @@ def test_paths_that_are_none(tmp_path: Path, capsys: Output) -> None:
 
 
 def test_outputs_that_are_none(search_run: Path, tmp_path: Path, capsys: Output) -> None:
-    assert "is a folder" in refused(capsys, search_run, "--output", tmp_path)
+    assert "is no file" in refused(capsys, search_run, "--output", tmp_path)
     told = refused(capsys, search_run, "--output", tmp_path / "no" / "x.html")
     assert "folder that does not exist" in told
 
@@ -161,15 +165,36 @@ def test_pickles_and_bombs_are_not_opened(tmp_path: Path) -> None:
 
     np.savez(tmp_path / "similarity.npz", relation_teacher=np.array([Evil()], object))
     with pytest.raises(reading.UnreadableError, match="damaged"):
-        reading.similarity(tmp_path)
+        similarity(tmp_path)
     assert not (tmp_path / "ran").exists()
     with zipfile.ZipFile(tmp_path / "similarity.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("relation_teacher.npy", bytes(65 * 2**20))
     with pytest.raises(reading.UnreadableError, match="64 MB"):
-        reading.similarity(tmp_path)
+        similarity(tmp_path)
     np.savez(tmp_path / "similarity.npz", relation_teacher=np.eye(2), relation_student=np.eye(3))
     with pytest.raises(reading.UnreadableError, match="shapes"):
-        reading.similarity(tmp_path)
+        similarity(tmp_path)
+
+
+def test_matrices_of_which_only_the_header_is_large_are_refused(tmp_path: Path) -> None:
+    head = io.BytesIO()
+    side = 3_200_000
+    told = {"descr": "<f8", "fortran_order": False, "shape": (side, side)}
+    np.lib.format.write_array_header_1_0(head, told)
+    with zipfile.ZipFile(tmp_path / "similarity.npz", "w") as archive:
+        archive.writestr("relation_teacher.npy", head.getvalue())
+    with pytest.raises(reading.UnreadableError, match="64 MB"):
+        similarity(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "matrix", [np.eye(2, dtype=complex), np.ones((2, 3)), np.full((2, 2), 1e200), np.ones(4)]
+)
+def test_matrices_of_another_kind_are_refused(matrix: Array, tmp_path: Path) -> None:
+    pair = {"relation_teacher": matrix, "relation_student": matrix}
+    np.savez(tmp_path / "similarity.npz", **pair)  # type: ignore[arg-type]
+    with pytest.raises(reading.UnreadableError, match="relation_teacher"):
+        similarity(tmp_path)
 
 
 def test_a_benchmark_file_that_a_run_names_is_not_opened(search_run: Path, tmp_path: Path) -> None:
@@ -188,7 +213,7 @@ def test_accuracies_only_where_they_hold(search_run: Path, tmp_path: Path) -> No
     space = read(run / "config.json")["space"]
     configured(run, space={**space, "widths": [1, 2, 3, 4]})
     assert "widths" in known_accuracies(find_runs([run])[0]).problem
-    for name in ("../../etc", "s1", "", 3):
+    for name in ("../../etc", "s1", "", 3, "x" * 5000, "..", "ü" * 64):
         configured(run, space={**space, "name": name})
         known = known_accuracies(find_runs([run])[0])
         assert known.problem

@@ -101,6 +101,28 @@ def test_differences_name_members_and_compare_settings() -> None:
     }
 
 
+def test_differences_begin_with_what_tells_runs_apart() -> None:
+    def one(name: str, seed: int) -> Run:
+        named = {"_target_": f"x.{name}", "name": name, "size": 3}
+        told = {"logger": {"csv": {"name": name}}, "workers": seed, "debug": name}
+        return run(seed, 1.0, strategy=named, benchmark={"name": name}, aside={"x": seed}, **told)
+
+    assert list(differences([one("random", 0), one("evolution", 1)])) == [
+        *("strategy.name", "seed", "aside.x", "benchmark.name"),
+    ]
+    same = [run(0, 1.0, strategy={"_target_": name, "name": "random"}) for name in "ab"]
+    assert list(differences(same)) == ["strategy._target_"]
+
+
+def test_searches_of_other_lengths_are_no_seeds_of_one() -> None:
+    runs = [run(i, 1.0, strategy={"name": "random", "evaluations": 9 + i % 2}) for i in range(3)]
+    labels = [(group.label, len(group.runs)) for group in groups(runs)]
+    assert labels == [
+        ("random, strategy.evaluations=9", 2),
+        ("random, strategy.evaluations=10", 1),
+    ]
+
+
 def test_spread_is_over_seeds() -> None:
     values = (1.0, 2.0, 4.0)
     group = Group("", "search", tuple(run(i, v) for i, v in enumerate(values)), 0)
@@ -113,6 +135,8 @@ def test_spread_is_over_seeds() -> None:
     assert spread(Group("", "search", (run(0, 5.0),), 0))["score"].text == "5"
     two = spread(Group("", "search", (run(0, 1.0), run(1, 2.0)), 0))["score"]
     assert (two.text, two.interval, two.each) == ("1.50 ± 0.71", "", "1.00 · 2.00")
+    huge = tuple(run(i, 1e308) for i in range(3))
+    assert "score" not in spread(Group("", "search", huge, 0))
     alike = spread(Group("", "search", (run(0, 661338.0), run(1, 661338.0)), 0))["score"]
     assert (alike.text, alike.interval, alike.each) == ("661,338 ± 0", "", "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,10 @@ from diswot.storage.files import write_atomic
 if TYPE_CHECKING:
     from diswot.storage import Epoch
 
-__all__ = ["plot_curves", "plot_losses", "plot_rate", "plot_top1"]
+__all__ = ["LOSSES", "plot_curves", "plot_losses", "plot_rate", "plot_top1"]
+
+LOSSES = 10
+"""Drawn of one run; the total is always among them."""
 
 _MARKED = 30  # epochs; of more, single points are not marked
 
@@ -42,8 +46,8 @@ def plot_losses(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
         runs: Epochs in order, at least one a run; names are shown where there are several.
     """
     for name, epochs in runs.items():
-        chosen = list(epochs[0].losses) if len(runs) == 1 else ["loss"]
-        for loss in (each for each in chosen if each in epochs[0].losses):
+        known = sorted(epochs[0].losses, key=lambda each: each != "loss")
+        for loss in known[:LOSSES] if len(runs) == 1 else {"loss"} & {*known}:
             first = epochs[0].losses[loss]
             shares = [epoch.losses.get(loss, 0.0) / first if first else 1.0 for epoch in epochs]
             style = "-" if loss == "loss" else "--"
@@ -51,7 +55,8 @@ def plot_losses(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
             axes.plot(_numbers(epochs), shares, style, marker=_marker(epochs), ms=3, label=label)
     axes.set(ylabel="training losses, first epoch = 1")
     _finish(axes, runs)
-    axes.legend(framealpha=0.6)
+    if axes.lines:
+        axes.legend(framealpha=0.6)
 
 
 def plot_top1(axes: Any, runs: Mapping[str, Sequence[Epoch]], validated_on: str) -> None:
@@ -66,7 +71,7 @@ def plot_top1(axes: Any, runs: Mapping[str, Sequence[Epoch]], validated_on: str)
         color = f"C{index % 10}" if len(runs) > 1 else "C3"
         top1 = [epoch.val_top1 for epoch in epochs]
         axes.plot(_numbers(epochs), top1, marker=_marker(epochs), ms=3, color=color)
-        best = max(range(len(top1)), key=top1.__getitem__)
+        best = max(range(len(top1)), key=lambda each: _or_least(top1[each]))
         label = f"{name} best {top1[best]:.2f} %".strip()
         at = [epochs[best].epoch + 1], [top1[best]]
         axes.scatter(*at, marker="*", s=140, color=color, label=label)
@@ -91,6 +96,10 @@ def plot_rate(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
 
 def _numbers(epochs: Sequence[Epoch]) -> list[int]:
     return [epoch.epoch + 1 for epoch in epochs]
+
+
+def _or_least(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
 
 
 def _marker(epochs: Sequence[Epoch]) -> str | None:

@@ -12,6 +12,8 @@ from diswot.reporting.runs import Run
 
 __all__ = ["Known", "known_accuracies"]
 
+_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Known:
@@ -58,8 +60,8 @@ def _of_space(name: str) -> tuple[Known, Mapping[str, object]]:
     from diswot.instantiate import make
 
     file = conf_dir() / "benchmark" / f"{name}.yaml"
-    if not re.fullmatch(r"\w+", name) or not file.is_file():
-        return Known(problem=f"there is no benchmark of space {name}"), {}
+    if not _NAME.fullmatch(name) or not file.is_file():
+        return Known(problem=f"there is no benchmark of space {name[:64]}"), {}
     node = OmegaConf.to_container(OmegaConf.load(file))
     try:
         benchmark = make(node, "benchmark", Benchmark)  # type: ignore[arg-type, type-abstract]

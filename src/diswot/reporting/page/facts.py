@@ -9,7 +9,7 @@ from typing import Any
 
 from diswot.reporting.runs import Run
 
-__all__ = ["COLUMNS", "Value", "at", "facts", "number", "shown", "top1"]
+__all__ = ["COLUMNS", "LARGEST", "Value", "at", "facts", "number", "shown", "top1"]
 
 COLUMNS = (
     *(("name", "run"), ("command", "command"), ("state", "state"), ("space", "space")),
@@ -18,6 +18,9 @@ COLUMNS = (
     *(("seconds", "seconds"), ("seed", "seed")),
 )
 """Keys of `facts` and the heads of their columns."""
+
+LARGEST = 1e100
+"""Magnitude up to which figures are drawn and averaged; sums of larger ones may overflow."""
 
 
 @dataclass(frozen=True)

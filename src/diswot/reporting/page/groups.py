@@ -9,7 +9,7 @@ from typing import Any
 
 from diswot.reporting.page.facts import at, number
 from diswot.reporting.runs import Run
-from diswot.settings import flatten, identity
+from diswot.settings import IRRELEVANT, MAY_GROW, flatten, identity
 
 __all__ = ["Group", "differences", "flat", "groups"]
 
@@ -18,6 +18,13 @@ _WORDS = {
     "search": (("space", "name"), ("teacher", "name"), ("proxy",), ("strategy", "name")),
     "train": (("student", "name"), ("teacher", "name"), ("distiller",), ("trainer", "name")),
 }
+_FIRST = {
+    group: place
+    for place, group in enumerate(
+        ("proxy", "distiller", "strategy", "student", "teacher", "space", "budget", "seed", "seeds")
+    )
+}
+_LAST = len(_FIRST) + 1
 _NAMED = 4  # settings that tell groups of the same words apart
 
 
@@ -77,7 +84,8 @@ def _key(run: Run) -> str:
 
 def _settings(run: Run) -> dict[str, Any]:
     try:
-        return identity(run.config)
+        grown = {name: value for name, value in flatten(run.config) if name in MAY_GROW}
+        return identity(run.config) | grown
     except (TypeError, AttributeError, RecursionError):  # not written by this project
         return {"path": str(run.path)}
 
@@ -98,14 +106,34 @@ def _words(run: Run) -> list[str]:
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Settings that are not the same in all runs, with their value in each.
 
-    Further seeds that are the run's own in every run are left out.
+    What tells runs apart best comes first. Further seeds that are the run's own in every run, and
+    what changes no score, are left out.
     """
-    told = [_without_copies(run, flat(run.config)) for run in runs]
+    told = [_without_copies(run, _relevant(flat(run.config))) for run in runs]
     for group in ("proxy", "distiller"):
         _name_members(group, runs, told)
-    names = sorted({name for settings in told for name in settings})
+    names = sorted({name for settings in told for name in settings}, key=_place)
     columns = {name: [_told(settings.get(name, "—")) for settings in told] for name in names}
-    return {name: values for name, values in columns.items() if len(set(values)) > 1}
+    apart = {name: values for name, values in columns.items() if len(set(values)) > 1}
+    return {name: values for name, values in apart.items() if not _said_by_name(name, apart)}
+
+
+def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what changes no score, such as where a run was logged."""
+    return {k: v for k, v in settings.items() if not {k, k.partition(".")[0]} & {*IRRELEVANT}}
+
+
+def _place(name: str) -> tuple[int, bool, str]:
+    """Sorts settings: what runs are told apart by first, what only explains it last."""
+    group, _, key = name.partition(".")
+    place = _LAST if group == "benchmark" else _FIRST.get(group, _LAST - 1)
+    return place, key not in ("", "name"), name
+
+
+def _said_by_name(name: str, apart: Mapping[str, object]) -> bool:
+    """Whether it is the class of something whose name differs as well."""
+    group, _, key = name.rpartition(".")
+    return key == "_target_" and f"{group}.name" in apart
 
 
 def _name_members(group: str, runs: Sequence[Run], told: Sequence[dict[str, Any]]) -> None:

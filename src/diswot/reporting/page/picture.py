@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
+from diswot.reporting.page.facts import LARGEST
 from diswot.reporting.page.reading import UnreadableError
 from diswot.reporting.page.svg import panel, plain
 
@@ -33,7 +37,8 @@ class Picture:
         name: Unlike that of any other; letters, digits and hyphens.
         panels: SVG elements.
         heats: By kind of similarity.
-        rows: Of a ranking, by data set and target.
+        rows: Of a ranking, by data set and target, as many as a table can show.
+        counts: How many there are of each.
         notes: What is to be said of them.
     """
 
@@ -42,6 +47,7 @@ class Picture:
     panels: list[str] = field(default_factory=list)
     heats: dict[str, list[Heat]] = field(default_factory=dict)
     rows: dict[str, list[Row]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def read(self, reader: Callable[[Path], T], run: Run, who: str) -> T | None:
@@ -65,7 +71,7 @@ class Picture:
 
     @contextmanager
     def draw(self, label: str, width: float = 4.4, height: float = 3.1) -> Iterator[Any]:
-        """Axes to draw the next panel on.
+        """Axes to draw the next panel on; where matplotlib cannot, a note says so.
 
         Args:
             label: What it shows, for those who cannot see it.
@@ -73,6 +79,21 @@ class Picture:
             height: Inches.
         """
         drawn = panel(f"{self.name}-{len(self.panels)}", label, width, height)
-        with drawn as one:
-            yield one.axes
-        self.panels.append(one.svg)
+        try:
+            with np.errstate(all="ignore"), drawn as one:
+                yield one.axes
+                _check(one.axes)
+        except (ValueError, ArithmeticError, MemoryError) as error:
+            told = " ".join(str(error).split())[:200] or type(error).__name__
+            self.notes.append(f"No picture “{label}”: {told}.")
+        else:
+            self.panels.append(one.svg)
+
+
+def _check(axes: Any) -> None:
+    """Refuse what matplotlib would take for infinite."""
+    for side, drawn in (("x", axes.dataLim.intervalx), ("y", axes.dataLim.intervaly)):
+        linear = getattr(axes, f"get_{side}scale")() == "linear"
+        known = [abs(value) for value in drawn if math.isfinite(value)]  # infinite: nothing drawn
+        if linear and any(value > LARGEST for value in known):
+            raise ValueError(f"there are values beyond ±{LARGEST:g}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from diswot.reporting.curves import plot_losses, plot_rate, plot_top1
+from diswot.reporting.curves import LOSSES, plot_losses, plot_rate, plot_top1
 from diswot.reporting.page import reading
 from diswot.reporting.page.accuracies import known_accuracies
 from diswot.reporting.page.facts import at, number
 from diswot.reporting.page.heat import heat_maps
+from diswot.reporting.page.matrices import similarity
 from diswot.reporting.page.picture import Picture
 from diswot.reporting.page.svg import plain
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from diswot.reporting.runs import Run
 
 __all__ = ["of_ranking", "of_search", "of_similarity", "of_training"]
+
+_SIZES = ("params", "flops")
+_TARGETS = 24  # of a ranking that are shown
+_BARS = 60  # in one picture
+_ROWS = 1000  # in one table
 
 Searches = Mapping[str, Sequence[Point]]
 
@@ -71,6 +78,9 @@ def of_training(group: Group, name: str) -> Picture:
         return picture
     validated = [run.result.get("validated_on") for run in group.runs]
     images = next((each for each in validated if each in ("val", "test")), "validation")
+    most = max(len(epochs[0].losses) for epochs in found.values())
+    if most > LOSSES and len(found) == 1:
+        picture.notes.append(f"{LOSSES} of {most:,} losses are drawn.")
     with picture.draw("Training losses over the epochs") as axes:
         plot_losses(axes, found)
     with picture.draw("Accuracy over the epochs") as axes:
@@ -90,11 +100,37 @@ def of_ranking(run: Run, title: str, name: str) -> Picture:
     """
     picture = Picture(title, name)
     rows = picture.read(reading.rank_rows, run, title) or []
+    by_target: dict[str, list[Row]] = {}
     for row in rows:
-        picture.rows.setdefault(f"{row.dataset} {row.target}", []).append(row)
-    for target, own in picture.rows.items():
-        _bars(picture, target, [replace(row, proxy=plain(row.proxy)) for row in own])
+        by_target.setdefault(f"{row.dataset} {row.target}", []).append(row)
+    picture.counts = {target: len(own) for target, own in by_target.items()}
+    for target, own in list(by_target.items())[:_TARGETS]:
+        picture.rows[target] = _best(own, _ROWS)
+        _bars(picture, target, [replace(r, proxy=plain(r.proxy)) for r in _best(own, _BARS)])
+    picture.notes += _left_out(picture.counts)
     return picture
+
+
+def _best(rows: Sequence[Row], limit: int) -> list[Row]:
+    """Those with the highest correlation, size always among them, in the order they are in."""
+
+    def last(index: int) -> tuple[bool, float]:
+        rho = rows[index].spearman
+        return rows[index].proxy not in _SIZES, math.inf if math.isnan(rho) else -rho
+
+    return [rows[index] for index in sorted(sorted(range(len(rows)), key=last)[:limit])]
+
+
+def _left_out(counts: Mapping[str, int]) -> list[str]:
+    """Sentences on what a ranking has beyond what is shown."""
+    told, most = [], max(counts.values(), default=0)
+    if len(counts) > _TARGETS:
+        told.append(f"The first {_TARGETS} of {len(counts)} targets are shown.")
+    if most > _BARS:
+        told.append(f"Of {most:,} proxies the best {_BARS} are drawn, with params and FLOPs.")
+    if most > _ROWS:
+        told.append(f"A table holds the best {_ROWS:,}; rank.csv has all.")
+    return told
 
 
 def _bars(picture: Picture, target: str, rows: Sequence[Row]) -> None:
@@ -112,7 +148,7 @@ def of_similarity(group: Group, name: str) -> Picture:
     """Matrices of teacher and found student, of the first seed that has them; see `of_search`."""
     picture = Picture(group.label, name)
     for seed, run in group.named().items():
-        pairs = picture.read(reading.similarity, run, seed)
+        pairs = picture.read(similarity, run, seed)
         if pairs:
             picture.heats = {kind: heat_maps(*pair) for kind, pair in pairs.items()}
             picture.notes.append(f"{seed}, student {run.result.get('arch', 'not known yet')}.")

@@ -6,27 +6,20 @@ import csv
 import io
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
-
-import numpy as np
-from numpy.typing import NDArray
 
 from diswot.ranking.table import Row
 from diswot.reporting.page.svg import plain
 from diswot.reporting.search_plot import Point
 from diswot.storage.journal import Epoch
 
-__all__ = ["UnreadableError", "epochs", "points", "rank_rows", "similarity"]
+__all__ = ["MOST", "UnreadableError", "damaged", "epochs", "points", "rank_rows"]
 
-_LARGEST = 64 * 2**20  # bytes of a file, or of a matrix in it
-_KINDS = ("relation", "semantic")
-
-Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+MOST = 64 * 2**20
+"""Bytes of a file, or of a matrix in it, that are read."""
 
 
 class UnreadableError(Exception):
@@ -47,7 +40,7 @@ def points(folder: Path) -> list[Point]:
     try:
         return [_point(line) for line in lines]
     except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise _damaged(file, error) from error
+        raise damaged(file, error) from error
 
 
 def _point(line: Mapping[str, Any]) -> Point:
@@ -65,14 +58,14 @@ def epochs(folder: Path) -> list[Epoch]:
     try:
         return [_epoch(line) for line in _journal(file)]
     except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
-        raise _damaged(file, error) from error
+        raise damaged(file, error) from error
 
 
 def _epoch(line: Mapping[str, Any]) -> Epoch:
     values = {field.name: line[field.name] for field in fields(Epoch)}
-    losses = {plain(name): float(value) for name, value in values.pop("losses").items()}
+    losses = {plain(name): _finite(value) for name, value in values.pop("losses").items()}
     number = int(values.pop("epoch"))
-    return Epoch(epoch=number, losses=losses, **{k: float(v) for k, v in values.items()})
+    return Epoch(epoch=number, losses=losses, **{k: _finite(v) for k, v in values.items()})
 
 
 def rank_rows(folder: Path) -> list[Row]:
@@ -85,59 +78,23 @@ def rank_rows(folder: Path) -> list[Row]:
     hints = get_type_hints(Row)
     try:
         return [Row(**{k: _typed(line[k], hints[k]) for k in hints}) for line in _csv(file)]
-    except (KeyError, ValueError, TypeError) as error:
-        raise _damaged(file, error) from error
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        raise damaged(file, error) from error
 
 
 def _typed(text: str, kind: type) -> Any:
     if kind is bool:
         return text == "True"
     if kind is float:
-        return math.nan if text == "" else float(text)
+        return math.nan if text == "" else _finite(text)
     return kind(text)
-
-
-def similarity(folder: Path) -> dict[str, Pair]:
-    """Matrices of teacher and student, ``(n, n)``, by kind: relation, semantic; may be empty.
-
-    Raises:
-        UnreadableError: The file is damaged.
-    """
-    file = folder / "similarity.npz"
-    if not file.is_file():
-        return {}
-    try:
-        _check_archive(file)
-        with np.load(file, allow_pickle=False) as archive:
-            found = {name: np.asarray(archive[name], np.float64) for name in archive.files}
-        return {kind: _pair(kind, found) for kind in _KINDS if f"{kind}_teacher" in found}
-    except (OSError, KeyError, ValueError, TypeError, EOFError) as error:
-        raise _damaged(file, error) from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise _damaged(file, error) from error
-
-
-def _check_archive(file: Path) -> None:
-    with zipfile.ZipFile(file) as archive:
-        if sum(member.file_size for member in archive.infolist()) > _LARGEST:
-            raise ValueError(f"more than {_LARGEST // 2**20} MB")
-
-
-def _pair(kind: str, found: Mapping[str, NDArray[np.float64]]) -> Pair:
-    teacher, student = found[f"{kind}_teacher"], found[f"{kind}_student"]
-    for each in (teacher, student):
-        if each.ndim != 2 or not each.size or each.shape != teacher.shape:
-            raise ValueError(f"{kind}: shapes {teacher.shape} and {student.shape}")
-        if each.shape[0] != each.shape[1] or not np.isfinite(each).all():
-            raise ValueError(f"{kind}: not square, or not finite")
-    return teacher, student
 
 
 def _csv(file: Path) -> Iterator[dict[str, str]]:
     try:
         yield from csv.DictReader(io.StringIO(_text(file)), strict=True)
     except csv.Error as error:
-        raise _damaged(file, error) from error
+        raise damaged(file, error) from error
 
 
 def _journal(file: Path) -> Iterator[dict[str, Any]]:
@@ -146,18 +103,18 @@ def _journal(file: Path) -> Iterator[dict[str, Any]]:
         try:
             yield json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise _damaged(file, error) from error
+            raise damaged(file, error) from error
 
 
 def _text(file: Path) -> str:
     try:
         if not file.is_file():
             raise UnreadableError(f"{file.name} is missing")
-        if file.stat().st_size > _LARGEST:
-            raise UnreadableError(f"{file.name} is larger than {_LARGEST // 2**20} MB")
+        if file.stat().st_size > MOST:
+            raise UnreadableError(f"{file.name} is larger than {MOST // 2**20} MB")
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(file, error) from error
+        raise damaged(file, error) from error
 
 
 def _number(value: object) -> float | None:
@@ -167,6 +124,13 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _damaged(file: Path, error: Exception) -> UnreadableError:
+def _finite(value: Any) -> float:
+    """The number, NaN instead of an infinite one."""
+    number = float(value)
+    return number if math.isfinite(number) else math.nan
+
+
+def damaged(file: Path, error: Exception) -> UnreadableError:
+    """What to raise where a file cannot be understood."""
     told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return UnreadableError(f"{file.name} is damaged ({told})")

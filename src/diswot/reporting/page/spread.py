@@ -6,7 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from diswot.reporting.page.facts import number, shown, top1
+from diswot.reporting.page.facts import LARGEST, number, shown, top1
 from diswot.reporting.page.groups import Group
 from diswot.reporting.runs import Run
 
@@ -68,7 +68,7 @@ def spread(group: Group) -> dict[str, Spread]:
     found: dict[str, Spread] = {}
     for name in _FIGURES:
         values = [_figure(run, name) for run in group.runs if run.state == "finished"]
-        known = tuple(value for value in values if value is not None)
+        known = tuple(value for value in values if value is not None and abs(value) <= LARGEST)
         if known:
             found[name] = _spread(known)
     return found

@@ -83,6 +83,7 @@ def panel(name: str, label: str, width: float = 4.4, height: float = 3.1) -> Ite
         text = io.StringIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has more fonts
+            warnings.filterwarnings("ignore", "constrained_layout not applied")  # long labels
             figure.savefig(text, format="svg", metadata={"Date": None})
     drawn.svg = _inline(text.getvalue(), name, label)
 

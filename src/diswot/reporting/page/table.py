@@ -18,7 +18,7 @@ class Shown:
     Attributes:
         ours: Mean ± standard deviation and interval; empty where nothing was measured.
         seeds: Of ours.
-        paper: Published, with its unit.
+        paper: As published, with its unit.
         apart: Ours less the published one; empty without both.
         side: ``above``, ``below`` or ``level``, seen from the published one.
         note: Number of the footnote that names the source, 0 without one.
@@ -52,14 +52,21 @@ def _shown(cell: Cell | None, places: int, notes: dict[str, int]) -> Shown:
     number = notes.setdefault(told, len(notes) + 1) if told else 0
     if cell.paper is None:
         return Shown(ours, cell.seeds, note=number)
-    spread = "" if cell.paper_std is None else f" ± {figure(cell.paper_std, places)}"
-    paper = f"{figure(cell.paper, places)}{spread}{f' {cell.unit}' if cell.unit else ''}"
+    paper = f"{_published(cell, places)}{f' {cell.unit}' if cell.unit else ''}"
     if cell.value is None or not cell.seeds:
         return Shown(ours, cell.seeds, paper, note=number)
     apart = round(cell.value - cell.paper, places)
     side = "above" if apart > 0 else "below" if apart < 0 else "level"
     sign = "+" if apart > 0 else ""
     return Shown(ours, cell.seeds, paper, f"{sign}{figure(apart, places)}", side, number)
+
+
+def _published(cell: Cell, places: int) -> str:
+    """The figure with the digits it was published with."""
+    if cell.paper_text or cell.paper is None:
+        return cell.paper_text
+    spread = "" if cell.paper_std is None else f" ± {figure(cell.paper_std, places)}"
+    return f"{figure(cell.paper, places)}{spread}"
 
 
 def terminal_table(table: Table) -> Any:
@@ -71,8 +78,9 @@ def terminal_table(table: Table) -> Any:
     from rich.text import Text
 
     known = [place for place, cell in table.cells.items() if cell.seeds]
-    rows = [row for row in table.rows if not known or row in {row for row, _ in known}]
-    columns = [c for c in table.columns if not known or c in {column for _, column in known}]
+    in_rows, in_columns = {row for row, _ in known}, {column for _, column in known}
+    rows = [row for row in table.rows if not known or row in in_rows]
+    columns = [column for column in table.columns if not known or column in in_columns]
     grid = Grid(title=Text(table.title), title_justify="left")
     if (len(rows), len(columns)) != (len(table.rows), len(table.columns)):
         grid.caption = "Rows and columns with published figures alone are in table.md."
