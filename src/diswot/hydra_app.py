@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
-from diswot.hydra_task import Task, sweep_summary
+from diswot.hydra_task import Task, launcher_errors, sweep_summary
 from diswot.settings import identity, require
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _run_hydra(name: str, job: Callable[[DictConfig], object], argv: Sequence[st
     _prepare(name, argv)
     task = Task(name, job)
     try:
-        with _argv(name, argv), _group_errors():
+        with _argv(name, argv), _group_errors(), launcher_errors():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
         if task.refused:
             raise task.refused

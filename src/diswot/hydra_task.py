@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +15,7 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["Failed", "Task", "named", "one_line", "sweep_summary"]
+__all__ = ["Failed", "Task", "launcher_errors", "named", "one_line", "sweep_summary"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,25 @@ def one_line(error: BaseException) -> str:
     from diswot.hydra_app import message
 
     return " ".join(message(error).split())
+
+
+@contextmanager
+def launcher_errors() -> Iterator[None]:
+    """Give a message where joblib refuses its settings, such as ``n_jobs=0``.
+
+    Raises:
+        UserError: It does; errors of jobs, which come out of Hydra, stay as they are.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] != "joblib":
+            raise
+        raise UserError(
+            f"hydra.launcher: joblib refuses its settings ({error}); hydra.launcher.n_jobs=2 "
+            "runs two jobs at a time, -1 one a core"
+        ) from error
 
 
 def _restored(name: str, module: str, function: str) -> Task:

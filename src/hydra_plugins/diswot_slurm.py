@@ -46,13 +46,14 @@ class SlurmLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Refuse where nothing could be submitted.
+        """Refuse where nothing could be submitted, before anything is written.
 
         Raises:
-            UserError: Says what is missing.
+            UserError: Says what is missing, or which setting is wrong.
         """
-        from diswot.slurm.submission import refuse_without_slurm
+        from diswot.slurm.submission import refuse_settings, refuse_without_slurm
 
+        refuse_settings({**self._settings, "max_num_timeout": self._timeouts})
         refuse_without_slurm()
         self._context, self._task, self._config = hydra_context, task_function, config
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from cli_helpers import CHEAP, Ended, outcome
 
+from diswot.hydra_task import launcher_errors
 from diswot.train import main as train
 
 Cli = Callable[..., Ended]
@@ -78,6 +79,49 @@ def test_a_failing_job_of_joblib(
     (left,) = Path("swept").rglob("result.json")
     assert cli(*words, "proxy=random", "hydra.run.dir=alone").code == 0
     assert outcome(left.parent) == outcome(Path("alone"))
+
+
+@pytest.mark.parametrize("word", ["n_jobs=0", "batch_size=0"])
+def test_settings_that_joblib_refuses(cli: Cli, word: str) -> None:
+    ended = cli("-m", *CHEAP, "hydra/launcher=joblib", f"hydra.launcher.{word}", "seed=0,1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith("diswot search: hydra.launcher: joblib refuses its settings (")
+    assert word.partition("=")[0] in ended.err
+    assert "hydra.launcher.n_jobs=2" in ended.err
+
+
+def test_an_error_of_a_job_is_not_the_launchers() -> None:
+    with pytest.raises(ValueError, match="mine"), launcher_errors():
+        raise ValueError("mine")
+
+
+def programs(folder: Path, **scripts: str) -> None:
+    """Stand in for Slurm's."""
+    folder.mkdir()
+    for name in ("sbatch", "srun", "scontrol", "squeue"):
+        file = folder / name
+        file.write_text(f"#!/bin/sh\n{scripts.get(name, 'exit 0')}\n")
+        file.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "hydra/launcher=slurm: no cluster answers (Unknown host); start the sweep where"),
+        (["additional_parameters=foo"], "hydra.launcher.additional_parameters=foo is not allowed"),
+    ],
+)
+def test_slurm_is_refused_before_anything_is_written(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    programs(Path("bin"), squeue="echo 'squeue: error: Unknown host' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{Path.cwd()}/bin", prepend=":")
+    settings = [f"hydra.launcher.{word}" for word in words]
+    ended = cli("-m", *CHEAP, "hydra/launcher=slurm", *settings, "seed=0,1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith(f"diswot search: {told}")
+    assert words or "choose hydra/launcher=joblib or basic" in ended.err
+    assert [file.name for file in Path.cwd().iterdir()] == ["bin"]
 
 
 def test_a_sweep_without_slurm(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,8 @@ def served(by: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     [
         (["logger.wandb.mode=sideways"], {}, "logger.wandb.mode=sideways: allowed are auto, onl"),
         (["logger.wandb.project='a/b'"], {}, "Invalid project name 'a/b'"),
+        (["logger.wandb.project="], {}, "logger.wandb.project is empty; give a name"),
+        ([], {"WANDB_PROJECT": " "}, "logger.wandb.project is empty; give a name"),
         ([], {"WANDB_MODE": "sideways"}, "refuses its settings (mode: Input should be 'online',"),
         ([], {"WANDB_API_KEY": "foo bar"}, "WANDB_API_KEY invalid: API key may only contain"),
     ],
@@ -120,6 +122,34 @@ def test_a_server_that_refuses_the_key(tmp_path: Path, monkeypatch: pytest.Monke
     assert KEY not in str(caught.value)
     assert not (tmp_path / "run").exists()
     assert search(tmp_path / "run", "logger=wandb", "logger.wandb.mode=offline")["evaluated"] == 25
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_that_it_connects_is_said_first(
+    quiet: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begin(**_: Any) -> None:
+        said.append(capsys.readouterr().out)
+        raise ConnectionError("no server")
+
+    said: list[str] = []
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr("wandb.init", begin)
+    config = compose("search", [*SEARCH, "logger=wandb"], None)
+    loggers = Loggers(Run("search", tmp_path, config, "evaluated"), quiet=quiet)
+    with pytest.raises(UserError, match="no server"):
+        loggers.start()
+    assert said == ["" if quiet else "wandb  connecting to W&B …\n"]
+
+
+def test_a_table_longer_than_wandb_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose("search", [*SEARCH, "logger=wandb"], None)
+    monkeypatch.setattr("wandb.Table.MAX_ROWS", 2)
+    with Loggers(Run("search", tmp_path, config, "evaluated"), quiet=True) as loggers:
+        with pytest.warns(UserWarning, match=r"logger wandb: .* first 2 of 3 rows of candidates;"):
+            loggers.finished({}, [], {"candidates": (["arch"], [["a"], ["b"], ["c"]])})
+        (file,) = (tmp_path / "wandb").glob("offline-run-*/files/media/table/*.json")
+        assert json.loads(file.read_text())["data"] == [["a"], ["b"]]
 
 
 def test_a_server_that_breaks_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

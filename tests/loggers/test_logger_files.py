@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -115,17 +117,23 @@ def test_tensorboard(searched: Pair, trained: Pair, ranked: Pair) -> None:
     assert "rank/text_summary" in events.Tags()["tensors"]
 
 
-def test_a_search_that_goes_on_is_one_run(tmp_path: Path) -> None:
-    path = tmp_path / "run"
+def test_a_search_that_goes_on_is_one_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one run"
 
     def run(evaluations: int, *words: str) -> None:
         every = [*SEARCH, f"strategy.evaluations={evaluations}", "logger=[csv,wandb]", *words]
-        run_search(compose("search", every, None), path, quiet=True)
+        run_search(compose("search", every, None), path, quiet=bool(words))
 
     run(20)
     with (path / "log.csv").open("ab") as file:
         file.write(b"30,be")  # what a kill leaves
+    capsys.readouterr()
     run(40)
+    (words,) = re.findall("`wandb sync (.*)` sends it", capsys.readouterr().out)
+    shell = subprocess.run(f"ls -d {words}", shell=True, capture_output=True, text=True, check=True)
+    assert shell.stdout.split("\n")[:-1] == sorted(str(f.parent) for f in offline_runs(path))
     assert [step for step, _ in steps(path, "best")] == [10, 20, 30, 40]
     first, second = map(Offline, offline_runs(path))
     assert first.run.run_id == second.run.run_id

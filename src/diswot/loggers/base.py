@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ _SINGLE = ("space", "teacher", "student", "strategy", "benchmark", "data", "init
 _SEVERAL = ("proxy", "distiller")
 
 
+def _nothing(_: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What a logger is told of the run it follows.
@@ -27,6 +31,7 @@ class Run:
         config: The resolved config.
         axis: What steps count: ``evaluated`` proposals, ``epoch``, or ``scored`` architectures.
         group: Of runs that belong together: the folder of a sweep.
+        tell: Shows people a line while a logger starts, such as what it waits for.
     """
 
     command: str
@@ -34,6 +39,7 @@ class Run:
     config: Mapping[str, Any]
     axis: str
     group: str | None = None
+    tell: Callable[[str], None] = _nothing
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from types import TracebackType
@@ -89,10 +90,14 @@ class Loggers:
     def _start(self, name: str, logger: Logger) -> None:
         from diswot.reporting.console import print_pairs
 
-        told = logger.start(self._run)
+        def tell(line: str) -> None:
+            if not self._quiet:
+                print_pairs({name: line})
+
+        told = logger.start(replace(self._run, tell=tell))
         self._active[name] = logger
-        if told and not self._quiet:
-            print_pairs({name: told})
+        if told:
+            tell(told)
 
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
         """Keep what was measured; what is no finite number is left out."""

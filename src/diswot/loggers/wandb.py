@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 from diswot.checks import choice, positive
@@ -43,8 +46,12 @@ class WandB(Logger):
         if find_spec("wandb") is None:
             raise UserError(f"logger={name} needs a package: pip install wandb")
         self.name = name
+        if project is None or not str(project).strip():
+            raise UserError(
+                "logger.wandb.project is empty; give a name, or leave out both it and WANDB_PROJECT"
+            )
         self._project = str(project)
-        self._entity = None if entity is None else str(entity)
+        self._entity = str(entity) if entity else None
         self._mode = choice("logger.wandb.mode", mode, _MODES)
         self._wait = positive("logger.wandb.wait", wait)
         self._axis = ""
@@ -77,10 +84,16 @@ class WandB(Logger):
         self._log({**metrics, self._axis: step})
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """Add a table; of more rows than W&B shows, the first."""
+        """Add a table; of more rows than W&B takes, the first, with a warning."""
         import wandb
 
         most = wandb.Table.MAX_ROWS
+        if len(rows) > most:
+            warnings.warn(
+                f"logger {self.name}: W&B gets the first {most:,} of {len(rows):,} rows of "
+                f"{name}; all are in the run directory",
+                stacklevel=1,
+            )
         data = [list(row) for row in rows[:most]]
         self._log({name: wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)})
 
@@ -104,10 +117,13 @@ class WandB(Logger):
     def _init(self, run: Run) -> wandb.Run:
         import wandb
 
+        mode = self._session.mode(self._mode)
+        if (mode or os.environ["WANDB_MODE"]) in ("online", "shared"):
+            run.tell("connecting to W&B …")
         return wandb.init(
             project=self._project,
             entity=self._entity,
-            mode=cast(Any, self._session.mode(self._mode)),
+            mode=cast(Any, mode),
             dir=str(run.path),
             id=run_id(run.path / "wandb", run.name),
             resume="allow",
@@ -135,5 +151,5 @@ class WandB(Logger):
 
         if run.url:
             return run.url
-        folder = Path(run.settings.sync_dir).resolve()
-        return f"offline; `wandb sync {shown(folder)}` sends it"
+        parts = Path(run.settings.sync_dir).resolve().parent  # one a start of the run
+        return f"offline; `wandb sync {quote(shown(parts))}/offline-run-*` sends it"
