@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from diswot.tables.conditions import Conditions
-from diswot.tables.reader import COMBINED, FIELDS, STATISTICS, Reader
-from diswot.tables.reading import read_settings
+from diswot.tables.plain_yaml import read_settings
+from diswot.tables.schema import COMBINED, FIELDS, STATISTICS, Reader
 
 __all__ = ["COMBINED", "FIELDS", "STATISTICS", "Spec"]
 
