@@ -8,7 +8,7 @@ from typing import Any
 
 from diswot.errors import UserError
 
-__all__ = ["MAY_GROW", "difference", "finite", "flatten", "identity", "require"]
+__all__ = ["IRRELEVANT", "MAY_GROW", "difference", "finite", "flatten", "identity", "require"]
 
 IRRELEVANT = (
     *("workers", "logger", "debug", "hydra", "data.num_workers", "resamples", "merge"),

@@ -114,6 +114,14 @@ def test_differences_begin_with_what_tells_runs_apart() -> None:
     assert list(differences(same)) == ["strategy._target_"]
 
 
+def test_differences_of_rankings_name_their_accuracies() -> None:
+    def one(source: str) -> Run:
+        config = {"seeds": 1, "benchmark": {"name": "s0", "source": source}, "workers": source}
+        return Run(Path(source), "rank", "finished", None, config, {})
+
+    assert differences([one("csv"), one("analog")]) == {"benchmark.source": ["csv", "analog"]}
+
+
 def test_searches_of_other_lengths_are_no_seeds_of_one() -> None:
     runs = [run(i, 1.0, strategy={"name": "random", "evaluations": 9 + i % 2}) for i in range(3)]
     labels = [(group.label, len(group.runs)) for group in groups(runs)]

@@ -20,6 +20,7 @@ from diswot.slurm.submission import refuse_settings, refuse_without_slurm, submi
         ({"setup": [3]}, r"setup=\[3\] is not allowed; give a list"),
         ({"timeout_min": "foo"}, "timeout_min=foo is not allowed; give a whole number of at leas"),
         ({"cpus_per_task": 0}, "cpus_per_task=0 is not allowed; give a whole number of at least 1"),
+        ({"nodes": 1.0}, "nodes=1.0 is not allowed; give 1"),
         ({"max_num_timeout": -1}, "max_num_timeout=-1 is not allowed; give a whole number of at"),
         ({"mem_gb": "16G"}, "mem_gb=16G is not allowed; give a positive number"),
         ({"stderr_to_stdout": 1}, "stderr_to_stdout=1 is not allowed; give true or false"),

@@ -8,7 +8,9 @@ import pytest
 from table_helpers import read_results, search, training, write_run, write_table
 
 from diswot.errors import UserError
+from diswot.reporting.runs import Run
 from diswot.tables import Spec, collect
+from diswot.tables.conditions import but_for_seed
 
 COLUMNS = {"row": "{found_by}", "column": "{statistic}"}
 
@@ -160,3 +162,22 @@ def test_a_folder_of_runs_may_be_the_present_one(
     search(tmp_path / "runs/a", 0, 90.0)
     monkeypatch.chdir(tmp_path / "runs")
     assert collect(write_table(tmp_path / "t", runs=".")).used == 1
+
+
+def test_accuracies_of_two_sources_are_two_figures() -> None:
+    def settings(command: str, result: dict[str, Any]) -> dict[str, str]:
+        return but_for_seed(Run(Path("run"), command, "finished", None, {"seed": 0}, result))
+
+    assert settings("rank", {"source": "a"}) != settings("rank", {"source": "b"})
+    a, b = ({"benchmark": {"source": source}} for source in "ab")
+    assert settings("search", a) != settings("search", b)
+    assert settings("search", a) == settings("search", dict(a))
+
+
+def test_rankings_of_the_same_seed_name_the_setting_that_differs(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for number, size in enumerate((32, 64)):
+        change(search(runs / str(number), 0, 90.0 + number), data={"batch_size": size})
+    table = write_table(tmp_path / "t", runs=str(runs), where={"statistic": "accuracy"})
+    with pytest.raises(UserError, match=r"data\.batch_size is 32 in one, 64 in the other"):
+        collect(table)

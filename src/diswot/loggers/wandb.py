@@ -151,5 +151,7 @@ class WandB(Logger):
 
         if run.url:
             return run.url
+        if run.disabled:
+            return "disabled; nothing is kept"
         parts = Path(run.settings.sync_dir).resolve().parent  # one a start of the run
         return f"offline; `wandb sync {quote(shown(parts))}/offline-run-*` sends it"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOSSES", "plot_curves", "plot_losses", "plot_rate", "plot_top1"]
 
-LOSSES = 10
+LOSSES = 16
 """Drawn of one run; the total is always among them."""
 
 _MARKED = 30  # epochs; of more, single points are not marked

@@ -88,6 +88,8 @@ def refuse_settings(settings: Mapping[str, Any]) -> None:
             continue
         if name in _WHOLE:
             whole(setting, value, _WHOLE[name])
+            if not isinstance(value, int):
+                raise UserError(f"{setting}={value} is not allowed; give {int(value)}")
         elif name == "mem_gb":
             positive(setting, value)
         elif name == "stderr_to_stdout":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from diswot.errors import UserError
 from diswot.reporting.runs import Run, find_runs
-from diswot.tables.conditions import Conditions, violation
+from diswot.tables.conditions import Conditions, accuracies_from, violation
 from diswot.tables.files import Key, write_results
 from diswot.tables.found import of_searches, of_trainings
 from diswot.tables.records import Record, Skip, united
@@ -65,11 +65,13 @@ def collect(folder: Path, runs: Path | None = None, scale: str | None = None) ->
 
     conditions: Conditions = spec.conditions if scale in (None, spec.scale) else {}
     finished = [run for run in found if _finished(run) and run.command in _OF_KIND[spec.kind]]
+    kept = []
     for run in finished:
         if problem := violation(run, conditions):
             skip(run, problem)
-    finished = [run for run in finished if not violation(run, conditions)]
-    records = _records(spec, finished, conditions, skip)
+        else:
+            kept.append(run)
+    records = _records(spec, kept, conditions, skip)
     records = [record for record in records if spec.takes(record.fields)]
     if not records:
         raise UserError("\n".join([f"{where} holds no finished run for {folder}", *skipped]))
@@ -78,9 +80,16 @@ def collect(folder: Path, runs: Path | None = None, scale: str | None = None) ->
         row = spec.label(spec.row, record.fields)
         cells.setdefault((row, spec.label(spec.column, record.fields)), []).append(record)
     results = [united(key, cells[key]) for key in _ordered(cells, spec)]
-    write_results(folder / "results.csv", results, scale or spec.scale)
     used = {path for record in records for path in record.paths}
+    sources = {accuracies_from(run) for run in kept if run.path in used} - {None}
+    write_results(folder / "results.csv", results, _told(scale or spec.scale, sources))
     return Collection(len(used), len(results), tuple(skipped))
+
+
+def _told(scale: str, sources: Set[str | None]) -> str:
+    """The scale, and where the accuracies are from: of a file the name, wherever it lies here."""
+    names = sorted({Path(str(source)).name for source in sources})
+    return f"{scale}; accuracies: {', '.join(names)}" if names else scale
 
 
 def _ordered(cells: Mapping[Key, object], spec: Spec) -> list[Key]:

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from diswot.reporting.runs import Run
 from diswot.settings import MAY_GROW, flatten, identity
 
-__all__ = ["COMMANDS", "Conditions", "UnusableError", "as_text", "but_for_seed", "violation"]
+__all__ = [
+    "COMMANDS",
+    "Conditions",
+    "UnusableError",
+    "accuracies_from",
+    "as_text",
+    "but_for_seed",
+    "violation",
+]
 
 COMMANDS = ("search", "rank", "train")
 
@@ -57,6 +65,13 @@ def violation(run: Run, conditions: Conditions) -> str | None:
     return None
 
 
+def accuracies_from(run: Run) -> str | None:
+    """Where a ranking or a search has its accuracies from; None where it has none."""
+    known = run.result if run.command == "rank" else run.result.get("benchmark")
+    source = known.get("source") if isinstance(known, Mapping) else None
+    return None if source is None else str(source)
+
+
 def but_for_seed(run: Run, search: Run | None = None) -> dict[str, str]:
     """The settings that runs of several seeds must share to give one figure.
 
@@ -65,7 +80,8 @@ def but_for_seed(run: Run, search: Run | None = None) -> dict[str, str]:
         search: That found the student of a training: its settings count, not what it found.
 
     Returns:
-        Setting → value, as `as_text` has it; those of ``search`` begin with ``search``.
+        Setting → value, as `as_text` has it; ``accuracies`` is where those are from, and those of
+        ``search`` begin with ``search``.
 
     Raises:
         UnusableError: config.json is damaged.
@@ -74,6 +90,7 @@ def but_for_seed(run: Run, search: Run | None = None) -> dict[str, str]:
     try:
         settings = identity(run.config)
         settings |= {name: value for name, value in flatten(run.config) if name in MAY_GROW}
+        settings["accuracies"] = accuracies_from(run)
         own = {name: as_text(value) for name, value in settings.items() if name not in left_out}
     except (TypeError, RecursionError) as error:
         raise UnusableError(f"the settings in config.json are damaged ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -102,13 +103,16 @@ def _of_sums(run: Run, ranked: Sequence[dict[str, str]], spec: Spec) -> list[Rec
 
 def _seeds(run: Run) -> tuple[int, ...]:
     seeds = run.result["seeds"]
-    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise UnusableError("the seeds in result.json are damaged")
     return tuple(seeds)
 
 
 def _number(text: str) -> float | None:
     try:
-        return float(text) if text else None
+        value = float(text) if text else None
     except ValueError as error:
         raise UnusableError(f"{text!r} in a table of it is no number") from error
+    if value is not None and not math.isfinite(value):
+        raise UnusableError(f"{text!r} in a table of it is not finite")
+    return value

@@ -93,6 +93,8 @@ def _check_apart(key: Key, records: Sequence[Record]) -> None:
 
 
 def _together(key: Key, one: Record, other: Record) -> UserError:
+    if one.paths != other.paths and (names := _differences(one, other)):
+        return _unlike(key, names, one, other)
     if one.paths == other.paths:
         apart = [name for name, value in one.fields.items() if other.fields[name] != value]
         both = f"two figures of {one.paths[0]} belong there, which differ in {', '.join(apart)}"
@@ -116,8 +118,11 @@ def _check_settings(key: Key, records: Sequence[Record]) -> None:
         return
     pairs = [(one, other) for one in first for same in others for other in same]
     differ = [(names, *pair) for pair in pairs if (names := _differences(*pair))]
-    names, one, other = min(differ, key=lambda each: len(each[0]))
-    raise UserError(
+    raise _unlike(key, *min(differ, key=lambda each: len(each[0])))
+
+
+def _unlike(key: Key, names: Sequence[str], one: Record, other: Record) -> UserError:
+    return UserError(
         f"row {key[0]}, column {key[1]}: {one.paths[0]} and {other.paths[0]} are no seeds of one "
         f"figure: {names[0]} is {one.settings.get(names[0], 'not set')} in one, "
         f"{other.settings.get(names[0], 'not set')} in the other; tell them apart by row, column "

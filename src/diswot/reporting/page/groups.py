@@ -24,6 +24,7 @@ _FIRST = {
         ("proxy", "distiller", "strategy", "student", "teacher", "space", "budget", "seed", "seeds")
     )
 }
+_OF_RANKING = ("resamples", "benchmark.source", "benchmark.path", "benchmark.datasets")
 _LAST = len(_FIRST) + 1
 _NAMED = 4  # settings that tell groups of the same words apart
 
@@ -109,7 +110,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     What tells runs apart best comes first. Further seeds that are the run's own in every run, and
     what changes no score, are left out.
     """
-    told = [_without_copies(run, _relevant(flat(run.config))) for run in runs]
+    told = [_without_copies(run, _relevant(run)) for run in runs]
     for group in ("proxy", "distiller"):
         _name_members(group, runs, told)
     names = sorted({name for settings in told for name in settings}, key=_place)
@@ -118,9 +119,11 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     return {name: values for name, values in apart.items() if not _said_by_name(name, apart)}
 
 
-def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what changes no score, such as where a run was logged."""
-    return {k: v for k, v in settings.items() if not {k, k.partition(".")[0]} & {*IRRELEVANT}}
+def _relevant(run: Run) -> dict[str, Any]:
+    """Without what changes no score, such as where it was logged; accuracies make a ranking."""
+    left_out = {*IRRELEVANT} - ({*_OF_RANKING} if run.command == "rank" else set())
+    settings = flat(run.config)
+    return {k: v for k, v in settings.items() if not {k, k.partition(".")[0]} & left_out}
 
 
 def _place(name: str) -> tuple[int, bool, str]:
