@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from diswot.hydra_app import compose
-from diswot.networks.staged import StagedNetwork
+from diswot.models.staged import StagedNetwork
 from diswot.proxies.functional import channel_similarity, classifier_gradient
 from diswot.scoring.prefixes import PrefixCache
 from diswot.scoring.runtime import Runtime

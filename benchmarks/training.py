@@ -28,7 +28,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from diswot import _torchvision
 from diswot.hydra_app import compose
-from diswot.networks.build import build_network
+from diswot.models.build import build_network
 from diswot.training.processes import quiet
 from diswot.training.setup import TrainingSetup
 

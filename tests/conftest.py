@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from diswot import _torchvision
-from diswot.scoring.cost import CostModel, count_params
+from diswot.models.cost import count_params
+from diswot.scoring.budget import CostModel
 from diswot.spaces import Arch, Space
 
 

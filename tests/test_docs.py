@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from diswot.hydra_app import conf_dir
+from diswot.config import conf_dir
 
 DOCS = Path(__file__).parents[1] / "docs"
 

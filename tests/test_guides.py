@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from diswot.hydra_app import compose, conf_dir
+from diswot.config import conf_dir
+from diswot.hydra_app import compose
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

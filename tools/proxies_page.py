@@ -17,15 +17,16 @@ from random import Random
 
 import numpy as np
 
-from diswot.benchmarks import benchmark_of
-from diswot.hydra_app import compose, conf_dir
+from diswot.accuracies import benchmark_of
+from diswot.config import conf_dir
+from diswot.hydra_app import compose
 from diswot.proxies.combine import COMBINATIONS, combine
 from diswot.rank import main as rank
 from diswot.ranking.scores import Scores, Target
 from diswot.ranking.statistics import compute
+from diswot.runs import Journal, Scored
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
-from diswot.storage import Journal, Scored
 
 RUNS = {
     "s0": ["space=s0", "proxy=all", "control=shuffled", "seeds=3"],

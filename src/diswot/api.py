@@ -169,8 +169,8 @@ def train_student(
 
         diswot.train_student("arch", space="s0", overrides=["student.arch=s0:1-1-3"])
     """
-    from diswot.hydra_app import conf_dir
-    from diswot.networks.student import load_student
+    from diswot.config import conf_dir
+    from diswot.models.student import load_student
     from diswot.train import run_train
 
     taught = {} if teacher == "none" else {"teacher.weights": str(weights)}
@@ -190,8 +190,8 @@ def train_student(
 
 
 def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn.Module:
-    """Load what a training kept, see `diswot.networks.saved.load_student`."""
-    from diswot.networks.student import load_student
+    """Load what a training kept, see `diswot.models.saved.load_student`."""
+    from diswot.models.student import load_student
 
     return load_student(run, config_dir=config_dir)
 
@@ -228,7 +228,7 @@ def rank_proxies(
     Raises:
         UserError: Wrong input.
     """
-    from diswot.hydra_app import conf_dir, known_targets
+    from diswot.config import conf_dir, known_targets
     from diswot.rank import merge_shards, run_rank
 
     groups = {"space": space, "proxy": proxy, "teacher": teacher, "seeds": seeds}

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from diswot.errors import UserError
 from diswot.history import History
-from diswot.storage.journal import Record
-from diswot.strategies.base import Told
+from diswot.runs.journal import Record
+from diswot.strategies.base import Observation
 from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
+    from diswot.runs.run_dir import RunDir
     from diswot.scoring.pool import Measure
     from diswot.scoring.scorer import Measurement
     from diswot.spaces.base import Arch
-    from diswot.storage.run_dir import RunDir
     from diswot.strategies.base import Strategy
 
 __all__ = ["Progress", "Search", "Watch"]
 
 
 class Progress(Protocol):
-    """Told of every candidate, to show how the search goes."""
+    """Called with every candidate, to show how the search goes."""
 
     def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
         """One more candidate is known."""
@@ -34,7 +34,7 @@ class Progress(Protocol):
 
 
 class Watch(Protocol):
-    """Told of every generation, to log how the search goes."""
+    """Called with every generation, to log how the search goes."""
 
     def __call__(self, records: Sequence[Record], fresh: int) -> None:
         """One more generation is known, ``fresh`` of its records since this start."""
@@ -107,8 +107,8 @@ class Search:
 
         Args:
             measure: Measures architectures, in order.
-            progress: Told of every candidate.
-            watch: Told of every generation that no earlier start has told of.
+            progress: Called with every candidate.
+            watch: Called with every generation that no earlier start has told of.
 
         Raises:
             UserError: No candidate could be scored, or the journal is of another search.
@@ -205,7 +205,7 @@ class Search:
         if self.history.relative:
             parse = self._strategy.proposals.space.parse
             self._strategy.revise({parse(arch): score for arch, score in scores.items()})
-        self._strategy.tell([Told(arch, scores.get(str(arch))) for arch in asked])
+        self._strategy.tell([Observation(arch, scores.get(str(arch))) for arch in asked])
 
     def _save(self) -> None:
         self._counters.generation += 1

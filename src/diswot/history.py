@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
-    from diswot.storage.journal import Record
+    from diswot.runs.journal import Record
 
 __all__ = ["History"]
 

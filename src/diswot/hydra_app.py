@@ -7,23 +7,21 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diswot.config import conf_dir, identity, require
 from diswot.errors import UserError
 from diswot.hydra_task import Task, launcher_errors, sweep_summary
-from diswot.settings import identity, require
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 __all__ = [
     "compose",
-    "conf_dir",
-    "known_targets",
     "message",
     "prepare_process",
     "quote",
@@ -38,12 +36,6 @@ _EXTRAS = {"hydra/launcher/joblib": "joblib", "hydra/sweeper/optuna": "optuna"}
 """Choices that come with a package, and the extra that installs it."""
 
 _NAMED = 4  # proxies named in a folder's name; more are counted
-
-
-def conf_dir() -> Path:
-    """The folder of configs: inside the package when installed, beside it in a checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
 
 
 def run_app(name: str, job: Callable[[DictConfig], object], argv: Sequence[str]) -> int:
@@ -221,16 +213,6 @@ def _words_of_training(config: dict[str, Any]) -> list[str]:
         *([config["teacher"]["name"], "+".join(distillers)] if distillers else ["alone"]),
         config["trainer"]["name"],
     ]
-
-
-def known_targets(folders: Iterable[Path]) -> set[str]:
-    """Every ``_target_`` that is named in a folder of configs."""
-    files = (file for folder in folders for file in folder.rglob("*.yaml"))
-    return {
-        target
-        for file in files
-        for target in re.findall(r"_target_:\s*['\"]?([\w.]+)", file.read_text(encoding="utf-8"))
-    }
 
 
 @contextmanager

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diswot.loggers.several import Loggers
     from diswot.ranking.shards import Shard
     from diswot.ranking.table import Row
-    from diswot.storage import RunDir, Scored
+    from diswot.runs import RunDir, Scored
 
 __all__ = ["main", "merge_shards", "run_rank"]
 
@@ -50,7 +50,8 @@ def job(cfg: DictConfig) -> None:
     """One ranking, or the union of shards."""
     from hydra.core.hydra_config import HydraConfig
 
-    from diswot.hydra_app import known_targets, to_plain
+    from diswot.config import known_targets
+    from diswot.hydra_app import to_plain
     from diswot.loggers.base import sweep_folder
 
     hydra = HydraConfig.get()
@@ -111,18 +112,18 @@ def run_rank(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
-    from diswot.benchmarks import benchmark_of
+    from diswot.accuracies import benchmark_of
     from diswot.checks import flag, whole
+    from diswot.config import require
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
     from diswot.ranking.report import accuracies, report
     from diswot.ranking.shards import Shard
     from diswot.reporting.console import print_lines
     from diswot.reporting.plan import show_rank_plan
+    from diswot.runs import RunDir, Scored
     from diswot.scoring.runtime import resolve_device
     from diswot.scoring.setup import class_count, make_data, make_proxies, worker_count
-    from diswot.settings import require
-    from diswot.storage import RunDir, Scored
 
     require(config, "space", "benchmark", "teacher", "data", "init")
     flag("debug", config["debug"])
@@ -202,7 +203,7 @@ def merge_shards(
     Raises:
         UserError: Shards are missing, unfinished, or of different runs.
     """
-    from diswot.benchmarks import benchmark_of
+    from diswot.accuracies import benchmark_of
     from diswot.checks import whole
     from diswot.ranking.report import report
     from diswot.ranking.shards import union

@@ -86,7 +86,7 @@ def write_report(
     from diswot.reporting.console import print_lines
     from diswot.reporting.page import page_title, render
     from diswot.reporting.plan import shown
-    from diswot.storage.files import write_atomic
+    from diswot.runs.files import write_atomic
 
     target = _target(paths, output)
     tables = [_table(path, collect) for path in _tables(paths, collect)]
@@ -144,7 +144,7 @@ def _table(path: Path, collect: bool) -> Table:
     from diswot.reporting.console import print_lines, print_table
     from diswot.reporting.page import terminal_table
     from diswot.reporting.plan import shown
-    from diswot.storage.files import write_atomic
+    from diswot.runs.files import write_atomic
     from diswot.tables import collect as collect_results
     from diswot.tables import load_table, to_markdown
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from diswot.scoring.cost import Cost
+    from diswot.models.cost import Cost
 
 __all__ = ["Score", "SearchResult", "TrainResult"]
 
@@ -64,7 +64,7 @@ class SearchResult:
         Returns:
             A module whose ``forward`` gives logits ``(B, num_classes)``.
         """
-        from diswot.instantiate import make
+        from diswot.config import make
         from diswot.spaces.base import Space
 
         space = make(self.config["space"], "space", Space)  # type: ignore[type-abstract]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from diswot.benchmarks import Benchmark
+    from diswot.accuracies import Benchmark
     from diswot.loggers.several import Loggers
-    from diswot.storage import Record, RunDir
+    from diswot.runs import Record, RunDir
 
 __all__ = ["main", "run_search"]
 
@@ -54,7 +54,7 @@ def job(cfg: DictConfig) -> float:
 def _next_command(hydra: Any, result: Mapping[str, Any], path: Path) -> str:
     """Trains what was found: with the teacher, where there are trained weights of it."""
     from diswot.hydra_app import quote
-    from diswot.networks.weights import embedded_names
+    from diswot.models.weights import embedded_names
     from diswot.reporting.plan import shown
 
     task = hydra.overrides.task
@@ -111,13 +111,13 @@ def run_search(
         OSError: The run directory cannot be written.
     """
     from diswot.checks import flag
+    from diswot.config import require
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
     from diswot.reporting.console import print_lines
     from diswot.reporting.search import RESULT_KEYS, show_result
+    from diswot.runs import Record, RunDir
     from diswot.scoring.runtime import resolve_device
-    from diswot.settings import require
-    from diswot.storage import Record, RunDir
 
     require(config, "space", "teacher", "strategy", "budget", "data", "init")
     flag("debug", config["debug"])
@@ -186,7 +186,7 @@ def _benchmark(config: Mapping[str, Any]) -> Benchmark | None:
     Raises:
         UserError: Its settings are wrong.
     """
-    from diswot.benchmarks import NoAccuraciesError, benchmark_of
+    from diswot.accuracies import NoAccuraciesError, benchmark_of
 
     if config.get("benchmark") is None:
         return None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from diswot.loggers.several import Loggers
-    from diswot.storage import Epoch, RunDir
+    from diswot.runs import Epoch, RunDir
 
 __all__ = ["main", "run_train"]
 
@@ -76,15 +76,15 @@ def run_train(
         OSError: The run directory cannot be written.
     """
     from diswot.checks import choice, flag
+    from diswot.config import finite, require
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
-    from diswot.networks.student import resolve_student
-    from diswot.networks.weights import identified
+    from diswot.models.student import resolve_student
+    from diswot.models.weights import identified
     from diswot.reporting.console import print_lines
     from diswot.reporting.train import RESULT_KEYS, show_result
+    from diswot.runs import Epoch, RunDir
     from diswot.scoring.runtime import PRECISIONS, resolve_device
-    from diswot.settings import finite, require
-    from diswot.storage import Epoch, RunDir
 
     require(config, "student", "teacher", "data", "trainer")
     flag("debug", config["debug"])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from cli_helpers import CHEAP, SLOW, Ended, journal, outcome, ran, started, whole_lines
 
-from diswot.networks.resnet import CifarResNet
+from diswot.models.resnet import CifarResNet
 
 Cli = Callable[..., Ended]
 TEACHER = [*CHEAP, "proxy=diswot", "teacher=resnet8", "data.image_size=16"]
@@ -282,7 +282,7 @@ def test_a_disk_that_fills_up_while_journaling(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli(*CHEAP, "hydra.run.dir=whole").code == 0
-    from diswot.storage import Journal
+    from diswot.runs import Journal
 
     real = Journal.append
     appended = []

@@ -59,7 +59,7 @@ BAD = {
     "benchmark.sample=all": ("benchmark.sample=all", "whole number"),
     "benchmark.datasets=[cifar10]": ("benchmark.datasets=['cifar10']", "knows cifar100"),
     "benchmark.datasets=[]": ("benchmark.datasets=[]", "knows cifar100"),
-    "+benchmark.path=x.csv": ("benchmark: diswot.benchmarks.s0.S0Cifar100 refuses", "path"),
+    "+benchmark.path=x.csv": ("benchmark: diswot.accuracies.s0.S0Cifar100 refuses", "path"),
     f"{CSV} benchmark.source=foo": ("benchmark.source=foo", "auto, csv, nats_bench, analog"),
     f"{CSV} benchmark.path=no.csv": ("benchmark.path: no.csv", ".csv or .csv.gz"),
     f"{CSV} benchmark.path=no.txt": ("benchmark.path: no.txt", ".csv, .csv.gz nor NATS"),

@@ -185,8 +185,8 @@ class Lightest(Proxy):
 
     needs_forward = False
 
-    def measure(self, subject):
-        return {"lightest": -float(subject.cost.params)}
+    def measure(self, inputs):
+        return {"lightest": -float(inputs.cost.params)}
 '''
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from cli_helpers import Ended
 
-from diswot.networks.resnet import CifarResNet
+from diswot.models.resnet import CifarResNet
 from diswot.train import main
 
 Cli = Callable[..., Ended]

@@ -11,11 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from diswot.config import conf_dir, make
 from diswot.distillers import Distiller, Step
-from diswot.hydra_app import conf_dir
-from diswot.instantiate import make
-from diswot.networks.outputs import NetworkOutputs
-from diswot.networks.resnet import CifarResNet
+from diswot.models.outputs import NetworkOutputs
+from diswot.models.resnet import CifarResNet
 
 NAMES = sorted(file.stem for file in (conf_dir() / "distiller").glob("*.yaml"))
 MEMBERS = [name for name in NAMES if name != "none"]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from distiller_helpers import MEMBERS, Pair, built, composed, pair
 
+from diswot.config import conf_dir
 from diswot.distillers import Distiller
 from diswot.errors import UserError
-from diswot.hydra_app import conf_dir
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 KINDS = ("depth", "width", "stages")
 each_member = pytest.mark.parametrize("name", MEMBERS)

@@ -32,7 +32,7 @@ from diswot.distillers.functional import (
     vid,
 )
 from diswot.distillers.functional._shapes import one_size
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.functional import ClassGradient, channel_similarity
 
 GOLDEN = Path(__file__).parents[1] / "golden"

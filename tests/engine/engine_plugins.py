@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 
 
 class Fragile(Proxy):
@@ -14,12 +14,12 @@ class Fragile(Proxy):
 
     needs_forward = False
 
-    def measure(self, subject: Subject) -> Parts:
-        if subject.arch.endswith("-1"):
-            raise ValueError(f"no {subject.arch}")
-        if subject.arch.endswith("1-3"):
+    def measure(self, inputs: ProxyInput) -> Components:
+        if inputs.arch.endswith("-1"):
+            raise ValueError(f"no {inputs.arch}")
+        if inputs.arch.endswith("1-3"):
             return {"fragile": float("nan")}
-        return {"fragile": float(subject.cost.params)}
+        return {"fragile": float(inputs.cost.params)}
 
 
 class Hopeless(Proxy):
@@ -27,7 +27,7 @@ class Hopeless(Proxy):
 
     needs_forward = False
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         return {"hopeless": float("inf")}
 
 
@@ -40,9 +40,9 @@ class Deadly(Proxy):
         super().__init__(name=name)
         self.arch, self.times, self.log = arch, times, Path(log)
 
-    def measure(self, subject: Subject) -> Parts:
-        if subject.arch == self.arch and len(self.log.read_bytes()) < self.times:
+    def measure(self, inputs: ProxyInput) -> Components:
+        if inputs.arch == self.arch and len(self.log.read_bytes()) < self.times:
             with self.log.open("ab") as file:
                 file.write(b"x")
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"deadly": float(subject.cost.params)}
+        return {"deadly": float(inputs.cost.params)}

@@ -15,8 +15,8 @@ import pytest
 from engine_helpers import CHEAP, REAL, configured, journal, lasting, searched
 
 from diswot.errors import UserError
+from diswot.runs import RunDir
 from diswot.search import run_search
-from diswot.storage import RunDir
 
 Json = dict[str, Any]
 ZSCORE = [*REAL, "proxy.diswot.combine=zscore"]

@@ -12,8 +12,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import compose, conf_dir, to_plain
+from diswot.hydra_app import compose, to_plain
 
 TABLES = sorted(path.parent.name for path in Path(__file__).parents[2].glob("experiments/*/*.yaml"))
 FILES = sorted((conf_dir() / "experiment").glob("*.yaml"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diswot.hydra_app import conf_dir
+from diswot.config import conf_dir
 from diswot.tables import Spec, load_table
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
-from diswot.hydra_app import conf_dir
+from diswot.config import conf_dir
 
 SEARCH = [
     *("space=s0", "teacher=none", "proxy=[params,random]", "data=gaussian", "data.batch_size=4"),

@@ -24,8 +24,8 @@ from diswot.errors import UserError
 from diswot.hydra_app import compose
 from diswot.loggers import Run
 from diswot.loggers.several import Loggers
+from diswot.runs import Epoch
 from diswot.search import run_search
-from diswot.storage import Epoch
 from diswot.training import follow
 from diswot.training.follow import EpochLog
 

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from diswot.data.batch import MiniBatch
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.cost import Cost, count_flops, count_layers, count_params
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
-from diswot.proxies.base import Subject, Summary
+from diswot.proxies.base import ProxyInput, Summary
 from diswot.proxies.passes import Gradients, record_layers
-from diswot.scoring.cost import Cost, count_flops, count_layers, count_params
 
 __all__ = ["GoldenNetwork", "golden_network", "golden_subject"]
 
 
 class GoldenNetwork(nn.Module):
-    """Runs a stored list of operations; keeps `diswot.networks.Network`.
+    """Runs a stored list of operations; keeps `diswot.models.Network`.
 
     Weights have the stored names, ReLUs and pools are ``relus.N`` and ``pools.N``. Modules are
     looked up by path at every call, so that they can be replaced.
@@ -124,8 +124,8 @@ def golden_network(golden: Any, net: str, mode: str = "train") -> GoldenNetwork:
 
 
 @dataclass(frozen=True)
-class _GoldenSubject(Subject):
-    """A subject whose copies have the stored running statistics, as the golden runs had."""
+class _GoldenSubject(ProxyInput):
+    """A inputs whose copies have the stored running statistics, as the golden runs had."""
 
     stored: nn.Module = field(default_factory=nn.Module)
 
@@ -143,7 +143,7 @@ def golden_subject(
     batch: MiniBatch | None = None,
     teacher: Summary | None = None,
     network: nn.Module | None = None,
-) -> Subject:
+) -> ProxyInput:
     """What the scorer would show ``proxy``, on the golden mini-batch if no other is given.
 
     Args:

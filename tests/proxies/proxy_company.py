@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from diswot.data.batch import MiniBatch
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
-from diswot.proxies.base import Parts, Subject, Summary
+from diswot.proxies.base import Components, ProxyInput, Summary
 from diswot.scoring.scorer import Measurement, Scorer
 from diswot.scoring.setup import Setup
 from diswot.spaces import Arch
@@ -46,20 +46,20 @@ class Watched(Proxy):
     def observe(self, network: nn.Module) -> AbstractContextManager[Any]:
         return self.proxy.observe(network)
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         self.calls += 1
-        self.notes += _shown_wrongly(self.proxy, subject)
-        before = _state(subject)
+        self.notes += _shown_wrongly(self.proxy, inputs)
+        before = _state(inputs)
         try:
             with _no_backward(self.proxy):
-                return self.proxy.measure(subject)
+                return self.proxy.measure(inputs)
         finally:
-            after = _state(subject)
+            after = _state(inputs)
             self.notes += [f"{key} changed" for key in before if not _equal(before, after, key)]
             self.notes += [f"{key} is new" for key in after if key not in before]
 
 
-def _shown_wrongly(proxy: Proxy, subject: Subject) -> list[str]:
+def _shown_wrongly(proxy: Proxy, inputs: ProxyInput) -> list[str]:
     """What is there though not asked for, or not there though asked for."""
     through = proxy.needs_forward and proxy.needs_network
     expected = {
@@ -72,7 +72,7 @@ def _shown_wrongly(proxy: Proxy, subject: Subject) -> list[str]:
     there = {
         name: value is not None and (not hasattr(value, "__len__") or len(value) > 0)
         for name in expected
-        for value in [getattr(subject, name)]
+        for value in [getattr(inputs, name)]
     }
     wrong = [
         f"{name} is there: {there[name]}" for name in expected if there[name] != expected[name]
@@ -80,36 +80,36 @@ def _shown_wrongly(proxy: Proxy, subject: Subject) -> list[str]:
     if torch.is_grad_enabled() != proxy.needs_gradients:
         wrong.append(f"gradients are recorded: {torch.is_grad_enabled()}")
     if not proxy.needs_gradients:
-        graphs = [name for name, t in _tensors(subject).items() if t.grad_fn is not None]
+        graphs = [name for name, t in _tensors(inputs).items() if t.grad_fn is not None]
         wrong += [f"{name} has a graph" for name in graphs]
     return wrong
 
 
-def _tensors(subject: Subject) -> dict[str, Tensor]:
-    found = {"images": subject.batch.images, "labels": subject.batch.labels}
-    found |= {f"teacher {name}": tensor for name, tensor in subject.teacher.items()}
-    found |= {f"output {i} {call.name}": call.output for i, call in enumerate(subject.layers)}
-    if isinstance(subject.outputs, NetworkOutputs):
-        for field in fields(subject.outputs):
-            value = getattr(subject.outputs, field.name)
+def _tensors(inputs: ProxyInput) -> dict[str, Tensor]:
+    found = {"images": inputs.batch.images, "labels": inputs.batch.labels}
+    found |= {f"teacher {name}": tensor for name, tensor in inputs.teacher.items()}
+    found |= {f"output {i} {call.name}": call.output for i, call in enumerate(inputs.layers)}
+    if isinstance(inputs.outputs, NetworkOutputs):
+        for field in fields(inputs.outputs):
+            value = getattr(inputs.outputs, field.name)
             values = value if isinstance(value, tuple) else (value,)
             found |= {f"{field.name} {i}": tensor for i, tensor in enumerate(values)}
     return found
 
 
-def _state(subject: Subject) -> dict[str, Any]:
+def _state(inputs: ProxyInput) -> dict[str, Any]:
     """Everything a proxy must leave as it is."""
-    state: dict[str, Any] = {k: t.detach().clone() for k, t in _tensors(subject).items()}
+    state: dict[str, Any] = {k: t.detach().clone() for k, t in _tensors(inputs).items()}
     state["global random state"] = torch.get_rng_state()
     state["threads"] = torch.get_num_threads()
     state["recording"] = torch.is_grad_enabled()
-    if subject.network is None:
+    if inputs.network is None:
         return state
-    for name, tensor in subject.network.state_dict().items():
+    for name, tensor in inputs.network.state_dict().items():
         state[f"state {name}"] = tensor.clone()
-    for name, parameter in subject.network.named_parameters():
+    for name, parameter in inputs.network.named_parameters():
         state[f"gradient {name}"] = (parameter.grad is None, parameter.requires_grad)
-    for name, module in subject.network.named_modules():
+    for name, module in inputs.network.named_modules():
         hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
         state[f"module {name}"] = module.training, hooks, type(module), module.forward
     return state
@@ -163,7 +163,7 @@ class Company:
         """Those of the proxies called ``names``, for each of `archs`."""
         return [hexed(found, names) for found in self.found]
 
-    def parts(self, name: str) -> list[Parts]:
+    def parts(self, name: str) -> list[Components]:
         """Of one proxy, for each of `archs` that it can measure."""
         return [found.parts[name] for found in self.found if name in found.parts]
 

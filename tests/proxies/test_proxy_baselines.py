@@ -11,22 +11,22 @@ from golden_network import golden_network, golden_subject
 from torch import nn
 
 from diswot.data.batch import MiniBatch
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.cost import Cost
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
-from diswot.proxies.base import Subject
+from diswot.proxies.base import ProxyInput
 from diswot.proxies.cost import Flops, Layers, Params, SqrtParams
 from diswot.proxies.features import FeatureNorm, LogitSpread
 from diswot.proxies.random import Random
-from diswot.scoring.cost import Cost
 
 BASELINES = (Params, Flops, Layers, SqrtParams, Random, FeatureNorm, LogitSpread)
 NETS = ("res_111", "res_333", "plain_a", "plain_c")
 
 
-def subject(**parts: Any) -> Subject:
+def inputs(**parts: Any) -> ProxyInput:
     batch = MiniBatch(torch.zeros(2, 3, 4, 4), torch.zeros(2).long())
     settings = {"arch": "a", "seed": 0, "cost": Cost(7, 11, 3), "batch": batch, **parts}
-    return Subject(**settings)
+    return ProxyInput(**settings)
 
 
 def outputs(embedding: list[list[float]], logits: list[list[float]]) -> NetworkOutputs:
@@ -48,11 +48,11 @@ def test_they_say_what_they_are(make: type[Proxy]) -> None:
     [(Params, {"params": 7.0}), (Flops, {"flops": 11.0}), (Layers, {"layers": 3.0})],
 )
 def test_costs_need_no_network(make: type[Proxy], expected: dict[str, float]) -> None:
-    assert make(name="p").measure(subject()) == expected
+    assert make(name="p").measure(inputs()) == expected
 
 
 def test_random_is_keyed_by_seed_and_architecture() -> None:
-    shown = [subject(), subject(seed=1), subject(arch="b"), subject()]
+    shown = [inputs(), inputs(seed=1), inputs(arch="b"), inputs()]
     found = [Random(name="p").measure(one)["random"] for one in shown]
     assert found[0] == found[3]
     assert len(set(found)) == 3
@@ -61,7 +61,7 @@ def test_random_is_keyed_by_seed_and_architecture() -> None:
 
 def test_sqrt_params_written_out() -> None:
     network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 5))
-    found = SqrtParams(name="p").measure(subject(network=network))
+    found = SqrtParams(name="p").measure(inputs(network=network))
     assert found == {"sqrt_params": pytest.approx(sqrt(76) + sqrt(25), rel=1e-12)}
 
 
@@ -79,14 +79,14 @@ def test_sqrt_params_of_stored_networks(golden: Any, net: str) -> None:
 
 def test_feature_norm_written_out() -> None:
     shown = outputs([[3.0, 4.0], [-5.0, 12.0]], [[0.0], [0.0]])
-    assert FeatureNorm(name="p").measure(subject(outputs=shown)) == {"feature_norm": 9.0}
+    assert FeatureNorm(name="p").measure(inputs(outputs=shown)) == {"feature_norm": 9.0}
 
 
 def test_logit_spread_written_out() -> None:
     shown = outputs([[0.0], [0.0]], [[1.0, 3.0], [5.0, -5.0]])
-    assert LogitSpread(name="p").measure(subject(outputs=shown)) == {"logit_spread": 3.0}
+    assert LogitSpread(name="p").measure(inputs(outputs=shown)) == {"logit_spread": 3.0}
     one = outputs([[0.0]], [[4.0]])
-    assert LogitSpread(name="p").measure(subject(outputs=one)) == {"logit_spread": 0.0}
+    assert LogitSpread(name="p").measure(inputs(outputs=one)) == {"logit_spread": 0.0}
 
 
 @pytest.mark.parametrize("net", NETS)

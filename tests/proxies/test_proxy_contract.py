@@ -15,15 +15,15 @@ import pytest
 import torch
 from proxy_company import Company, Watched, hexed
 
+from diswot.config import make
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
 from diswot.hydra_app import compose
-from diswot.instantiate import make
-from diswot.networks.teacher import build_teacher
+from diswot.models.init import Initializer
+from diswot.models.teacher import build_teacher
 from diswot.proxies import Proxy
-from diswot.proxies.base import Parts, Subject, Summary
+from diswot.proxies.base import Components, ProxyInput, Summary
 from diswot.scoring.candidate import forward
-from diswot.scoring.init import Initializer
 from diswot.scoring.scorer import Scorer, summarize_teacher
 from diswot.scoring.setup import Setup
 
@@ -95,15 +95,15 @@ def test_it_sees_what_it_asks_for_and_changes_nothing(company: Company, proxy_na
 class _Rude(Proxy):
     """Breaks every rule but one: its score is a number."""
 
-    def measure(self, subject: Subject) -> Parts:
-        assert subject.network is not None
-        assert subject.outputs is not None
-        subject.network.eval()
-        weight = next(subject.network.parameters())
+    def measure(self, inputs: ProxyInput) -> Components:
+        assert inputs.network is not None
+        assert inputs.outputs is not None
+        inputs.network.eval()
+        weight = next(inputs.network.parameters())
         weight.grad = torch.zeros_like(weight)
-        next(subject.network.buffers()).add_(1)
-        subject.outputs.logits.mul_(2)
-        subject.batch.labels.zero_()
+        next(inputs.network.buffers()).add_(1)
+        inputs.outputs.logits.mul_(2)
+        inputs.batch.labels.zero_()
         torch.rand(1)
         return {"rude": 1.0}
 
@@ -111,10 +111,10 @@ class _Rude(Proxy):
 class _Reckless(Proxy):
     """Runs a backward pass unasked."""
 
-    def measure(self, subject: Subject) -> Parts:
-        assert subject.network is not None
+    def measure(self, inputs: ProxyInput) -> Components:
+        assert inputs.network is not None
         with torch.enable_grad():
-            subject.copy()(subject.batch.images).sum().backward()
+            inputs.copy()(inputs.batch.images).sum().backward()
         return {"reckless": 1.0}
 
 
@@ -310,5 +310,5 @@ class _Deaf(Proxy):
     def observe(self, network: torch.nn.Module) -> Any:
         return self.proxy.observe(torch.nn.Module())
 
-    def measure(self, subject: Subject) -> Parts:
-        return self.proxy.measure(subject)
+    def measure(self, inputs: ProxyInput) -> Components:
+        return self.proxy.measure(inputs)

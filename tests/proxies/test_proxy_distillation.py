@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diswot.config import make
 from diswot.data.batch import MiniBatch
 from diswot.distillers.functional import at, cc, fitnet, kd, nst, pkt, rkd, sp
 from diswot.errors import UserError
 from diswot.hydra_app import compose
-from diswot.instantiate import make
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.cost import Cost
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
-from diswot.proxies.base import Subject
+from diswot.proxies.base import ProxyInput
 from diswot.proxies.distillation import Distillation
-from diswot.scoring.cost import Cost
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     loss.__name__: loss for loss in (kd, fitnet, at, sp, cc, rkd, pkt, nst)
@@ -60,7 +60,7 @@ def member(name: str, *overrides: str) -> Distillation:
 def score(proxy: Distillation, teacher: NetworkOutputs, student: NetworkOutputs) -> float:
     batch, network = MiniBatch(torch.zeros(4, 3, 8, 8), torch.arange(4)), nn.Identity()
     summary = {k: t.clone() for k, t in proxy.summarize(teacher, batch, network).items()}
-    subject = Subject(
+    inputs = ProxyInput(
         arch="x",
         seed=0,
         cost=Cost(1, 1, 1),
@@ -69,7 +69,7 @@ def score(proxy: Distillation, teacher: NetworkOutputs, student: NetworkOutputs)
         outputs=student,
         teacher=summary,
     )
-    [(part, value)] = proxy.measure(subject).items()
+    [(part, value)] = proxy.measure(inputs).items()
     assert part == proxy.name
     return value
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from diswot.data.batch import MiniBatch
-from diswot.networks.resnet import CifarResNet
+from diswot.models.cost import Cost
+from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
-from diswot.proxies.base import ProxyContext, Subject
+from diswot.proxies.base import ProxyContext, ProxyInput
 from diswot.proxies.functional import (
     activation_agreement,
     channel_similarity,
@@ -23,7 +24,6 @@ from diswot.proxies.functional import (
 from diswot.proxies.nwot import NWOT
 from diswot.proxies.relation import Relation
 from diswot.proxies.semantic import Semantic
-from diswot.scoring.cost import Cost
 
 NETS = ("res_111", "res_333", "plain_a", "plain_c")
 RESNETS = ("res_111", "res_333")
@@ -84,12 +84,12 @@ def test_semantic(golden: Any, teacher: str, student: str, mode: str) -> None:
     assert channel_similarity(*gradients).item() == pytest.approx(told, rel=CLOSE)
 
 
-def subject(golden: Any, net: str, mode: str, proxy: Proxy, teacher: Any = None) -> Subject:
+def inputs(golden: Any, net: str, mode: str, proxy: Proxy, teacher: Any = None) -> ProxyInput:
     network = resnet(golden, net, mode)
     with torch.no_grad(), proxy.observe(network) as observed:
         outputs = network.outputs(golden.images)
     batch = MiniBatch(golden.images, golden.labels)
-    return Subject(
+    return ProxyInput(
         arch=net,
         seed=0,
         cost=Cost(1, 1, 1),
@@ -106,7 +106,7 @@ def subject(golden: Any, net: str, mode: str, proxy: Proxy, teacher: Any = None)
 def test_the_nwot_proxy(golden: Any, net: str, mode: str) -> None:
     proxy = NWOT(name="nwot")
     told = golden.told["scores"][net][mode]["naslib.nwot"]["f64"]
-    found = proxy.measure(subject(golden, net, mode, proxy))
+    found = proxy.measure(inputs(golden, net, mode, proxy))
     assert found == {"nwot": pytest.approx(told, rel=CLOSE)}
 
 
@@ -118,9 +118,9 @@ def test_the_teacher_aware_proxies(
 ) -> None:
     context = ProxyContext("s0", 64, teacher, 64, 10)
     made = {"relation": Relation(name="p"), "semantic": Semantic(name="p")}[part].bind(context)
-    seen = subject(golden, teacher, mode, made)
+    seen = inputs(golden, teacher, mode, made)
     with torch.no_grad():
         summary = made.summarize(seen.outputs, seen.batch, seen.network)
-        found = made.measure(subject(golden, student, mode, made, summary))
+        found = made.measure(inputs(golden, student, mode, made, summary))
     told = golden.told["diswot_pairs"][f"{teacher}->{student}"][mode][part]["f64"]
     assert found == {part: pytest.approx(told, rel=CLOSE)}

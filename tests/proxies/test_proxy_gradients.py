@@ -51,9 +51,9 @@ OF_WEIGHTS = ("zcnas.snip", "zcnas.plain", "zcnas.grad_norm", "zcnas.fisher", "z
 
 
 def scored(golden: Any, net: str, mode: str, proxy: Proxy, **shown: Any) -> float:
-    subject = golden_subject(golden, net, mode, proxy, **shown)
+    inputs = golden_subject(golden, net, mode, proxy, **shown)
     with torch.set_grad_enabled(proxy.needs_gradients):
-        [(part, value)] = proxy.measure(subject).items()
+        [(part, value)] = proxy.measure(inputs).items()
     assert part == proxy.name
     return value
 
@@ -67,26 +67,26 @@ class TestAgainstReleasedCode:
 
     def test_each_layer_of_plain(self, golden: Any) -> None:
         told = golden.told["extras_and_traps"]["per_layer_sum_w_dot_grad_res_111_train_f64"]
-        subject = golden_subject(golden, "res_111", "train", MADE["zcnas.plain"])
-        assert subject.gradients is not None
+        inputs = golden_subject(golden, "res_111", "train", MADE["zcnas.plain"])
+        assert inputs.gradients is not None
         found = {
             f"{path}.weight": (golden.state("res_111")[f"{path}.weight"] * gradient).sum().item()
-            for path, gradient in subject.gradients.weights.items()
+            for path, gradient in inputs.gradients.weights.items()
         }
         assert found == {name: pytest.approx(value, rel=1e-4) for name, value in told.items()}
 
     def test_epe_nas_of_many_classes(self, golden: Any) -> None:
         told = golden.told["extras_and_traps"]["epe_nas_branch_n_classes_101_plain_a_train_f32"]
-        subject = golden_subject(golden, "plain_a", "train", MADE["naslib.epe_nas"])
-        assert subject.gradients is not None
-        found = class_correlation(subject.gradients.images, golden.labels, 101).item()
+        inputs = golden_subject(golden, "plain_a", "train", MADE["naslib.epe_nas"])
+        assert inputs.gradients is not None
+        found = class_correlation(inputs.gradients.images, golden.labels, 101).item()
         assert found == pytest.approx(told, rel=1e-5)
 
     def test_the_spectrum_of_jacov(self, golden: Any) -> None:
         told = golden.told["extras_and_traps"]["jacov_corr_eigvals_plain_a_train_f32"]
-        subject = golden_subject(golden, "plain_a", "train", MADE["zcnas.jacob_cov"])
-        assert subject.gradients is not None
-        found = torch.linalg.eigvalsh(row_correlation(subject.gradients.images))
+        inputs = golden_subject(golden, "plain_a", "train", MADE["zcnas.jacob_cov"])
+        assert inputs.gradients is not None
+        found = torch.linalg.eigvalsh(row_correlation(inputs.gradients.images))
         assert found.tolist() == pytest.approx(sorted(told), rel=1e-5)
 
 
@@ -99,16 +99,16 @@ class TestOptions:
     def test_fisher_that_counts_channels_once(self, golden: Any) -> None:
         by_weights = Fisher(name="fisher", count="weights")
         by_channels = Fisher(name="fisher", count="channels")
-        subject = golden_subject(golden, "plain_c", "train", by_weights)
-        assert subject.gradients is not None
+        inputs = golden_subject(golden, "plain_c", "train", by_weights)
+        assert inputs.gradients is not None
         inputs = [3 * 25, 9, 24, 48 * 9, 32]
         channels = [
             channel_saliency(call.output, gradient).sum().item()
-            for call, gradient in zip(subject.layers, subject.gradients.outputs, strict=True)
+            for call, gradient in zip(inputs.layers, inputs.gradients.outputs, strict=True)
         ]
-        assert by_channels.measure(subject)["fisher"] == pytest.approx(sum(channels), rel=1e-12)
+        assert by_channels.measure(inputs)["fisher"] == pytest.approx(sum(channels), rel=1e-12)
         weighted = sum(n * value for n, value in zip(inputs, channels, strict=True))
-        assert by_weights.measure(subject)["fisher"] == pytest.approx(weighted, rel=1e-12)
+        assert by_weights.measure(inputs)["fisher"] == pytest.approx(weighted, rel=1e-12)
 
     def test_grasp_as_the_pruner_keeps(self, golden: Any) -> None:
         minus, plus = (
@@ -214,10 +214,10 @@ class TestWhatIsNotReached:
 
     def test_fisher_needs_layers(self, golden: Any) -> None:
         proxy = Fisher(name="fisher")
-        subject = golden_subject(golden, "plain_a", "train", proxy)
-        object.__setattr__(subject, "layers", ())
+        inputs = golden_subject(golden, "plain_a", "train", proxy)
+        object.__setattr__(inputs, "layers", ())
         with pytest.raises(ValueError, match="calls no convolution and no linear layer"):
-            proxy.measure(subject)
+            proxy.measure(inputs)
 
     def test_epe_nas_needs_two_of_a_class(self, golden: Any) -> None:
         batch = MiniBatch(golden.images[:6], torch.arange(6))
@@ -237,14 +237,14 @@ class TestAnyMiniBatch:
     @pytest.mark.parametrize("measure", MADE)
     def test_nothing_is_left_on_the_network(self, golden: Any, measure: str) -> None:
         proxy = MADE[measure]
-        subject = golden_subject(golden, "plain_a", "train", proxy)
-        assert subject.network is not None
-        before = {name: t.clone() for name, t in subject.network.state_dict().items()}
+        inputs = golden_subject(golden, "plain_a", "train", proxy)
+        assert inputs.network is not None
+        before = {name: t.clone() for name, t in inputs.network.state_dict().items()}
         with torch.set_grad_enabled(proxy.needs_gradients):
-            first, second = proxy.measure(subject), proxy.measure(subject)
+            first, second = proxy.measure(inputs), proxy.measure(inputs)
         assert first == second
-        assert all(p.grad is None for p in subject.network.parameters())
-        for name, tensor in subject.network.state_dict().items():
+        assert all(p.grad is None for p in inputs.network.parameters())
+        for name, tensor in inputs.network.state_dict().items():
             assert torch.equal(tensor, before[name])
 
     @pytest.mark.parametrize("measure", OF_WEIGHTS)

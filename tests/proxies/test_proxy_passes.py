@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
 from diswot.keys import generator
-from diswot.networks.cells import CellNetwork
-from diswot.networks.resnet import CifarResNet
+from diswot.models.cells import CellNetwork
+from diswot.models.cost import Cost
+from diswot.models.init import Gaussian, Kaiming
+from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
-from diswot.proxies.base import Subject
+from diswot.proxies.base import ProxyInput
 from diswot.proxies.functional.te_nas import condition_number, count_patterns
 from diswot.proxies.functional.zico import inverse_variation
 from diswot.proxies.passes import weights
@@ -24,8 +26,6 @@ from diswot.proxies.synflow import Synflow
 from diswot.proxies.te_nas import TENAS, linear_regions, tangent_kernel
 from diswot.proxies.zen import Zen, zen_score
 from diswot.proxies.zico import ZiCo
-from diswot.scoring.cost import Cost
-from diswot.scoring.init import Gaussian, Kaiming
 
 NETS = ("res_111", "res_333", "plain_a", "plain_c")
 MODES = ("train", "eval")
@@ -41,7 +41,7 @@ def measured(network: nn.Module, proxy: Proxy, *, images: Tensor | None = None) 
     key = generator("test images")
     images = torch.randn(6, 3, 16, 16, generator=key) if images is None else images
     batch = MiniBatch(images, torch.arange(len(images)) % 10)
-    return proxy.measure(Subject("net", 3, Cost(1, 1, 1), batch, network.train()))
+    return proxy.measure(ProxyInput("net", 3, Cost(1, 1, 1), batch, network.train()))
 
 
 def resnet(*depths: int, seed: int = 0, shortcut: str = "B") -> CifarResNet:

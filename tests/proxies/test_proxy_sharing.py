@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diswot.data.batch import MiniBatch
-from diswot.networks.cells import CellNetwork
+from diswot.models.cells import CellNetwork
+from diswot.models.init import Kaiming
 from diswot.proxies.passes import Gradients, Shared, record_layers, weighted, weights
-from diswot.scoring.init import Kaiming
 
 DEAD_END = ["nor_conv_3x3", "skip_connect", "none", "nor_conv_1x1", "none", "none"]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
-from diswot.proxies.base import Parts, ProxyContext, Subject, Summary
+from diswot.proxies.base import Components, ProxyContext, ProxyInput, Summary
 from diswot.proxies.diswot import DisWOT
 from diswot.proxies.semantic import Semantic
 from diswot.proxies.shuffled import Shuffled
@@ -34,8 +34,8 @@ class Numbers(Proxy):
         ends = {"embedding": outputs.embedding, "logits": outputs.logits}
         return {**maps, **before, **ends, "labels": batch.labels}
 
-    def measure(self, subject: Subject) -> Parts:
-        return {"seed": float(subject.seed)}
+    def measure(self, inputs: ProxyInput) -> Components:
+        return {"seed": float(inputs.seed)}
 
     def settings(self) -> dict[str, Any]:
         return {"of": "numbers"}

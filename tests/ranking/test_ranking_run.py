@@ -17,8 +17,9 @@ from ranking_helpers import TARGETS, TINY, bits, journal, proxies_of, rank, tabl
 from scipy.stats import rankdata
 
 from diswot.api import rank_proxies
+from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import compose, conf_dir
+from diswot.hydra_app import compose
 from diswot.rank import main
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
@@ -165,12 +166,12 @@ class Moody(Proxy):
 
     needs_forward = False
 
-    def measure(self, subject):
-        if subject.arch.endswith("-1"):
+    def measure(self, inputs):
+        if inputs.arch.endswith("-1"):
             raise RuntimeError("too short")
-        if subject.arch.endswith("-3"):
+        if inputs.arch.endswith("-3"):
             return {"moody": float("inf")}
-        return {"moody": float(subject.cost.params)}
+        return {"moody": float(inputs.cost.params)}
 '''
 
 

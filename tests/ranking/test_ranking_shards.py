@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_helpers import TINY, rank, untimed
 
+from diswot.config import conf_dir, known_targets
 from diswot.errors import UserError
-from diswot.hydra_app import conf_dir, known_targets
 from diswot.rank import main, merge_shards
 from diswot.ranking.shards import Shard
-from diswot.storage.lock import RunLock
+from diswot.runs.lock import RunLock
 
 SETTINGS = ["proxy=[diswot,nwot]", "proxy.diswot.combine=rank", "seeds=2", "control=shuffled"]
 

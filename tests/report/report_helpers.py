@@ -9,9 +9,9 @@ from typing import Any
 
 from diswot.hydra_app import compose
 from diswot.rank import run_rank
+from diswot.runs import Epoch, Journal
+from diswot.runs.files import write_json
 from diswot.search import run_search
-from diswot.storage import Epoch, Journal
-from diswot.storage.files import write_json
 
 Json = dict[str, Any]
 

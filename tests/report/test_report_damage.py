@@ -58,7 +58,7 @@ def test_a_full_disk_is_one_line(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("diswot.storage.files.write_atomic", full)
+    monkeypatch.setattr("diswot.runs.files.write_atomic", full)
     told = refused(capsys, search_run, "--output", tmp_path / "x.html")
     assert told == f"diswot report: {tmp_path / 'x.html'}: No space left on device\n"
 

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from diswot.data.batch import MiniBatch
-from diswot.networks.resnet import CifarResNet
+from diswot.models.cost import Cost
+from diswot.models.init import Kaiming
+from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
-from diswot.proxies.base import Parts, Subject
+from diswot.proxies.base import Components, ProxyInput
 from diswot.scoring.candidate import Candidate, Forward, forward
-from diswot.scoring.cost import Cost
-from diswot.scoring.init import Kaiming
 from diswot.scoring.runtime import Runtime
 from diswot.scoring.scorer import Scorer, _finite
 from diswot.scoring.setup import Setup
@@ -33,7 +33,7 @@ class Asking(Proxy):
     def __init__(self, name: str = "asking", seconds: float = 0, **needs: bool) -> None:
         super().__init__(name=name)
         self.seconds = seconds
-        self.subjects: list[Subject] = []
+        self.subjects: list[ProxyInput] = []
         for need, value in needs.items():
             setattr(self, need, value)
 
@@ -41,9 +41,9 @@ class Asking(Proxy):
     def observe(self, network: nn.Module) -> Iterator[str]:
         yield f"seen by {self.name}"
 
-    def measure(self, subject: Subject) -> Parts:
-        self.subjects.append(subject)
-        subject.shared.get("shared work", lambda: time.sleep(0.05))
+    def measure(self, inputs: ProxyInput) -> Components:
+        self.subjects.append(inputs)
+        inputs.shared.get("shared work", lambda: time.sleep(0.05))
         time.sleep(self.seconds)
         return {"grad": float(torch.is_grad_enabled())}
 
@@ -65,15 +65,15 @@ def candidate(*proxies: Proxy, seconds: tuple[float, float] = (0.0, 0.0)) -> Can
     )
 
 
-def shown(proxy: Asking, *others: Proxy) -> tuple[Subject, set[str]]:
+def shown(proxy: Asking, *others: Proxy) -> tuple[ProxyInput, set[str]]:
     """What the proxy sees beside the others, and the names of what is there."""
     parts, _ = candidate(proxy, *others).measure(proxy.name, proxy)
     assert parts == {"grad": float(proxy.needs_gradients)}
-    [subject] = proxy.subjects
-    assert (subject.arch, subject.seed, subject.cost) == ("a", 5, COST)
-    assert subject.teacher == {proxy.name: torch.ones(1)}
-    values = {name: getattr(subject, name) for name in FIELDS}
-    return subject, {name for name, value in values.items() if value is not None and value != ()}
+    [inputs] = proxy.subjects
+    assert (inputs.arch, inputs.seed, inputs.cost) == ("a", 5, COST)
+    assert inputs.teacher == {proxy.name: torch.ones(1)}
+    values = {name: getattr(inputs, name) for name in FIELDS}
+    return inputs, {name for name, value in values.items() if value is not None and value != ()}
 
 
 GREEDY = {"needs_layers": True, "needs_gradients": True, "needs_labels": True}
@@ -97,15 +97,15 @@ def test_a_proxy_sees_what_it_asks_for_and_no_more(
     needs: dict[str, bool], there: set[str], company: bool
 ) -> None:
     others = [Asking("other", **GREEDY)] if company else []
-    subject, found = shown(Asking(**needs), *others)
+    inputs, found = shown(Asking(**needs), *others)
     assert found == {*there, "teacher"}
-    assert subject.observed == ("seen by asking" if "observed" in there else None)
+    assert inputs.observed == ("seen by asking" if "observed" in there else None)
 
 
 def test_graphs_are_shown_to_those_that_go_back_through_them() -> None:
     plain, back = Asking("plain", needs_layers=True), Asking("back", **GREEDY)
     both = candidate(plain, back)
-    one, other = (both.subject(proxy.name, proxy) for proxy in (plain, back))
+    one, other = (both.inputs(proxy.name, proxy) for proxy in (plain, back))
     assert one.outputs is not None
     assert other.outputs is not None
     assert other.gradients is not None

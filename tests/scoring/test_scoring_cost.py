@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diswot.config import make
 from diswot.hydra_app import compose
-from diswot.instantiate import make
-from diswot.scoring.cost import Cost, CostModel, count_flops, count_layers, count_params
+from diswot.models.cost import Cost, count_flops, count_layers, count_params
+from diswot.scoring.budget import CostModel
 from diswot.spaces import Arch, Space
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "proxies.json"

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import nn
 
+from diswot.config import conf_dir, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose, conf_dir
-from diswot.instantiate import make
+from diswot.hydra_app import compose
 from diswot.keys import generator, stable_hash
-from diswot.scoring.init import Initializer, materialize
+from diswot.models.init import Initializer, materialize
 from diswot.spaces import Space
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "init").glob("*.yaml"))

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import conf_dir
 from diswot.proxies import Proxy
-from diswot.proxies.base import Parts, Subject
+from diswot.proxies.base import Components, ProxyInput
 from diswot.scoring.prefixes import PrefixCache
 from diswot.scoring.scorer import Measurement, Scorer
 from diswot.scoring.setup import Setup
@@ -191,7 +191,7 @@ class _Odd(Proxy):
         super().__init__(name="odd")
         self.answer = answer
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         if isinstance(self.answer, Exception):
             raise self.answer
         return {"fine": 1.0, "odd": self.answer}

@@ -116,7 +116,7 @@ def test_nothing_that_was_scored_changes(prepared: tuple[dict[str, Any], Setup])
 def test_each_network_runs_once(
     prepared: tuple[dict[str, Any], Setup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diswot.networks.staged import StagedNetwork
+    from diswot.models.staged import StagedNetwork
 
     calls, outputs = [], StagedNetwork.outputs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 
 
 class Wait(Proxy):
@@ -18,9 +18,9 @@ class Wait(Proxy):
         super().__init__(name=name)
         self._measured = 0
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         self._measured += 1
-        file, deadline = Path(f"hold-{subject.seed}"), time.monotonic() + 240
+        file, deadline = Path(f"hold-{inputs.seed}"), time.monotonic() + 240
         while self._measured > 4 and file.exists():
             assert time.monotonic() < deadline, f"{file} is still there"
             time.sleep(0.05)

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import conf_dir
-from diswot.networks import Network
+from diswot.models import Network
+from diswot.models.cost import count_params
 from diswot.scoring.budget import Budget
-from diswot.scoring.cost import count_params
 from diswot.spaces import Arch, Space
 
 LISTABLE = 100_000

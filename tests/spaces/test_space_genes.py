@@ -12,10 +12,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from diswot.config import conf_dir, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose, conf_dir
-from diswot.instantiate import make
-from diswot.networks.blocks import BasicBlock, Bottleneck
+from diswot.hydra_app import compose
+from diswot.models.blocks import BasicBlock, Bottleneck
 from diswot.spaces import SpaceSize
 from diswot.spaces.product import Gene, steps
 from diswot.spaces.s0 import S0

@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+from diswot.config import make
 from diswot.errors import UserError
 from diswot.hydra_app import compose
-from diswot.instantiate import make
-from diswot.networks.cells import CellNetwork
-from diswot.scoring.cost import CostModel, count_params
+from diswot.models.cells import CellNetwork
+from diswot.models.cost import count_params
+from diswot.scoring.budget import CostModel
 from diswot.spaces.nasbench201 import NasBench201, NasBench201Arch
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

@@ -12,11 +12,12 @@ from random import Random
 import pytest
 import torch
 
+from diswot.config import make
 from diswot.errors import UserError
 from diswot.hydra_app import compose
-from diswot.instantiate import make
-from diswot.networks.blocks import BasicBlock
-from diswot.scoring.cost import CostModel, count_layers
+from diswot.models.blocks import BasicBlock
+from diswot.models.cost import count_layers
+from diswot.scoring.budget import CostModel
 from diswot.spaces.s2 import S2, S2Arch
 
 RESNET18 = "s2:64/b3x2-64/b3x2-128/b3x2-256/b3x2-512"

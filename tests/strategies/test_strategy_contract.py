@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
+from diswot.config import conf_dir, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose, conf_dir
-from diswot.instantiate import make
-from diswot.scoring.budget import Budget
-from diswot.scoring.cost import CostModel
+from diswot.hydra_app import compose
+from diswot.scoring.budget import Budget, CostModel
 from diswot.spaces import Space
-from diswot.strategies import Proposals, Strategy, Told
+from diswot.strategies import Observation, Proposals, Strategy
 
 Begin = Callable[..., Strategy]
 POPULATIONS = sorted(
@@ -32,7 +31,7 @@ def advance(strategy: Strategy, hill: Any, generations: int, failing: int = 0) -
     for _ in range(generations):
         asked = strategy.ask()
         told = [
-            Told(arch, None if failing and index % failing == 0 else hill.score(arch))
+            Observation(arch, None if failing and index % failing == 0 else hill.score(arch))
             for index, arch in enumerate(asked)
         ]
         strategy.tell(told)
@@ -56,7 +55,7 @@ def test_a_generation_is_asked_at_once(
         asked = strategy.ask()
         assert 1 <= len(asked) <= generation
         assert all(hill.parse(str(arch)) == arch for arch in asked)
-        strategy.tell([Told(arch, hill.score(arch)) for arch in asked])
+        strategy.tell([Observation(arch, hill.score(arch)) for arch in asked])
     assert len(strategy.ask()) == generation
 
 
@@ -229,7 +228,7 @@ def test_bad_populations_are_refused(
 def test_real_spaces_are_searched_inside_their_budget(member: str, begin: Begin) -> None:
     from random import Random
 
-    from diswot.scoring.cost import CostModel
+    from diswot.scoring.budget import CostModel
     from diswot.strategies import Proposals
 
     space = make(compose("search", ["space=s0"], None)["space"], "space", Space)
@@ -239,7 +238,7 @@ def test_real_spaces_are_searched_inside_their_budget(member: str, begin: Begin)
     for _ in range(2):
         asked = strategy.ask()
         assert all(costs.params(arch) <= 1.5e5 for arch in asked)
-        strategy.tell([Told(arch, float(costs.flops(arch))) for arch in asked])
+        strategy.tell([Observation(arch, float(costs.flops(arch))) for arch in asked])
 
 
 @pytest.mark.parametrize("limit", [4000, 5000])

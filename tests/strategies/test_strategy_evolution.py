@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from scipy.stats import wilcoxon
 
+from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import conf_dir
 from diswot.scoring.budget import Budget
-from diswot.strategies import Strategy, Told
+from diswot.strategies import Observation, Strategy
 from diswot.strategies.aging_evolution import AgingEvolution
 from diswot.strategies.evolution import Evolution
 from diswot.strategies.population import Member, PopulationStrategy
@@ -30,7 +30,7 @@ def best(strategy: Strategy, hill: Any, seed: int) -> float:
     scores: list[float] = []
     assert strategy.evaluations is not None
     while len(scores) < strategy.evaluations:
-        told = [Told(arch, hill.score(arch, seed)) for arch in strategy.ask()]
+        told = [Observation(arch, hill.score(arch, seed)) for arch in strategy.ask()]
         scores += [one.score for one in told if one.score is not None]
         strategy.tell(told)
     return max(scores[: strategy.evaluations])
@@ -56,7 +56,7 @@ def test_populations_beat_random_at_equal_evaluations(
 def grown(strategy: Strategy, hill: Any, generations: int) -> PopulationStrategy:
     assert isinstance(strategy, PopulationStrategy)
     for _ in range(generations):
-        strategy.tell([Told(arch, hill.score(arch)) for arch in strategy.ask()])
+        strategy.tell([Observation(arch, hill.score(arch)) for arch in strategy.ask()])
     return strategy
 
 
@@ -64,8 +64,8 @@ def point(hill: Any, number: int) -> Any:
     return hill.from_values([int(digit) for digit in f"{number:06o}"])
 
 
-def told(hill: Any, *scores: float | None, first: int = 0) -> list[Told]:
-    return [Told(point(hill, first + i), score) for i, score in enumerate(scores)]
+def told(hill: Any, *scores: float | None, first: int = 0) -> list[Observation]:
+    return [Observation(point(hill, first + i), score) for i, score in enumerate(scores)]
 
 
 def fitnesses(strategy: Any) -> list[float]:
@@ -168,7 +168,7 @@ def test_the_first_population_is_random_and_whole(member: str, begin: Begin, hil
     for _ in range(4):
         asked = strategy.ask()
         sizes.append(len(asked))
-        strategy.tell([Told(arch, hill.score(arch)) for arch in asked])
+        strategy.tell([Observation(arch, hill.score(arch)) for arch in asked])
     assert sizes == [10, 10, 5, 10]
     assert len(grown(strategy, hill, 10).members) <= 25
 
@@ -187,7 +187,7 @@ def test_what_failed_never_joins(member: str, begin: Begin, hill: Any) -> None:
 def test_a_first_population_of_failures_is_drawn_anew(member: str, begin: Begin, hill: Any) -> None:
     strategy = begin(member, population=10, generation=10)
     for _ in range(3):
-        strategy.tell([Told(arch, None) for arch in strategy.ask()])
+        strategy.tell([Observation(arch, None) for arch in strategy.ask()])
     assert len(strategy.ask()) == 10
     assert strategy.state_dict()["members"] == []
 

@@ -139,7 +139,7 @@ def test_nothing_named_in_a_run_is_imported(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something was built")
 
-    monkeypatch.setattr("diswot.instantiate.make", refuse)
+    monkeypatch.setattr("diswot.config.make", refuse)
     monkeypatch.setattr("hydra.utils.instantiate", refuse)
     search(tmp_path / "runs/a", 0, 90.0)
     training(tmp_path / "runs/b", str(tmp_path / "runs/a"), 1.0)

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import kendalltau, rankdata, spearmanr
 from table_helpers import read_results, write_csv, write_table
 
-from diswot.benchmarks import benchmark_of
+from diswot.accuracies import benchmark_of
 from diswot.errors import UserError
 from diswot.hydra_app import compose
 from diswot.rank import run_rank

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from diswot.errors import UserError
 from diswot.hydra_app import compose
-from diswot.networks.build import build_network
-from diswot.storage import Epoch, RunDir
+from diswot.models.build import build_network
+from diswot.runs import Epoch, RunDir
 from diswot.training import cache as teacher_cache
 from diswot.training.run import fit
 from diswot.training.setup import TrainingSetup

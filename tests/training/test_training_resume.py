@@ -204,7 +204,7 @@ def test_a_full_disk(
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, data)
 
-    from diswot.storage.files import write_atomic as real
+    from diswot.runs.files import write_atomic as real
 
     with monkeypatch.context() as patched:
         patched.setattr("diswot.training.keeper.write_atomic", write)

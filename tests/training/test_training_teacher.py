@@ -9,9 +9,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from diswot.hydra_app import conf_dir
-from diswot.networks.build import build_network
-from diswot.networks.outputs import Network
+from diswot.config import conf_dir
+from diswot.models.build import build_network
+from diswot.models.outputs import Network
 from diswot.training.folding import fold_batch_norms
 from diswot.training.teacher import FrozenTeacher
 

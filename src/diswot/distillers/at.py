@@ -9,7 +9,7 @@ from diswot.checks import positive
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.connectors import paired_stages
 from diswot.distillers.functional import at
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["AT"]
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from diswot.checks import number
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Distiller", "Step"]
 

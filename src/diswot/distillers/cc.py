@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from diswot.checks import whole
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.functional import cc
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["CC"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diswot.errors import UserError
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["CONNECTORS", "MeanNetwork", "Projection", "paired_stages", "refusal", "same_classes"]
 

@@ -8,7 +8,7 @@ from diswot.checks import number, positive
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.connectors import same_classes
 from diswot.distillers.functional import dist
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["DIST"]
 

@@ -8,7 +8,7 @@ from diswot.checks import choice, number
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.connectors import paired_stages, refusal, same_classes
 from diswot.distillers.functional import sp
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.functional import (
     cam_matrix,
     cam_similarity,

@@ -10,7 +10,7 @@ from diswot.distillers.connectors import CONNECTORS, Projection, paired_stages
 from diswot.distillers.functional import fitnet
 from diswot.distillers.functional._shapes import one_size
 from diswot.errors import UserError
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["FitNet"]
 

@@ -8,7 +8,7 @@ from diswot.checks import choice
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.connectors import CONNECTORS, Projection, paired_stages
 from diswot.distillers.functional import ickd
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["ICKD"]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.connectors import paired_stages
 from diswot.distillers.functional import nst
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["NST"]
 

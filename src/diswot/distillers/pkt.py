@@ -7,7 +7,7 @@ from torch import Tensor
 from diswot.checks import positive
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.functional import pkt
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["PKT"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from diswot.checks import number
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.functional import rkd
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["RKD"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from diswot.distillers.base import Distiller, Step
 from diswot.distillers.connectors import paired_stages
 from diswot.distillers.functional import sp
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["SP"]
 

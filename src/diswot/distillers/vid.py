@@ -12,7 +12,7 @@ from diswot.distillers.base import Distiller, Step
 from diswot.distillers.connectors import MeanNetwork, paired_stages
 from diswot.distillers.functional import vid
 from diswot.distillers.functional._shapes import one_size
-from diswot.networks.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["VID"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from diswot.errors import UserError
-from diswot.storage.files import write_atomic
+from diswot.runs.files import write_atomic
 
 __all__ = ["Session", "failures", "refusal", "run_id"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from diswot.loggers.base import Cell
     from diswot.loggers.several import Loggers
     from diswot.ranking.table import Row
-    from diswot.storage.journal import Scored
+    from diswot.runs.journal import Scored
 
 __all__ = ["RankLog"]
 

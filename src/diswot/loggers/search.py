@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from diswot.history import History
     from diswot.loggers.base import Cell
     from diswot.loggers.several import Loggers
-    from diswot.storage.journal import Record
+    from diswot.runs.journal import Record
     from diswot.strategies.base import Strategy
 
 __all__ = ["SearchLog"]

@@ -12,8 +12,8 @@ from shutil import rmtree
 from types import TracebackType
 from typing import Any, Self
 
+from diswot.config import make
 from diswot.errors import UserError
-from diswot.instantiate import make
 from diswot.loggers.base import Cell, Logger, Run
 
 __all__ = ["Loggers"]

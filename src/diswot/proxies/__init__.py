@@ -1,5 +1,5 @@
 """Training-free scores of an architecture; higher is better, always."""
 
-from diswot.proxies.base import Proxy, ProxyContext, Subject
+from diswot.proxies.base import Proxy, ProxyContext, ProxyInput
 
-__all__ = ["Proxy", "ProxyContext", "Subject"]
+__all__ = ["Proxy", "ProxyContext", "ProxyInput"]

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diswot.data.batch import MiniBatch
-    from diswot.networks.outputs import NetworkOutputs
+    from diswot.models.cost import Cost
+    from diswot.models.outputs import NetworkOutputs
     from diswot.proxies.passes import Gradients, Layer
-    from diswot.scoring.cost import Cost
 
-__all__ = ["Parts", "Proxy", "ProxyContext", "Subject", "Summary"]
+__all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]
 
-Parts = dict[str, float]
+Components = dict[str, float]
 Summary = Mapping[str, "Tensor"]
 
 
@@ -45,7 +45,7 @@ class ProxyContext:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProxyInput:
     """One network under the eyes of one proxy.
 
     What no proxy of the run asks for (`Proxy.needs_network` and the like) is not there.
@@ -99,9 +99,9 @@ class Proxy(ABC):
         needs_labels: Reads the mini-batch's labels.
         needs_network: Reads the network, or runs a copy of it.
         needs_forward: Reads what the shared forward pass gives.
-        needs_layers: Reads `Subject.layers`.
+        needs_layers: Reads `ProxyInput.layers`.
         needs_gradients: Runs a backward pass; with `needs_forward`, through the shared forward
-            pass by `Subject.gradients`.
+            pass by `ProxyInput.gradients`.
         outputs_only: Reads the outputs and parameters of the network, but neither watches its
             modules nor reads their running statistics; then first stages that candidates have
             in common need not run again.
@@ -137,10 +137,10 @@ class Proxy(ABC):
         return {}
 
     @abstractmethod
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """The parts of the score, by name; each a pure function of the candidate."""
 
-    def fitness(self, parts: Sequence[Parts]) -> list[float]:
+    def fitness(self, parts: Sequence[Components]) -> list[float]:
         """Scores from the parts of all candidates seen so far, in ask order.
 
         A proxy whose scores are relative to other candidates overrides this and sets

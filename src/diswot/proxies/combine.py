@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diswot.proxies.base import Parts
+from diswot.proxies.base import Components
 
 __all__ = ["COMBINATIONS", "combine"]
 
 COMBINATIONS = ("sum", "zscore", "rank")
 
 
-def combine(parts: Sequence[Parts], how: str) -> list[float]:
+def combine(parts: Sequence[Components], how: str) -> list[float]:
     """Fitness of each candidate.
 
     Args:
-        parts: Parts of all candidates, the same names in each.
+        parts: Components of all candidates, the same names in each.
         how: ``sum`` adds the parts as they are; ``zscore`` adds (part − mean) / standard
             deviation, 0 for a part that is the same for all; ``rank`` adds ranks from 1 up,
             ties sharing the mean of theirs.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weighted
 
 __all__ = ["Flops", "Layers", "Params", "SqrtParams"]
@@ -17,9 +17,9 @@ class Params(Proxy):
     needs_forward = False
     baseline = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        return {"params": float(subject.cost.params)}
+        return {"params": float(inputs.cost.params)}
 
 
 class Flops(Proxy):
@@ -29,9 +29,9 @@ class Flops(Proxy):
     needs_forward = False
     baseline = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        return {"flops": float(subject.cost.flops)}
+        return {"flops": float(inputs.cost.flops)}
 
 
 class Layers(Proxy):
@@ -41,9 +41,9 @@ class Layers(Proxy):
     needs_forward = False
     baseline = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        return {"layers": float(subject.cost.layers)}
+        return {"layers": float(inputs.cost.layers)}
 
 
 class SqrtParams(Proxy):
@@ -56,9 +56,9 @@ class SqrtParams(Proxy):
     needs_forward = False
     baseline = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert subject.network is not None
-        layers = weighted(subject.network).values()
+        assert inputs.network is not None
+        layers = weighted(inputs.network).values()
         sizes = (sum(p.numel() for p in layer.parameters(recurse=False)) for layer in layers)
         return {"sqrt_params": math.fsum(map(math.sqrt, sizes))}

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from diswot.checks import choice
 from diswot.errors import UserError
-from diswot.proxies.base import Parts, Proxy, Subject, Summary
+from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
 
 if TYPE_CHECKING:
     from torch import nn
 
     from diswot.data.batch import MiniBatch
-    from diswot.networks.outputs import NetworkOutputs
+    from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Distillation"]
 
@@ -64,14 +64,14 @@ class Distillation(Proxy):
         compared = _OUTPUTS[self.output](outputs)
         return {f"{self.output}.{i}": tensor for i, tensor in enumerate(compared)}
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`.
 
         Raises:
             ValueError: Shapes the loss cannot compare.
         """
-        assert subject.outputs is not None
-        teacher, student = tuple(subject.teacher.values()), _OUTPUTS[self.output](subject.outputs)
+        assert inputs.outputs is not None
+        teacher, student = tuple(inputs.teacher.values()), _OUTPUTS[self.output](inputs.outputs)
         if len(teacher) != len(student):
             raise ValueError(f"the teacher has {len(teacher)} stages, the student {len(student)}")
         pairs = zip(teacher, student, strict=True)

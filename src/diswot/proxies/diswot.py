@@ -7,7 +7,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from diswot.checks import choice
-from diswot.proxies.base import Parts, Proxy, ProxyContext, Subject, Summary
+from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.combine import COMBINATIONS, combine
 from diswot.proxies.functional.semantic import FLOOR
 from diswot.proxies.relation import Relation
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from diswot.data.batch import MiniBatch
-    from diswot.networks.outputs import NetworkOutputs
+    from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["DisWOT"]
 
@@ -66,11 +66,11 @@ class DisWOT(Proxy):
             **self._relation.summarize(outputs, batch, network),
         }
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """``semantic`` and ``relation``."""
-        return {**self._semantic.measure(subject), **self._relation.measure(subject)}
+        return {**self._semantic.measure(inputs), **self._relation.measure(inputs)}
 
-    def fitness(self, parts: Sequence[Parts]) -> list[float]:
+    def fitness(self, parts: Sequence[Components]) -> list[float]:
         """The sum, or the relative combination."""
         return combine(parts, self.combine)
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from diswot.checks import choice
-from diswot.networks.outputs import Network
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.models.outputs import Network
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.effective_rank import centred_gram, log_effective_rank
 from diswot.proxies.passes import Layer
 
@@ -43,17 +43,17 @@ class EffectiveRank(Proxy):
         super().__init__(name=name)
         self.form = choice(f"proxy.{name}.form", form, _FORMS)
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`.
 
         Raises:
             ValueError: No layer tells the samples apart.
         """
-        classifier = cast(Network, subject.network).classifier
-        layers = [layer for layer in subject.layers if layer.module is not classifier]
+        classifier = cast(Network, inputs.network).classifier
+        layers = [layer for layer in inputs.layers if layer.module is not classifier]
         if not layers:
             raise ValueError("the network calls no convolution and no linear layer")
-        logs = subject.shared.get("effective ranks", lambda: _logarithms(layers))
+        logs = inputs.shared.get("effective ranks", lambda: _logarithms(layers))
         ranks = logs if self.form == "sqrt_log" else logs.exp()
         sizes = [sum(p.numel() for p in layer.module.parameters()) for layer in layers]
         weights = torch.tensor(sizes, dtype=torch.float64, device=ranks.device).sqrt()

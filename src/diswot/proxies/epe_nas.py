@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.jacobian import class_correlation
 
 __all__ = ["EpeNAS"]
@@ -22,14 +22,14 @@ class EpeNAS(Proxy):
     needs_labels = True
     needs_gradients = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`.
 
         Raises:
             ValueError: No class has two images, or an image's gradient is constant.
         """
-        assert subject.gradients is not None
-        assert subject.outputs is not None
-        classes = subject.outputs.logits.shape[1]
-        value = class_correlation(subject.gradients.images, subject.batch.labels, classes)
+        assert inputs.gradients is not None
+        assert inputs.outputs is not None
+        classes = inputs.outputs.logits.shape[1]
+        value = class_correlation(inputs.gradients.images, inputs.batch.labels, classes)
         return {"epe_nas": value.item()}

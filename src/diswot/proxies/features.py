@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 
 __all__ = ["FeatureNorm", "LogitSpread"]
 
@@ -13,10 +13,10 @@ class FeatureNorm(Proxy):
     outputs_only = True
     baseline = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert subject.outputs is not None
-        embedding = subject.outputs.embedding.double()
+        assert inputs.outputs is not None
+        embedding = inputs.outputs.embedding.double()
         return {"feature_norm": embedding.norm(dim=1).mean().item()}
 
 
@@ -26,8 +26,8 @@ class LogitSpread(Proxy):
     outputs_only = True
     baseline = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert subject.outputs is not None
-        logits = subject.outputs.logits.double()
+        assert inputs.outputs is not None
+        logits = inputs.outputs.logits.double()
         return {"logit_spread": logits.std(dim=1, correction=0).mean().item()}

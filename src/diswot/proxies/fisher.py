@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from diswot.checks import choice
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.saliency import channel_saliency, exact_sum
 from diswot.proxies.passes import Layer
 
@@ -41,18 +41,18 @@ class Fisher(Proxy):
         super().__init__(name=name)
         self.count = choice(f"proxy.{name}.count", count, _COUNTS)
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`.
 
         Raises:
             ValueError: The network calls no convolution and no linear layer.
         """
-        assert subject.gradients is not None
-        if not subject.layers:
+        assert inputs.gradients is not None
+        if not inputs.layers:
             raise ValueError("the network calls no convolution and no linear layer")
         values = [
             channel_saliency(layer.output.detach(), gradient).sum() * self._times(layer)
-            for layer, gradient in zip(subject.layers, subject.gradients.outputs, strict=True)
+            for layer, gradient in zip(inputs.layers, inputs.gradients.outputs, strict=True)
         ]
         return {"fisher": exact_sum(values)}
 

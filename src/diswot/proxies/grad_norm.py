@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from diswot.checks import choice
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.saliency import exact_sum, sum_of_norms
 
 __all__ = ["GradNorm"]
@@ -40,25 +40,25 @@ class GradNorm(Proxy):
         super().__init__(name=name)
         self.form = choice(f"proxy.{name}.form", form, _FORMS)
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert subject.gradients is not None
+        assert inputs.gradients is not None
         if self.form == "global":
-            return {"grad_norm": _global_norm(subject)}
-        return {"grad_norm": sum_of_norms(subject.gradients.weights.values())}
+            return {"grad_norm": _global_norm(inputs)}
+        return {"grad_norm": sum_of_norms(inputs.gradients.weights.values())}
 
     def settings(self) -> dict[str, Any]:
         """Form."""
         return {"form": self.form}
 
 
-def _global_norm(subject: Subject) -> float:
+def _global_norm(inputs: ProxyInput) -> float:
     """Runs back once more through the shared pass, because that one stops at the weights."""
-    assert subject.network is not None
-    assert subject.outputs is not None
-    parameters = [p for p in subject.network.parameters() if p.requires_grad]
-    logits = subject.outputs.logits
+    assert inputs.network is not None
+    assert inputs.outputs is not None
+    parameters = [p for p in inputs.network.parameters() if p.requires_grad]
+    logits = inputs.outputs.logits
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    loss = F.cross_entropy(exact, subject.batch.labels)
+    loss = F.cross_entropy(exact, inputs.batch.labels)
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return math.sqrt(exact_sum(g.double().square().sum() for g in found if g is not None))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from diswot.checks import choice, positive
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.saliency import sum_of_products
 from diswot.proxies.passes import weights
 
@@ -47,13 +47,13 @@ class Grasp(Proxy):
         self.sign = choice(f"proxy.{name}.sign", sign, _SIGNS)
         self.temperature = positive(f"proxy.{name}.temperature", temperature)
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
         # The second derivative of BatchNorm is a third faster here than in channels_last.
-        network = subject.copy().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        images = subject.batch.images.contiguous()
+        network = inputs.copy().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        images = inputs.batch.images.contiguous()
         with torch.enable_grad():
-            loss = F.cross_entropy(network(images) / self.temperature, subject.batch.labels)
+            loss = F.cross_entropy(network(images) / self.temperature, inputs.batch.labels)
             own = list(weights(network).values())
             products = _hessian_times_gradient(loss, own)
         value = sum_of_products((w.detach() for w in own), products)

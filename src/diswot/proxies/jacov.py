@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.jacobian import row_correlation, spectrum_score
 
 __all__ = ["Jacov"]
@@ -21,11 +21,11 @@ class Jacov(Proxy):
 
     needs_gradients = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`.
 
         Raises:
             ValueError: An image's gradient is constant, as where no layer reaches the logits.
         """
-        assert subject.gradients is not None
-        return {"jacov": spectrum_score(row_correlation(subject.gradients.images)).item()}
+        assert inputs.gradients is not None
+        return {"jacov": spectrum_score(row_correlation(inputs.gradients.images)).item()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.saliency import sum_of_norms
 from diswot.proxies.passes import weights
 
@@ -19,8 +19,8 @@ class L2Norm(Proxy):
     needs_forward = False
     baseline = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert subject.network is not None
-        own = [weight.detach() for weight in weights(subject.network).values()]
+        assert inputs.network is not None
+        own = [weight.detach() for weight in weights(inputs.network).values()]
         return {"l2_norm": sum_of_norms(own)}

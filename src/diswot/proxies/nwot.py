@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional import activation_agreement, log_determinant
 
 __all__ = ["NWOT"]
@@ -60,13 +60,13 @@ class NWOT(Proxy):
             for handle in handles:
                 handle.remove()
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`.
 
         Raises:
             ValueError: The network calls no ReLU module, or its ReLUs do not tell samples apart.
         """
-        kernel = subject.observed.kernel
+        kernel = inputs.observed.kernel
         if not isinstance(kernel, torch.Tensor):
             raise ValueError("the network calls no nn.ReLU or nn.ReLU6 module")
         value = log_determinant(kernel).item()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from diswot.keys import generator
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 
 __all__ = ["Random"]
 
@@ -17,7 +17,7 @@ class Random(Proxy):
     needs_forward = False
     baseline = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        key = generator("random proxy", subject.seed, subject.arch)
+        key = generator("random proxy", inputs.seed, inputs.arch)
         return {"random": torch.rand((), generator=key, dtype=torch.float64).item()}

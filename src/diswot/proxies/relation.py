@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diswot.proxies.base import Parts, Proxy, Subject, Summary
+from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
 from diswot.proxies.functional import relation_matrix, relation_similarity
 
 if TYPE_CHECKING:
     from torch import nn
 
     from diswot.data.batch import MiniBatch
-    from diswot.networks.outputs import NetworkOutputs
+    from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Relation"]
 
@@ -30,10 +30,10 @@ class Relation(Proxy):
         """The relation matrix, ``(B, B)``."""
         return {"relation": relation_matrix(outputs.stages[-1].double())}
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert subject.outputs is not None
-        assert subject.network is not None
-        student = self.summarize(subject.outputs, subject.batch, subject.network)
-        teacher = subject.teacher
+        assert inputs.outputs is not None
+        assert inputs.network is not None
+        student = self.summarize(inputs.outputs, inputs.batch, inputs.network)
+        teacher = inputs.teacher
         return {"relation": relation_similarity(teacher["relation"], student["relation"]).item()}

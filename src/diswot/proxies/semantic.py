@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from diswot.checks import choice, number
 from diswot.errors import UserError
-from diswot.proxies.base import Parts, Proxy, ProxyContext, Subject, Summary
+from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.functional import (
     ClassGradient,
     cam_matrix,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from diswot.data.batch import MiniBatch
-    from diswot.networks.outputs import Network, NetworkOutputs
+    from diswot.models.outputs import Network, NetworkOutputs
 
 __all__ = ["Semantic"]
 
@@ -84,12 +84,12 @@ class Semantic(Proxy):
         weight = cast("Network", network).classifier.weight
         return {"cam": cam_matrix(outputs.stages[-1].double(), weight.double())}
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert subject.outputs is not None
-        assert subject.network is not None
-        student = self.summarize(subject.outputs, subject.batch, subject.network)
-        teacher = subject.teacher
+        assert inputs.outputs is not None
+        assert inputs.network is not None
+        student = self.summarize(inputs.outputs, inputs.batch, inputs.network)
+        teacher = inputs.teacher
         if self.form == "channel":
             value = channel_similarity(
                 ClassGradient(teacher["gradient"]),

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from diswot.keys import generator
-from diswot.proxies.base import Parts, Proxy, ProxyContext, Subject, Summary
+from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 
 if TYPE_CHECKING:
     from torch import nn
 
     from diswot.data.batch import MiniBatch
-    from diswot.networks.outputs import NetworkOutputs
+    from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Shuffled"]
 
@@ -73,11 +73,11 @@ class Shuffled(Proxy):
         order[cycle] = cycle.roll(1)
         return order
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """As the proxy does."""
-        return self._proxy.measure(subject)
+        return self._proxy.measure(inputs)
 
-    def fitness(self, parts: Sequence[Parts]) -> list[float]:
+    def fitness(self, parts: Sequence[Components]) -> list[float]:
         """As the proxy does."""
         return self._proxy.fitness(parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.saliency import sum_of_products
 from diswot.proxies.passes import weights
 
@@ -22,9 +22,9 @@ class Snip(Proxy):
     needs_labels = True
     needs_gradients = True
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert subject.network is not None
-        assert subject.gradients is not None
-        own, gradients = weights(subject.network), subject.gradients.weights
+        assert inputs.network is not None
+        assert inputs.gradients is not None
+        own, gradients = weights(inputs.network), inputs.gradients.weights
         return {"snip": sum_of_products(own.values(), gradients.values(), absolute=True)}

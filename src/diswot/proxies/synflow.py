@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diswot.checks import flag
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weights
 
 __all__ = ["Synflow"]
@@ -43,10 +43,10 @@ class Synflow(Proxy):
         self.log = flag(f"proxy.{name}.log", log)
         self.batch_norm = flag(f"proxy.{name}.batch_norm", batch_norm)
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        network = _positive(subject.copy(), self.batch_norm)
-        image = torch.ones_like(subject.batch.images[:1], dtype=torch.float64)
+        network = _positive(inputs.copy(), self.batch_norm)
+        image = torch.ones_like(inputs.batch.images[:1], dtype=torch.float64)
         layers = list(weights(network).values())
         with torch.enable_grad():
             flow = network(image).sum()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from diswot.checks import choice, flag
 from diswot.keys import generator
-from diswot.networks.blocks import PaddedShortcut
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.models.blocks import PaddedShortcut
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.combine import combine
 from diswot.proxies.functional.te_nas import condition_number, count_patterns
 
@@ -105,28 +105,28 @@ class TENAS(Proxy):
         self.thin = flag(f"proxy.{name}.thin", thin)
         self.needs_gradients = combine != "regions"
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """``ntk`` and ``regions``, or the one asked for.
 
         Raises:
             ValueError: The kernel is singular, or no map goes through a ReLU module.
         """
-        parts: Parts = {}
+        parts: Components = {}
         if self.combine != "regions":
-            gram = tangent_kernel(subject.copy(), subject.batch.images[:_KERNEL_IMAGES])
+            gram = tangent_kernel(inputs.copy(), inputs.batch.images[:_KERNEL_IMAGES])
             parts["ntk"] = -condition_number(gram).item()
         if self.combine != "ntk":
-            network = _thinned(subject.copy()) if self.thin else subject.copy()
-            parts["regions"] = float(linear_regions(network, self._images(subject)))
+            network = _thinned(inputs.copy()) if self.thin else inputs.copy()
+            parts["regions"] = float(linear_regions(network, self._images(inputs)))
         return parts
 
-    def _images(self, subject: Subject) -> Tensor:
-        channels = 1 if self.thin else subject.batch.images.shape[1]
-        key = generator("te_nas proxy", subject.seed)
+    def _images(self, inputs: ProxyInput) -> Tensor:
+        channels = 1 if self.thin else inputs.batch.images.shape[1]
+        key = generator("te_nas proxy", inputs.seed)
         shape = (_REGION_IMAGES, channels, _REGION_SIZE, _REGION_SIZE)
-        return torch.randn(shape, generator=key).to(subject.batch.images)
+        return torch.randn(shape, generator=key).to(inputs.batch.images)
 
-    def fitness(self, parts: Sequence[Parts]) -> list[float]:
+    def fitness(self, parts: Sequence[Components]) -> list[float]:
         """The sum of ranks, or the one part."""
         return combine(parts, "rank" if self.relative else "sum")
 

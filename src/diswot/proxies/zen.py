@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from diswot.checks import choice, whole
 from diswot.keys import generator
-from diswot.proxies.base import Parts, Proxy, Subject
-from diswot.scoring.init import Gaussian
+from diswot.models.init import Gaussian
+from diswot.proxies.base import Components, Proxy, ProxyInput
 
 if TYPE_CHECKING:
-    from diswot.networks.outputs import Network
+    from diswot.models.outputs import Network
 
 __all__ = ["Zen", "zen_score"]
 
@@ -68,23 +68,23 @@ class Zen(Proxy):
         self.init = choice(f"proxy.{name}.init", init, _INITS)
         self.repeats = whole(f"proxy.{name}.repeats", repeats, 1)
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`.
 
         Raises:
             ValueError: The last map does not depend on the images.
         """
-        scores = torch.stack([self._score(subject, index) for index in range(self.repeats)])
+        scores = torch.stack([self._score(inputs, index) for index in range(self.repeats)])
         if scores.isneginf().any():
             raise ValueError("the last map does not depend on the images")
         return {"zen": scores.mean().item()}
 
-    def _score(self, subject: Subject, repeat: int) -> Tensor:
-        network = subject.copy()
+    def _score(self, inputs: ProxyInput, repeat: int) -> Tensor:
+        network = inputs.copy()
         if self.init == "gaussian":
             role = f"student {repeat}" if repeat else "student"
-            Gaussian()(network, seed=subject.seed, role=role)
-        images, direction = (_noise(subject, what, repeat) for what in ("images", "direction"))
+            Gaussian()(network, seed=inputs.seed, role=role)
+        images, direction = (_noise(inputs, what, repeat) for what in ("images", "direction"))
         return zen_score(network, images, direction)
 
     def settings(self) -> dict[str, Any]:
@@ -92,8 +92,8 @@ class Zen(Proxy):
         return {"init": self.init, "repeats": self.repeats}
 
 
-def _noise(subject: Subject, what: str, repeat: int) -> Tensor:
-    like = subject.batch.images
-    key = generator("zen proxy", subject.seed, what, repeat)
+def _noise(inputs: ProxyInput, what: str, repeat: int) -> Tensor:
+    like = inputs.batch.images
+    key = generator("zen proxy", inputs.seed, what, repeat)
     noise = torch.randn(like.shape, generator=key).to(like)
     return noise.contiguous(memory_format=torch.channels_last)

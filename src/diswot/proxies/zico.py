@@ -12,7 +12,7 @@ from torch.nn import functional
 from diswot.checks import whole
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
-from diswot.proxies.base import Parts, Proxy, Subject
+from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.zico import inverse_variation
 from diswot.proxies.passes import weights
 
@@ -48,15 +48,15 @@ class ZiCo(Proxy):
         super().__init__(name=name)
         self.batches = whole(f"proxy.{name}.batches", batches, 2)
 
-    def measure(self, subject: Subject) -> Parts:
+    def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`.
 
         Raises:
             UserError: The mini-batch has fewer images than it is to be split into batches.
             ValueError: No layer has a gradient that changes with the batch.
         """
-        network = subject.copy()
-        found = [_gradients(network, part) for part in self._split(subject.batch)]
+        network = inputs.copy()
+        found = [_gradients(network, part) for part in self._split(inputs.batch)]
         layers = (
             inverse_variation(torch.stack([g.flatten() for g in per_batch if g is not None]))
             for per_batch in zip(*found, strict=True)

@@ -11,16 +11,16 @@ import numpy as np
 from diswot.errors import UserError
 from diswot.proxies.shuffled import Shuffled
 from diswot.ranking.scores import Scores
+from diswot.runs.journal import Scored
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
-from diswot.storage.journal import Scored
 from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
+    from diswot.runs.run_dir import RunDir
     from diswot.scoring.scorer import Measurement
     from diswot.spaces.base import Arch, Space
-    from diswot.storage.run_dir import RunDir
 
 __all__ = ["collect", "score_all"]
 
@@ -44,7 +44,7 @@ def score_all(
         seeds: Each keys parameters and mini-batch.
         run_dir: Open and locked.
         workers: Scoring processes.
-        progress: Told of every new record.
+        progress: Called with every new record.
 
     Returns:
         A record for every seed and architecture, seed by seed.

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from diswot.benchmarks import Benchmark
+from diswot.accuracies import Benchmark
 from diswot.ranking.engine import collect
 from diswot.ranking.scores import Conditions, Target
 from diswot.ranking.table import Row, rank_rows
 from diswot.reporting.console import print_lines
 from diswot.reporting.plan import shown
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
+from diswot.runs.files import write_json
+from diswot.runs.journal import Scored
 from diswot.scoring.setup import make_data, make_proxies
-from diswot.storage.files import write_json
-from diswot.storage.journal import Scored
 from diswot.versions import versions
 
 __all__ = ["accuracies", "report"]

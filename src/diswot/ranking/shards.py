@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from diswot.config import difference
 from diswot.errors import UserError
-from diswot.settings import difference
-from diswot.storage.files import read_json
-from diswot.storage.journal import Journal, Scored
-from diswot.storage.lock import RunLock
+from diswot.runs.files import read_json
+from diswot.runs.journal import Journal, Scored
+from diswot.runs.lock import RunLock
 
 __all__ = ["Shard", "union"]
 

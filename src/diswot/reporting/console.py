@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from diswot.storage.journal import Record
+    from diswot.runs.journal import Record
 
 __all__ = [
     "Progress",

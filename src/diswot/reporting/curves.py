@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.storage.files import write_atomic
+from diswot.runs.files import write_atomic
 
 if TYPE_CHECKING:
-    from diswot.storage import Epoch
+    from diswot.runs import Epoch
 
 __all__ = ["LOSSES", "plot_curves", "plot_losses", "plot_rate", "plot_top1"]
 

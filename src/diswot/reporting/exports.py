@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.reporting.search_plot import Point, plot_course, plot_params
-from diswot.storage.files import write_atomic
+from diswot.runs.files import write_atomic
 
 if TYPE_CHECKING:
     from diswot.history import History

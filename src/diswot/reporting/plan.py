@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diswot.reporting.console import print_pairs
 
 if TYPE_CHECKING:
-    from diswot.benchmarks import Benchmark
+    from diswot.accuracies import Benchmark
     from diswot.data.base import ImageData
 
 __all__ = ["conditions", "show_rank_plan", "shown"]

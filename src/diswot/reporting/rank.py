@@ -18,7 +18,7 @@ from diswot.ranking.scores import Scores, Target
 from diswot.ranking.table import Row
 from diswot.reporting.console import print_lines, print_table
 from diswot.reporting.rank_plot import plot_rank
-from diswot.storage.files import write_atomic
+from diswot.runs.files import write_atomic
 
 __all__ = ["plot_rank", "rank_csv", "scores_csv", "show_rank"]
 

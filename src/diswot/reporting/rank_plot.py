@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diswot.storage.files import write_atomic
+from diswot.runs.files import write_atomic
 
 if TYPE_CHECKING:
     from diswot.ranking.scores import Scores, Target

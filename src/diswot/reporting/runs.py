@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diswot.errors import UserError
-from diswot.storage.journal import Epoch, Record, Scored
+from diswot.runs.journal import Epoch, Record, Scored
 
 __all__ = ["Run", "find_runs"]
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.benchmarks.standing import standings
+from diswot.accuracies.standing import standings
 from diswot.errors import UserError
 from diswot.reporting.console import print_lines, print_pairs, show_standings, show_top
 from diswot.reporting.exports import candidates_csv, plot_search, top
@@ -17,11 +17,11 @@ from diswot.scoring.similarity import save_similarity
 from diswot.versions import versions
 
 if TYPE_CHECKING:
-    from diswot.benchmarks import Benchmark
+    from diswot.accuracies import Benchmark
     from diswot.engine import Search
+    from diswot.runs.journal import Record
+    from diswot.runs.run_dir import RunDir
     from diswot.scoring.setup import Setup
-    from diswot.storage.journal import Record
-    from diswot.storage.run_dir import RunDir
     from diswot.strategies.base import Strategy
 
 __all__ = ["RESULT_KEYS", "export", "show_plan", "show_result"]

@@ -16,13 +16,13 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from diswot import _torchvision
-from diswot.networks.student import describe_student, save_student
-from diswot.networks.weights import load_weights
+from diswot.models.cost import count_flops, count_params
+from diswot.models.student import describe_student, save_student
+from diswot.models.weights import load_weights
 from diswot.reporting.console import print_lines, print_pairs
 from diswot.reporting.curves import plot_curves
 from diswot.reporting.plan import shown
-from diswot.scoring.cost import count_flops, count_params
-from diswot.storage.files import write_atomic
+from diswot.runs.files import write_atomic
 from diswot.training.run import accuracy
 from diswot.versions import versions
 
@@ -31,7 +31,7 @@ _torchvision.ensure()
 from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports torchvision)
 
 if TYPE_CHECKING:
-    from diswot.storage import Epoch, RunDir
+    from diswot.runs import Epoch, RunDir
     from diswot.training.setup import TrainingSetup
 
 __all__ = ["RESULT_KEYS", "TrainProgress", "export", "show_plan", "show_result"]

@@ -1,18 +1,23 @@
-"""Limits a candidate must keep, checked before it is scored."""
+"""What candidates cost, and the limits they must keep before they are scored."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from diswot.checks import positive, whole
+from diswot.models.cost import FREE_LAYERS, Cost, count_flops, count_layers, count_params
 
 if TYPE_CHECKING:
-    from diswot.scoring.cost import CostModel
-    from diswot.spaces.base import Arch
+    from torch import Tensor
 
-__all__ = ["Budget"]
+    from diswot.spaces.base import Arch, Space
+
+__all__ = ["Budget", "CostModel"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +68,80 @@ class Budget:
 
     def __str__(self) -> str:
         return ", ".join(f"{k} ≤ {v:,.0f}" for k, v in self.limits().items()) or "no limit"
+
+
+class CostModel:
+    """Costs of a space's architectures, each counted once, on the meta device.
+
+    Args:
+        space: Builds the networks.
+        num_classes: Width of the classifier.
+        image: ``(in_channels, height, width)``.
+    """
+
+    def __init__(self, space: Space, *, num_classes: int, image: tuple[int, int, int]) -> None:
+        self._space = space
+        self._num_classes = num_classes
+        self._image = image
+        self._static: dict[Hashable, tuple[int, int]] = {}
+        self._flops: dict[Hashable, int] = {}
+
+    def params(self, arch: Arch) -> int:
+        """Trainable parameters."""
+        return self._counted(arch)[0]
+
+    def layers(self, arch: Arch) -> int:
+        """Convolutions and linear layers, see `Cost`."""
+        return self._counted(arch)[1]
+
+    def flops(self, arch: Arch) -> int:
+        """MACs of one image."""
+        if arch not in self._flops:
+            self._count(arch, flops=True)
+        return self._flops[arch]
+
+    def cost(self, arch: Arch) -> Cost:
+        """All three."""
+        flops = self.flops(arch)
+        return Cost(self.params(arch), flops, self.layers(arch))
+
+    def measures(self) -> dict[str, Callable[[Arch], int]]:
+        """The counters by name, cheapest first, so that a limit can be checked alone."""
+        return {"params": self.params, "layers": self.layers, "flops": self.flops}
+
+    def _counted(self, arch: Arch) -> tuple[int, int]:
+        if arch not in self._static:
+            self._count(arch, flops=False)
+        return self._static[arch]
+
+    def _count(self, arch: Arch, *, flops: bool) -> None:
+        """Running costs more than building, so MACs are counted only where asked."""
+        summands = self._space.summands(arch)
+        if len(summands) > 2:  # else it is the base, or the base with one choice changed
+            self._static[arch] = (
+                _total([self.params(a) for a in summands]),
+                _total([self.layers(a) for a in summands]),
+            )
+            if flops:
+                self._flops[arch] = _total([self.flops(a) for a in summands])
+            return
+        with torch.device("meta"):
+            network = self._space.build(
+                arch, num_classes=self._num_classes, in_channels=self._image[0]
+            )
+        self._static[arch] = count_params(network), count_layers(network)
+        if flops:
+            for module in network.modules():
+                if isinstance(module, FREE_LAYERS):
+                    module.forward = _same  # type: ignore[method-assign]
+            self._flops[arch] = count_flops(network, self._image)
+
+
+def _total(counts: Sequence[int]) -> int:
+    """The first, and what each other one has more than it."""
+    base, *others = counts
+    return base + sum(other - base for other in others)
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor

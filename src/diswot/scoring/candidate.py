@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from diswot.data.batch import MiniBatch
-from diswot.networks.outputs import NetworkOutputs
-from diswot.proxies.base import Subject
+from diswot.models.outputs import NetworkOutputs
+from diswot.proxies.base import ProxyInput
 from diswot.proxies.passes import Gradients, Layer, Shared, record_layers
 
 if TYPE_CHECKING:
-    from diswot.networks.outputs import Network
+    from diswot.models.cost import Cost
+    from diswot.models.outputs import Network
     from diswot.proxies.base import Proxy, Summary
-    from diswot.scoring.cost import Cost
     from diswot.scoring.runtime import Runtime
 
 __all__ = ["Candidate", "Forward", "forward"]
@@ -58,7 +58,7 @@ def forward(
         proxies: Those that look at this pass; only where one needs it is a graph recorded.
         batch: On the runtime's device.
         runtime: Precision.
-        known: Maps of the first stages, see `diswot.networks.staged.StagedNetwork.outputs`.
+        known: Maps of the first stages, see `diswot.models.staged.StagedNetwork.outputs`.
     """
     network.train()
     graph = any(proxy.needs_gradients for proxy in proxies.values())
@@ -107,12 +107,12 @@ class Candidate:
         run: Forward | None = None,
         seconds: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        self._whole = Subject(arch=arch, seed=seed, cost=cost, batch=batch, network=network)
+        self._whole = ProxyInput(arch=arch, seed=seed, cost=cost, batch=batch, network=network)
         self._teacher = teacher
         self._run = run
         self._built, self._ran = seconds
 
-    def subject(self, name: str, proxy: Proxy) -> Subject:
+    def inputs(self, name: str, proxy: Proxy) -> ProxyInput:
         """What the proxy called ``name`` sees."""
         whole, run = self._whole, self._run
         seen: dict[str, Any] = {"teacher": self._teacher.get(name, {})}
@@ -127,7 +127,7 @@ class Candidate:
                 seen["gradients"] = run.gradients
         if proxy.needs_network:
             seen["network"] = whole.network
-        return Subject(whole.arch, whole.seed, whole.cost, whole.batch, **seen)
+        return ProxyInput(whole.arch, whole.seed, whole.cost, whole.batch, **seen)
 
     def measure(self, name: str, proxy: Proxy) -> tuple[dict[str, float], float]:
         """A proxy's parts, and the seconds it would take without the others.
@@ -138,7 +138,7 @@ class Candidate:
         shared.restart()
         started = time.perf_counter()
         with torch.set_grad_enabled(proxy.needs_gradients):
-            parts = proxy.measure(self.subject(name, proxy))
+            parts = proxy.measure(self.inputs(name, proxy))
         seconds = time.perf_counter() - started + shared.reused_seconds
         seconds += self._built * proxy.needs_network + self._ran * proxy.needs_forward
         return parts, seconds

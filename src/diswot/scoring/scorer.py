@@ -13,15 +13,16 @@ import torch
 from torch import nn
 
 from diswot.errors import UserError
+from diswot.models.cost import Cost
+from diswot.models.init import Initializer, materialize
+from diswot.scoring.budget import CostModel
 from diswot.scoring.candidate import Candidate, Forward, forward
-from diswot.scoring.cost import Cost, CostModel
-from diswot.scoring.init import Initializer, materialize
 from diswot.scoring.prefixes import PrefixCache
 from diswot.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from diswot.data.batch import MiniBatch
-    from diswot.proxies.base import Parts, Proxy, Summary
+    from diswot.proxies.base import Components, Proxy, Summary
     from diswot.spaces.base import Arch, Space
 
 __all__ = ["Measurement", "Scorer", "summarize_teacher"]
@@ -41,7 +42,7 @@ class Measurement:
     """
 
     arch: str
-    parts: dict[str, Parts]
+    parts: dict[str, Components]
     failures: dict[str, str]
     cost: Cost | None
     seconds: float
@@ -210,7 +211,7 @@ class _NotFiniteError(ValueError):
     """Says which part of a score is infinite or no number."""
 
 
-def _finite(parts: Parts) -> Parts:
+def _finite(parts: Components) -> Components:
     parts = {name: float(value) for name, value in parts.items()}  # of a tensor, its number
     wrong = [f"{name} is {value}" for name, value in parts.items() if not math.isfinite(value)]
     if wrong:

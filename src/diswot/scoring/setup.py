@@ -9,8 +9,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from diswot.checks import choice, whole
+from diswot.config import make
 from diswot.errors import UserError
-from diswot.instantiate import make
 from diswot.keys import stable_hash
 from diswot.scoring.runtime import Runtime
 from diswot.scoring.scorer import Scorer, summarize_teacher
@@ -92,7 +92,7 @@ class Setup:
         Raises:
             UserError: Settings that are wrong, or that do not go together.
         """
-        from diswot.scoring.init import Initializer
+        from diswot.models.init import Initializer
         from diswot.spaces.base import Space
 
         seed = whole("seed", config["seed"], 0)
@@ -132,8 +132,8 @@ class _Teacher:
     def __init__(
         self, config: Mapping[str, Any], num_classes: int, in_channels: int, wanted: Sequence[str]
     ) -> None:
-        from diswot.networks.outputs import Network
-        from diswot.networks.teacher import build_teacher
+        from diswot.models.outputs import Network
+        from diswot.models.teacher import build_teacher
 
         spec = config["teacher"]
         self.name: str | None = None if spec["name"] == "none" else spec["name"]

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from diswot.networks.teacher import build_teacher
+from diswot.models.teacher import build_teacher
 from diswot.proxies.functional import cam_matrix, relation_matrix
+from diswot.runs.files import replacing
 from diswot.scoring.candidate import forward
-from diswot.storage.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
 
-    from diswot.networks.outputs import Network
+    from diswot.models.outputs import Network
     from diswot.scoring.scorer import Scorer
     from diswot.scoring.setup import Setup
 

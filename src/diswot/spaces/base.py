@@ -99,7 +99,7 @@ class Space(ABC):
         """Build the network; it takes images of any size.
 
         Returns:
-            A module that keeps `diswot.networks.Network`.
+            A module that keeps `diswot.models.Network`.
         """
 
     def summands(self, arch: Arch) -> Sequence[Arch]:
@@ -115,6 +115,6 @@ class Space(ABC):
 
         Equal values in two architectures of a space mean: the same layers under the same names
         up to there. A space that gives any builds networks whose ``outputs`` takes ``known``
-        (see `diswot.networks.staged.StagedNetwork`). Empty: nothing is shared.
+        (see `diswot.models.staged.StagedNetwork`). Empty: nothing is shared.
         """
         return ()

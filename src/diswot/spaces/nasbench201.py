@@ -123,7 +123,7 @@ class NasBench201(ProductSpace[NasBench201Arch]):
         self, arch: NasBench201Arch, *, num_classes: int, in_channels: int = 3
     ) -> nn.Module:
         """See `Space`."""
-        from diswot.networks.cells import CellNetwork
+        from diswot.models.cells import CellNetwork
 
         return CellNetwork(
             arch.operations,

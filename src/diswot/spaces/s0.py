@@ -98,7 +98,7 @@ class S0(ProductSpace[S0Arch]):
 
     def build(self, arch: S0Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
         """See `Space`."""
-        from diswot.networks.resnet import CifarResNet
+        from diswot.models.resnet import CifarResNet
 
         return CifarResNet(
             arch.depths,

@@ -160,8 +160,8 @@ class S1(ProductSpace[S1Arch]):
 
     def build(self, arch: S1Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
         """See `Space`."""
-        from diswot.networks.blocks import BasicBlock, Bottleneck
-        from diswot.networks.staged import StagedNetwork
+        from diswot.models.blocks import BasicBlock, Bottleneck
+        from diswot.models.staged import StagedNetwork
 
         types = {"basic": BasicBlock, "bottleneck": Bottleneck}
         channels, stages = arch.stem, []

@@ -59,7 +59,7 @@ class S2Arch:
 
     @property
     def layers(self) -> int:
-        """Convolutions and linear layers, as `diswot.scoring.cost.Cost` counts them."""
+        """Convolutions and linear layers, as `diswot.models.cost.Cost` counts them."""
         return _ENDS + 2 * sum(stage.depth for stage in self.stages)
 
 
@@ -203,8 +203,8 @@ class S2(ProductSpace[S2Arch]):
 
     def build(self, arch: S2Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
         """See `Space`."""
-        from diswot.networks.blocks import BasicBlock
-        from diswot.networks.staged import StagedNetwork
+        from diswot.models.blocks import BasicBlock
+        from diswot.models.staged import StagedNetwork
 
         channels, stages = arch.stem, []
         for index, stage in enumerate(arch.stages):

@@ -18,6 +18,6 @@ class AgingEvolution(PopulationStrategy):
         """The fittest."""
         return drawn[0]
 
-    def leaver(self) -> Member:
+    def select_removal(self) -> Member:
         """The oldest."""
         return self.members[0]

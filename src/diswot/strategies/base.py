@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from diswot.spaces.base import Arch
     from diswot.strategies.proposals import Proposals
 
-__all__ = ["Strategy", "Told"]
+__all__ = ["Observation", "Strategy"]
 
 
 @dataclass(frozen=True)
-class Told:
+class Observation:
     """An architecture and what it scored.
 
     Attributes:
@@ -69,7 +69,7 @@ class Strategy(ABC):
     def ask(self) -> list[Arch]:
         """The next proposals, at most ``generation``; none when there is nothing left to ask."""
 
-    def tell(self, told: Sequence[Told]) -> None:  # noqa: B027 - not every strategy learns
+    def tell(self, told: Sequence[Observation]) -> None:  # noqa: B027 - not every strategy learns
         """Take the scores of the generation asked last, in the order asked."""
 
     def revise(self, scores: Mapping[Arch, float]) -> None:  # noqa: B027

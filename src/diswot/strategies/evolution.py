@@ -54,7 +54,7 @@ class Evolution(PopulationStrategy):
         if self.top > self.sample:
             raise UserError(f"strategy.top={top}: at most strategy.sample={sample}")
 
-    def admits(self, arch: Arch) -> bool:
+    def accepts(self, arch: Arch) -> bool:
         """Only newcomers."""
         return all(member.arch != arch for member in self.members)
 
@@ -62,6 +62,6 @@ class Evolution(PopulationStrategy):
         """One of the ``top`` fittest, at random."""
         return self.proposals.rng.choice(drawn[: self.top])
 
-    def leaver(self) -> Member:
+    def select_removal(self) -> Member:
         """The least fit; of several the one that joined first."""
         return min(self.members, key=lambda member: member.fitness)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.strategies.base import Strategy, Told
+from diswot.strategies.base import Observation, Strategy
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch
@@ -64,21 +64,21 @@ class PopulationStrategy(Strategy):
             return [self.proposals.sample() for _ in range(self.generation)]
         return [self.proposals.mutate(self._parent()) for _ in range(self.generation)]
 
-    def tell(self, told: Sequence[Told]) -> None:
+    def tell(self, told: Sequence[Observation]) -> None:
         """Let each scored proposal join, and another member leave where there are too many."""
         for one in told:
             self._founded += 1
-            if one.score is not None and self.admits(one.arch):
+            if one.score is not None and self.accepts(one.arch):
                 self.members.append(Member(one.arch, one.score))
                 if len(self.members) > self.population:
-                    self.members.remove(self.leaver())
+                    self.members.remove(self.select_removal())
 
     def revise(self, scores: Mapping[Arch, float]) -> None:
         """Give every member its new fitness."""
         for member in self.members:
             member.fitness = scores[member.arch]
 
-    def admits(self, arch: Arch) -> bool:
+    def accepts(self, arch: Arch) -> bool:
         """Whether ``arch`` may join."""
         return True
 
@@ -87,7 +87,7 @@ class PopulationStrategy(Strategy):
         """The parent among ``drawn``, which is sorted from the fittest down."""
 
     @abstractmethod
-    def leaver(self) -> Member:
+    def select_removal(self) -> Member:
         """The member that leaves."""
 
     def _parent(self) -> Arch:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
-    from diswot.scoring.budget import Budget
-    from diswot.scoring.cost import CostModel
+    from diswot.scoring.budget import Budget, CostModel
     from diswot.spaces.base import Arch, Space
 
 __all__ = ["Proposals"]

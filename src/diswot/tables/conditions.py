@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from diswot.config import MAY_GROW, flatten, identity
 from diswot.reporting.runs import Run
-from diswot.settings import MAY_GROW, flatten, identity
 
 __all__ = [
     "COMMANDS",
@@ -76,7 +76,7 @@ def but_for_seed(run: Run, search: Run | None = None) -> dict[str, str]:
     """The settings that runs of several seeds must share to give one figure.
 
     Args:
-        run: Whose `diswot.settings.identity` counts, and what else may grow between two starts.
+        run: Whose `diswot.config.identity` counts, and what else may grow between two starts.
         search: That found the student of a training: its settings count, not what it found.
 
     Returns:

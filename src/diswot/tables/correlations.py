@@ -28,7 +28,7 @@ def of_correlations(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Record]
     Args:
         runs: Finished ones; trainings are left out.
         spec: Of the table, for its sums.
-        skip: Told of runs that cannot be used.
+        skip: Called with runs that cannot be used.
     """
     records: list[Record] = []
     for run in runs:

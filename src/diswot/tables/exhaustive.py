@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from diswot.benchmarks import Benchmark, benchmark_of
+from diswot.accuracies import Benchmark, benchmark_of
+from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import conf_dir
 from diswot.ranking.scores import Scores, Target
 from diswot.reporting.runs import Run
 from diswot.tables.conditions import but_for_seed
@@ -29,7 +29,7 @@ def of_exhaustive(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Record]:
     Args:
         runs: Finished ones; those of other commands are left out.
         spec: Of the table, for its sums.
-        skip: Told of searches that cannot be used.
+        skip: Called with searches that cannot be used.
     """
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:

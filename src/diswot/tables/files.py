@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diswot.errors import UserError
-from diswot.storage.files import write_atomic
+from diswot.runs.files import write_atomic
 from diswot.tables.base import Cell, Table
 from diswot.tables.lines import PAPER, RESULTS, Key, number, read_cells
 from diswot.tables.spec import Spec

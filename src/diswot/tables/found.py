@@ -23,7 +23,7 @@ def of_searches(runs: Sequence[Run], skip: Skip) -> list[Record]:
 
     Args:
         runs: Finished ones; those of other commands are left out.
-        skip: Told of searches that cannot be used.
+        skip: Called with searches that cannot be used.
 
     Raises:
         UserError: The accuracies of one space were read from several sources.
@@ -82,7 +82,7 @@ def of_trainings(runs: Sequence[Run], conditions: Conditions, skip: Skip) -> lis
     Args:
         runs: Finished ones: trainings, and the searches their students come from.
         conditions: On the searches; trainings that do not meet them are not among the runs.
-        skip: Told of trainings that cannot be used.
+        skip: Called with trainings that cannot be used.
     """
     searches = {run.path.resolve(): run for run in _searches(runs)}
     records: list[Record] = []

@@ -18,7 +18,7 @@ __all__ = ["Record", "Skip", "UnusableError", "date_of", "read_lines", "united"]
 
 
 Skip = Callable[[Run, str], None]
-"""Told of every run that does not enter the table, and why."""
+"""Called with every run that does not enter the table, and why."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from diswot.networks.outputs import Network
+from diswot.models.outputs import Network
 
 __all__ = ["fold_batch_norms"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot import _torchvision
-from diswot.scoring.cost import count_flops, count_params
-from diswot.storage import Epoch
+from diswot.models.cost import count_flops, count_params
+from diswot.runs import Epoch
 
 _torchvision.ensure()
 

@@ -13,8 +13,8 @@ from safetensors.torch import save
 
 from diswot import _torchvision
 from diswot.errors import UserError
-from diswot.storage.files import write_atomic
-from diswot.storage.journal import Epoch, Journal
+from diswot.runs.files import write_atomic
+from diswot.runs.journal import Epoch, Journal
 from diswot.training.module import Distillation
 
 _torchvision.ensure()

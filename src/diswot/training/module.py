@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from diswot import _torchvision, keys
 from diswot.data.training import Batch, TrainingData
 from diswot.distillers.base import Distiller, Step
-from diswot.networks.outputs import Network, NetworkOutputs
+from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.failures import refuse_loss
 from diswot.training.mixing import Mixed
 from diswot.training.protocol import Protocol
@@ -38,7 +38,7 @@ class Distillation(LightningModule):
     The loss is ``ce_weight · CE + Σ weight · loss`` over the distillers.
 
     Args:
-        student: A `diswot.networks.outputs.Network`, on the CPU.
+        student: A `diswot.models.outputs.Network`, on the CPU.
         protocol: How it is trained.
         num_classes: Columns of the logits.
         seed: Keys what networks draw while they train, and the mixing.

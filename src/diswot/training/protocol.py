@@ -11,9 +11,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from diswot.checks import flag, number, whole
+from diswot.config import make
 from diswot.data.augment import Augmentation
 from diswot.errors import UserError
-from diswot.instantiate import make
 from diswot.training.mixing import Mixing
 from diswot.training.schedules import Schedule
 

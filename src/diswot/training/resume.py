@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from diswot.errors import UserError
-from diswot.networks._checkpoint import DAMAGED, one_line
-from diswot.storage import Epoch, RunDir
+from diswot.models._checkpoint import DAMAGED, one_line
+from diswot.runs import Epoch, RunDir
 from diswot.training.module import Distillation
 
 __all__ = ["finished_epochs"]

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from diswot import _torchvision
 from diswot.data.training import Batch
-from diswot.storage import Epoch, RunDir
+from diswot.runs import Epoch, RunDir
 from diswot.training.failures import explained
 from diswot.training.follow import EpochLog
 from diswot.training.keeper import AtomicCheckpoints, Keeper
@@ -48,7 +48,7 @@ def fit(
         setup: What is trained; its module holds the last epoch's weights afterwards.
         run_dir: Open; its journal gets the epochs.
         callbacks: Further ones, for people to see.
-        log: Told of every epoch that is kept.
+        log: Called with every epoch that is kept.
 
     Returns:
         All epochs, those of earlier starts too.

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from diswot.checks import whole
+from diswot.config import make
 from diswot.data.base import ImageData
 from diswot.data.training import TrainingData
 from diswot.distillers.base import Distiller
 from diswot.errors import UserError
-from diswot.instantiate import make
 from diswot.keys import stable_hash
-from diswot.networks.build import build_network, build_student
-from diswot.networks.outputs import Network, NetworkOutputs
+from diswot.models.build import build_network, build_student
+from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.cache import stored_logits
 from diswot.training.module import Distillation
 from diswot.training.protocol import Protocol
@@ -51,7 +51,7 @@ class TrainingSetup:
         """Build everything; compute the teacher's logits where they are to be stored.
 
         Args:
-            config: As `diswot.networks.student.resolve_student` leaves it.
+            config: As `diswot.models.student.resolve_student` leaves it.
             quiet: Show no progress.
 
         Raises:

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from diswot.storage.files import replacing
+from diswot.runs.files import replacing
 
 __all__ = ["StoredLogits", "is_whole", "plain_bytes", "remove_abandoned", "write_logits"]
 

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from diswot.networks.outputs import Network, NetworkOutputs
+from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.folding import fold_batch_norms
 
 __all__ = ["FrozenTeacher"]

@@ -55,9 +55,8 @@ def _of_space(name: str) -> tuple[Known, Mapping[str, object]]:
     """What is known of a space, and the settings with which it holds."""
     from omegaconf import OmegaConf
 
-    from diswot.benchmarks import Benchmark
-    from diswot.hydra_app import conf_dir
-    from diswot.instantiate import make
+    from diswot.accuracies import Benchmark
+    from diswot.config import conf_dir, make
 
     file = conf_dir() / "benchmark" / f"{name}.yaml"
     if not _NAME.fullmatch(name) or not file.is_file():

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from diswot.config import IRRELEVANT, MAY_GROW, flatten, identity
 from diswot.reporting.page.facts import at, number
 from diswot.reporting.runs import Run
-from diswot.settings import IRRELEVANT, MAY_GROW, flatten, identity
 
 __all__ = ["Group", "differences", "flat", "groups"]
 

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from diswot.ranking.table import Row
 from diswot.reporting.page.svg import plain
 from diswot.reporting.search_plot import Point
-from diswot.storage.journal import Epoch
+from diswot.runs.journal import Epoch
 
 __all__ = ["MOST", "UnreadableError", "damaged", "epochs", "points", "rank_rows"]
 

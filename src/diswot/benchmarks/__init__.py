@@ -1,5 +1,0 @@
-"""Known accuracies of the architectures of a space."""
-
-from diswot.benchmarks.base import Benchmark, NoAccuraciesError, benchmark_of
-
-__all__ = ["Benchmark", "NoAccuraciesError", "benchmark_of"]

@@ -1,0 +1,148 @@
+"""Configs as plain values: where they lie, what they build, and what makes two runs the same."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from diswot.errors import UserError
+
+__all__ = [
+    "IRRELEVANT",
+    "MAY_GROW",
+    "conf_dir",
+    "difference",
+    "finite",
+    "flatten",
+    "identity",
+    "known_targets",
+    "make",
+    "require",
+]
+
+T = TypeVar("T")
+
+IRRELEVANT = (
+    *("workers", "logger", "debug", "hydra", "data.num_workers", "resamples", "merge"),
+    *("benchmark.source", "benchmark.path", "benchmark.datasets", "trainer.teacher_cache.dir"),
+)
+"""Settings, and groups of settings, that change no score."""
+
+MAY_GROW = ("strategy.evaluations", "seeds")
+"""Settings that may grow between two starts of one run."""
+
+
+def conf_dir() -> Path:
+    """The folder of configs: inside the package when installed, beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> T:
+    """Instantiate a config node.
+
+    Args:
+        node: The node.
+        group: Where it stands in the config, for messages.
+        kind: What it must give.
+        further: Arguments beside those of the node.
+
+    Raises:
+        UserError: What the node's class says is wrong with its settings, or that it is none.
+    """
+    if not isinstance(node, Mapping):
+        raise UserError(f"{group}={node}: give a node with _target_, as its YAML has it")
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        made = instantiate(node, _convert_="all", **further)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
+            told = " ".join(str(cause or error).split())
+            raise UserError(
+                f"{group}: {node.get('_target_')} refuses its settings: {told}"
+            ) from error
+        raise
+    if not isinstance(made, kind):
+        raise UserError(f"{group}: {node.get('_target_')} gives no {kind.__name__}")
+    return made
+
+
+def known_targets(folders: Iterable[Path]) -> set[str]:
+    """Every ``_target_`` that is named in a folder of configs."""
+    files = (file for folder in folders for file in folder.rglob("*.yaml"))
+    return {
+        target
+        for file in files
+        for target in re.findall(r"_target_:\s*['\"]?([\w.]+)", file.read_text(encoding="utf-8"))
+    }
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All settings with their dotted names; whole floats as integers, so that 1e6 is 1000000."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{name}.")
+        elif isinstance(value, float) and value.is_integer():
+            yield name, int(value)
+        else:
+            yield name, value
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make a run what it is, by dotted name."""
+    left_out = {*IRRELEVANT, *MAY_GROW}
+    proxies = list(config.get("proxy") or ())
+    if "strategy" in config:
+        left_out.add("benchmark")  # a search asks it only what the found architecture scores
+    else:
+        proxies.sort()  # to a search the first is the fitness, to a ranking all are alike
+    settings = {
+        name: value
+        for name, value in flatten(config)
+        if not {name, name.partition(".")[0]} & left_out
+    }
+    return settings | ({} if "trainer" in config else {"proxy": proxies})
+
+
+def finite(config: Mapping[str, Any]) -> None:
+    """Refuse numbers that no file of settings can hold.
+
+    Raises:
+        UserError: Names the setting.
+    """
+    for name, value in flatten(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name}={value} is not allowed; give a finite number")
+
+
+def require(config: Mapping[str, Any], *groups: str) -> None:
+    """Refuse a config in which a group was left out.
+
+    Raises:
+        UserError: Names the group.
+    """
+    for group in groups:
+        if not config.get(group):
+            raise UserError(f"{group}: none is given; choose one, --help lists them")
+
+
+def difference(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[tuple[str, object, object]]:
+    """Settings in which two runs differ: name, value before, value after."""
+    old, new = identity(before), identity(after)
+    missing = "(not set)"
+    return [
+        (name, old.get(name, missing), new.get(name, missing))
+        for name in sorted({*old, *new})
+        if old.get(name, missing) != new.get(name, missing)
+    ]

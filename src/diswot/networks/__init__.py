@@ -1,5 +1,0 @@
-"""Teachers, fixed students, and the parts that search spaces build networks from."""
-
-from diswot.networks.outputs import Network, NetworkOutputs
-
-__all__ = ["Network", "NetworkOutputs"]

@@ -1,6 +1,0 @@
-"""Run directories: what a run writes, and how it goes on after it was stopped."""
-
-from diswot.storage.journal import Epoch, Journal, Record, Scored
-from diswot.storage.run_dir import RunDir
-
-__all__ = ["Epoch", "Journal", "Record", "RunDir", "Scored"]

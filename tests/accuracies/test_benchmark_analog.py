@@ -1,0 +1,146 @@
+"""The package analog-nasbench, and files that only look like its own."""
+
+import pickle
+import sys
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from scipy.stats import spearmanr
+
+from diswot.accuracies._analog import installed
+from diswot.accuracies.nasbench201 import NasBench201
+from diswot.errors import UserError
+
+KEYS = list(product(range(5), repeat=6))
+
+
+class Architecture:
+    def __init__(self, accuracy: object) -> None:
+        self.baseline_accuracy = accuracy
+
+
+Architecture.__module__ = "analognasbench.data"
+
+
+class Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (_touch, (str(self.target), "ran"))
+
+
+def _touch(path: str, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def benchmark(**settings: object) -> NasBench201:
+    return NasBench201(name="n", space="n", source="analog", **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package of this name, whose import would fail."""
+    info = tmp_path / "analog_nasbench-9.9.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: analog-nasbench\nVersion: 9.9\n", encoding="utf-8"
+    )
+    package = tmp_path / "analognasbench"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = ModuleType("analognasbench.data")
+    module.Architecture = Architecture  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "analognasbench", ModuleType("analognasbench"))
+    monkeypatch.setitem(sys.modules, "analognasbench.data", module)
+    return package / "data.anb"
+
+
+def write(path: Path, content: object) -> None:
+    path.write_bytes(pickle.dumps(content))
+    for name in ("analognasbench", "analognasbench.data"):
+        sys.modules.pop(name, None)
+
+
+def test_reads_without_importing(site: Path) -> None:
+    write(site, {key: Architecture(i / 200) for i, key in enumerate(KEYS)})
+    table = benchmark()
+    assert table.source == "analog-nasbench 9.9"
+    assert table.entries() == [("cifar10", "vanilla")]
+    assert len(table.archs()) == 15_625
+    key = (2, 1, 4, 3, 0, 2)
+    cell = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|avg_pool_3x3~0|skip_connect~1|nor_conv_3x3~2|"
+    assert table.accuracy(cell, "cifar10") == KEYS.index(key) / 200
+    assert not {name for name in sys.modules if name.startswith("analognasbench")}
+    with pytest.raises(UserError, match=r"datasets=\['cifar100'\] is not allowed.*9\.9.*cifar10"):
+        benchmark(datasets=["cifar100"])
+
+
+def test_code_does_not_run(site: Path, tmp_path: Path) -> None:
+    target = tmp_path / "ran"
+    write(site, {KEYS[0]: Payload(target)})
+    with pytest.raises(UserError, match="_touch, which is not allowed"):
+        benchmark().archs()
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({key: Architecture(50.0) for key in KEYS[1:]}, "15,624 cells, not 15,625"),
+        ({key: Architecture(101.0) for key in KEYS}, "no number from 0 to 100"),
+        ({key: Architecture("x") for key in KEYS}, "cannot be used"),
+        (dict.fromkeys(KEYS, 3), "cannot be used"),
+        ({(-1, *key[1:]): Architecture(1.0) for key in KEYS}, "is no cell"),
+        ({(5, *key[1:]): Architecture(1.0) for key in KEYS}, "cannot be used"),
+        ({key[1:]: Architecture(1.0) for key in KEYS}, "cannot be used"),
+        ([1, 2], "cannot be used"),
+        (None, "cannot be used"),
+    ],
+)
+def test_other_content(site: Path, content: object, message: str) -> None:
+    write(site, content)
+    with pytest.raises(UserError, match=rf"benchmark\.source=analog: .*{message}.*reinstall"):
+        benchmark().archs()
+
+
+def test_damaged_file(site: Path) -> None:
+    write(site, {key: Architecture(1.0) for key in KEYS[:50]})
+    content = site.read_bytes()
+    for place in range(0, len(content), 7):
+        damaged = content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :]
+        site.write_bytes(damaged)
+        with pytest.raises(UserError, match="reinstall"):
+            benchmark().archs()
+        site.write_bytes(content[:place])
+        with pytest.raises(UserError, match="reinstall"):
+            benchmark().archs()
+
+
+def test_missing_file(site: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.anb cannot be used.*reinstall"):
+        benchmark().archs()
+
+
+def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diswot.accuracies._analog._package", lambda: None)
+    with pytest.raises(UserError, match=r"analog-nasbench is missing; pip install 'diswot\[ana"):
+        benchmark()
+
+
+@pytest.mark.data
+def test_agrees_with_the_official_figures(data_root: Path) -> None:
+    if not installed():
+        pytest.skip("pip install 'diswot[analog]'")
+    path = data_root / "benchmarks" / "nasbench201.csv.gz"
+    official = NasBench201(name="n", space="n", path=path)
+    table = benchmark()
+    pairs = [(table.accuracy(a, "cifar10"), official.accuracy(a, "cifar10")) for a in table.archs()]
+    assert len(pairs) == 15_625
+    assert spearmanr(pairs).statistic == pytest.approx(0.991, abs=6e-4)
+    assert table.best("cifar10")[1] == pytest.approx(94.07, abs=5e-3)
+    table.sample = official.sample = 20
+    assert set(table.select(3)) == set(official.select(3))
