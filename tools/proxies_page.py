@@ -24,7 +24,7 @@ from diswot.proxies.combine import COMBINATIONS, combine
 from diswot.rank import main as rank
 from diswot.ranking.scores import Scores, Target
 from diswot.ranking.statistics import compute
-from diswot.runs import Journal, Scored
+from diswot.runs import Journal, ScoreRecord
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
 
@@ -163,7 +163,7 @@ def combination_table(work: Path) -> Iterator[str]:
         config = compose("rank", settings, None)
         benchmark = benchmark_of(config)
         archs = benchmark.select(config["seed"])
-        records = [r for r, _ in Journal(work / space / Scored.file, Scored).read()]
+        records = [r for r, _ in Journal(work / space / ScoreRecord.file, ScoreRecord).read()]
         scores = _combined(records, archs)
         for dataset, target in benchmark.entries():
             accuracy = np.array([benchmark.accuracy(arch, dataset, target) for arch in archs])
@@ -176,7 +176,7 @@ def combination_table(work: Path) -> Iterator[str]:
             yield f"| {space} | {dataset} {target} | {' | '.join(cells)} |"
 
 
-def _combined(records: Sequence[Scored], archs: Sequence[str]) -> Scores:
+def _combined(records: Sequence[ScoreRecord], archs: Sequence[str]) -> Scores:
     known = {(record.seed, record.arch): record for record in records}
     seeds = sorted({record.seed for record in records})
     values: dict[str, list[list[float]]] = {}
@@ -220,7 +220,7 @@ better for all.
 
 ## What works where
 
-Scored out of tried, and seconds an architecture on one core of the shared machine of
+ScoreRecord out of tried, and seconds an architecture on one core of the shared machine of
 [measurements.md](measurements.md): the proxy's own work and the passes it shares with others
 (network, forward, backward), each counted in full. s0 and nasbench201: the runs below, 64 images
 of {data}, {classes} classes, teacher ResNet-56. s1 and s2: three random networks, teachers

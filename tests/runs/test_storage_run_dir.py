@@ -11,13 +11,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from diswot.errors import UserError
 from diswot.config import difference, flatten, identity
-from diswot.runs import RunDir
-from diswot.runs.journal import Record
+from diswot.errors import UserError
+from diswot.runs import CandidateRecord, RankSummary, RunDir, SearchSummary
 
 Config = dict[str, Any]
-RECORD = Record("a", 1.0, {}, {}, 1, 1, 1, "ok", None, 0, False, 0.0)
+RECORD = CandidateRecord("a", 1.0, {}, {}, 1, 1, 1, "ok", None, 0, False, 0.0)
 
 
 def config(**changes: Any) -> Config:
@@ -60,7 +59,7 @@ def test_differences_have_name_old_and_new() -> None:
 
 
 def opened(path: Path, settings: Config) -> None:
-    with RunDir(path, settings, Record) as run_dir:
+    with RunDir(path, settings, CandidateRecord) as run_dir:
         run_dir.begin()
 
 
@@ -121,7 +120,7 @@ def test_the_lock_is_given_back_when_the_journal_cannot_be_closed(
 
         close: Callable[[], None] = flush  # type: ignore[assignment]
 
-    with RunDir(tmp_path, config(), Record) as run_dir:
+    with RunDir(tmp_path, config(), CandidateRecord) as run_dir:
         monkeypatch.setattr(run_dir.journal, "_file", Full())
         with pytest.raises(OSError, match="No space left"):
             run_dir.journal.append(RECORD)
@@ -132,25 +131,29 @@ def test_the_lock_is_given_back_when_the_journal_cannot_be_closed(
 
 
 def test_state_and_result(tmp_path: Path) -> None:
-    with RunDir(tmp_path, config(), Record) as run_dir:
+    with RunDir(tmp_path, config(), CandidateRecord) as run_dir:
         assert run_dir.load_state() is None
-        assert run_dir.load_result() is None
+        assert run_dir.load_result(RankSummary) is None
         run_dir.save_state({"schema": 1})
-        run_dir.save_result({"schema": 1})
-        assert run_dir.load_state() == run_dir.load_result() == {"schema": 1}
+        summary = RankSummary(space="s0", teacher="none", n=64, seeds=[0, 1])
+        run_dir.save_result(summary)
+        assert run_dir.load_state() == {"schema": 1}
+        assert run_dir.load_result(RankSummary) == summary
+        with pytest.raises(UserError, match=r"result.json is damaged .*`arch`.* remove this file"):
+            run_dir.load_result(SearchSummary)
         (tmp_path / "state.json").write_text("{")
         with pytest.raises(UserError, match=r"state.json is damaged .* remove this file"):
             run_dir.load_state()
 
 
-def end_by(run_dir: RunDir[Record], error: BaseException) -> None:
+def end_by(run_dir: RunDir[CandidateRecord], error: BaseException) -> None:
     with run_dir:
         run_dir.begin()
         raise error
 
 
 def test_a_begun_run_that_ends_by_an_error_says_which(tmp_path: Path) -> None:
-    run_dir = RunDir(tmp_path / "run", config(), Record)
+    run_dir = RunDir(tmp_path / "run", config(), CandidateRecord)
     failure = tmp_path / "run" / "failure.json"
     with pytest.raises(ValueError, match="first line"):
         end_by(run_dir, ValueError("first line\nsecond line"))
@@ -158,8 +161,8 @@ def test_a_begun_run_that_ends_by_an_error_says_which(tmp_path: Path) -> None:
         **{"schema": 1, "type": "ValueError"},
         **{"error": "first line", "stopped": False},
     }
-    with RunDir(tmp_path / "run", config(), Record):
+    with RunDir(tmp_path / "run", config(), CandidateRecord):
         assert not failure.exists()
     with pytest.raises(KeyboardInterrupt):
-        end_by(RunDir(tmp_path / "run", config(), Record), KeyboardInterrupt())
+        end_by(RunDir(tmp_path / "run", config(), CandidateRecord), KeyboardInterrupt())
     assert json.loads(failure.read_text())["stopped"]

@@ -8,7 +8,7 @@ import pytest
 from table_helpers import read_results, search, training, write_run, write_table
 
 from diswot.errors import UserError
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 from diswot.tables import Spec, collect
 from diswot.tables.conditions import but_for_seed
 

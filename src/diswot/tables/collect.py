@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diswot.errors import UserError
-from diswot.reporting.runs import Run, find_runs
+from diswot.runs import Run, find_runs
 from diswot.tables.conditions import Conditions, accuracies_from, violation
 from diswot.tables.files import Key, write_results
 from diswot.tables.found import of_searches, of_trainings

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from diswot.config import MAY_GROW, flatten, identity
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 
 __all__ = [
     "COMMANDS",

@@ -9,7 +9,7 @@ import numpy as np
 
 from diswot.errors import UserError
 from diswot.ranking.scores import Scores, Target
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 from diswot.tables.conditions import but_for_seed
 from diswot.tables.exhaustive import of_exhaustive
 from diswot.tables.records import Record, Skip, UnusableError, date_of, read_lines

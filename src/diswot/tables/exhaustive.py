@@ -12,7 +12,7 @@ from diswot.accuracies import Benchmark, benchmark_of
 from diswot.config import conf_dir
 from diswot.errors import UserError
 from diswot.ranking.scores import Scores, Target
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 from diswot.tables.conditions import but_for_seed
 from diswot.tables.records import Record, Skip, UnusableError, date_of, read_lines
 from diswot.tables.scored import Origin, Values, sums_of, to_records

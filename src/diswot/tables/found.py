@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diswot.errors import UserError
-from diswot.reporting.runs import Run, find_runs
+from diswot.runs import Run, find_runs
 from diswot.tables.conditions import Conditions, but_for_seed, violation
 from diswot.tables.records import Record, Skip, UnusableError, date_of
 from diswot.tables.spec import STATISTICS

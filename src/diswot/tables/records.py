@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from diswot.errors import UserError
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 from diswot.tables.conditions import UnusableError
 from diswot.tables.files import Key, Result
 

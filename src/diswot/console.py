@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from diswot.runs.journal import Record
+    from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
 
 __all__ = [
     "Progress",
@@ -26,6 +27,7 @@ __all__ = [
     "print_table",
     "show_standings",
     "show_top",
+    "shown",
 ]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
@@ -63,45 +65,45 @@ def print_table(table: Table) -> None:
     _console().print(table, soft_wrap=False)
 
 
-def show_top(result: Mapping[str, Any], count: int = 5) -> None:
+def show_top(result: SearchSummary, count: int = 5) -> None:
     """The best candidates as a table."""
-    rows = result["top"][:count]
-    others = [name for name in rows[0]["others"] if name not in ("params", "flops")]
-    parts = list(rows[0]["parts"]) if len(rows[0]["parts"]) > 1 else []
+    rows = result.top[:count]
+    others = [name for name in rows[0].others if name not in ("params", "flops")]
+    parts = list(rows[0].parts) if len(rows[0].parts) > 1 else []
     table = Table(
-        title=f"Best {len(rows)} of {result['distinct']:,} architectures", title_justify="left"
+        title=f"Best {len(rows)} of {result.distinct:,} architectures", title_justify="left"
     )
     table.add_column("#", justify="right")
     table.add_column("arch", no_wrap=True, overflow="fold")
-    named = [f"{result['proxy']}.{part}" for part in parts]
-    for name in [result["proxy"], *named, *others, "params", "MACs"]:
+    named = [f"{result.proxy}.{part}" for part in parts]
+    for name in [result.proxy, *named, *others, "params", "MACs"]:
         table.add_column(name, justify="right")
     for rank, row in enumerate(rows, start=1):
         values = [
-            row["score"],
-            *(row["parts"][part] for part in parts),
-            *(row["others"][other] for other in others),
+            row.score,
+            *(row.parts[part] for part in parts),
+            *(row.others[other] for other in others),
         ]
         numbers = [_number(value) for value in values]
-        table.add_row(str(rank), row["arch"], *numbers, f"{row['params']:,}", f"{row['flops']:,}")
+        table.add_row(str(rank), row.arch, *numbers, f"{row.params:,}", f"{row.flops:,}")
     _console().print(table)
 
 
-def show_standings(known: Mapping[str, Any], seconds: float) -> None:
+def show_standings(known: KnownAccuracies, seconds: float) -> None:
     """What the found architecture really scores, beside the best there is."""
     table = Table(
-        title=f"Trained accuracy of the architecture found in {seconds:.1f} s ({known['source']})",
+        title=f"Trained accuracy of the architecture found in {seconds:.1f} s ({known.source})",
         title_justify="left",
     )
     for column in ("data set", "target", "top-1", "rank", "best under the budget", "regret"):
         table.add_column(column, justify="left" if column in ("data set", "target") else "right")
-    for row in known["standings"]:
-        best = row["best_accuracy"]
+    for row in known.standings:
+        best = row.best_accuracy
         table.add_row(
-            *(row["dataset"], row["target"], f"{row['accuracy']:.2f} %"),
-            f"{row['rank']:,} of {row['count']:,}",
+            *(row.dataset, row.target, f"{row.accuracy:.2f} %"),
+            f"{row.rank:,} of {row.count:,}",
             "—" if best is None else f"{best:.2f} %",
-            "—" if best is None else f"{best - row['accuracy']:.2f}",
+            "—" if best is None else f"{best - row.accuracy:.2f}",
         )
     _console().print(table)
 
@@ -182,7 +184,12 @@ class Progress:
 class SearchProgress(Progress):
     """The progress of a search, see `diswot.engine.Progress`."""
 
-    def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
+    def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:
         """One more candidate is known."""
         shown = "—" if best is None else f"{best:.5g}"
         self.advance(evaluated, f"best {shown}", failed=record.status != "ok")
+
+
+def shown(path: Path) -> str:
+    """Relative to the current folder, where it is below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
