@@ -55,9 +55,7 @@ def read_table(file: Path, columns: Iterable[str] = ()) -> DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(
-            file, keep_default_na=False, na_values=[""], float_precision="round_trip"
-        )
+        table = pd.read_csv(file, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
         raise UnreadableError(file, error) from error
     if lacking := sorted({*columns} - {*table.columns}):
