@@ -178,12 +178,12 @@ class Summary:
 class SearchSummary(Summary):
     """Outcome of a search.
 
-    ``arch`` is the best architecture, ``score`` its fitness by ``proxy``, ``params``, ``flops`` (MACs
-    of one image) and ``benchmark`` (what training is known to give it) are of it; ``top`` are the best
-    candidates, best first. ``evaluated`` proposals were answered, repeats included, ``distinct``
-    different ones among them, ``failed`` could not be scored; ``rejected`` ones broke the budget, and
-    ``exhausted`` says that the strategy had no more. ``seconds`` are over all restarts.
-    ``in_channels`` is None in files that do not say it.
+    ``arch`` is the best architecture, ``score`` its fitness by ``proxy``; ``params``, ``flops``
+    (MACs of one image) and ``benchmark`` (what training is known to give it) are of it; ``top`` are
+    the best candidates, best first. ``evaluated`` proposals were answered, repeats included,
+    ``distinct`` different ones among them, ``failed`` could not be scored; ``rejected`` ones broke
+    the budget, and ``exhausted`` says that the strategy had no more. ``seconds`` are over all
+    restarts. ``in_channels`` is None in files that do not say it.
     """
 
     space: str
@@ -218,8 +218,9 @@ class TrainSummary(Summary):
 
     ``student`` is an architecture of ``space``, or a fixed network; ``teacher`` None where it was
     trained alone. ``test_top1`` and ``test_top5`` are on the test images after the last epoch,
-    ``best_val_top1`` of ``best_epoch`` (from 0) on the images of ``validated_on``, ``test_top1_of_best``
-    on the test images where others chose the epoch. ``checkpoint`` is the file of the student.
+    ``best_val_top1`` of ``best_epoch`` (from 0) on the images of ``validated_on``,
+    ``test_top1_of_best`` on the test images where others chose the epoch. ``checkpoint`` is the
+    file of the student.
     ``images_per_second`` are trained ones; ``seconds`` are over all restarts.
     """
 
