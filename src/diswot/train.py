@@ -75,11 +75,11 @@ def run_train(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
+    from diswot.checkpoint import resolve_student
     from diswot.checks import choice, flag
     from diswot.config import finite, require
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
-    from diswot.models.student import resolve_student
     from diswot.models.weights import identified
     from diswot.reporting.console import print_lines
     from diswot.reporting.train import RESULT_KEYS, show_result

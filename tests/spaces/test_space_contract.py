@@ -12,9 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from spaces_helpers import MEMBERS, draws, make_space, on_meta
 
-from diswot.config import conf_dir
 from diswot.errors import UserError
 from diswot.models import Network
 from diswot.models.cost import count_params
@@ -27,14 +26,9 @@ SEEDS = st.integers(0, 2**64)
 ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
 
 
-def draws(space: Space, count: int = 40, seed: int = 0) -> list[Arch]:
-    rng = Random(seed)
-    return [space.sample(rng) for _ in range(count)]
-
-
-def on_meta(space: Space, arch: Arch, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
-    with torch.device("meta"):
-        return space.build(arch, num_classes=num_classes, in_channels=in_channels)
+@pytest.fixture(scope="module", params=MEMBERS)
+def space(request: pytest.FixtureRequest) -> Space:
+    return make_space(request.param)
 
 
 def smallest(space: Space, count: int = 1) -> list[Arch]:
@@ -284,7 +278,7 @@ def test_endless_numbers_are_refused(space: Space) -> None:
 
 
 def test_a_space_says_its_name_and_size(space: Space) -> None:
-    assert space.name in (path.stem for path in (conf_dir() / "space").glob("*.yaml"))
+    assert space.name in MEMBERS
     assert space.size.count > 0
     assert str(space.size)
 

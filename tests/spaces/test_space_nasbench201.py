@@ -11,11 +11,10 @@ from random import Random
 
 import pytest
 import torch
+from spaces_helpers import make_space, on_meta
 from torch import nn
 
-from diswot.config import make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.models.cells import CellNetwork
 from diswot.models.cost import count_params
 from diswot.scoring.budget import CostModel
@@ -31,19 +30,13 @@ IMAGES = {
 }
 
 
-def make_space(*overrides: str) -> NasBench201:
-    node = compose("search", ["space=nasbench201", *overrides], None)["space"]
-    return make(node, "space", NasBench201)
-
-
 @pytest.fixture(scope="module")
 def space() -> NasBench201:
-    return make_space()
+    return make_space("nasbench201", NasBench201)
 
 
-def params(space: NasBench201, arch: NasBench201Arch, num_classes: int = 10) -> int:
-    with torch.device("meta"):
-        return count_params(space.build(arch, num_classes=num_classes))
+def params(space: NasBench201, arch: NasBench201Arch) -> int:
+    return count_params(on_meta(space, arch))
 
 
 def only(edge: int, operation: str) -> NasBench201Arch:
@@ -81,14 +74,14 @@ def test_other_texts_are_refused(space: NasBench201, text: str, message: str) ->
         space.parse(text)
 
 
-@pytest.mark.parametrize("override", ["space.cells=0", "space.widths=[]", "space.widths=[16,0]"])
-def test_wrong_settings_are_refused_and_named(override: str) -> None:
-    with pytest.raises(UserError, match=override.partition("=")[0]):
-        make_space(override)
+@pytest.mark.parametrize(("setting", "value"), [("cells", 0), ("widths", []), ("widths", [16, 0])])
+def test_wrong_settings_are_refused_and_named(setting: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"space.{setting}"):
+        make_space("nasbench201", **{setting: value})
 
 
 def test_settings_change_the_network() -> None:
-    space = make_space("space.cells=2", "space.widths=[8,24]")
+    space = make_space("nasbench201", NasBench201, cells=2, widths=[8, 24])
     assert space.embedding_width == 24
     conv = 2 * sum(9 * width**2 + 2 * width for width in (8, 24))
     assert params(space, only(3, "nor_conv_3x3")) - params(space, only(3, "none")) == conv

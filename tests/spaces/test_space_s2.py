@@ -11,26 +11,21 @@ from random import Random
 
 import pytest
 import torch
+from spaces_helpers import make_space, on_meta
 
-from diswot.config import make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
-from diswot.models.blocks import BasicBlock
 from diswot.models.cost import count_layers
+from diswot.models.staged import BasicBlock
 from diswot.scoring.budget import CostModel
 from diswot.spaces.s2 import S2, S2Arch
 
 RESNET18 = "s2:64/b3x2-64/b3x2-128/b3x2-256/b3x2-512"
-TINY = ("space.base=s2:8/b3x1-16/b3x2-16", "space.width_limits=[1,2]", "space.max_layers=8")
-
-
-def make_space(*overrides: str) -> S2:
-    return make(compose("search", ["space=s2", *overrides], None)["space"], "space", S2)
+TINY = {"base": "s2:8/b3x1-16/b3x2-16", "width_limits": [1, 2], "max_layers": 8}
 
 
 @pytest.fixture(scope="module")
 def s2() -> S2:
-    return make_space()
+    return make_space("s2", S2)
 
 
 def test_resnet18_is_the_base(s2: S2) -> None:
@@ -46,8 +41,7 @@ def test_layers_are_those_of_the_network(s2: S2) -> None:
     rng = Random(0)
     for _ in range(10):
         arch = s2.sample(rng)
-        with torch.device("meta"):
-            network = s2.build(arch, num_classes=10)
+        network = on_meta(s2, arch)
         assert arch.layers == count_layers(network) <= 18
         assert network.conv1.out_channels == arch.stem
         for stage, blocks in zip(arch.stages, network.stages, strict=True):
@@ -59,15 +53,14 @@ def test_layers_are_those_of_the_network(s2: S2) -> None:
 
 
 def test_strides_are_those_of_resnet18(s2: S2) -> None:
-    with torch.device("meta"):
-        network = s2.build(s2.parse("s2:64/b3x1-32/b5x1-128/b7x2-256/b3x4-512"), num_classes=10)
+    network = on_meta(s2, "s2:64/b3x1-32/b5x1-128/b7x2-256/b3x4-512")
     outputs = network.outputs(torch.empty(1, 3, 224, 224, device="meta"))
     shapes = [tuple(stage.shape[1:]) for stage in outputs.stages]
     assert shapes == [(32, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7)]
 
 
 def test_the_size_is_counted() -> None:
-    space = make_space(*TINY)
+    space = make_space("s2", S2, **TINY)
     # stem 8 or 16; widths 16, 24 or 32; three kernels; depths 1-1, 1-2, 2-1
     assert space.size.exact
     assert space.size.count == 2 * 3**2 * 3**2 * 3
@@ -78,7 +71,7 @@ def test_the_size_is_counted() -> None:
 
 
 def test_mutations_reach_the_whole_of_a_small_space() -> None:
-    space = make_space(*TINY)
+    space = make_space("s2", S2, **TINY)
     rng, arch, seen = Random(0), space.base, set()
     for _ in range(20_000):
         arch = space.mutate(arch, rng)
@@ -170,27 +163,27 @@ def test_what_is_outside_is_refused_and_named(s2: S2, text: str, message: str) -
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("setting", "value", "message"),
     [
-        ("space.max_layers=9", "space.max_layers=9 is not allowed; give a whole number of at le"),
-        ("space.max_layers=16", "has 18 layers; space.max_layers allows 16"),
-        ("space.kernels=[3,4]", "space.kernels: 4 is even"),
-        ("space.kernels=[5,7]", "kernel of stage 1 is 3; space s2 allows 5, 7"),
-        ("space.width_limits=[0.5]", "space.width_limits=[0.5]: give the narrowest and the widest"),
-        ("space.width_limits=[0.5,0.9]", "space.width_limits=0.9 is not allowed"),
-        ("space.width_factors=[0.5]", "space.width_factors=0.5 is not allowed"),
-        ("space.width_step=0", "space.width_step=0 is not allowed"),
-        ("space.base=resnet18", "space.base=resnet18 is not allowed; give one as s2:64/b3x2-64"),
+        ("max_layers", 9, "space.max_layers=9 is not allowed; give a whole number of at le"),
+        ("max_layers", 16, "has 18 layers; space.max_layers allows 16"),
+        ("kernels", [3, 4], "space.kernels: 4 is even"),
+        ("kernels", [5, 7], "kernel of stage 1 is 3; space s2 allows 5, 7"),
+        ("width_limits", [0.5], "space.width_limits=[0.5]: give the narrowest and the widest"),
+        ("width_limits", [0.5, 0.9], "space.width_limits=0.9 is not allowed"),
+        ("width_factors", [0.5], "space.width_factors=0.5 is not allowed"),
+        ("width_step", 0, "space.width_step=0 is not allowed"),
+        ("base", "resnet18", "space.base=resnet18 is not allowed; give one as s2:64/b3x2-64"),
     ],
 )
-def test_wrong_settings_are_refused_and_named(override: str, message: str) -> None:
+def test_wrong_settings_are_refused_and_named(setting: str, value: object, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        make_space(override)
+        make_space("s2", **{setting: value})
 
 
 def test_a_single_architecture_has_no_neighbour() -> None:
-    settings = ("space.kernels=[3]", "space.width_limits=[1,1]", "space.max_layers=10")
-    alone = make_space("space.base=s2:64/b3x1-64/b3x1-128/b3x1-256/b3x1-512", *settings)
+    base = "s2:64/b3x1-64/b3x1-128/b3x1-256/b3x1-512"
+    alone = make_space("s2", S2, base=base, kernels=[3], width_limits=[1, 1], max_layers=10)
     assert list(alone.enumerate()) == [alone.base] == [alone.sample(Random(0))]
     assert alone.embedding_width == 512
     with pytest.raises(UserError, match="has no neighbour: nothing to mutate"):

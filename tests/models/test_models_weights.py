@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork
-from diswot.models.resnet import CifarResNet
+from diswot.models.resnet import CifarResNet, WideResNet
 from diswot.models.weights import load_weights
-from diswot.models.wrn import WideResNet
 from diswot.models.zoo import TimmSource, TorchvisionSource
 
 State = dict[str, Tensor]
