@@ -52,7 +52,7 @@ def test_other_texts_are_refused(s0: S0, text: str, message: str) -> None:
 def test_bad_choices_are_refused(depths: list[int]) -> None:
     with pytest.raises(UserError, match=r"space=s0: depth of stage 1 .* at least one"):
         make_space("s0", depths=depths)
-    with pytest.raises(UserError, match="space.shortcut=C: allowed are A, B"):
+    with pytest.raises(UserError, match=r"space.shortcut=C: allowed are A, B"):
         make_space("s0", shortcut="C")
 
 

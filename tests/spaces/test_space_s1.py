@@ -9,10 +9,9 @@ import pytest
 import torch
 from spaces_helpers import draws, layers, make_space, on_meta
 
-from diswot.config import conf_dir
 from diswot.errors import UserError
 from diswot.models.staged import BasicBlock, Bottleneck
-from diswot.spaces import SpaceSize, space_node
+from diswot.spaces import SpaceSize
 from diswot.spaces.s1 import S1
 
 
@@ -30,16 +29,6 @@ def test_fixed_genes_never_mutate() -> None:
         assert {(stage.block, stage.kernel) for stage in arch.stages} == {("basic", 5)}
 
 
-def test_the_size_is_that_of_its_yaml(s1: S1) -> None:
-    node = space_node("s1", [conf_dir()])
-    count = node["max_stem"] // node["width_step"]
-    for widest in node["max_widths"]:
-        widths = len([w for w in range(1, widest + 1) if w % node["width_step"] == 0])
-        count *= len(node["blocks"]) * len(node["kernels"]) * node["max_depth"] * widths**2
-    assert s1.size == SpaceSize(count)
-    assert count == 14843406974976
-
-
 def test_the_ranges_are_those_of_the_paper(s1: S1) -> None:
     choices = {gene.name: gene.choices for gene in s1.genes}
     assert choices["stem"] == tuple(range(8, 65, 8))
@@ -49,6 +38,7 @@ def test_the_ranges_are_those_of_the_paper(s1: S1) -> None:
         assert choices[f"width of stage {stage}"] == tuple(range(8, widest + 1, 8))
         assert choices[f"middle width of stage {stage}"] == tuple(range(8, widest + 1, 8))
     assert s1.default_budget == {"params": 1e6}
+    assert s1.size == SpaceSize(14843406974976)
 
 
 def test_both_ends_of_every_gene_are_reached(s1: S1) -> None:
@@ -76,9 +66,7 @@ def test_every_choice_is_sampled(s1: S1) -> None:
 def test_what_is_out_of_range_is_refused_and_named(s1: S1) -> None:
     least = [gene.choices[0] for gene in s1.genes]
     for index, gene in enumerate(s1.genes):
-        if not isinstance(gene.choices[0], int):
-            continue
-        for value in (0, int(gene.choices[-1]) + 1, int(gene.choices[-1]) + 8):
+        for value in (0, 257, 264) if isinstance(gene.choices[0], int) else ():
             text = str(s1.from_values([*least[:index], value, *least[index + 1 :]]))
             with pytest.raises(UserError, match=re.escape(f"{gene.name} is {value}; space s1")):
                 s1.parse(text)
