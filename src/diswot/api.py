@@ -170,8 +170,8 @@ def train_student(
 
         diswot.train_student("arch", space="s0", overrides=["student.arch=s0:1-1-3"])
     """
+    from diswot.checkpoint import load_student
     from diswot.config import conf_dir
-    from diswot.models.student import load_student
     from diswot.train import run_train
 
     taught = {} if teacher == "none" else {"teacher.weights": str(weights)}
@@ -191,8 +191,8 @@ def train_student(
 
 
 def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn.Module:
-    """Load what a training kept, see `diswot.models.saved.load_student`."""
-    from diswot.models.student import load_student
+    """Load what a training kept, see `diswot.checkpoint.load_student`."""
+    from diswot.checkpoint import load_student
 
     return load_student(run, config_dir=config_dir)
 

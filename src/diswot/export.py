@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(arguments: argparse.Namespace) -> list[str]:
-    from diswot.models.student import read_student
+    from diswot.checkpoint import read_student
 
     output = arguments.output or arguments.run / FORMATS[arguments.format]
     folder = arguments.config_dir
@@ -97,7 +97,7 @@ def export_student(
         run: A run directory of ``diswot train``.
         output: The file; it is replaced in one step, and only if it computes what it should.
         format: ``torch`` (read it with ``torch.export.load``) or ``onnx``.
-        config_dir: See :func:`~diswot.models.student.load_student`.
+        config_dir: See :func:`~diswot.checkpoint.load_student`.
 
     Returns:
         The largest difference of a logit from the student's.
@@ -107,8 +107,8 @@ def export_student(
     """
     import torch
 
+    from diswot.checkpoint import load_student, read_student
     from diswot.checks import choice
-    from diswot.models.student import load_student, read_student
 
     if choice("--format", format, FORMATS) == "onnx":
         _check_onnx()

@@ -76,12 +76,12 @@ def run_train(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
+    from diswot.checkpoint import resolve_student
     from diswot.checks import choice, flag
     from diswot.config import finite, require
     from diswot.console import print_lines
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
-    from diswot.models.student import resolve_student
     from diswot.models.weights import identified
     from diswot.reporting.train import show_result
     from diswot.runs import EpochRecord, RunDir, TrainSummary

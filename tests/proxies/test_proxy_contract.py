@@ -15,12 +15,12 @@ import pytest
 import torch
 from proxy_company import Company, Watched, hexed
 
+from diswot.checkpoint import build_teacher
 from diswot.config import make
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
 from diswot.hydra_app import compose
 from diswot.models.init import Initializer
-from diswot.models.teacher import build_teacher
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput, Summary
 from diswot.scoring.candidate import forward

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from diswot.hydra_app import compose
-from diswot.models.blocks import ResidualBlock
+from diswot.models.staged import ResidualBlock
 from diswot.scoring.prefixes import PrefixCache
 from diswot.scoring.setup import Setup
 from diswot.spaces import Arch

@@ -17,7 +17,7 @@ from diswot.errors import UserError
 from diswot.hydra_app import compose
 from diswot.keys import stable_hash
 from diswot.scoring.budget import Budget
-from diswot.spaces.product import Gene, ProductSpace, Value, steps
+from diswot.spaces.base import Gene, ProductSpace, Value, steps
 from diswot.strategies import Proposals, Strategy
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from diswot.checks import choice, flag
 from diswot.keys import generator
-from diswot.models.blocks import PaddedShortcut
+from diswot.models.staged import PaddedShortcut
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.combine import combine
 from diswot.proxies.functional.te_nas import condition_number, count_patterns

@@ -132,8 +132,8 @@ class _Teacher:
     def __init__(
         self, config: Mapping[str, Any], num_classes: int, in_channels: int, wanted: Sequence[str]
     ) -> None:
+        from diswot.checkpoint import build_teacher
         from diswot.models.outputs import Network
-        from diswot.models.teacher import build_teacher
 
         spec = config["teacher"]
         self.name: str | None = None if spec["name"] == "none" else spec["name"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from diswot.models.teacher import build_teacher
+from diswot.checkpoint import build_teacher
 from diswot.proxies.functional import cam_matrix, relation_matrix
 from diswot.runs.files import replacing
 from diswot.scoring.candidate import forward

@@ -16,6 +16,7 @@ from diswot.models.adapter import AdaptedNetwork
 from diswot.models.zoo import timm_network, torchvision_network
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
+MOBILE = ("features.3", "features.6", "features.18")
 
 
 class Tiny(nn.Module):
@@ -37,28 +38,20 @@ class Tiny(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("network", "relu_ends", "shapes"),
+    ("build", "model", "stages", "classifier", "channels"),
     [
-        (("torchvision", "resnet34", LAYERS, "fc"), True, [(64, 16), (128, 8), (256, 4), (512, 2)]),
-        (
-            (
-                "torchvision",
-                "mobilenet_v2",
-                ("features.3", "features.6", "features.18"),
-                "classifier.1",
-            ),
-            False,
-            [(24, 16), (32, 8), (1280, 2)],
-        ),
-        (("timm", "resnet18", LAYERS, "fc"), True, [(64, 16), (128, 8), (256, 4), (512, 2)]),
+        (torchvision_network, "resnet34", LAYERS, "fc", (64, 128, 256, 512)),
+        (torchvision_network, "mobilenet_v2", MOBILE, "classifier.1", (24, 32, 1280)),
+        (timm_network, "resnet18", LAYERS, "fc", (64, 128, 256, 512)),
     ],
-    ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
 def test_outputs_are_what_the_plain_model_computes(
-    network: tuple[str, str, tuple[str, ...], str], relu_ends: bool, shapes: list[tuple[int, int]]
+    build: Callable[..., AdaptedNetwork],
+    model: str,
+    stages: tuple[str, ...],
+    classifier: str,
+    channels: tuple[int, ...],
 ) -> None:
-    library, model, stages, classifier = network
-    build = {"torchvision": torchvision_network, "timm": timm_network}[library]
     torch.manual_seed(0)
     adapted = build(model, stages, classifier, num_classes=7).eval()
     images = torch.randn(2, 3, 64, 64)
@@ -67,16 +60,19 @@ def test_outputs_are_what_the_plain_model_computes(
     assert isinstance(adapted, Network)
     assert torch.equal(outputs.logits, plain)
     assert torch.equal(adapted(images), plain)
-    assert [tuple(stage.shape) for stage in outputs.stages] == [(2, c, s, s) for c, s in shapes]
+    sides = (16, 8, 2) if model == "mobilenet_v2" else (16, 8, 4, 2)
+    shapes = [(2, width, side, side) for width, side in zip(channels, sides, strict=True)]
+    assert [tuple(stage.shape) for stage in outputs.stages] == shapes
     torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
     torch.testing.assert_close(adapted.classifier(outputs.embedding), plain)
-    for before, after in zip(outputs.preactivations, outputs.stages, strict=True):
-        if relu_ends:
-            assert before is not after
-            assert torch.equal(before.relu(), after)
+    pairs = list(zip(outputs.preactivations, outputs.stages, strict=True))
     if model == "mobilenet_v2":  # linear bottlenecks, but the last stage ends in a ReLU6
-        assert outputs.preactivations[0] is outputs.stages[0]
-        assert torch.equal(outputs.preactivations[-1].clamp(0, 6), outputs.stages[-1])
+        assert pairs[0][0] is pairs[0][1]
+        assert torch.equal(pairs[-1][0].clamp(0, 6), pairs[-1][1])
+    else:
+        assert all(
+            before is not after and torch.equal(before.relu(), after) for before, after in pairs
+        )
 
 
 def test_what_is_recorded_survives_operations_in_place() -> None:
@@ -85,12 +81,8 @@ def test_what_is_recorded_survives_operations_in_place() -> None:
     reference.load_state_dict(model.state_dict())
     images = torch.randn(2, 3, 8, 8)
     seen = [AdaptedNetwork(m, ["a", "b", "relu"], "fc").outputs(images) for m in (model, reference)]
-    for ours, expected in zip(
-        (*seen[0].stages, *seen[0].preactivations, seen[0].embedding, seen[0].logits),
-        (*seen[1].stages, *seen[1].preactivations, seen[1].embedding, seen[1].logits),
-        strict=True,
-    ):
-        assert torch.equal(ours, expected)
+    ours, expected = ([*o.stages, *o.preactivations, o.embedding, o.logits] for o in seen)
+    assert all(map(torch.equal, ours, expected))
     assert seen[0].preactivations[0].min() < 0
     assert seen[0].preactivations[1] is seen[0].stages[1]
 
@@ -126,11 +118,13 @@ def test_nested_stages_and_inference_mode() -> None:
 
 
 def test_hooks_are_gone_afterwards_even_after_an_error() -> None:
-    network = AdaptedNetwork(Tiny(), ["a", "b"], "fc")
+    network = AdaptedNetwork(Tiny(), ["a", "relu"], "fc")
     network.outputs(torch.randn(1, 3, 8, 8))
     with pytest.raises(RuntimeError):
         network.outputs(torch.randn(1, 2, 8, 8))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert network.relu.inplace
+    assert network.a[2].inplace
 
 
 def test_parameters_have_the_names_of_the_model_and_are_shared_with_it() -> None:

@@ -1,4 +1,4 @@
-"""Students as ``diswot train`` leaves them, and searches as ``diswot search`` does."""
+"""Config files of networks, run directories of trainings and searches."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
+from diswot.checkpoint import build_student, describe_student, resolve_student, save_student
 from diswot.config import conf_dir
-from diswot.models.student import build_student, describe_student, resolve_student, save_student
+from diswot.spaces import space_node
 
 Json = dict[str, Any]
 
+CONF = conf_dir()
 TINY: Json = {
     "name": "tiny",
     "weights": "none",
@@ -30,8 +33,25 @@ RESULT: Json = {
     "arch": "s0:1-1-3",
     "params": 225722,
     "num_classes": 10,
-    "top": [{"arch": "s0:1-1-3", "params": 225722}, {"arch": "s0:1-1-1", "params": 77754}],
 }
+
+
+def files(group: str) -> list[Path]:
+    """The config files of a group that describe a network."""
+    return [f for f in sorted((CONF / group).glob("*.yaml")) if "network:" in f.read_text()]
+
+
+def read(file: Path) -> Json:
+    """A config file as plain values."""
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def of_space(arch: str = "s0:1-1-1") -> Json:
+    """The config of an architecture of S0."""
+    spec = {"name": "arch", "arch": arch, "weights": "none"}
+    return {"student": spec, "space": space_node("s0", [CONF])}
 
 
 def searched(run: Path, **changes: Any) -> Path:
@@ -44,13 +64,11 @@ def searched(run: Path, **changes: Any) -> Path:
 def trained(run: Path, config: Json | None = None) -> nn.Module:
     """The run directory of a training of 5 classes on grey images of 8 x 8; gives the student."""
     run.mkdir(parents=True, exist_ok=True)
-    config = resolve_student(config or {"student": TINY, "space": None}, [conf_dir()])
+    config = resolve_student(config or {"student": TINY, "space": None}, [CONF])
     student = build_student(config["student"], config["space"], 5, 1)
     student.train()
     with torch.no_grad():
         student(torch.randn(16, 1, 8, 8))
-    description = describe_student(
-        config, num_classes=5, in_channels=1, image_size=8, mean=[0.3], std=[0.4]
-    )
-    save_student(student, run, description)
+    sizes = {"num_classes": 5, "in_channels": 1, "image_size": 8}
+    save_student(student, run, describe_student(config, **sizes, mean=[0.3], std=[0.4]))
     return student.eval()
