@@ -1,4 +1,4 @@
-"""What proxies share of one forward pass: the layers it called and the gradients through it."""
+"""Work that proxies share: layers and gradients of one forward pass, results computed once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from torch.nn import functional as F  # noqa: N812
 if TYPE_CHECKING:
     from diswot.data.batch import MiniBatch
 
-__all__ = ["Gradients", "Layer", "Shared", "record_layers", "weighted", "weights"]
-
+__all__ = [
+    "Gradients",
+    "Layer",
+    "Shared",
+    "record_layers",
+    "watch_relus",
+    "weighted",
+    "weights",
+]
 
 T = TypeVar("T")
 
@@ -29,8 +36,8 @@ class Layer:
     Attributes:
         name: Path of the module in the network.
         module: The layer.
-        output: What it gave, ``(B, C, H, W)`` or ``(B, C)``; on the way to the logits, so that
-            gradients reach it.
+        output: Its output, ``(B, C, H, W)`` or ``(B, C)``, as the logits are computed from it, so
+            that gradients reach it.
     """
 
     name: str
@@ -45,7 +52,7 @@ def weighted(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
-    """Their weights, without biases: what pruning measures are taken over."""
+    """Weights of convolutions and linear layers by path, without biases."""
     return {name: module.get_parameter("weight") for name, module in weighted(network).items()}
 
 
@@ -68,6 +75,23 @@ def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
             handle.remove()
 
 
+@contextmanager
+def watch_relus(
+    network: nn.Module, hook: Callable[[nn.Module, tuple[Tensor, ...]], None]
+) -> Iterator[None]:
+    """Call ``hook`` with module and inputs before every call of a ReLU or ReLU6 module.
+
+    Modules are told by type and not by class name: a container called ``ReLUConvBN`` is none.
+    """
+    relus = [module for module in network.modules() if isinstance(module, nn.ReLU | nn.ReLU6)]
+    handles = [relu.register_forward_pre_hook(hook) for relu in relus]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class Shared:
     """Work that several proxies of one candidate ask for: done once, counted for each of them."""
 
@@ -78,23 +102,23 @@ class Shared:
         self._before: set[str] = set()
 
     def get(self, name: str, compute: Callable[[], T]) -> T:
-        """What ``compute`` gives, from the first call with ``name``."""
+        """The result of ``compute`` at the first call with ``name``."""
         self._used.add(name)
         if name not in self._done:
             started = time.perf_counter()
             self._done[name] = compute()
             self._seconds[name] = time.perf_counter() - started
-        found: T = self._done[name]
-        return found
+        result: T = self._done[name]
+        return result
 
     def restart(self) -> None:
-        """Another proxy's turn."""
+        """Begin to count for the next proxy."""
         self._before = set(self._seconds)
         self._used.clear()
 
     @property
     def reused_seconds(self) -> float:
-        """What was used since `restart` and had been done before it."""
+        """Seconds of what was used since `restart` and had been computed before it."""
         return sum(self._seconds[name] for name in self._used & self._before)
 
 
@@ -105,10 +129,10 @@ class Gradients:
 
     Args:
         network: The network.
-        batch: What it was run on; the images require gradients.
-        logits: What it gave, ``(B, K)``, with the graph.
+        batch: The pass's mini-batch; the images require gradients.
+        logits: The pass's, ``(B, K)``, with the graph.
         layers: Layers of the pass, see `record_layers`.
-        shared: Keeps what was computed; its own by default.
+        shared: Keeps the gradients; its own by default.
     """
 
     def __init__(
@@ -153,8 +177,7 @@ class Gradients:
 
 
 def _backward(scalar: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(scalar, inputs, retain_graph=True, allow_unused=True)
-    return [
-        torch.zeros_like(tensor) if gradient is None else gradient
-        for tensor, gradient in zip(inputs, found, strict=True)
-    ]
+    gradients = torch.autograd.grad(
+        scalar, inputs, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return list(gradients)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from diswot.data.batch import MiniBatch
 from diswot.keys import generator
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from diswot.data.batch import MiniBatch
-    from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Shuffled"]
 
@@ -28,8 +24,8 @@ class Shuffled(Proxy):
     Every sample of the student is compared with the teacher's outputs for another one, so what
     the teacher knows of a sample cannot help. A proxy that predicts no better than this control
     takes nothing from the teacher but statistics of its outputs as a whole. Where a proxy adds
-    over samples before it compares, as the cam form of `diswot.proxies.semantic` does, the order
-    cannot matter and the control is the proxy itself, up to rounding: it then tests nothing.
+    over samples before it compares, as the cam form of `Semantic` does, the order cannot matter
+    and the control is the proxy itself, up to rounding: it then tests nothing.
 
     Args:
         proxy: Teacher-aware.
@@ -77,9 +73,9 @@ class Shuffled(Proxy):
         """As the proxy does."""
         return self._proxy.measure(inputs)
 
-    def fitness(self, parts: Sequence[Components]) -> list[float]:
+    def fitness(self, components: Sequence[Components]) -> list[float]:
         """As the proxy does."""
-        return self._proxy.fitness(parts)
+        return self._proxy.fitness(components)
 
     @property
     def relative(self) -> bool:
