@@ -28,8 +28,7 @@ _OUTPUTS: dict[str, Callable[[NetworkOutputs], tuple[Tensor, ...]]] = {
 class Distillation(Proxy):
     """Minus a distillation loss between an untrained teacher and an untrained student, in float64.
 
-    A candidate whose outputs the loss cannot compare with the teacher's (another width, another
-    number of stages) is recorded as failed.
+    Candidates whose outputs the loss cannot compare (another width or number of stages) fail.
 
     Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut Training",
     CVPR 2023, which holds such proxies against its own; the papers of the losses are with

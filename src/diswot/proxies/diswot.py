@@ -32,11 +32,8 @@ _FORMS = ("auto", "channel", "cam")
 class Semantic(Proxy):
     """``M_s``: similarity of class-wise channel gradients, or of class activation maps.
 
-    ``channel``: ``−Σ_k ‖N(g_k g_kᵀ)_T − N(g_k g_kᵀ)_S‖²_F / (K·C)``, g the gradient of the
-    cross-entropy by the classifier's weight, N the division of rows by max(norm, floor).
-    ``cam``: ``−‖C_T − C_S‖²_F / K²``, C the similarity of classes by their activation maps.
-
-    Source: Dong et al., CVPR 2023, equation 3 and the released code.
+    Formulas: `channel_similarity` and `cam_similarity` of `diswot.proxies.functional`. Source: Dong
+    et al., CVPR 2023, equation 3 and the released code.
 
     Args:
         form: ``channel`` as released (teacher and all candidates need one embedding width),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from diswot.checks import choice, flag, whole
-from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
 from diswot.keys import generator
 from diswot.models.blocks import PaddedShortcut
@@ -38,9 +37,9 @@ class Jacov(Proxy):
     Source: Mellor et al., "Neural Architecture Search without Training", first version, 2020; as a
     proxy Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021. A row is the
     gradient of the sum of all logits to one image, in train mode; v are the eigenvalues of the
-    rows' correlation ``(B, B)``, which is symmetric and solved as such. With BatchNorm in train
-    mode the values lie close together (near −B), so that digits matter. Released code that scores
-    several networks on one input tensor adds up their gradients; here each has its own.
+    rows' correlation ``(B, B)``, solved as a symmetric matrix. With BatchNorm in train mode the
+    values lie close together (near −B), so that digits matter. Released code that scores several
+    networks on one input tensor adds up their gradients; here each has its own.
     """
 
     needs_gradients = True
@@ -97,17 +96,25 @@ class ZiCo(Proxy):
         self.batches = whole(f"proxy.{name}.batches", batches, 2)
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`.
+        """See `Proxy`; fails where no layer has a gradient that changes with the batch.
 
         Raises:
             UserError: The mini-batch has fewer images than it is to be split into batches.
         """
+        images, labels = inputs.batch.images, inputs.batch.labels
+        size = len(images) // self.batches
+        if not size:
+            raise UserError(
+                f"proxy.{self.name}.batches={self.batches}: a mini-batch of {len(images)} images "
+                f"has no {self.batches} parts; lower it or raise data.batch_size"
+            )
         network = inputs.copy()
         own = list(weights(network).values())
         gradients = []
-        for batch in self._split(inputs.batch):
+        for start in range(0, size * self.batches, size):
+            part = slice(start, start + size)
             with torch.enable_grad():
-                loss = F.cross_entropy(network(batch.images), batch.labels)
+                loss = F.cross_entropy(network(images[part]), labels[part])
             gradients.append(torch.autograd.grad(loss, own, allow_unused=True))
         layers = (
             torch.stack([gradient.flatten() for gradient in layer])
@@ -115,17 +122,6 @@ class ZiCo(Proxy):
             if layer[0] is not None
         )
         return {"zico": zico(layers).item()}
-
-    def _split(self, batch: MiniBatch) -> Iterator[MiniBatch]:
-        size = len(batch.images) // self.batches
-        if not size:
-            raise UserError(
-                f"proxy.{self.name}.batches={self.batches}: a mini-batch of {len(batch.images)} "
-                f"images has no {self.batches} parts; lower it or raise data.batch_size"
-            )
-        for start in range(0, size * self.batches, size):
-            part = slice(start, start + size)
-            yield MiniBatch(batch.images[part], batch.labels[part])
 
 
 class TENAS(Proxy):
@@ -167,8 +163,8 @@ class TENAS(Proxy):
             channels = 1 if self.thin else inputs.batch.images.shape[1]
             shape = (_REGION_IMAGES, channels, _REGION_SIZE, _REGION_SIZE)
             images = torch.randn(shape, generator=generator("te_nas proxy", inputs.seed))
-            regions = linear_regions(network, images.to(inputs.batch.images))
-            components["regions"] = float(regions)
+            images = images.to(inputs.batch.images)
+            components["regions"] = float(linear_regions(network, images))
         return components
 
     def fitness(self, components: Sequence[Components]) -> list[float]:

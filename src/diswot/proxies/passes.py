@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-if TYPE_CHECKING:
-    from diswot.data.batch import MiniBatch
+from diswot.data.batch import MiniBatch
 
-__all__ = [
-    "Gradients",
-    "Layer",
-    "Shared",
-    "record_layers",
-    "watch_relus",
-    "weighted",
-    "weights",
-]
+__all__ = ["Gradients", "Layer", "Shared", "record_layers", "watch_relus", "weighted", "weights"]
 
 T = TypeVar("T")
 
@@ -64,15 +55,10 @@ def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
     def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         calls.append(Layer(name, module, output))
 
-    handles = [
-        module.register_forward_hook(partial(record, name))
-        for name, module in weighted(network).items()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in weighted(network).items():
+            hooks.enter_context(module.register_forward_hook(partial(record, name)))
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -83,13 +69,11 @@ def watch_relus(
 
     Modules are told by type and not by class name: a container called ``ReLUConvBN`` is none.
     """
-    relus = [module for module in network.modules() if isinstance(module, nn.ReLU | nn.ReLU6)]
-    handles = [relu.register_forward_pre_hook(hook) for relu in relus]
-    try:
+    with ExitStack() as hooks:
+        for module in network.modules():
+            if isinstance(module, nn.ReLU | nn.ReLU6):
+                hooks.enter_context(module.register_forward_pre_hook(hook))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Shared:
@@ -162,10 +146,11 @@ class Gradients:
     @property
     def images(self) -> Tensor:
         """Of the sum of all logits, to the images, ``(B, C, H, W)``."""
-        images = self._batch.images
-        return self._shared.get(
-            "gradients of the logits", lambda: _backward(self._logits.sum(), [images])
-        )[0]
+
+        def compute() -> list[Tensor]:
+            return _backward(self._logits.sum(), [self._batch.images])
+
+        return self._shared.get("gradients of the logits", compute)[0]
 
     def _loss(self) -> list[Tensor]:
         def compute() -> list[Tensor]:
@@ -177,7 +162,4 @@ class Gradients:
 
 
 def _backward(scalar: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    gradients = torch.autograd.grad(
-        scalar, inputs, retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-    return list(gradients)
+    return list(torch.autograd.grad(scalar, inputs, retain_graph=True, materialize_grads=True))

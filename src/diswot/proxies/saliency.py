@@ -22,7 +22,7 @@ from diswot.proxies.functional import (
     snip,
     synflow,
 )
-from diswot.proxies.passes import Layer, weights
+from diswot.proxies.passes import weights
 
 __all__ = ["Fisher", "GradNorm", "Grasp", "L2Norm", "Plain", "Snip", "Synflow"]
 
@@ -139,14 +139,12 @@ class Fisher(Proxy):
         """See `Proxy`; fails without convolutions and linear layers."""
         if not inputs.layers:
             raise ValueError("the network calls no convolution and no linear layer")
-        values = [
-            fisher(layer.output.detach(), gradient).sum() * self._times(layer)
-            for layer, gradient in zip(inputs.layers, inputs.gradients.outputs, strict=True)
-        ]
+        values = []
+        for layer, gradient in zip(inputs.layers, inputs.gradients.outputs, strict=True):
+            weights_of_channel = layer.module.get_parameter("weight")[0].numel()
+            times = weights_of_channel if self.count == "weights" else 1
+            values.append(fisher(layer.output.detach(), gradient).sum() * times)
         return {"fisher": exact_sum(values)}
-
-    def _times(self, layer: Layer) -> int:
-        return layer.module.get_parameter("weight")[0].numel() if self.count == "weights" else 1
 
 
 class Grasp(Proxy):

@@ -54,20 +54,18 @@ class Shuffled(Proxy):
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         """The proxy's summary of the teacher's outputs, their samples exchanged."""
-        order = self._order(len(batch.labels)).to(batch.labels.device)
+        # A single cycle through all samples: none keeps its place.
+        key = generator("shuffled control", self._seed)
+        cycle = torch.randperm(len(batch.labels), generator=key)
+        order = torch.empty_like(cycle)
+        order[cycle] = cycle.roll(1)
+        order = order.to(batch.labels.device)
 
         def exchanged(value: Any) -> Any:
             return value[order] if isinstance(value, Tensor) else tuple(t[order] for t in value)
 
         shuffled = {f.name: exchanged(getattr(outputs, f.name)) for f in fields(outputs)}
         return self._proxy.summarize(replace(outputs, **shuffled), batch, network)
-
-    def _order(self, size: int) -> Tensor:
-        """A single cycle through all samples: none keeps its place."""
-        cycle = torch.randperm(size, generator=generator("shuffled control", self._seed))
-        order = torch.empty_like(cycle)
-        order[cycle] = cycle.roll(1)
-        return order
 
     def measure(self, inputs: ProxyInput) -> Components:
         """As the proxy does."""

@@ -66,10 +66,9 @@ def activation_agreement(inputs: Tensor) -> Tensor:
 
 
 def nwot(kernel: Tensor) -> Tensor:
-    """``ln |det K|``, Mellor et al., "Neural Architecture Search without Training", ICML 2021.
+    """``ln |det K|`` of the `activation_agreement` added over all ReLU calls, ``(B, B)``.
 
-    Args:
-        kernel: `activation_agreement` added over all ReLU calls, ``(B, B)``.
+    Source: Mellor et al., "Neural Architecture Search without Training", ICML 2021.
 
     Returns:
         Scalar; −inf where two samples cannot be told apart.
@@ -82,13 +81,10 @@ def nwot(kernel: Tensor) -> Tensor:
 
 
 def centred_gram(features: Tensor) -> Tensor:
-    """Sample-by-sample Gram matrix of what is left after the mean over samples is taken off.
+    """Gram matrix ``A Aᵀ``, ``(B, B)``, of features less their mean over samples.
 
     Args:
         features: ``(B, C, H, W)`` or ``(B, D)``.
-
-    Returns:
-        ``A Aᵀ``, ``(B, B)``, with ``A`` of zero column means.
 
     >>> centred_gram(torch.tensor([[5.0, 1.0], [3.0, 1.0]]))
     tensor([[ 1., -1.],

@@ -141,6 +141,7 @@ def tangent_kernel(network: nn.Module, images: Tensor) -> Tensor:
     """Gram matrix of the gradients of each image's summed logits, ``(B, B)`` in float64.
 
     Taken are the gradients of every parameter called ``weight``, those of BatchNorm included.
+    Source: Chen et al., "TE-NAS", ICLR 2021.
 
     Args:
         network: In train mode; its running statistics change.
@@ -165,10 +166,7 @@ def tangent_kernel(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def condition_number(gram: Tensor) -> Tensor:
-    """``λ_max / λ_min`` of a positive semidefinite matrix.
-
-    Args:
-        gram: ``(B, B)``, float64.
+    """``λ_max / λ_min`` of a positive semidefinite matrix ``(B, B)``, such as `tangent_kernel`.
 
     Raises:
         ValueError: It has no full rank to machine precision, or entries that are not finite.

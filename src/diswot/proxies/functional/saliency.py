@@ -28,10 +28,7 @@ __all__ = [
 
 
 def exact_sum(values: Iterable[Tensor]) -> float:
-    """Sum of scalars, rounded once: those that are zero and their order change no bit.
-
-    Args:
-        values: Scalars on one device; at least one.
+    """Sum of one or more scalars, rounded once: those that are zero and their order change no bit.
 
     >>> exact_sum(torch.tensor([1e20, 1.0, -1e20], dtype=torch.float64))
     1.0
@@ -129,7 +126,7 @@ def grasp(loss: Tensor, weights: Sequence[Tensor]) -> float:
     """
     first = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
     product = torch.stack([(g.detach() * g).sum() for g in first if g is not None]).sum()
-    second = torch.autograd.grad(product, weights, allow_unused=True, materialize_grads=True)
+    second = torch.autograd.grad(product, weights, materialize_grads=True)
     return -plain((weight.detach() for weight in weights), second)
 
 
