@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -62,14 +63,22 @@ def of_group(group: str) -> list[str]:
 
 
 def of_distillers() -> list[str]:
-    """A line a distiller, with the weights of its YAML."""
+    """A line a distiller: the formula of its docstring and the weights of its YAML."""
+    from diswot.distillers import functional
 
     def rows() -> Iterator[list[str]]:
         for name, what in members("distiller").items():
             node = yaml.safe_load((CONF / "distiller" / f"{name}.yaml").read_text(encoding="utf-8"))
-            yield [f"`{name}`", what, *(f"{node.get(key, '–')}" for key in ("weight", "ce_weight"))]
+            module, _, kind = node.get("_target_", "").rpartition(".")
+            described = getattr(functional, name, None)
+            if described is None and module:
+                described = getattr(import_module(module), kind)
+            formula = re.search(r"``(.+?)``", getattr(described, "__doc__", None) or "", re.DOTALL)
+            cells = [" ".join(formula[1].split()) if formula else "–"]
+            cells += [f"{node.get(key, '–')}" for key in ("weight", "ce_weight")]
+            yield [f"`{name}`", what, *cells]
 
-    return _table(["name", "what it is", "weight", "ce_weight"], rows())
+    return _table(["name", "what it is", "formula", "weight", "ce_weight"], rows())
 
 
 def of_support() -> list[str]:
