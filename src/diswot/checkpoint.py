@@ -104,17 +104,13 @@ def build_teacher(spec: Mapping[str, Any], num_classes: int, in_channels: int) -
 def build_student(
     spec: Mapping[str, Any], space: Mapping[str, Any] | None, num_classes: int, in_channels: int
 ) -> nn.Module:
-    """Build a student, an architecture of a space or a fixed network, as :func:`build_network`.
+    """Build a student, an architecture of a space or a fixed network; see :func:`build_network`.
 
     Args:
-        spec: As :func:`resolve_student` leaves it: with ``arch``, the text of an architecture, or
-            with ``network``.
+        spec: As :func:`resolve_student` leaves it, with ``arch`` or ``network``.
         space: The node of the architecture's space.
         num_classes: Rows of the classifier; trained weights must have as many.
         in_channels: Channels of the images.
-
-    Raises:
-        UserError: For settings, an architecture or weights that do not fit.
     """
     if spec.get("arch") is None:
         return build_network(spec, "student", num_classes, in_channels)
@@ -157,13 +153,11 @@ def describe_student(
     """
     spec = config["student"]
     kind = "network" if spec.get("arch") is None else "arch"
-    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     return {
         "student": {"name": spec["name"], kind: spec[kind]},
         "space": config.get("space") if kind == "arch" else None,
-        **sizes,
-        "mean": list(map(float, mean)),
-        "std": list(map(float, std)),
+        **{"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size},
+        **{"mean": list(map(float, mean)), "std": list(map(float, std))},
     }
 
 
@@ -223,13 +217,12 @@ def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn
     Raises:
         UserError: There is no trained student, or its files are not what training wrote.
     """
-    description = read_student(run, config_dir=config_dir)
-    spec = {**description["student"], "weights": "none"}
-    file = Path(run).expanduser() / DESCRIPTION_FILE
-    sizes = (description[key] for key in ("num_classes", "in_channels"))
+    content = read_student(run, config_dir=config_dir)
+    spec, file = content["student"], Path(run).expanduser() / DESCRIPTION_FILE
+    sizes = (content["num_classes"], content["in_channels"])
     try:
         with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-            network = build_student(spec, description["space"], *sizes)
+            network = build_student(spec, content["space"], *sizes)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     load_weights(network, str(file.parent), name=spec["name"], setting=str(file))
@@ -299,10 +292,7 @@ def _searched(
         raise UserError(f"{file}: {error}") from None
     made = _space(space)
     if made.name != found.space:
-        raise UserError(
-            f"space={made.name}: {file} was found in space {found.space}; "
-            f"give space={found.space}, or none"
-        )
+        raise UserError(f"space={made.name}: {file} is of {found.space}; give space={found.space}")
     try:
         arch = made.parse(found.arch)
     except UserError as error:
