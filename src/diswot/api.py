@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from diswot.results import Score, SearchResult, TrainResult
 if TYPE_CHECKING:
     from torch import nn
 
-    from diswot.ranking.table import Row
+    from diswot.runs import RankRow
 
 __all__ = [
     "Score",
@@ -127,10 +128,10 @@ def find_student(
     config = compose("search", _overrides({**groups, **settings}, overrides), config_dir)
     with ExitStack() as stack:
         path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
-        result = run_search(config, path, quiet=quiet)
+        summary = asdict(run_search(config, path, quiet=quiet))
     return SearchResult(
-        **{key: result[key] for key in ("arch", "score", "params", "flops", "top")},
-        summary=result,
+        **{key: summary[key] for key in ("arch", "score", "params", "flops", "top")},
+        summary=summary,
         config=config,
     )
 
@@ -179,12 +180,12 @@ def train_student(
     folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
     with ExitStack() as stack:
         path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
-        result = run_train(config, path, folders, quiet=quiet)
+        summary = asdict(run_train(config, path, folders, quiet=quiet))
         network = load_student(path, config_dir=config_dir)
     return TrainResult(
         network,
-        **{key: result[key] for key in ("test_top1", "params", "flops")},
-        summary=result,
+        **{key: summary[key] for key in ("test_top1", "params", "flops")},
+        summary=summary,
         config=config,
     )
 
@@ -207,7 +208,7 @@ def rank_proxies(
     config_dir: str | Path | None = None,
     quiet: bool = True,
     **settings: Override,
-) -> list[Row]:
+) -> list[RankRow]:
     """Measure how well proxies predict the accuracies that a benchmark knows.
 
     Args:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from diswot.errors import UserError
 from diswot.history import History
-from diswot.runs.journal import Record
+from diswot.runs import CandidateRecord, SearchSummary
 from diswot.strategies.base import Observation
 from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
-    from diswot.runs.run_dir import RunDir
+    from diswot.runs import RunDir
     from diswot.scoring.pool import Measure
     from diswot.scoring.scorer import Measurement
     from diswot.spaces.base import Arch
@@ -28,7 +28,7 @@ __all__ = ["Progress", "Search", "Watch"]
 class Progress(Protocol):
     """Called with every candidate, to show how the search goes."""
 
-    def __call__(self, record: Record, evaluated: int, best: float | None) -> None:
+    def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:
         """One more candidate is known."""
         ...
 
@@ -36,7 +36,7 @@ class Progress(Protocol):
 class Watch(Protocol):
     """Called with every generation, to log how the search goes."""
 
-    def __call__(self, records: Sequence[Record], fresh: int) -> None:
+    def __call__(self, records: Sequence[CandidateRecord], fresh: int) -> None:
         """One more generation is known, ``fresh`` of its records since this start."""
         ...
 
@@ -66,7 +66,7 @@ class Search:
 
     def __init__(
         self,
-        run_dir: RunDir[Record],
+        run_dir: RunDir[CandidateRecord],
         strategy: Strategy,
         fitness: tuple[str, Proxy],
         others: Sequence[tuple[str, Proxy]] = (),
@@ -77,7 +77,7 @@ class Search:
         self._others = dict(others)
         self.history = History(proxy, self._others)
         self._counters = _Counters()
-        self._replay: deque[Record] = deque()
+        self._replay: deque[CandidateRecord] = deque()
         self._started = time.monotonic()
         self.exhausted = False
         """Whether the strategy has nothing left to ask."""
@@ -139,7 +139,9 @@ class Search:
                 break
         self._check_any_scored()
 
-    def _scored(self, archs: Sequence[Arch], measure: Measure, progress: Progress) -> list[Record]:
+    def _scored(
+        self, archs: Sequence[Arch], measure: Measure, progress: Progress
+    ) -> list[CandidateRecord]:
         best = max(self.history.scores().values(), default=None)
         records = []
         for record in self._answer(archs, measure):
@@ -150,7 +152,7 @@ class Search:
             progress(record, self.evaluated, best)
         return records
 
-    def _answer(self, archs: Sequence[Arch], measure: Measure) -> Iterator[Record]:
+    def _answer(self, archs: Sequence[Arch], measure: Measure) -> Iterator[CandidateRecord]:
         """Records in ask order: replayed, repeated, or measured and journaled."""
         texts = [str(arch) for arch in archs]
         replayed = [self._replay.popleft() for _ in texts if self._replay]
@@ -175,17 +177,17 @@ class Search:
             self._run_dir.journal.append(record)
             yield record
 
-    def _repeated(self, known: Record) -> Record:
+    def _repeated(self, known: CandidateRecord) -> CandidateRecord:
         score = self.history.score(known.arch, known.parts) if known.status == "ok" else None
         generation = self._counters.generation
         return replace(known, cached=True, seconds=0.0, generation=generation, score=score)
 
-    def _record(self, found: Measurement) -> Record:
+    def _record(self, found: Measurement) -> CandidateRecord:
         parts = found.parts.get(self._name)
         others = {name: found.parts.get(name) for name in self._others}
         failures = [f"{name}: {why}" for name, why in found.failures.items()]
         cost = found.cost
-        return Record(
+        return CandidateRecord(
             arch=found.arch,
             score=None if parts is None else self.history.score(found.arch, parts),
             parts=parts or {},
@@ -232,13 +234,14 @@ class Search:
             self.begun_with = {name: old for name, old in begun.items() if here.get(name) != old}
         else:  # lost: the time of the candidates is what is still known
             self._counters.seconds = sum(record.seconds for record, _ in journal)
-        before = self._run_dir.load_result() or {}
-        self._counters.seconds = max(self._counters.seconds, before.get("seconds", 0.0))
+        before = self._run_dir.load_result(SearchSummary)
+        known = 0.0 if before is None else before.seconds
+        self._counters.seconds = max(self._counters.seconds, known)
         for record, _ in journal[:told]:
             self.history.add(record)
         self._replay.extend(record for record, _ in journal[told:])
 
-    def _told(self, journal: Sequence[tuple[Record, int]], state: dict[str, Any]) -> int:
+    def _told(self, journal: Sequence[tuple[CandidateRecord, int]], state: dict[str, Any]) -> int:
         path = self._run_dir.path / "state.json"
         again = "remove state.json and run the same command, which replays candidates.jsonl"
         try:

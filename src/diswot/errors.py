@@ -1,6 +1,10 @@
 """The errors a user can cause, and the only ones shown without a traceback."""
 
-__all__ = ["UserError"]
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["UnreadableError", "UserError"]
 
 
 class UserError(Exception):
@@ -8,3 +12,27 @@ class UserError(Exception):
 
     Entry points turn it into that message and exit code 2.
     """
+
+
+class UnreadableError(UserError):
+    """A file of a run is missing, damaged, or not what it should be.
+
+    Attributes:
+        file: The file.
+        line: Its number, from 1; None where the whole file is meant.
+        problem: What is wrong with it, in one line.
+
+    Args:
+        file: See above.
+        problem: See above; an exception or a text.
+        line: See above.
+        remedy: What to do; empty where nothing can be done.
+    """
+
+    def __init__(
+        self, file: Path, problem: object, *, line: int | None = None, remedy: str = ""
+    ) -> None:
+        self.file, self.line = file, line
+        self.problem = " ".join(str(problem).split())[:300]
+        place = file if line is None else f"{file}, line {line}"
+        super().__init__(f"{place} is damaged ({self.problem}){f'; {remedy}' if remedy else ''}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
-    from diswot.runs.journal import Record
+    from diswot.runs import CandidateRecord
 
 __all__ = ["History"]
 
@@ -23,11 +23,11 @@ class History:
     def __init__(self, fitness: Proxy, others: Mapping[str, Proxy] | None = None) -> None:
         self._fitness = fitness
         self._others = others or {}
-        self.records: list[Record] = []
-        self._known: dict[str, Record] = {}
+        self.records: list[CandidateRecord] = []
+        self._known: dict[str, CandidateRecord] = {}
         self._scored: list[str] = []
 
-    def add(self, record: Record) -> None:
+    def add(self, record: CandidateRecord) -> None:
         """Append a candidate."""
         self.records.append(record)
         if record.arch not in self._known:
@@ -35,7 +35,7 @@ class History:
             if record.status == "ok":
                 self._scored.append(record.arch)
 
-    def known(self, arch: str) -> Record | None:
+    def known(self, arch: str) -> CandidateRecord | None:
         """The record of an architecture seen before."""
         return self._known.get(arch)
 
@@ -65,7 +65,7 @@ class History:
         """Whether scores depend on the other candidates."""
         return self._fitness.relative
 
-    def ranking(self) -> list[tuple[Record, float]]:
+    def ranking(self) -> list[tuple[CandidateRecord, float]]:
         """Distinct scored candidates with their fitness, best first, ties in ask order."""
         scores = self.scores()
         return sorted(

@@ -40,7 +40,7 @@ def sweep_summary(jobs: Sequence[Sequence[str]], failed: Sequence[Failed]) -> st
         jobs: Overrides of every job.
         failed: Those that failed.
     """
-    from diswot.reporting.plan import shown
+    from diswot.console import shown
 
     kept = "; the others' results are kept" if len(failed) < len(jobs) else ""
     lines = [f"{len(failed)} of {len(jobs)} jobs failed{kept}"]

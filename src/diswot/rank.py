@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from diswot.loggers.rank import RankLog
     from diswot.loggers.several import Loggers
     from diswot.ranking.shards import Shard
-    from diswot.ranking.table import Row
-    from diswot.runs import RunDir, Scored
+    from diswot.runs import RankRow, RunDir, ScoreRecord
 
 __all__ = ["main", "merge_shards", "run_rank"]
 
@@ -95,7 +94,7 @@ def _beside_merge(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, 
 
 def run_rank(
     config: dict[str, Any], path: Path, *, quiet: bool = False, group: str | None = None
-) -> list[Row]:
+) -> list[RankRow]:
     """Rank, or go on with a ranking, in a run directory.
 
     Args:
@@ -115,13 +114,13 @@ def run_rank(
     from diswot.accuracies import benchmark_of
     from diswot.checks import flag, whole
     from diswot.config import require
+    from diswot.console import print_lines
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
     from diswot.ranking.report import accuracies, report
     from diswot.ranking.shards import Shard
-    from diswot.reporting.console import print_lines
     from diswot.reporting.plan import show_rank_plan
-    from diswot.runs import RunDir, Scored
+    from diswot.runs import RunDir, ScoreRecord
     from diswot.scoring.runtime import resolve_device
     from diswot.scoring.setup import class_count, make_data, make_proxies, worker_count
 
@@ -139,7 +138,7 @@ def run_rank(
     config["num_classes"] = class_count(config, data)
     if not quiet:
         show_rank_plan(config, benchmark, len(archs), data=data, workers=workers, path=path)
-    run_dir = RunDir(path, config, Scored)
+    run_dir = RunDir(path, config, ScoreRecord)
     try:
         with (
             run_dir,
@@ -171,7 +170,7 @@ def _part(shard: Shard, archs: Sequence[str]) -> Sequence[str]:
 
 
 def _merge_command(config: Mapping[str, Any], path: Path) -> str:
-    from diswot.reporting.plan import shown
+    from diswot.console import shown
 
     words = ["diswot", "rank", f"merge={shown(path.parent)}"]
     if file := config["benchmark"].get("path"):
@@ -186,7 +185,7 @@ def merge_shards(
     resamples: int = 1000,
     benchmark: Mapping[str, Any] | None = None,
     quiet: bool = False,
-) -> list[Row]:
+) -> list[RankRow]:
     """Unite the shards in a folder and write the files of a ranking there.
 
     Args:
@@ -248,24 +247,25 @@ def _missing_baselines(chosen: Mapping[str, Any]) -> dict[str, Any]:
 def _score(
     config: Mapping[str, Any],
     archs: Sequence[str],
-    run_dir: RunDir[Scored],
+    run_dir: RunDir[ScoreRecord],
     loggers: Loggers,
     *,
     workers: int,
     quiet: bool,
-) -> tuple[list[Scored], RankLog]:
+) -> tuple[list[ScoreRecord], RankLog]:
+    from diswot.console import Progress
     from diswot.loggers.rank import RankLog
     from diswot.ranking.engine import score_all
-    from diswot.reporting.console import Progress
+    from diswot.runs import RankSummary
 
     seeds = _seeds(config)
     wanted = {(seed, arch) for seed in seeds for arch in archs}
     done = len(wanted & {(record.seed, record.arch) for record, _ in run_dir.journal.read()})
-    log = RankLog(loggers, len(wanted), done, again=run_dir.load_result() is not None)
+    log = RankLog(loggers, len(wanted), done, again=run_dir.load_result(RankSummary) is not None)
     log.begin()
     with Progress(len(wanted), done, "scores.jsonl", quiet=quiet) as progress:
 
-        def told(record: Scored) -> None:
+        def told(record: ScoreRecord) -> None:
             nonlocal done
             done += 1
             progress.advance(done, f"seed {record.seed}", failed=bool(record.failures))

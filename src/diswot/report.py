@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
-    from diswot.reporting.runs import Run
+    from diswot.runs import Run
     from diswot.tables import Table
 
 __all__ = ["main", "write_report"]
@@ -83,9 +83,8 @@ def write_report(
         UserError: A path does not exist, or there is nothing to report in it.
         OSError: The file cannot be written.
     """
-    from diswot.reporting.console import print_lines
+    from diswot.console import print_lines, shown
     from diswot.reporting.page import page_title, render
-    from diswot.reporting.plan import shown
     from diswot.runs.files import write_atomic
 
     target = _target(paths, output)
@@ -126,7 +125,7 @@ def _tables(paths: Sequence[Path], collect: bool) -> list[Path]:
 
 
 def _runs(paths: Sequence[Path]) -> list[Run]:
-    from diswot.reporting.runs import find_runs
+    from diswot.runs import find_runs
 
     if not paths:
         return []
@@ -141,9 +140,8 @@ def _runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def _table(path: Path, collect: bool) -> Table:
-    from diswot.reporting.console import print_lines, print_table
+    from diswot.console import print_lines, print_table, shown
     from diswot.reporting.page import terminal_table
-    from diswot.reporting.plan import shown
     from diswot.runs.files import write_atomic
     from diswot.tables import collect as collect_results
     from diswot.tables import load_table, to_markdown

@@ -7,6 +7,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from diswot.accuracies import Benchmark
     from diswot.loggers.several import Loggers
-    from diswot.runs import Record, RunDir
+    from diswot.runs import CandidateRecord, RunDir, SearchSummary
 
 __all__ = ["main", "run_search"]
 
@@ -39,36 +40,36 @@ def job(cfg: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from diswot.console import print_lines
     from diswot.hydra_app import to_plain
     from diswot.loggers.base import sweep_folder
-    from diswot.reporting.console import print_lines
 
     hydra = HydraConfig.get()
     path = Path(hydra.runtime.output_dir)
     result = run_search(to_plain(cfg), path, group=sweep_folder())
     if hydra.mode is RunMode.RUN:
         print_lines([f"Next: {_next_command(hydra, result, path)}"])
-    return float(result["score"])
+    return float(result.score)
 
 
-def _next_command(hydra: Any, result: Mapping[str, Any], path: Path) -> str:
+def _next_command(hydra: Any, result: SearchSummary, path: Path) -> str:
     """Trains what was found: with the teacher, where there are trained weights of it."""
+    from diswot.console import shown
     from diswot.hydra_app import quote
     from diswot.models.weights import embedded_names
-    from diswot.reporting.plan import shown
 
     task = hydra.overrides.task
     words = ["student=searched", f"student.run={quote(shown(path))}"]
     if any(word.startswith("space.") for word in task):
-        words.append(f"space={result['space']}")
+        words.append(f"space={result.space}")
     words += [w for w in task if w.startswith(("space.", "data=", "data."))]
-    weights = result["teacher_weights"]
-    if weights == "none" and result["data"] == "fashion_mini":
-        weights = "embedded" if result["teacher"] in embedded_names() else "none"
+    weights = result.teacher_weights
+    if weights == "none" and result.data == "fashion_mini":
+        weights = "embedded" if result.teacher in embedded_names() else "none"
     if weights == "none":
         words += ["teacher=none", "distiller=none"]
     else:
-        words += [f"teacher={result['teacher']}", f"teacher.weights={quote(str(weights))}"]
+        words += [f"teacher={result.teacher}", f"teacher.weights={quote(str(weights))}"]
         words += [w for w in task if w.startswith("teacher.network.")]
     folders = [
         f"--config-dir={source.path}"
@@ -93,7 +94,7 @@ def _program(command: str) -> list[str]:
 
 def run_search(
     config: dict[str, Any], path: Path, *, quiet: bool = False, group: str | None = None
-) -> dict[str, Any]:
+) -> SearchSummary:
     """Search, or go on with a search, in a run directory.
 
     Args:
@@ -103,7 +104,7 @@ def run_search(
         group: Of runs that belong together, for loggers.
 
     Returns:
-        What ``result.json`` holds.
+        Its ``result.json``.
 
     Raises:
         UserError: Wrong input.
@@ -112,19 +113,19 @@ def run_search(
     """
     from diswot.checks import flag
     from diswot.config import require
+    from diswot.console import print_lines
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
-    from diswot.reporting.console import print_lines
-    from diswot.reporting.search import RESULT_KEYS, show_result
-    from diswot.runs import Record, RunDir
+    from diswot.reporting.search import show_result
+    from diswot.runs import CandidateRecord, RunDir, SearchSummary
     from diswot.scoring.runtime import resolve_device
 
     require(config, "space", "teacher", "strategy", "budget", "data", "init")
     flag("debug", config["debug"])
     config = {**config, "device": resolve_device(config["device"])}
-    run_dir = RunDir(path, config, Record)
+    run_dir = RunDir(path, config, CandidateRecord)
     run_dir.compare_config()
-    result = run_dir.load_result(RESULT_KEYS)
+    result = run_dir.load_result(SearchSummary)
     if result is None or not _finished(result, config):
         try:
             run = Run("search", path, config, "evaluated", group)
@@ -142,17 +143,17 @@ def run_search(
     return result
 
 
-def _finished(result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+def _finished(result: SearchSummary, config: Mapping[str, Any]) -> bool:
     wanted = config["strategy"]["evaluations"]
-    return bool(result["exhausted"] or (wanted is not None and result["evaluated"] >= wanted))
+    return bool(result.exhausted or (wanted is not None and result.evaluated >= wanted))
 
 
 def _search(
-    config: dict[str, Any], run_dir: RunDir[Record], loggers: Loggers, quiet: bool
-) -> dict[str, Any]:
+    config: dict[str, Any], run_dir: RunDir[CandidateRecord], loggers: Loggers, quiet: bool
+) -> SearchSummary:
+    from diswot.console import SearchProgress
     from diswot.engine import Search
     from diswot.loggers.search import SearchLog
-    from diswot.reporting.console import SearchProgress
     from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, make_strategy, worker_count
@@ -176,7 +177,7 @@ def _search(
     ):
         search.run(measure, progress, log)
     result = export(config, setup, strategy, search, run_dir, benchmark=benchmark)
-    log.finish(result, run_dir.path)
+    log.finish(asdict(result), run_dir.path)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from diswot.loggers.several import Loggers
-    from diswot.runs import Epoch, RunDir
+    from diswot.runs import EpochRecord, RunDir, TrainSummary
 
 __all__ = ["main", "run_train"]
 
@@ -46,8 +47,8 @@ def job(cfg: DictConfig) -> float:
     folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
     path = Path(hydra.runtime.output_dir)
     result = run_train(to_plain(cfg), path, folders, group=sweep_folder())
-    validated = result["validated_on"] != "test"
-    return float(result["best_val_top1"] if validated else result["test_top1"])
+    validated = result.validated_on != "test"
+    return float(result.best_val_top1 if validated else result.test_top1)
 
 
 def run_train(
@@ -57,7 +58,7 @@ def run_train(
     *,
     quiet: bool = False,
     group: str | None = None,
-) -> dict[str, Any]:
+) -> TrainSummary:
     """Train, or go on with a training, in a run directory.
 
     Args:
@@ -68,7 +69,7 @@ def run_train(
         group: Of runs that belong together, for loggers.
 
     Returns:
-        What ``result.json`` holds.
+        Its ``result.json``.
 
     Raises:
         UserError: Wrong input, or training failed.
@@ -78,12 +79,12 @@ def run_train(
     from diswot.checkpoint import resolve_student
     from diswot.checks import choice, flag
     from diswot.config import finite, require
+    from diswot.console import print_lines
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
     from diswot.models.weights import identified
-    from diswot.reporting.console import print_lines
-    from diswot.reporting.train import RESULT_KEYS, show_result
-    from diswot.runs import Epoch, RunDir
+    from diswot.reporting.train import show_result
+    from diswot.runs import EpochRecord, RunDir, TrainSummary
     from diswot.scoring.runtime import PRECISIONS, resolve_device
 
     require(config, "student", "teacher", "data", "trainer")
@@ -95,9 +96,9 @@ def run_train(
         raise UserError("precision=16-mixed: a CPU has 32-true and bf16-mixed")
     finite(config)
     config["teacher"] = identified(config["teacher"]) if config["distiller"] else config["teacher"]
-    run_dir = RunDir(path, config, Epoch)
+    run_dir = RunDir(path, config, EpochRecord)
     run_dir.compare_config()
-    result = run_dir.load_result(RESULT_KEYS)
+    result = run_dir.load_result(TrainSummary)
     if result is None:
         try:
             run = Run("train", path, config, "epoch", group)
@@ -116,8 +117,8 @@ def run_train(
 
 
 def _train(
-    config: dict[str, Any], run_dir: RunDir[Epoch], loggers: Loggers, quiet: bool
-) -> dict[str, Any]:
+    config: dict[str, Any], run_dir: RunDir[EpochRecord], loggers: Loggers, quiet: bool
+) -> TrainSummary:
     from diswot.reporting.train import TrainProgress, export, show_plan
     from diswot.training.follow import EpochLog
     from diswot.training.run import fit
@@ -131,7 +132,7 @@ def _train(
     log = EpochLog(loggers, run_dir.path, setup)
     epochs = fit(config, setup, run_dir, [] if quiet else [TrainProgress()], log)
     result = export(config, setup, run_dir, epochs)
-    log.finish(result)
+    log.finish(asdict(result))
     return result
 
 

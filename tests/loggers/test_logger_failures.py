@@ -24,7 +24,7 @@ from diswot.errors import UserError
 from diswot.hydra_app import compose
 from diswot.loggers import Run
 from diswot.loggers.several import Loggers
-from diswot.runs import Epoch
+from diswot.runs import EpochRecord
 from diswot.search import run_search
 from diswot.training import follow
 from diswot.training.follow import EpochLog
@@ -227,7 +227,7 @@ def test_several_processes_are_followed(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(EpochLog, "_size", lambda _: {})
     run = Run("train", tmp_path, compose("search", [*SEARCH, "logger=csv"], None), "epoch")
     setup: Any = SimpleNamespace(protocol=SimpleNamespace(devices=2))
-    journal, checkpoint = tmp_path / Epoch.file, tmp_path / "last.ckpt"
+    journal, checkpoint = tmp_path / EpochRecord.file, tmp_path / "last.ckpt"
 
     def told() -> list[int]:
         time.sleep(0.1)
@@ -238,7 +238,7 @@ def test_several_processes_are_followed(tmp_path: Path, monkeypatch: pytest.Monk
     def write(*epochs: int, kept: bool = True) -> None:
         with journal.open("a") as file:
             for number in epochs:
-                each = Epoch(number, 0.1, {"loss": 1.0}, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+                each = EpochRecord(number, 0.1, {"loss": 1.0}, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
                 file.write(json.dumps(asdict(each)) + "\n")
         checkpoint.touch() if kept else os.utime(checkpoint, (0, 0))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from diswot.hydra_app import compose
 from diswot.rank import run_rank
-from diswot.ranking.table import Row
+from diswot.runs import RankRow
 
 Json = dict[str, Any]
 
@@ -24,7 +24,7 @@ TINY = [
 TARGETS = ("vanilla", "distilled")
 
 
-def rank(path: Path, *overrides: str, config_dir: Path | None = None) -> list[Row]:
+def rank(path: Path, *overrides: str, config_dir: Path | None = None) -> list[RankRow]:
     """A ranking in this process."""
     return run_rank(compose("rank", [*TINY, *overrides], config_dir), path, quiet=True)
 
@@ -55,5 +55,5 @@ def untimed(path: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k != "seconds_per_arch"} for row in table(path)]
 
 
-def proxies_of(rows: Sequence[Row]) -> set[str]:
+def proxies_of(rows: Sequence[RankRow]) -> set[str]:
     return {row.proxy for row in rows}

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from diswot.ranking.scores import Conditions, Scores, Target
-from diswot.ranking.table import Row, rank_rows
+from diswot.ranking.table import rank_rows
+from diswot.runs import RankRow
 
 CONTRACT = (
     "space,dataset,target,proxy,n,failed,spearman,spearman_lo,spearman_hi,spearman_std,kendall,"
@@ -25,7 +26,7 @@ CONDITIONS = Conditions("s0", "fashion_mini", 100, "gaussian", "resnet56")
 
 
 @pytest.fixture
-def rows() -> list[Row]:
+def rows() -> list[RankRow]:
     rng = np.random.default_rng(0)
     accuracy = rng.uniform(50, 70, 40)
     params = accuracy + rng.normal(0, 9, 40)
@@ -50,18 +51,18 @@ def rows() -> list[Row]:
 
 
 def test_columns_are_the_contract() -> None:
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(RankRow)]
     assert ",".join(names) == f"{CONTRACT},{ADDED}"
 
 
-def test_rows_are_sorted_within_targets(rows: list[Row]) -> None:
+def test_rows_are_sorted_within_targets(rows: list[RankRow]) -> None:
     assert [(row.target, row.proxy) for row in rows] == [
         *(("vanilla", name) for name in ("good", "params", "worse", "broken")),
         *(("distilled", name) for name in ("worse", "params", "good", "broken")),
     ]
 
 
-def test_rows_hold_what_belongs_together(rows: list[Row]) -> None:
+def test_rows_hold_what_belongs_together(rows: list[RankRow]) -> None:
     good, params, worse, broken = rows[:4]
     assert (good.n, good.failed, broken.failed, good.seeds) == (40, 1, 80, 2)
     assert good.seconds_per_arch == 0.25

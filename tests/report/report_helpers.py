@@ -9,7 +9,7 @@ from typing import Any
 
 from diswot.hydra_app import compose
 from diswot.rank import run_rank
-from diswot.runs import Epoch, Journal
+from diswot.runs import EpochRecord, Journal
 from diswot.runs.files import write_json
 from diswot.search import run_search
 
@@ -39,11 +39,11 @@ def make_train(path: Path, seed: int, top1: float, distiller: str = "kd") -> Pat
     words = ["student=resnet8", "teacher.weights=embedded", f"distiller={distiller}"]
     config = compose("train", [*words, f"seed={seed}"], None)
     write_json(path / "config.json", config)
-    journal = Journal(path / Epoch.file, Epoch)
+    journal = Journal(path / EpochRecord.file, EpochRecord)
     for epoch in range(3):
         losses = {"loss": 3.0 / (epoch + 1), "ce": 2.0 / (epoch + 1)}
         reached = top1 - 2 + epoch
-        journal.append(Epoch(epoch, 0.1, losses, 1.0, reached, 99.0, reached, 100.0, 2.0))
+        journal.append(EpochRecord(epoch, 0.1, losses, 1.0, reached, 99.0, reached, 100.0, 2.0))
     journal.close()
     result = {
         "schema": 1,

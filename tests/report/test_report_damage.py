@@ -18,7 +18,7 @@ from diswot.report import main
 from diswot.reporting.page import reading
 from diswot.reporting.page.accuracies import known_accuracies
 from diswot.reporting.page.matrices import similarity
-from diswot.reporting.runs import find_runs
+from diswot.runs import find_runs
 
 Output = pytest.CaptureFixture[str]
 Array = NDArray[np.generic]

@@ -15,7 +15,7 @@ from diswot.report import main
 from diswot.reporting.page import reading
 from diswot.reporting.page.picture import Picture
 from diswot.reporting.page.pictures import of_ranking
-from diswot.reporting.runs import find_runs
+from diswot.runs import find_runs
 
 
 def test_figures_that_cannot_be_drawn_leave_a_note(

@@ -17,8 +17,8 @@ from diswot.reporting.page.groups import Group, differences, groups
 from diswot.reporting.page.heat import heat_maps
 from diswot.reporting.page.spread import spread
 from diswot.reporting.page.svg import panel
-from diswot.reporting.runs import Run
 from diswot.reporting.search_plot import Point, distinct, front, plot_course, plot_params
+from diswot.runs import Run
 
 POINTS = [
     Point("a", 1.0, 10, 0),

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from diswot.ranking.scores import Conditions, Scores, Target
-from diswot.ranking.table import Row, rank_rows
+from diswot.ranking.table import rank_rows
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
+from diswot.runs import RankRow
 
 CONDITIONS = Conditions("s0", "fashion_mini", 100, "gaussian", "resnet56")
 
@@ -45,7 +46,7 @@ def example(archs: int, proxies: int, seeds: int = 2) -> tuple[Scores, list[Targ
     return scores, [Target("cifar100", name, accuracy + i) for i, name in enumerate(names)]
 
 
-def ranked(scores: Scores, targets: list[Target]) -> list[Row]:
+def ranked(scores: Scores, targets: list[Target]) -> list[RankRow]:
     return rank_rows(scores, targets, CONDITIONS, resamples=20, seed=0)
 
 
@@ -58,7 +59,7 @@ def test_rank_csv_has_a_line_a_row_and_empty_cells(tmp_path: Path) -> None:
     rows = ranked(*example(20, 4))
     rank_csv(tmp_path / "rank.csv", rows)
     lines = read(tmp_path / "rank.csv")
-    assert list(lines[0]) == [field.name for field in fields(Row)]
+    assert list(lines[0]) == [field.name for field in fields(RankRow)]
     assert [line["proxy"] for line in lines] == [row.proxy for row in rows]
     best, last = lines[0], lines[3]
     assert float(best["spearman"]) == rows[0].spearman  # to the last bit

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from diswot.errors import UserError
-from diswot.reporting.runs import Run, find_runs
+from diswot.runs import Run, find_runs
 
 SEARCH = {
     **{"space": "s0", "arch": "s0:1-1-1", "score": 1.0, "params": 1, "flops": 2, "seed": 0},

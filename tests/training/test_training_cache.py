@@ -20,7 +20,7 @@ from torch import Tensor
 from diswot.checkpoint import build_network
 from diswot.errors import UserError
 from diswot.hydra_app import compose
-from diswot.runs import Epoch, RunDir
+from diswot.runs import EpochRecord, RunDir
 from diswot.training import cache as teacher_cache
 from diswot.training.run import fit
 from diswot.training.setup import TrainingSetup
@@ -95,7 +95,7 @@ def trained(config: dict[str, Any], folder: Path, stop: int | None = None) -> di
                 raise KeyboardInterrupt
 
     setup = TrainingSetup.from_config(config, quiet=True)
-    with RunDir(folder, config, Epoch) as run_dir:
+    with RunDir(folder, config, EpochRecord) as run_dir:
         run_dir.begin()
         fit(config, setup, run_dir, [Stop()])
     return {name: value.clone() for name, value in setup.module.student.state_dict().items()}

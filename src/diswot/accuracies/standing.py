@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from diswot.accuracies.base import Benchmark
+from diswot.runs import Standing
 
-__all__ = ["Standing", "standings"]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """One architecture among all of a benchmark, for one data set and target.
-
-    Attributes:
-        dataset: What was trained on.
-        target: How: ``vanilla`` or ``distilled``.
-        accuracy: Top-1 in percent.
-        rank: 1 is the most accurate; equals share the best place.
-        count: Architectures of the benchmark.
-        best_arch: The most accurate that keeps the budget, None where none does.
-        best_accuracy: Its accuracy.
-    """
-
-    dataset: str
-    target: str
-    accuracy: float
-    rank: int
-    count: int
-    best_arch: str | None
-    best_accuracy: float | None
+__all__ = ["standings"]
 
 
 def standings(benchmark: Benchmark, arch: str, keeps: Callable[[str], bool]) -> list[Standing]:

@@ -36,7 +36,7 @@ class CSV(Logger):
         Raises:
             UserError: There is another file of that name.
         """
-        from diswot.reporting.plan import shown
+        from diswot.console import shown
 
         self._path = run.path / "log.csv"
         if self._path.exists():

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diswot.loggers.base import Cell
     from diswot.loggers.several import Loggers
-    from diswot.ranking.table import Row
-    from diswot.runs.journal import Scored
+    from diswot.runs import RankRow, ScoreRecord
 
 __all__ = ["RankLog"]
 
@@ -44,7 +43,7 @@ class RankLog:
             self._loggers.start()
         self._since = time.monotonic()
 
-    def scored(self, record: Scored) -> None:
+    def scored(self, record: ScoreRecord) -> None:
         """One more is scored; a hundred times in all this is logged."""
         self._done += 1
         self._failed += bool(record.failures)
@@ -56,13 +55,13 @@ class RankLog:
             self._done,
         )
 
-    def finish(self, rows: Sequence[Row], path: Path) -> None:
+    def finish(self, rows: Sequence[RankRow], path: Path) -> None:
         """Give the loggers the table and the picture."""
         if self._silent or not self._loggers:
             return
-        from diswot.ranking.table import Row
+        from diswot.runs import RankRow
 
-        columns = [field.name for field in fields(Row)]
+        columns = [field.name for field in fields(RankRow)]
         table = [[_cell(value) for value in asdict(row).values()] for row in rows]
         summary: dict[str, Cell] = {}
         for row in reversed(rows):  # the best of a target comes first

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from diswot.history import History
     from diswot.loggers.base import Cell
     from diswot.loggers.several import Loggers
-    from diswot.runs.journal import Record
+    from diswot.runs import CandidateRecord
     from diswot.strategies.base import Strategy
 
 __all__ = ["SearchLog"]
@@ -35,7 +35,7 @@ class SearchLog:
         self._strategy = strategy
         self._since = time.monotonic()
 
-    def __call__(self, records: Sequence[Record], fresh: int) -> None:
+    def __call__(self, records: Sequence[CandidateRecord], fresh: int) -> None:
         """One more generation is known.
 
         Args:

@@ -88,7 +88,7 @@ class Loggers:
         self._made = set(self._run.path.glob("*")) - found
 
     def _start(self, name: str, logger: Logger) -> None:
-        from diswot.reporting.console import print_pairs
+        from diswot.console import print_pairs
 
         def tell(line: str) -> None:
             if not self._quiet:

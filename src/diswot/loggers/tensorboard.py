@@ -41,7 +41,7 @@ class TensorBoard(Logger):
         """Begin another event file beside those of earlier starts."""
         from torch.utils.tensorboard import SummaryWriter
 
-        from diswot.reporting.plan import shown
+        from diswot.console import shown
 
         folder = run.path / "tensorboard"
         self._writer: SummaryWriter = SummaryWriter(str(folder))

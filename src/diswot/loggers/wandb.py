@@ -147,7 +147,7 @@ class WandB(Logger):
         self._run.log(values)
 
     def _told(self, run: wandb.Run) -> str:
-        from diswot.reporting.plan import shown
+        from diswot.console import shown
 
         if run.url:
             return run.url

@@ -11,14 +11,14 @@ import numpy as np
 from diswot.errors import UserError
 from diswot.proxies.shuffled import Shuffled
 from diswot.ranking.scores import Scores
-from diswot.runs.journal import Scored
+from diswot.runs import ScoreRecord
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
 from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
-    from diswot.runs.run_dir import RunDir
+    from diswot.runs import RunDir
     from diswot.scoring.scorer import Measurement
     from diswot.spaces.base import Arch, Space
 
@@ -31,11 +31,11 @@ def score_all(
     config: Mapping[str, Any],
     archs: Sequence[str],
     seeds: Sequence[int],
-    run_dir: RunDir[Scored],
+    run_dir: RunDir[ScoreRecord],
     *,
     workers: int,
-    progress: Callable[[Scored], object],
-) -> list[Scored]:
+    progress: Callable[[ScoreRecord], object],
+) -> list[ScoreRecord]:
     """Score every architecture under every seed; what the journal holds is not scored again.
 
     Args:
@@ -73,8 +73,8 @@ def score_all(
     return [known[seed, arch] for seed in seeds for arch in archs]
 
 
-def _note_versions(run_dir: RunDir[Scored]) -> None:
-    """Record what the bits depend on; say so where an earlier start had others."""
+def _note_versions(run_dir: RunDir[ScoreRecord]) -> None:
+    """CandidateRecord what the bits depend on; say so where an earlier start had others."""
     here, state = versions(), run_dir.load_state()
     if state is None:
         run_dir.save_state({"schema": 1, "versions": here})
@@ -94,9 +94,9 @@ def _parsed(space: Space, archs: Sequence[str]) -> list[Arch]:
         ) from None
 
 
-def _record(found: Measurement, seed: int) -> Scored:
+def _record(found: Measurement, seed: int) -> ScoreRecord:
     cost = found.cost
-    return Scored(
+    return ScoreRecord(
         arch=found.arch,
         seed=seed,
         parts=found.parts,
@@ -109,7 +109,7 @@ def _record(found: Measurement, seed: int) -> Scored:
 
 
 def collect(
-    records: Sequence[Scored],
+    records: Sequence[ScoreRecord],
     archs: Sequence[str],
     seeds: Sequence[int],
     proxies: Mapping[str, Proxy],
@@ -142,16 +142,16 @@ def collect(
     )
 
 
-def _check_whole(record: Scored, proxies: Mapping[str, Proxy]) -> None:
+def _check_whole(record: ScoreRecord, proxies: Mapping[str, Proxy]) -> None:
     told = {*(name for name, parts in record.parts.items() if parts), *record.failures}
     if missing := [name for name in proxies if name not in told and "*" not in told]:
         raise UserError(
-            f"{Scored.file}: the line of {record.arch} under seed {record.seed} says nothing of "
-            f"{', '.join(missing)}; remove the line and run the same command, which scores it again"
+            f"{ScoreRecord.file}: the line of {record.arch} under seed {record.seed} says nothing "
+            f"of {', '.join(missing)}; remove the line, and the same command scores it again"
         )
 
 
-def _values(row: Sequence[Scored], name: str, proxy: Proxy) -> np.ndarray[Any, Any]:
+def _values(row: Sequence[ScoreRecord], name: str, proxy: Proxy) -> np.ndarray[Any, Any]:
     """Scores of one seed; a relative proxy compares the architectures of that seed."""
     values = np.full(len(row), np.nan)
     there = [index for index, record in enumerate(row) if name in record.parts]
@@ -160,6 +160,6 @@ def _values(row: Sequence[Scored], name: str, proxy: Proxy) -> np.ndarray[Any, A
     return values
 
 
-def _seconds(records: Sequence[Scored], name: str) -> float:
+def _seconds(records: Sequence[ScoreRecord], name: str) -> float:
     told = [record.seconds[name] for record in records if name in record.seconds]
     return sum(told) / len(told) if told else float("nan")

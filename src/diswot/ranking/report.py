@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from diswot.accuracies import Benchmark
+from diswot.console import print_lines, shown
 from diswot.ranking.engine import collect
 from diswot.ranking.scores import Conditions, Target
-from diswot.ranking.table import Row, rank_rows
-from diswot.reporting.console import print_lines
-from diswot.reporting.plan import shown
+from diswot.ranking.table import rank_rows
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
+from diswot.runs import RankRow, RankSummary, ScoreRecord
 from diswot.runs.files import write_json
-from diswot.runs.journal import Scored
 from diswot.scoring.setup import make_data, make_proxies
 from diswot.versions import versions
 
@@ -45,11 +44,11 @@ def report(
     benchmark: Benchmark,
     archs: Sequence[str],
     seeds: Sequence[int],
-    records: Sequence[Scored],
+    records: Sequence[ScoreRecord],
     *,
     path: Path,
     quiet: bool,
-) -> list[Row]:
+) -> list[RankRow]:
     """Write rank.csv, scores.csv, rank.png and result.json, show the table.
 
     Args:
@@ -78,8 +77,10 @@ def report(
     rank_csv(path / "rank.csv", rows)
     scores_csv(path / "scores.csv", scores, targets)
     plot_rank(path / "rank.png", rows, scores, targets, title)
-    result = {"schema": 1, **asdict(conditions), "n": len(archs), "seeds": list(seeds)}
-    write_json(path / "result.json", {**result, "versions": versions()})
+    summary = RankSummary(
+        **asdict(conditions), n=len(archs), seeds=list(seeds), versions=versions()
+    )
+    write_json(path / "result.json", asdict(summary))
     if not quiet:
         show_rank(rows)
         files = (shown(path / name) for name in ("rank.csv", "rank.png", "scores.csv"))

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from diswot.config import difference
 from diswot.errors import UserError
+from diswot.runs import Journal, ScoreRecord
 from diswot.runs.files import read_json
-from diswot.runs.journal import Journal, Scored
 from diswot.runs.lock import RunLock
 
 __all__ = ["Shard", "union"]
@@ -56,7 +56,7 @@ class Shard:
         return f"{self.index}/{self.count}"
 
 
-def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[Scored]]:
+def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[ScoreRecord]]:
     """The config that the shards in a folder share, and all their records.
 
     Args:
@@ -80,14 +80,14 @@ def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[
     return {**config, "shard": None}, [record for path in runs for record in _records(path)]
 
 
-def _records(path: Path) -> list[Scored]:
+def _records(path: Path) -> list[ScoreRecord]:
     lock = RunLock(path / "run.lock")  # reading cuts off the half line of a process at work
     try:
         lock.acquire()
     except UserError as error:
         raise UserError(f"merge={path.parent}: a shard is not finished: {error}") from None
     try:
-        return [record for record, _ in Journal(path / Scored.file, Scored).read()]
+        return [record for record, _ in Journal(path / ScoreRecord.file, ScoreRecord).read()]
     finally:
         lock.release()
 
@@ -98,7 +98,7 @@ def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         raise UserError(f"merge={folder} {problem}; give the folder that holds the shards' folders")
     below = sorted(f.parent for depth in ("*", "*/*") for f in folder.glob(f"{depth}/config.json"))
     for path in below:  # a sweep has them in the folder of their run, or in its own
-        if (path / "config.json").is_file() and (path / Scored.file).is_file():
+        if (path / "config.json").is_file() and (path / ScoreRecord.file).is_file():
             config = read_json(path / "config.json", "leave this run out of the folder")
             if config.get("shard") is not None:
                 if missing := [key for key in _KEYS if key not in config]:

@@ -4,60 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from diswot.ranking.scores import Conditions, Scores, Target
 from diswot.ranking.statistics import Statistics, compute
+from diswot.runs import RankRow
 
-__all__ = ["Row", "rank_rows"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One proxy and target; fields are the columns of rank.csv, NaN where not defined.
-
-    `Statistics` says what the figures are; ``seeds`` is their number, ``_lo`` and ``_hi`` are
-    the limits of 95 % intervals.
-    """
-
-    space: str
-    dataset: str
-    target: str
-    proxy: str
-    n: int
-    failed: int
-    spearman: float
-    spearman_lo: float
-    spearman_hi: float
-    spearman_std: float
-    kendall: float
-    pearson: float
-    partial_spearman_params: float
-    precision_at_10pct: float
-    regret: float
-    seconds_per_arch: float
-    seeds: int
-    data: str
-    num_classes: int
-    init: str
-    teacher: str
-    kendall_lo: float
-    kendall_hi: float
-    pearson_lo: float
-    pearson_hi: float
-    minus_params: float
-    minus_params_lo: float
-    minus_params_hi: float
-    better_than_params: bool
-    baseline: bool
-    control: bool
-    minus_control: float
-    minus_control_lo: float
-    minus_control_hi: float
-    source: str
-    teacher_weights: str
-    batch_size: int
-    image_size: int
+__all__ = ["rank_rows"]
 
 
 def rank_rows(
@@ -67,7 +19,7 @@ def rank_rows(
     *,
     resamples: int = 1000,
     seed: int = 0,
-) -> list[Row]:
+) -> list[RankRow]:
     """Rows target by target, in each the proxy with the best Spearman first, NaN last.
 
     Args:
@@ -88,15 +40,15 @@ def rank_rows(
     return rows
 
 
-def _best_first(row: Row) -> tuple[bool, float, str]:
+def _best_first(row: RankRow) -> tuple[bool, float, str]:
     undefined = math.isnan(row.spearman)
     return undefined, 0.0 if undefined else -row.spearman, row.proxy
 
 
 def _row(
     scores: Scores, target: Target, conditions: Conditions, proxy: str, found: Statistics
-) -> Row:
-    return Row(
+) -> RankRow:
+    return RankRow(
         space=conditions.space,
         dataset=target.dataset,
         target=target.target,

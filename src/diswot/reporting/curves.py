@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diswot.runs.files import write_atomic
 
 if TYPE_CHECKING:
-    from diswot.runs import Epoch
+    from diswot.runs import EpochRecord
 
 __all__ = ["LOSSES", "plot_curves", "plot_losses", "plot_rate", "plot_top1"]
 
@@ -21,7 +21,7 @@ LOSSES = 16
 _MARKED = 30  # epochs; of more, single points are not marked
 
 
-def plot_curves(path: Path, epochs: Sequence[Epoch], title: str, validated_on: str) -> None:
+def plot_curves(path: Path, epochs: Sequence[EpochRecord], title: str, validated_on: str) -> None:
     """Losses, each as a share of its first value, accuracy and learning rate over the epochs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def plot_curves(path: Path, epochs: Sequence[Epoch], title: str, validated_on: s
     write_atomic(path, image.getvalue())
 
 
-def plot_losses(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
+def plot_losses(axes: Any, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
     """Losses over the epochs, each as a share of its first value; of several runs the total.
 
     Args:
@@ -59,7 +59,7 @@ def plot_losses(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
         axes.legend(framealpha=0.6)
 
 
-def plot_top1(axes: Any, runs: Mapping[str, Sequence[Epoch]], validated_on: str) -> None:
+def plot_top1(axes: Any, runs: Mapping[str, Sequence[EpochRecord]], validated_on: str) -> None:
     """Accuracy over the epochs, the best of each run marked.
 
     Args:
@@ -80,7 +80,7 @@ def plot_top1(axes: Any, runs: Mapping[str, Sequence[Epoch]], validated_on: str)
     axes.legend(framealpha=0.6, loc="lower right")
 
 
-def plot_rate(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
+def plot_rate(axes: Any, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
     """Learning rate over the epochs.
 
     Args:
@@ -94,7 +94,7 @@ def plot_rate(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
     _finish(axes, runs)
 
 
-def _numbers(epochs: Sequence[Epoch]) -> list[int]:
+def _numbers(epochs: Sequence[EpochRecord]) -> list[int]:
     return [epoch.epoch + 1 for epoch in epochs]
 
 
@@ -102,11 +102,11 @@ def _or_least(value: float) -> float:
     return -math.inf if math.isnan(value) else value
 
 
-def _marker(epochs: Sequence[Epoch]) -> str | None:
+def _marker(epochs: Sequence[EpochRecord]) -> str | None:
     return "o" if len(epochs) < _MARKED else None
 
 
-def _finish(axes: Any, runs: Mapping[str, Sequence[Epoch]]) -> None:
+def _finish(axes: Any, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set(xlabel="epoch", xlim=(0.5, max(map(len, runs.values())) + 0.5))

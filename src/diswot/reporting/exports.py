@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diswot.reporting.search_plot import Point, plot_course, plot_params
-from diswot.runs.files import write_atomic
+from diswot.runs import TopCandidate, write_atomic
 
 if TYPE_CHECKING:
     from diswot.history import History
@@ -28,21 +28,26 @@ _COLUMNS = (
 )
 
 
-def top(history: History, count: int) -> list[dict[str, Any]]:
+def top(history: History, count: int) -> list[TopCandidate]:
     """The best distinct candidates, best first."""
     others = history.others()
     return [
-        {
-            "arch": record.arch,
-            "score": score,
-            "parts": record.parts,
-            "others": {name: scores.get(record.arch) for name, scores in others.items()},
-            "params": record.params,
-            "flops": record.flops,
-            "layers": record.layers,
-        }
+        TopCandidate(
+            arch=record.arch,
+            score=score,
+            parts=record.parts,
+            others={name: scores.get(record.arch) for name, scores in others.items()},
+            params=_known(record.params),
+            flops=_known(record.flops),
+            layers=record.layers,
+        )
         for record, score in history.ranking()[:count]
     ]
+
+
+def _known(count: int | None) -> int:
+    assert count is not None  # of a candidate that was scored
+    return count
 
 
 def candidates_csv(path: Path, history: History) -> None:

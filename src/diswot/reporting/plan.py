@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.reporting.console import print_pairs
+from diswot.console import print_pairs, shown
 
 if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
     from diswot.data.base import ImageData
 
-__all__ = ["conditions", "show_rank_plan", "shown"]
+__all__ = ["conditions", "show_rank_plan"]
 
 
 def conditions(
@@ -57,8 +57,3 @@ def show_rank_plan(
             **conditions(config, data, config["num_classes"], workers, path),
         }
     )
-
-
-def shown(path: Path) -> str:
-    """Relative to the current folder, where it is below it."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -14,10 +14,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from diswot.console import print_lines, print_table
 from diswot.ranking.scores import Scores, Target
-from diswot.ranking.table import Row
-from diswot.reporting.console import print_lines, print_table
 from diswot.reporting.rank_plot import plot_rank
+from diswot.runs import RankRow
 from diswot.runs.files import write_atomic
 
 __all__ = ["plot_rank", "rank_csv", "scores_csv", "show_rank"]
@@ -43,9 +43,9 @@ _LEGEND = (
 )
 
 
-def rank_csv(path: Path, rows: Sequence[Row]) -> None:
+def rank_csv(path: Path, rows: Sequence[RankRow]) -> None:
     """One line a row; what is not defined is an empty cell."""
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(RankRow)]
     _write(path, names, ([getattr(row, name) for name in names] for row in rows))
 
 
@@ -89,7 +89,7 @@ def _cell(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def show_rank(rows: Sequence[Row]) -> None:
+def show_rank(rows: Sequence[RankRow]) -> None:
     """One table a target, best proxy first, and what its marks mean."""
     targets = list(dict.fromkeys((row.dataset, row.target) for row in rows))
     for dataset, target in targets:
@@ -98,7 +98,7 @@ def show_rank(rows: Sequence[Row]) -> None:
     print_lines(_LEGEND)
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[RankRow]) -> Table:
     first = rows[0]
     seeds = f"{first.seeds} seed{'s' if first.seeds > 1 else ''}"
     table = Table(
@@ -123,7 +123,7 @@ def _table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _spearman(row: Row) -> str:
+def _spearman(row: RankRow) -> str:
     if math.isnan(row.spearman):
         return "—"
     limits = f"[{row.spearman_lo:.2f}, {row.spearman_hi:.2f}]"
@@ -131,7 +131,7 @@ def _spearman(row: Row) -> str:
     return f"{row.spearman:.3f} {limits}{spread}".replace("-", "−").replace("nan", "—")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: RankRow) -> list[str]:
     values = [
         f"{row.kendall:.3f}",
         f"{row.pearson:.3f}",

@@ -15,7 +15,7 @@ from diswot.runs.files import write_atomic
 
 if TYPE_CHECKING:
     from diswot.ranking.scores import Scores, Target
-    from diswot.ranking.table import Row
+    from diswot.runs import RankRow
 
 __all__ = ["BAR", "plot_rank", "plot_target", "rank_legend"]
 
@@ -29,7 +29,7 @@ _COLORS = {"proxy": "C0", "better": "C2", "baseline": "0.6", "control": "#9ecae1
 
 
 def plot_rank(
-    path: Path, rows: Sequence[Row], scores: Scores, targets: Sequence[Target], title: str
+    path: Path, rows: Sequence[RankRow], scores: Scores, targets: Sequence[Target], title: str
 ) -> None:
     """Write the picture.
 
@@ -59,11 +59,11 @@ def _heights(proxies: int, targets: int) -> tuple[float, float]:
     return bars, math.ceil(proxies / _SMALL) * (2.1 if proxies > 2 else 3.2) + 0.5
 
 
-def _of(rows: Sequence[Row], target: Target) -> list[Row]:
+def _of(rows: Sequence[RankRow], target: Target) -> list[RankRow]:
     return [r for r in rows if (r.dataset, r.target) == (target.dataset, target.target)]
 
 
-def _plot_bars(figure: Any, rows: Sequence[Row], targets: Sequence[Target]) -> None:
+def _plot_bars(figure: Any, rows: Sequence[RankRow], targets: Sequence[Target]) -> None:
     columns = min(_PANELS, len(targets))
     grid = figure.subplots(math.ceil(len(targets) / columns), columns, squeeze=False).ravel()
     for axes in grid[len(targets) :]:
@@ -75,7 +75,7 @@ def _plot_bars(figure: Any, rows: Sequence[Row], targets: Sequence[Target]) -> N
     _explain(figure, rows)
 
 
-def plot_target(axes: Any, rows: Sequence[Row], title: str) -> None:
+def plot_target(axes: Any, rows: Sequence[RankRow], title: str) -> None:
     """Spearman and its interval, a bar a proxy.
 
     Args:
@@ -103,18 +103,18 @@ def plot_target(axes: Any, rows: Sequence[Row], title: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _kind(row: Row) -> str:
+def _kind(row: RankRow) -> str:
     if row.baseline or row.control:
         return "baseline" if row.baseline else "control"
     return "better" if row.better_than_params else "proxy"
 
 
-def _explain(figure: Any, rows: Sequence[Row]) -> None:
+def _explain(figure: Any, rows: Sequence[RankRow]) -> None:
     handles = rank_legend(rows)
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
 
 
-def rank_legend(rows: Sequence[Row]) -> list[Any]:
+def rank_legend(rows: Sequence[RankRow]) -> list[Any]:
     """What the bars' colours mean, those that occur."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -133,7 +133,7 @@ def rank_legend(rows: Sequence[Row]) -> list[Any]:
     return handles
 
 
-def _plot_scores(figure: Any, rows: Sequence[Row], scores: Scores, target: Target) -> None:
+def _plot_scores(figure: Any, rows: Sequence[RankRow], scores: Scores, target: Target) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.ticker import EngFormatter
 
@@ -171,7 +171,7 @@ def _floor(accuracy: NDArray[np.float64]) -> float:
 
 
 def _plot_proxy(
-    axes: Any, row: Row, scores: Scores, accuracy: NDArray[np.float64], norm: Any
+    axes: Any, row: RankRow, scores: Scores, accuracy: NDArray[np.float64], norm: Any
 ) -> None:
     values = scores.values[row.proxy][0]
     scored = np.isfinite(values)

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.accuracies.standing import standings
+from diswot.console import print_lines, print_pairs, show_standings, show_top, shown
 from diswot.errors import UserError
-from diswot.reporting.console import print_lines, print_pairs, show_standings, show_top
 from diswot.reporting.exports import candidates_csv, plot_search, top
-from diswot.reporting.plan import conditions, shown
+from diswot.reporting.plan import conditions
+from diswot.runs import KnownAccuracies, SearchSummary
 from diswot.scoring.similarity import save_similarity
 from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
     from diswot.engine import Search
-    from diswot.runs.journal import Record
-    from diswot.runs.run_dir import RunDir
+    from diswot.runs import CandidateRecord, RunDir
     from diswot.scoring.setup import Setup
     from diswot.strategies.base import Strategy
 
-__all__ = ["RESULT_KEYS", "export", "show_plan", "show_result"]
-
-RESULT_KEYS = (
-    *("arch", "score", "params", "flops", "top", "proxy", "seed", "seconds"),
-    *("evaluated", "distinct", "rejected", "exhausted", "candidates_per_second"),
-)
-"""What is read of a result when it is shown again."""
+__all__ = ["export", "show_plan", "show_result"]
 
 
 def show_plan(
@@ -61,53 +54,55 @@ def export(
     setup: Setup,
     strategy: Strategy,
     search: Search,
-    run_dir: RunDir[Record],
+    run_dir: RunDir[CandidateRecord],
     *,
     benchmark: Benchmark | None,
-) -> dict[str, Any]:
+) -> SearchSummary:
     """Write candidates.csv, search.png, similarity.npz, result.json; gives what the last holds."""
     best = top(search.history, 10)
     name, proxy = setup.fitness
     seconds = search.seconds
     scored = sum(not record.cached for record in search.history.records)
-    result = {
-        "schema": 1,
-        "space": setup.space.name,
-        **{key: best[0][key] for key in ("arch", "score", "params", "flops")},
-        "evaluated": search.evaluated,
-        "distinct": len({record.arch for record in search.history.records}),
-        "failed": sum(record.status == "failed" for record in search.history.records),
-        "rejected": strategy.proposals.rejected,
-        "exhausted": search.exhausted,
-        "seconds": round(seconds, 3),
-        "candidates_per_second": round(scored / seconds, 3),
-        "teacher": setup.teacher,
-        "teacher_weights": config["teacher"]["weights"],
-        "proxy": name,
-        "proxy_settings": proxy.settings(),
-        "strategy": strategy.name,
-        "seed": config["seed"],
-        "data": setup.data.name,
-        "num_classes": setup.num_classes,
-        "in_channels": setup.data.in_channels,
-        "device": config["device"],
-        "versions": versions(),
-        "benchmark": _standings(benchmark, best[0]["arch"], strategy, setup),
-        "top": best,
-    }
+    summary = SearchSummary(
+        space=setup.space.name,
+        arch=best[0].arch,
+        score=best[0].score,
+        params=best[0].params,
+        flops=best[0].flops,
+        evaluated=search.evaluated,
+        distinct=len({record.arch for record in search.history.records}),
+        failed=sum(record.status == "failed" for record in search.history.records),
+        rejected=strategy.proposals.rejected,
+        exhausted=search.exhausted,
+        seconds=round(seconds, 3),
+        candidates_per_second=round(scored / seconds, 3),
+        teacher=setup.teacher,
+        teacher_weights=config["teacher"]["weights"],
+        proxy=name,
+        proxy_settings=proxy.settings(),
+        strategy=strategy.name,
+        seed=config["seed"],
+        data=setup.data.name,
+        num_classes=setup.num_classes,
+        in_channels=setup.data.in_channels,
+        device=config["device"],
+        versions=versions(),
+        benchmark=_standings(benchmark, best[0].arch, strategy, setup),
+        top=best,
+    )
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
     candidates_csv(run_dir.path / "candidates.csv", search.history)
     plot_search(
         run_dir.path / "search.png", search.history, title, strategy.proposals.budget.limits()
     )
-    save_similarity(run_dir.path / "similarity.npz", config, setup, best[0]["arch"])
-    run_dir.save_result(result)
-    return result
+    save_similarity(run_dir.path / "similarity.npz", config, setup, best[0].arch)
+    run_dir.save_result(summary)
+    return summary
 
 
 def _standings(
     benchmark: Benchmark | None, arch: str, strategy: Strategy, setup: Setup
-) -> dict[str, Any] | None:
+) -> KnownAccuracies | None:
     if benchmark is None:
         return None
     if arch not in benchmark.archs():  # a space whose settings were changed
@@ -121,18 +116,17 @@ def _standings(
             return False
         return budget.excess(parsed, costs) <= 0
 
-    found = standings(benchmark, arch, keeps)
-    return {"source": benchmark.source, "standings": [asdict(each) for each in found]}
+    return KnownAccuracies(benchmark.source, standings(benchmark, arch, keeps))
 
 
-def show_result(result: Mapping[str, Any], path: Path) -> None:
+def show_result(result: SearchSummary, path: Path) -> None:
     """The five best candidates and the paths of the files."""
     show_top(result)
-    if known := result.get("benchmark"):
-        show_standings(known, result["seconds"])
+    if result.benchmark:
+        show_standings(result.benchmark, result.seconds)
     lines = [
-        f"{result['evaluated']:,} candidates in {result['seconds']:.1f} s "
-        f"({result['candidates_per_second']:.2f}/s), {result['rejected']:,} over budget",
+        f"{result.evaluated:,} candidates in {result.seconds:.1f} s "
+        f"({result.candidates_per_second:.2f}/s), {result.rejected:,} over budget",
         *(f"  {shown(path / name)}" for name in ("result.json", "candidates.csv", "search.png")),
     ]
     print_lines(lines)

@@ -17,12 +17,11 @@ from rich.progress import Progress as Bar
 
 from diswot import _torchvision
 from diswot.checkpoint import describe_student, save_student
+from diswot.console import print_lines, print_pairs, shown
 from diswot.models.cost import count_flops, count_params
 from diswot.models.weights import load_weights
-from diswot.reporting.console import print_lines, print_pairs
 from diswot.reporting.curves import plot_curves
-from diswot.reporting.plan import shown
-from diswot.runs.files import write_atomic
+from diswot.runs import TrainSummary, write_atomic
 from diswot.training.run import accuracy
 from diswot.versions import versions
 
@@ -31,16 +30,10 @@ _torchvision.ensure()
 from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports torchvision)
 
 if TYPE_CHECKING:
-    from diswot.runs import Epoch, RunDir
+    from diswot.runs import EpochRecord, RunDir
     from diswot.training.setup import TrainingSetup
 
-__all__ = ["RESULT_KEYS", "TrainProgress", "export", "show_plan", "show_result"]
-
-RESULT_KEYS = (
-    *("student", "teacher", "distiller", "epochs", "params", "flops", "seconds"),
-    *("test_top1", "test_top5", "best_val_top1", "validated_on", "images_per_second"),
-)
-"""What is read of a result when it is shown again."""
+__all__ = ["TrainProgress", "export", "show_plan", "show_result"]
 
 
 def show_plan(config: Mapping[str, Any], setup: TrainingSetup, path: Path) -> None:
@@ -152,9 +145,9 @@ class TrainProgress(Callback):
 def export(
     config: Mapping[str, Any],
     setup: TrainingSetup,
-    run_dir: RunDir[Epoch],
-    epochs: Sequence[Epoch],
-) -> dict[str, Any]:
+    run_dir: RunDir[EpochRecord],
+    epochs: Sequence[EpochRecord],
+) -> TrainSummary:
     """Write the student, metrics.csv, curves.png and result.json; gives what the last holds."""
     folder, data, network = run_dir.path, setup.data, setup.module.evaluated
     tested = _tested(config, setup, epochs, folder)
@@ -169,31 +162,30 @@ def export(
     save_student(network, folder, description)
     trained = sum(1 / epoch.images_per_second for epoch in epochs)  # seconds an image, each epoch
     seconds = sum(epoch.seconds for epoch in epochs)
-    result = {
-        "schema": 1,
-        "student": student_name(config),
-        "space": (config["space"] or {}).get("name"),
-        "teacher": config["teacher"]["name"] if config["distiller"] else None,
-        "teacher_weights": config["teacher"]["weights"] if config["distiller"] else None,
-        "teacher_sha256": config["teacher"].get("sha256") if config["distiller"] else None,
-        "distiller": list(config["distiller"] or {}),
-        "data": data.name,
-        "trainer": setup.protocol.name,
-        "epochs": len(epochs),
+    result = TrainSummary(
+        student=student_name(config),
+        space=(config["space"] or {}).get("name"),
+        teacher=config["teacher"]["name"] if config["distiller"] else None,
+        teacher_weights=config["teacher"]["weights"] if config["distiller"] else None,
+        teacher_sha256=config["teacher"].get("sha256") if config["distiller"] else None,
+        distiller=list(config["distiller"] or {}),
+        data=data.name,
+        protocol=setup.protocol.name,
+        epochs=len(epochs),
         **tested,
-        "best_val_top1": epochs[-1].best_val_top1,
-        "best_epoch": max(epochs, key=lambda epoch: epoch.val_top1).epoch,
-        "validated_on": setup.batches.validated_on,
-        "params": count_params(network if setup.module.average is None else setup.module.student),
-        "flops": count_flops(network, (data.in_channels, data.image_size, data.image_size)),
-        "images_per_second": round(len(epochs) / trained, 1),
-        "seconds": round(seconds, 1),
-        "seed": config["seed"],
-        "checkpoint": "student.safetensors",
-        "device": config["device"],
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-    }
+        best_val_top1=epochs[-1].best_val_top1,
+        best_epoch=max(epochs, key=lambda epoch: epoch.val_top1).epoch,
+        validated_on=setup.batches.validated_on,
+        params=count_params(network if setup.module.average is None else setup.module.student),
+        flops=count_flops(network, (data.in_channels, data.image_size, data.image_size)),
+        images_per_second=round(len(epochs) / trained, 1),
+        seconds=round(seconds, 1),
+        seed=config["seed"],
+        checkpoint="student.safetensors",
+        device=config["device"],
+        threads=torch.get_num_threads(),
+        versions=versions(),
+    )
     _metrics_csv(folder / "metrics.csv", epochs)
     plot_curves(folder / "curves.png", epochs, _title(result), setup.batches.validated_on)
     run_dir.save_result(result)
@@ -201,8 +193,8 @@ def export(
 
 
 def _tested(
-    config: Mapping[str, Any], setup: TrainingSetup, epochs: Sequence[Epoch], folder: Path
-) -> dict[str, float]:
+    config: Mapping[str, Any], setup: TrainingSetup, epochs: Sequence[EpochRecord], folder: Path
+) -> dict[str, Any]:
     """Accuracy on the test images: of the last epoch, and of the best where others chose it."""
     if setup.batches.validated_on == "test":
         return {"test_top1": epochs[-1].val_top1, "test_top5": epochs[-1].val_top5}
@@ -219,12 +211,12 @@ def _tested(
     }
 
 
-def _title(result: Mapping[str, Any]) -> str:
-    taught = f" taught by {result['teacher']} ({', '.join(result['distiller'])})"
-    return f"{result['student']}{taught if result['teacher'] else ' alone'}, {result['data']}"
+def _title(result: TrainSummary) -> str:
+    taught = f" taught by {result.teacher} ({', '.join(result.distiller)})"
+    return f"{result.student}{taught if result.teacher else ' alone'}, {result.data}"
 
 
-def _metrics_csv(path: Path, epochs: Sequence[Epoch]) -> None:
+def _metrics_csv(path: Path, epochs: Sequence[EpochRecord]) -> None:
     losses = list(epochs[0].losses)
     columns = [name for name in vars(replace(epochs[0])) if name != "losses"]
     text = io.StringIO()
@@ -236,18 +228,18 @@ def _metrics_csv(path: Path, epochs: Sequence[Epoch]) -> None:
     write_atomic(path, text.getvalue().encode())
 
 
-def show_result(result: Mapping[str, Any], path: Path) -> None:
+def show_result(result: TrainSummary, path: Path) -> None:
     """Accuracies and the paths of the files."""
-    taught = f", taught by {result['teacher']} ({', '.join(result['distiller'])})"
-    of_best = result.get("test_top1_of_best")
+    taught = f", taught by {result.teacher} ({', '.join(result.distiller)})"
+    of_best = result.test_top1_of_best
     lines = [
-        f"{result['student']}{taught if result['teacher'] else ', alone'}: "
-        f"top-1 {result['test_top1']:.2f} %, top-5 {result['test_top5']:.2f} % on the test images "
-        f"after {result['epochs']} epochs",
-        f"best epoch: {result['best_val_top1']:.2f} % on the {result['validated_on']} images"
+        f"{result.student}{taught if result.teacher else ', alone'}: "
+        f"top-1 {result.test_top1:.2f} %, top-5 {result.test_top5:.2f} % on the test images "
+        f"after {result.epochs} epochs",
+        f"best epoch: {result.best_val_top1:.2f} % on the {result.validated_on} images"
         + (f", {of_best:.2f} % on the test images" if of_best is not None else ""),
-        f"{result['params']:,} parameters, {result['flops']:,} MACs; {result['seconds']:.0f} s, "
-        f"{result['images_per_second']:,.0f} images/s",
+        f"{result.params:,} parameters, {result.flops:,} MACs; {result.seconds:.0f} s, "
+        f"{result.images_per_second:,.0f} images/s",
         *(
             f"  {shown(path / name)}"
             for name in ("result.json", "metrics.csv", "curves.png", "student.safetensors")

@@ -1,6 +1,49 @@
-"""Run directories: what a run writes, and how it goes on after it was stopped."""
+"""Run directories: the only reader and writer of what a run leaves."""
 
-from diswot.runs.journal import Epoch, Journal, Record, Scored
+from diswot.runs.files import read_json, replacing, write_atomic, write_json
+from diswot.runs.journal import Journal, JournalTailer
+from diswot.runs.listing import Run, find_runs, read_summary
+from diswot.runs.records import (
+    CandidateRecord,
+    EpochRecord,
+    KnownAccuracies,
+    RankRow,
+    RankSummary,
+    ScoreRecord,
+    SearchSummary,
+    Standing,
+    Summary,
+    TopCandidate,
+    TrainSummary,
+)
 from diswot.runs.run_dir import RunDir
+from diswot.runs.tables import read_candidates, read_epochs, read_rank_rows, read_table, write_table
 
-__all__ = ["Epoch", "Journal", "Record", "RunDir", "Scored"]
+__all__ = [
+    "CandidateRecord",
+    "EpochRecord",
+    "Journal",
+    "JournalTailer",
+    "KnownAccuracies",
+    "RankRow",
+    "RankSummary",
+    "Run",
+    "RunDir",
+    "ScoreRecord",
+    "SearchSummary",
+    "Standing",
+    "Summary",
+    "TopCandidate",
+    "TrainSummary",
+    "find_runs",
+    "read_candidates",
+    "read_epochs",
+    "read_json",
+    "read_rank_rows",
+    "read_summary",
+    "read_table",
+    "replacing",
+    "write_atomic",
+    "write_json",
+    "write_table",
+]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from diswot.errors import UserError
+from diswot.errors import UnreadableError
 
 __all__ = ["read_json", "replacing", "write_atomic", "write_json"]
 
@@ -62,20 +62,20 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, f"{text}\n".encode())
 
 
-def read_json(path: Path, hint: str) -> dict[str, Any]:
+def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
         path: An existing file.
-        hint: What to do when it is damaged.
+        remedy: What to do when it is damaged.
 
     Raises:
-        UserError: It is no JSON object.
+        UnreadableError: It is no JSON object.
     """
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); {hint}") from error
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(path, error, remedy=remedy) from error
     if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged (no JSON object); {hint}")
+        raise UnreadableError(path, "no JSON object", remedy=remedy)
     return value

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from diswot.checks import whole
-from diswot.errors import UserError
 from diswot.config import MAY_GROW, difference
+from diswot.errors import UserError
 from diswot.runs.files import read_json, write_json
-from diswot.runs.journal import Epoch, Journal, Record, Scored
+from diswot.runs.journal import Journal
+from diswot.runs.listing import S, read_summary
 from diswot.runs.lock import RunLock
+from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord, Summary
 
 __all__ = ["RunDir"]
 
 
-R = TypeVar("R", Record, Scored, Epoch)
+R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
 
 
 class RunDir(Generic[R]):
@@ -147,26 +150,21 @@ class RunDir(Generic[R]):
         """Replace the saved state."""
         write_json(self.path / "state.json", state)
 
-    def load_result(self, keys: Collection[str] = ()) -> dict[str, Any] | None:
+    def load_result(self, kind: type[S]) -> S | None:
         """The result, if the run has finished.
 
         Args:
-            keys: What it must hold.
+            kind: What it must hold.
 
         Raises:
-            UserError: It is damaged.
+            UnreadableError: It is damaged.
         """
         file = self.path / "result.json"
-        if not file.exists():
-            return None
-        result = read_json(file, self._rebuild)
-        if missing := sorted({"schema", *keys} - set(result)):
-            raise UserError(f"{file} is damaged (it lacks {', '.join(missing)}); {self._rebuild}")
-        return result
+        return read_summary(file, kind, self._rebuild) if file.exists() else None
 
-    def save_result(self, result: Mapping[str, Any]) -> None:
+    def save_result(self, summary: Summary) -> None:
         """Replace the result."""
-        write_json(self.path / "result.json", result)
+        write_json(self.path / "result.json", asdict(summary))
 
 
 def _described(error: BaseException) -> dict[str, Any]:

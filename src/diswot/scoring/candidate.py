@@ -107,7 +107,7 @@ class Candidate:
         run: Forward | None = None,
         seconds: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        self._whole = ProxyInput(arch=arch, seed=seed, cost=cost, batch=batch, network=network)
+        self._whole = ProxyInput(arch, seed, cost, batch, cast(nn.Module, network))
         self._teacher = teacher
         self._run = run
         self._built, self._ran = seconds

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from diswot import _torchvision
 from diswot.models.cost import count_flops, count_params
-from diswot.runs import Epoch
+from diswot.runs import EpochRecord
 
 _torchvision.ensure()
 
@@ -42,7 +42,7 @@ class EpochLog:
 
     def __init__(self, loggers: Loggers, folder: Path, setup: TrainingSetup) -> None:
         self._loggers = loggers
-        self._journal = folder / Epoch.file
+        self._journal = folder / EpochRecord.file
         self._checkpoint = folder / "last.ckpt"
         self._setup = setup
         self._read = 0
@@ -81,7 +81,7 @@ class EpochLog:
         if self._loggers:
             self._loggers.finished(result, [self._journal.with_name("curves.png")])
 
-    def _new(self) -> list[Epoch]:
+    def _new(self) -> list[EpochRecord]:
         if not (self._checkpoint.exists() and self._journal.exists()):
             return []
         kept = self._checkpoint.stat().st_mtime_ns >= self._journal.stat().st_mtime_ns
@@ -91,7 +91,7 @@ class EpochLog:
         lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
         lines = lines if kept else lines[:-1]
         self._read += sum(map(len, lines))
-        return [Epoch(**json.loads(line)) for line in lines]
+        return [EpochRecord(**json.loads(line)) for line in lines]
 
     def _size(self) -> dict[str, int]:
         data, student = self._setup.data, self._setup.module.student

@@ -13,8 +13,8 @@ from safetensors.torch import save
 
 from diswot import _torchvision
 from diswot.errors import UserError
+from diswot.runs import EpochRecord, Journal
 from diswot.runs.files import write_atomic
-from diswot.runs.journal import Epoch, Journal
 from diswot.training.module import Distillation
 
 _torchvision.ensure()
@@ -55,7 +55,7 @@ class Keeper(Checkpoint):
     def __init__(self, folder: Path, images: int) -> None:
         self.checkpoint = folder / "last.ckpt"
         self.best = folder / "best.safetensors"
-        self._journal = Journal(folder / Epoch.file, Epoch)
+        self._journal = Journal(folder / EpochRecord.file, EpochRecord)
         self._images = images
         self._started = 0.0
         self._best = -1.0
@@ -85,9 +85,9 @@ class Keeper(Checkpoint):
                 write_atomic(self.best, save(bare(module.evaluated)))
         trainer.save_checkpoint(self.checkpoint)
 
-    def _epoch(self, trainer: Trainer) -> Epoch:
+    def _epoch(self, trainer: Trainer) -> EpochRecord:
         found = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        return Epoch(
+        return EpochRecord(
             epoch=trainer.current_epoch,
             lr=float(trainer.optimizers[0].param_groups[0]["lr"]),
             losses={

@@ -10,7 +10,7 @@ import torch
 
 from diswot.errors import UserError
 from diswot.models.weights import DAMAGED, one_line
-from diswot.runs import Epoch, RunDir
+from diswot.runs import EpochRecord, RunDir
 from diswot.training.module import Distillation
 
 __all__ = ["finished_epochs"]
@@ -18,7 +18,7 @@ __all__ = ["finished_epochs"]
 _KEYS = ("pytorch-lightning_version", "optimizer_states", "lr_schedulers", "best_val_top1")
 
 
-def finished_epochs(run_dir: RunDir[Epoch], checkpoint: Path, module: Distillation) -> int:
+def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, module: Distillation) -> int:
     """Count the epochs that are kept, and drop what the journal has beyond them.
 
     Args:
@@ -41,7 +41,7 @@ def finished_epochs(run_dir: RunDir[Epoch], checkpoint: Path, module: Distillati
     return done
 
 
-def _check_journal(path: Path, epochs: list[Epoch]) -> None:
+def _check_journal(path: Path, epochs: list[EpochRecord]) -> None:
     for number, epoch in enumerate(epochs):
         same = set(epoch.losses) == set(epochs[0].losses) and "loss" in epoch.losses
         if epoch.epoch != number or not same or min(epoch.seconds, epoch.images_per_second) <= 0:

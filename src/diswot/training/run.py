@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from diswot import _torchvision
 from diswot.data.training import Batch
-from diswot.runs import Epoch, RunDir
+from diswot.runs import EpochRecord, RunDir
 from diswot.training.failures import explained
 from diswot.training.follow import EpochLog
 from diswot.training.keeper import AtomicCheckpoints, Keeper
@@ -37,10 +37,10 @@ __all__ = ["accuracy", "fit"]
 def fit(
     config: Mapping[str, Any],
     setup: TrainingSetup,
-    run_dir: RunDir[Epoch],
+    run_dir: RunDir[EpochRecord],
     callbacks: list[Callback],
     log: EpochLog | None = None,
-) -> list[Epoch]:
+) -> list[EpochRecord]:
     """Train until the protocol's last epoch, from the last finished one on.
 
     Args:

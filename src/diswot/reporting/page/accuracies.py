@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from diswot.errors import UserError
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 
 __all__ = ["Known", "known_accuracies"]
 

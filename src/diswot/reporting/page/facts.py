@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 
 __all__ = ["COLUMNS", "LARGEST", "Value", "at", "facts", "number", "shown", "top1"]
 

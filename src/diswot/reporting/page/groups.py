@@ -9,7 +9,7 @@ from typing import Any
 
 from diswot.config import IRRELEVANT, MAY_GROW, flatten, identity
 from diswot.reporting.page.facts import at, number
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 
 __all__ = ["Group", "differences", "flat", "groups"]
 

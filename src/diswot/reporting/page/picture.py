@@ -16,10 +16,9 @@ from diswot.reporting.page.reading import UnreadableError
 from diswot.reporting.page.svg import panel, plain
 
 if TYPE_CHECKING:
-    from diswot.ranking.table import Row
     from diswot.reporting.page.groups import Group
     from diswot.reporting.page.heat import Heat
-    from diswot.reporting.runs import Run
+    from diswot.runs import RankRow, Run
 
 __all__ = ["Picture"]
 
@@ -46,7 +45,7 @@ class Picture:
     name: str
     panels: list[str] = field(default_factory=list)
     heats: dict[str, list[Heat]] = field(default_factory=dict)
-    rows: dict[str, list[Row]] = field(default_factory=dict)
+    rows: dict[str, list[RankRow]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -19,9 +19,8 @@ from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
 from diswot.reporting.search_plot import Point, distinct, plot_accuracy, plot_course, plot_params
 
 if TYPE_CHECKING:
-    from diswot.ranking.table import Row
     from diswot.reporting.page.groups import Group
-    from diswot.reporting.runs import Run
+    from diswot.runs import RankRow, Run
 
 __all__ = ["of_ranking", "of_search", "of_similarity", "of_training"]
 
@@ -100,7 +99,7 @@ def of_ranking(run: Run, title: str, name: str) -> Picture:
     """
     picture = Picture(title, name)
     rows = picture.read(reading.rank_rows, run, title) or []
-    by_target: dict[str, list[Row]] = {}
+    by_target: dict[str, list[RankRow]] = {}
     for row in rows:
         by_target.setdefault(f"{row.dataset} {row.target}", []).append(row)
     picture.counts = {target: len(own) for target, own in by_target.items()}
@@ -111,7 +110,7 @@ def of_ranking(run: Run, title: str, name: str) -> Picture:
     return picture
 
 
-def _best(rows: Sequence[Row], limit: int) -> list[Row]:
+def _best(rows: Sequence[RankRow], limit: int) -> list[RankRow]:
     """Those with the highest correlation, size always among them, in the order they are in."""
 
     def last(index: int) -> tuple[bool, float]:
@@ -133,7 +132,7 @@ def _left_out(counts: Mapping[str, int]) -> list[str]:
     return told
 
 
-def _bars(picture: Picture, target: str, rows: Sequence[Row]) -> None:
+def _bars(picture: Picture, target: str, rows: Sequence[RankRow]) -> None:
     handles = rank_legend(rows)
     height = BAR * len(rows) + 0.9 + 0.19 * len(handles)
     low = min((row.spearman_lo for row in rows if row.spearman_lo < 0), default=0.0)

@@ -11,10 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from diswot.ranking.table import Row
 from diswot.reporting.page.svg import plain
 from diswot.reporting.search_plot import Point
-from diswot.runs.journal import Epoch
+from diswot.runs import EpochRecord, RankRow
 
 __all__ = ["MOST", "UnreadableError", "damaged", "epochs", "points", "rank_rows"]
 
@@ -48,36 +47,36 @@ def _point(line: Mapping[str, Any]) -> Point:
     return Point(str(line["arch"]), score, params, int(line["generation"]))
 
 
-def epochs(folder: Path) -> list[Epoch]:
+def epochs(folder: Path) -> list[EpochRecord]:
     """The epochs of a training, as far as it has come.
 
     Raises:
         UnreadableError: There is no journal, or it is damaged.
     """
-    file = folder / Epoch.file
+    file = folder / EpochRecord.file
     try:
         return [_epoch(line) for line in _journal(file)]
     except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise damaged(file, error) from error
 
 
-def _epoch(line: Mapping[str, Any]) -> Epoch:
-    values = {field.name: line[field.name] for field in fields(Epoch)}
+def _epoch(line: Mapping[str, Any]) -> EpochRecord:
+    values = {field.name: line[field.name] for field in fields(EpochRecord)}
     losses = {plain(name): _finite(value) for name, value in values.pop("losses").items()}
     number = int(values.pop("epoch"))
-    return Epoch(epoch=number, losses=losses, **{k: _finite(v) for k, v in values.items()})
+    return EpochRecord(epoch=number, losses=losses, **{k: _finite(v) for k, v in values.items()})
 
 
-def rank_rows(folder: Path) -> list[Row]:
+def rank_rows(folder: Path) -> list[RankRow]:
     """The rows of a ranking, target by target, best first.
 
     Raises:
         UnreadableError: There is no ``rank.csv``, or it is damaged.
     """
     file = folder / "rank.csv"
-    hints = get_type_hints(Row)
+    hints = get_type_hints(RankRow)
     try:
-        return [Row(**{k: _typed(line[k], hints[k]) for k in hints}) for line in _csv(file)]
+        return [RankRow(**{k: _typed(line[k], hints[k]) for k in hints}) for line in _csv(file)]
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise damaged(file, error) from error
 

@@ -15,7 +15,7 @@ from diswot.reporting.page.sections import run_sections
 from diswot.reporting.page.table import table_section
 
 if TYPE_CHECKING:
-    from diswot.reporting.runs import Run
+    from diswot.runs import Run
     from diswot.tables import Table
 
 __all__ = ["page_title", "render"]

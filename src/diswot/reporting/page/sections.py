@@ -13,7 +13,7 @@ from diswot.reporting.page.groups import Group, differences, flat, groups
 from diswot.reporting.page.picture import Picture
 from diswot.reporting.page.pictures import of_ranking, of_search, of_similarity, of_training
 from diswot.reporting.page.spread import Spread, spread
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 
 __all__ = ["run_sections"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from diswot.reporting.page.facts import LARGEST, number, shown, top1
 from diswot.reporting.page.groups import Group
-from diswot.reporting.runs import Run
+from diswot.runs import Run
 
 __all__ = ["Spread", "spread"]
 

@@ -1,0 +1,195 @@
+"""Progress and tables on the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
+
+__all__ = [
+    "Progress",
+    "SearchProgress",
+    "print_lines",
+    "print_pairs",
+    "print_table",
+    "show_standings",
+    "show_top",
+    "shown",
+]
+
+_EVERY = 10.0  # seconds between two lines where there is no terminal
+_FIRST = 3.0  # seconds to the first of them
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on in silence where rich would end the process: the run matters more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _console(file: IO[str] | None = None) -> Console:
+    console = _Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160  # a log file has no width of its own
+    return console
+
+
+def print_pairs(pairs: Mapping[str, str]) -> None:
+    """Names and values, a line each."""
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        _console().print(Text.assemble((f"{name:{width}}", "bold"), "  ", value))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines as they are."""
+    _console().print(Text("\n".join(lines)))
+
+
+def print_table(table: Table) -> None:
+    """A table, folded where it is wider than the terminal."""
+    _console().print(table, soft_wrap=False)
+
+
+def show_top(result: SearchSummary, count: int = 5) -> None:
+    """The best candidates as a table."""
+    rows = result.top[:count]
+    others = [name for name in rows[0].others if name not in ("params", "flops")]
+    parts = list(rows[0].parts) if len(rows[0].parts) > 1 else []
+    table = Table(
+        title=f"Best {len(rows)} of {result.distinct:,} architectures", title_justify="left"
+    )
+    table.add_column("#", justify="right")
+    table.add_column("arch", no_wrap=True, overflow="fold")
+    named = [f"{result.proxy}.{part}" for part in parts]
+    for name in [result.proxy, *named, *others, "params", "MACs"]:
+        table.add_column(name, justify="right")
+    for rank, row in enumerate(rows, start=1):
+        values = [
+            row.score,
+            *(row.parts[part] for part in parts),
+            *(row.others[other] for other in others),
+        ]
+        numbers = [_number(value) for value in values]
+        table.add_row(str(rank), row.arch, *numbers, f"{row.params:,}", f"{row.flops:,}")
+    _console().print(table)
+
+
+def show_standings(known: KnownAccuracies, seconds: float) -> None:
+    """What the found architecture really scores, beside the best there is."""
+    table = Table(
+        title=f"Trained accuracy of the architecture found in {seconds:.1f} s ({known.source})",
+        title_justify="left",
+    )
+    for column in ("data set", "target", "top-1", "rank", "best under the budget", "regret"):
+        table.add_column(column, justify="left" if column in ("data set", "target") else "right")
+    for row in known.standings:
+        best = row.best_accuracy
+        table.add_row(
+            *(row.dataset, row.target, f"{row.accuracy:.2f} %"),
+            f"{row.rank:,} of {row.count:,}",
+            "—" if best is None else f"{best:.2f} %",
+            "—" if best is None else f"{best - row.accuracy:.2f}",
+        )
+    _console().print(table)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "—"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.5g}"
+
+
+class Progress:
+    """Shows rate, best so far and time left: a bar on a terminal, else a line now and then.
+
+    A context manager; `advance` is told of every candidate.
+
+    Args:
+        total: Candidates in all, None where unknown.
+        done: Those that were scored before this start.
+        reasons: The file that will say why candidates could not be scored.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, total: int | None, done: int, reasons: str, *, quiet: bool = False) -> None:
+        self._console = _console(sys.stderr)
+        self._console.quiet = quiet
+        self._total = total
+        self._before = done
+        self._reasons = reasons
+        self._failed = 0
+        self._started = time.monotonic()
+        self._shown = self._started - _EVERY + _FIRST
+        self._bar = Bar(
+            TextColumn("[bold]scoring"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}  {task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total, completed=0, rate="", note="")
+
+    def __enter__(self) -> Self:
+        """Start the bar."""
+        if self._before:
+            self._console.print(f"Going on: {self._before:,} candidates are journaled already.")
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the bar and say what failed."""
+        self._bar.stop()
+        if self._failed:
+            self._console.print(
+                f"{self._failed:,} candidates could not be scored in full; {self._reasons} has "
+                "the reasons."
+            )
+
+    def advance(self, done: int, note: str, *, failed: bool = False) -> None:
+        """One more candidate: how many are done, and what to say beside the rate."""
+        self._failed += failed
+        now = time.monotonic()
+        fresh = done - self._before
+        rate = max(fresh, 0) / max(now - self._started, 1e-9)
+        self._bar.update(self._task, completed=done, rate=f"{rate:.1f}/s", note=note)
+        if not self._console.is_terminal and fresh > 0 and now - self._shown >= _EVERY:
+            self._shown = now
+            left = "" if self._total is None else f", {(self._total - done) / rate:.0f} s left"
+            total = "" if self._total is None else f" of {self._total:,}"
+            self._console.print(f"{done:,}{total} candidates, {rate:.1f}/s, {note}{left}")
+
+
+class SearchProgress(Progress):
+    """The progress of a search, see `diswot.engine.Progress`."""
+
+    def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:
+        """One more candidate is known."""
+        shown = "—" if best is None else f"{best:.5g}"
+        self.advance(evaluated, f"best {shown}", failed=record.status != "ok")
+
+
+def shown(path: Path) -> str:
+    """Relative to the current folder, where it is below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

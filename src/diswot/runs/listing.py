@@ -1,0 +1,195 @@
+"""Run directories in any state, found below folders and read as data."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from diswot.errors import UnreadableError, UserError
+from diswot.runs.files import read_json
+from diswot.runs.records import (
+    CandidateRecord,
+    EpochRecord,
+    RankSummary,
+    ScoreRecord,
+    SearchSummary,
+    Summary,
+    TrainSummary,
+)
+
+__all__ = ["Run", "find_runs", "read_summary"]
+
+S = TypeVar("S", bound=Summary)
+
+_JOURNALS = {CandidateRecord.file: "search", EpochRecord.file: "train", ScoreRecord.file: "rank"}
+_MARKS = {"config.json", "result.json", "failure.json", "run.lock", *_JOURNALS}
+_SUMMARIES: dict[str, type[Summary]] = {
+    "search": SearchSummary,
+    "train": TrainSummary,
+    "rank": RankSummary,
+}
+_KEYS = {
+    "search": ("strategy",),
+    "train": ("protocol", "trainer", "distiller"),
+    "rank": ("seeds",),
+}
+"""Keys of a config or a result that only one command writes."""
+
+_CACHE = "teacher_cache"  # shared by trainings, beside their runs
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder that is, or looks like, a run directory.
+
+    Attributes:
+        path: The folder.
+        command: ``search``, ``train``, ``rank``, or empty where that cannot be told.
+        state: ``finished``, ``running``, ``failed`` or ``stopped`` (``failure.json`` says why),
+            ``unfinished`` (it was killed), ``shard`` (part of a ranking), ``damaged`` (a file of it
+            cannot be read) or ``foreign`` (not written by this project).
+        problem: Why it is not finished, or where it runs, in one line.
+        config: Of ``config.json``; empty where there is none.
+        summary: Of ``result.json``; None unless finished.
+    """
+
+    path: Path
+    command: str
+    state: str
+    problem: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    summary: Summary | None = None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The summary as plain values; empty unless finished."""
+        return {} if self.summary is None else asdict(self.summary)
+
+
+def read_summary(file: Path, kind: type[S], remedy: str = "") -> S:
+    """The ``result.json`` of a finished run.
+
+    Args:
+        file: An existing file.
+        kind: What it must hold.
+        remedy: What to do when it does not.
+
+    Raises:
+        UnreadableError: It is damaged, of another command or of a newer version.
+    """
+    content = read_json(file, remedy)
+    if kind is TrainSummary and "protocol" not in content:
+        content["protocol"] = content.get("trainer", "")  # as it was called before
+    try:
+        summary = msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise UnreadableError(file, error, remedy=remedy) from error
+    if summary.schema != 1:
+        raise UnreadableError(file, f"schema {summary.schema} is not known", remedy=remedy)
+    return summary
+
+
+def find_runs(paths: Sequence[Path]) -> list[Run]:
+    """The runs in folders, in all depths, in order of their paths.
+
+    Args:
+        paths: Run directories, or folders above them.
+
+    Raises:
+        UserError: One of the paths is no folder.
+    """
+    folders: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"{path} is no folder; give run directories, or folders above them")
+        folders |= dict.fromkeys(_candidates(path))
+    return [_read(folder) for folder in sorted(folders)]
+
+
+def _candidates(root: Path) -> Iterator[Path]:
+    """Folders that look like runs, and those right below ``root`` in which there is none."""
+    marked = []
+    for folder, below, files in os.walk(root):  # links to folders are not followed
+        below[:] = [name for name in below if not name.startswith(".")]
+        if _MARKS & set(files):
+            marked.append(Path(folder))
+    yield from marked
+    if root not in marked:
+        for child in root.iterdir():
+            hidden = child.name.startswith(".") or child.name == _CACHE or child.is_symlink()
+            if not hidden and child.is_dir() and not any(m.is_relative_to(child) for m in marked):
+                yield child
+
+
+def _read(folder: Path) -> Run:
+    config: dict[str, Any] = {}
+    try:
+        config = _json(folder / "config.json")
+        result = _json(folder / "result.json")
+        failure = _json(folder / "failure.json")
+        command = _command(folder, config, result)
+        if command and result:
+            summary = read_summary(folder / "result.json", _SUMMARIES[command])
+            return Run(folder, command, "finished", None, config, summary)
+    except UnreadableError as error:
+        problem = f"{error.file.name} cannot be read: {error.problem}"
+        return Run(folder, _command(folder, config, {}), "damaged", problem, config)
+    if not command and (owner := _running(folder / "run.lock")):
+        return Run(folder, "", "running", f"{owner}; nothing is kept yet")
+    if not command:
+        problem = "no config, result or journal of a search, ranking or training"
+        return Run(folder, "", "foreign", problem, config)
+    state, why = _open(folder, config, failure)
+    return Run(folder, command, state, why, config)
+
+
+def _open(
+    folder: Path, config: Mapping[str, Any], failure: Mapping[str, Any]
+) -> tuple[str, str | None]:
+    """State and problem of a run without a result."""
+    if owner := _running(folder / "run.lock"):
+        return "running", owner
+    if failure:
+        return "stopped" if failure.get("stopped") else "failed", str(failure.get("error"))
+    if not config:
+        return "damaged", "config.json is missing"
+    if config.get("shard") is not None:
+        return "shard", f"part {config['shard']} of a ranking; diswot rank merge=FOLDER unites them"
+    return "unfinished", "killed before it could say why; the same command goes on from there"
+
+
+def _command(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    for content in (config, result):
+        for command, keys in _KEYS.items():
+            if any(key in content for key in keys):
+                return command
+    return next((name for file, name in _JOURNALS.items() if (folder / file).exists()), "")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no such file."""
+    try:
+        return read_json(file) if file.is_file() else {}
+    except OSError as error:
+        raise UnreadableError(file, error.strerror) from error
+
+
+def _running(lock: Path) -> str | None:
+    """The process that took the lock; the lock is not tried, which could disturb one."""
+    try:
+        owner = _json(lock)
+        host, pid = str(owner["host"])[:64], int(owner["pid"])
+        if host != socket.gethostname():
+            return f"process {pid} on {host}, if it still lives"
+        os.kill(pid, 0)
+    except PermissionError:  # it lives, as another user's
+        pass
+    except (UnreadableError, OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    return f"process {pid} on {host}" if pid > 0 else None

@@ -1,0 +1,317 @@
+"""The records of a run: the lines of its journal and the content of its ``result.json``.
+
+Fields are the keys of the files. A field with a default may be missing in files of older versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+__all__ = [
+    "CandidateRecord",
+    "EpochRecord",
+    "KnownAccuracies",
+    "RankRow",
+    "RankSummary",
+    "ScoreRecord",
+    "SearchSummary",
+    "Standing",
+    "Summary",
+    "TopCandidate",
+    "TrainSummary",
+]
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """One candidate of a search.
+
+    Attributes:
+        arch: Text form.
+        score: Fitness at the time it was scored; None where the status is not ``ok``.
+        parts: Components of the fitness, by name.
+        others: Components of every further proxy, by its name; None where it could not be measured.
+        params: Trainable parameters.
+        flops: Multiply-accumulates of one image.
+        layers: Convolutions and linear layers.
+        status: ``ok`` or ``failed``.
+        reason: Why it, or one of the others, failed.
+        generation: In which it was asked, from 0.
+        cached: Whether it was answered from an earlier line.
+        seconds: Time its scoring took.
+    """
+
+    file: ClassVar[str] = "candidates.jsonl"
+
+    arch: str
+    score: float | None
+    parts: dict[str, float]
+    others: dict[str, dict[str, float] | None]
+    params: int | None
+    flops: int | None
+    layers: int | None
+    status: str
+    reason: str | None
+    generation: int
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """The scores of one architecture under one seed, in a ranking.
+
+    Attributes:
+        arch: Text form.
+        seed: That keyed parameters and mini-batch.
+        parts: Components of every proxy's score, by its name; those that could be measured.
+        failures: Why each other proxy could not.
+        params: Trainable parameters.
+        flops: Multiply-accumulates of one image.
+        layers: Convolutions and linear layers.
+        seconds: What each proxy takes, see `diswot.scoring.scorer.Measurement`.
+    """
+
+    file: ClassVar[str] = "scores.jsonl"
+
+    arch: str
+    seed: int
+    parts: dict[str, dict[str, float]]
+    failures: dict[str, str]
+    params: int | None
+    flops: int | None
+    layers: int | None
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of training.
+
+    Attributes:
+        epoch: From 0.
+        lr: Learning rate at its end.
+        losses: Means over its batches, by name; ``loss`` is what was minimised.
+        val_loss: Cross-entropy of the evaluated network.
+        val_top1: Its accuracy in percent.
+        val_top5: Share of images whose class is among its five likeliest, in percent.
+        best_val_top1: The best so far.
+        images_per_second: Trained, not counting validation.
+        seconds: With validation.
+    """
+
+    file: ClassVar[str] = "epochs.jsonl"
+
+    epoch: int
+    lr: float
+    losses: dict[str, float]
+    val_loss: float
+    val_top1: float
+    val_top5: float
+    best_val_top1: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TopCandidate:
+    """One of the best candidates of a search; fields as in `CandidateRecord`.
+
+    ``score`` is the final fitness, ``others`` the final score by every further proxy.
+    """
+
+    arch: str
+    score: float
+    parts: dict[str, float]
+    others: dict[str, float | None]
+    params: int
+    flops: int
+    layers: int | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One architecture among all of a benchmark, for one data set and target.
+
+    Attributes:
+        dataset: Data set it was trained on.
+        target: ``vanilla`` or ``distilled``.
+        accuracy: Top-1 in percent.
+        rank: 1 is the most accurate; equals share the best place.
+        count: Architectures of the benchmark.
+        best_arch: The most accurate that keeps the budget, None where none does.
+        best_accuracy: Its accuracy.
+    """
+
+    dataset: str
+    target: str
+    accuracy: float
+    rank: int
+    count: int
+    best_arch: str | None
+    best_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class KnownAccuracies:
+    """Where an architecture stands in a benchmark, and what that was read from."""
+
+    source: str
+    standings: list[Standing]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The ``result.json`` of a run.
+
+    Attributes:
+        schema: Version of the file.
+        versions: See `diswot.versions.versions`.
+    """
+
+    schema: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSummary(Summary):
+    """Outcome of a search.
+
+    ``arch`` is the best architecture, ``score`` its fitness by ``proxy``; ``params``, ``flops``
+    (MACs of one image) and ``benchmark`` (what training is known to give it) are of it; ``top`` are
+    the best candidates, best first. ``evaluated`` proposals were answered, repeats included,
+    ``distinct`` different ones among them, ``failed`` could not be scored; ``rejected`` ones broke
+    the budget, and ``exhausted`` says that the strategy had no more. ``seconds`` are over all
+    restarts. ``in_channels`` is None in files that do not say it.
+    """
+
+    space: str
+    arch: str
+    score: float
+    params: int
+    flops: int
+    evaluated: int
+    distinct: int
+    failed: int = 0
+    rejected: int
+    exhausted: bool
+    seconds: float
+    candidates_per_second: float
+    teacher: str | None
+    teacher_weights: str = "none"
+    proxy: str
+    proxy_settings: dict[str, Any] = field(default_factory=dict)
+    strategy: str
+    seed: int
+    data: str
+    num_classes: int
+    in_channels: int | None = None
+    device: str = "cpu"
+    benchmark: KnownAccuracies | None = None
+    top: list[TopCandidate]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSummary(Summary):
+    """Outcome of a training; accuracies in percent.
+
+    ``student`` is an architecture of ``space``, or a fixed network; ``teacher`` None where it was
+    trained alone. ``test_top1`` and ``test_top5`` are on the test images after the last epoch,
+    ``best_val_top1`` of ``best_epoch`` (from 0) on the images of ``validated_on``,
+    ``test_top1_of_best`` on the test images where others chose the epoch. ``checkpoint`` is the
+    file of the student.
+    ``images_per_second`` are trained ones; ``seconds`` are over all restarts.
+    """
+
+    student: str
+    space: str | None = None
+    teacher: str | None
+    teacher_weights: str | None = None
+    teacher_sha256: str | None = None
+    distiller: list[str]
+    data: str
+    protocol: str = ""
+    epochs: int
+    test_top1: float
+    test_top5: float
+    test_top1_of_best: float | None = None
+    best_val_top1: float
+    best_epoch: int = 0
+    validated_on: str
+    params: int
+    flops: int
+    images_per_second: float
+    seconds: float
+    seed: int
+    checkpoint: str = "student.safetensors"
+    device: str = "cpu"
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankSummary(Summary):
+    """Conditions of a ranking; its figures are in ``rank.csv``.
+
+    ``n`` architectures were scored under ``seeds``; ``source`` is that of the accuracies.
+    """
+
+    space: str
+    data: str = ""
+    num_classes: int = 0
+    init: str = ""
+    teacher: str
+    teacher_weights: str = "none"
+    batch_size: int = 0
+    image_size: int = 0
+    source: str = ""
+    n: int
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class RankRow:
+    """One proxy and target; fields are the columns of rank.csv, NaN where not defined.
+
+    `diswot.ranking.statistics.Statistics` says what the figures are; ``seeds`` is their number,
+    ``_lo`` and ``_hi`` are the limits of 95 % intervals.
+    """
+
+    space: str
+    dataset: str
+    target: str
+    proxy: str
+    n: int
+    failed: int
+    spearman: float
+    spearman_lo: float
+    spearman_hi: float
+    spearman_std: float
+    kendall: float
+    pearson: float
+    partial_spearman_params: float
+    precision_at_10pct: float
+    regret: float
+    seconds_per_arch: float
+    seeds: int
+    data: str
+    num_classes: int
+    init: str
+    teacher: str
+    kendall_lo: float
+    kendall_hi: float
+    pearson_lo: float
+    pearson_hi: float
+    minus_params: float
+    minus_params_lo: float
+    minus_params_hi: float
+    better_than_params: bool
+    baseline: bool
+    control: bool
+    minus_control: float
+    minus_control_lo: float
+    minus_control_hi: float
+    source: str
+    teacher_weights: str
+    batch_size: int
+    image_size: int

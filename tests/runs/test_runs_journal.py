@@ -1,0 +1,168 @@
+"""The append-only journal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diswot.errors import UserError
+from diswot.runs import CandidateRecord, Journal, ScoreRecord
+
+RECORD = CandidateRecord(
+    arch="s0:1-3-5",
+    score=-0.25,
+    parts={"semantic": -0.125, "relation": -0.125},
+    others={"nwot": None},
+    params=3,
+    flops=4,
+    layers=5,
+    status="ok",
+    reason=None,
+    generation=0,
+    cached=False,
+    seconds=0.5,
+)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+RECORDS = st.builds(
+    CandidateRecord,
+    arch=st.text(),
+    score=st.none() | FINITE,
+    parts=st.dictionaries(st.text(), FINITE, max_size=3),
+    others=st.dictionaries(
+        st.text(), st.none() | st.dictionaries(st.text(), FINITE, max_size=2), max_size=3
+    ),
+    params=st.none() | st.integers(0, 10**12),
+    flops=st.none() | st.integers(0, 10**15),
+    layers=st.none() | st.integers(0, 1000),
+    status=st.sampled_from(["ok", "failed"]),
+    reason=st.none() | st.text(),
+    generation=st.integers(0, 10**6),
+    cached=st.booleans(),
+    seconds=st.floats(0, 1e6),
+)
+
+
+def written(path: Path, records: list[CandidateRecord]) -> Journal:
+    journal = Journal(path, CandidateRecord)
+    for record in records:
+        journal.append(record)
+    journal.close()
+    return journal
+
+
+@settings(max_examples=60, deadline=None)
+@given(records=st.lists(RECORDS, max_size=5))
+def test_round_trip_bit_for_bit(records: list[CandidateRecord]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "candidates.jsonl"
+        read = written(path, records).read()
+        assert [record for record, _ in read] == records
+        assert [repr(record.score) for record, _ in read] == [repr(r.score) for r in records]
+        assert [end for _, end in read][-1:] == ([path.stat().st_size] if records else [])
+
+
+@settings(max_examples=40, deadline=None)
+@given(records=st.lists(RECORDS, min_size=1, max_size=4), data=st.data())
+def test_a_journal_cut_anywhere_keeps_every_whole_line(
+    records: list[CandidateRecord], data: st.DataObject
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "candidates.jsonl"
+        whole = written(path, records).read()
+        cut = data.draw(st.integers(0, path.stat().st_size))
+        with path.open("r+b") as file:
+            file.truncate(cut)
+        kept = [(record, end) for record, end in whole if end <= cut]
+        assert Journal(path, CandidateRecord).read() == kept
+        assert path.stat().st_size == (kept[-1][1] if kept else 0)
+
+
+def test_a_torn_last_line_is_dropped_and_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "candidates.jsonl"
+    written(path, [RECORD])
+    with path.open("ab") as file:
+        file.write(b'{"arch": "s0:7')
+    journal = Journal(path, CandidateRecord)
+    assert [record for record, _ in journal.read()] == [RECORD]
+    second = replace(RECORD, arch="s0:7-7-7")
+    written(path, [second])
+    assert [record for record, _ in journal.read()] == [RECORD, second]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[1]",
+        b'{"arch": "s0:1-1-1"}',
+        b"\xff\xfe",
+    ],
+)
+def test_a_damaged_line_in_the_middle_names_its_number(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "candidates.jsonl"
+    written(path, [RECORD] * 3)
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = line
+    path.write_bytes(b"\n".join(lines))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"candidates.jsonl, line 2 is damaged") as caught:
+        Journal(path, CandidateRecord).read()
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_refused_and_write_nothing(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "candidates.jsonl"
+    journal = written(path, [RECORD])
+    before = path.read_bytes()
+    for wrong in (replace(RECORD, score=value), replace(RECORD, others={"nwot": {"nwot": value}})):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            journal.append(wrong)
+    journal.close()
+    assert path.read_bytes() == before
+
+
+def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "candidates.jsonl", CandidateRecord)
+    assert journal.read() == []
+    assert journal.sync() == 0
+    journal.append(RECORD)
+    assert len(Journal(journal.path, CandidateRecord).read()) == 1
+    assert journal.sync() == journal.path.stat().st_size
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("parts", {"nwot": {"nwot": "x"}}),
+        ("parts", {"nwot": 1.0}),
+        ("parts", [1.0]),
+        ("seconds", {"nwot": None}),
+        ("failures", {"nwot": 3}),
+        ("seed", 1.5),
+        ("seed", True),
+        ("params", "many"),
+        ("arch", None),
+    ],
+)
+def test_values_of_another_type_are_damage(tmp_path: Path, field: str, value: object) -> None:
+    whole: dict[str, object] = {
+        **{"arch": "s0:1-1-1", "seed": 0, "parts": {"nwot": {"nwot": 1.5}}, "failures": {}},
+        **{"params": 3, "flops": None, "layers": 2, "seconds": {"nwot": 1}},
+    }
+    path = tmp_path / ScoreRecord.file
+    path.write_text(json.dumps(whole) + "\n")
+    assert len(Journal(path, ScoreRecord).read()) == 1
+    path.write_text(json.dumps({**whole, field: value}) + "\n")
+    with pytest.raises(UserError, match=rf"line 1 is damaged \(Expected .*at `\$\.{field}"):
+        Journal(path, ScoreRecord).read()

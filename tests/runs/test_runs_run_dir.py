@@ -1,0 +1,168 @@
+"""What makes two runs the same run, and what a run directory refuses."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from diswot.config import difference, flatten, identity
+from diswot.errors import UserError
+from diswot.runs import CandidateRecord, RankSummary, RunDir, SearchSummary
+
+Config = dict[str, Any]
+RECORD = CandidateRecord("a", 1.0, {}, {}, 1, 1, 1, "ok", None, 0, False, 0.0)
+
+
+def config(**changes: Any) -> Config:
+    base: Config = {
+        "seed": 0,
+        "workers": 1,
+        "debug": False,
+        "budget": {"params": 1_000_000, "flops": None},
+        "proxy": {"nwot": {"name": "nwot"}, "params": {"name": "params"}},
+        "strategy": {"name": "random", "evaluations": 20},
+    }
+    return {**base, **changes}
+
+
+def test_whole_floats_are_integers() -> None:
+    assert difference(config(), config(budget={"params": 1e6, "flops": None})) == []
+    assert dict(flatten({"a": {"b": 2.0, "c": {}}, "d": [1.0]})) == {"a.b": 2, "a.c": {}, "d": [1]}
+
+
+def test_the_order_of_proxies_matters() -> None:
+    swapped = config(proxy=dict(reversed(config()["proxy"].items())))
+    assert difference(config(), swapped) == [
+        ("proxy", ["nwot", "params"], ["params", "nwot"]),
+    ]
+
+
+@pytest.mark.parametrize("key", ["workers", "debug", "logger", "hydra"])
+def test_settings_that_change_no_result_are_ignored(key: str) -> None:
+    assert difference(config(), config(**{key: "other"})) == []
+    assert identity(config()) == identity(config(**{key: {"deep": 3}}))
+
+
+def test_differences_have_name_old_and_new() -> None:
+    new = config(seed=1, budget={"params": 1_000_000, "layers": 3})
+    assert difference(config(), new) == [
+        ("budget.flops", None, "(not set)"),
+        ("budget.layers", "(not set)", 3),
+        ("seed", 0, 1),
+    ]
+
+
+def opened(path: Path, settings: Config) -> None:
+    with RunDir(path, settings, CandidateRecord) as run_dir:
+        run_dir.begin()
+
+
+def evaluations(value: object) -> Config:
+    return config(strategy={"name": "random", "evaluations": value})
+
+
+def test_the_config_is_written_once_and_may_only_grow(tmp_path: Path) -> None:
+    opened(tmp_path, config())
+    first = (tmp_path / "config.json").read_bytes()
+    opened(tmp_path, config(workers=7, debug=True))
+    assert (tmp_path / "config.json").read_bytes() == first
+    opened(tmp_path, evaluations(40))
+    assert json.loads((tmp_path / "config.json").read_bytes())["strategy"]["evaluations"] == 40
+    with pytest.raises(UserError, match=r"strategy.evaluations=40; it may grow, not become 20"):
+        opened(tmp_path, evaluations(20))
+    with pytest.raises(UserError, match=r"another config \(seed: 0 → 1\)"):
+        opened(tmp_path, config(seed=1, strategy={"name": "random", "evaluations": 40}))
+    opened(tmp_path, evaluations(40))
+
+
+def test_many_differences_are_cut_short(tmp_path: Path) -> None:
+    opened(tmp_path, config(data={str(n): n for n in range(9)}))
+    with pytest.raises(UserError, match=r"0: 0 → 1; .*; and 3 more"):
+        opened(tmp_path, config(data={str(n): n + 1 for n in range(9)}))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_a_damaged_config_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config.json is damaged .* choose another hydra.run.dir"):
+        opened(tmp_path, config())
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_candidates_without_a_config_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "candidates.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"no config.json"):
+        opened(tmp_path, config())
+
+
+def test_a_refused_run_dir_is_unlocked(tmp_path: Path) -> None:
+    opened(tmp_path, config())
+    for _ in range(2):
+        with pytest.raises(UserError, match="another config"):
+            opened(tmp_path, config(seed=1))
+    opened(tmp_path, config())
+
+
+def test_the_lock_is_given_back_when_the_journal_cannot_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        """A file on a full disk: flushing fails, and so does the flush inside close."""
+
+        def flush(self) -> NoReturn:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        close: Callable[[], None] = flush  # type: ignore[assignment]
+
+    with RunDir(tmp_path, config(), CandidateRecord) as run_dir:
+        monkeypatch.setattr(run_dir.journal, "_file", Full())
+        with pytest.raises(OSError, match="No space left"):
+            run_dir.journal.append(RECORD)
+        with pytest.raises(OSError, match="No space left"):
+            run_dir.__exit__(None, None, None)
+        monkeypatch.setattr(run_dir.journal, "_file", None)
+        opened(tmp_path, config())
+
+
+def test_state_and_result(tmp_path: Path) -> None:
+    with RunDir(tmp_path, config(), CandidateRecord) as run_dir:
+        assert run_dir.load_state() is None
+        assert run_dir.load_result(RankSummary) is None
+        run_dir.save_state({"schema": 1})
+        summary = RankSummary(space="s0", teacher="none", n=64, seeds=[0, 1])
+        run_dir.save_result(summary)
+        assert run_dir.load_state() == {"schema": 1}
+        assert run_dir.load_result(RankSummary) == summary
+        with pytest.raises(UserError, match=r"result.json is damaged .*`arch`.* remove this file"):
+            run_dir.load_result(SearchSummary)
+        (tmp_path / "state.json").write_text("{")
+        with pytest.raises(UserError, match=r"state.json is damaged .* remove this file"):
+            run_dir.load_state()
+
+
+def end_by(run_dir: RunDir[CandidateRecord], error: BaseException) -> None:
+    with run_dir:
+        run_dir.begin()
+        raise error
+
+
+def test_a_begun_run_that_ends_by_an_error_says_which(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run", config(), CandidateRecord)
+    failure = tmp_path / "run" / "failure.json"
+    with pytest.raises(ValueError, match="first line"):
+        end_by(run_dir, ValueError("first line\nsecond line"))
+    assert json.loads(failure.read_text()) == {
+        **{"schema": 1, "type": "ValueError"},
+        **{"error": "first line", "stopped": False},
+    }
+    with RunDir(tmp_path / "run", config(), CandidateRecord):
+        assert not failure.exists()
+    with pytest.raises(KeyboardInterrupt):
+        end_by(RunDir(tmp_path / "run", config(), CandidateRecord), KeyboardInterrupt())
+    assert json.loads(failure.read_text())["stopped"]
