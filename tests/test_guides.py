@@ -38,9 +38,9 @@ MEASURED = ("proxies.md", "measurements.md")
 OVERLAY = """
 from pathlib import Path
 
-import diswot.hydra_app
+import diswot.config
 
-diswot.hydra_app.conf_dir = lambda: Path(__file__).parent / "conf"
+diswot.config.conf_dir = lambda: Path(__file__).parent / "conf"
 """
 GROUPS = {"proxy", "space", "strategy", "data", "distiller"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -14,10 +14,10 @@ from torch import nn
 
 from diswot.checks import folder
 from diswot.config import check_harmless, conf_dir, known_targets, make
-from diswot.errors import UserError
+from diswot.errors import UnreadableError, UserError
 from diswot.models.cost import count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
-from diswot.runs.files import write_atomic, write_json
+from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
 from diswot.spaces.base import Space, space_node
 
 __all__ = [
@@ -37,7 +37,6 @@ DESCRIPTION_FILE = "student.json"
 _FINISHED_TRAINING = "give a run directory of diswot train that has finished"
 _SEARCH_AGAIN = "run the same search again in a new folder"
 
-T = TypeVar("T")
 Classes = Annotated[int, msgspec.Meta(ge=2, le=10**6)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=10**5)]
 
@@ -60,17 +59,6 @@ class _Description(msgspec.Struct):
             raise ValueError("student must hold name, and either arch or network")
         if not len(self.mean) == len(self.std) == self.in_channels or min(self.std) <= 0:
             raise ValueError("mean and std must have a number, of std positive, a channel")
-
-
-class _Found(msgspec.Struct):
-    """The names and numbers used of a search's ``result.json``; nothing else of it is read."""
-
-    schema: Literal[1]
-    space: str
-    arch: str
-    params: int
-    num_classes: Classes
-    in_channels: Size | None = None
 
 
 def build_network(
@@ -104,17 +92,13 @@ def build_teacher(spec: Mapping[str, Any], num_classes: int, in_channels: int) -
 def build_student(
     spec: Mapping[str, Any], space: Mapping[str, Any] | None, num_classes: int, in_channels: int
 ) -> nn.Module:
-    """Build a student, an architecture of a space or a fixed network, as :func:`build_network`.
+    """Build a student, an architecture of a space or a fixed network; see :func:`build_network`.
 
     Args:
-        spec: As :func:`resolve_student` leaves it: with ``arch``, the text of an architecture, or
-            with ``network``.
+        spec: As :func:`resolve_student` leaves it, with ``arch`` or ``network``.
         space: The node of the architecture's space.
         num_classes: Rows of the classifier; trained weights must have as many.
         in_channels: Channels of the images.
-
-    Raises:
-        UserError: For settings, an architecture or weights that do not fit.
     """
     if spec.get("arch") is None:
         return build_network(spec, "student", num_classes, in_channels)
@@ -157,13 +141,11 @@ def describe_student(
     """
     spec = config["student"]
     kind = "network" if spec.get("arch") is None else "arch"
-    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     return {
         "student": {"name": spec["name"], kind: spec[kind]},
         "space": config.get("space") if kind == "arch" else None,
-        **sizes,
-        "mean": list(map(float, mean)),
-        "std": list(map(float, std)),
+        **{"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size},
+        **{"mean": list(map(float, mean)), "std": list(map(float, std))},
     }
 
 
@@ -196,7 +178,10 @@ def read_student(run: str | Path, *, config_dir: str | Path | None = None) -> di
     for needed in (file, weights):
         if not needed.is_file():
             raise UserError(f"{path} holds no {needed.name}; {_FINISHED_TRAINING}")
-    description = _decode(file, _Description, _FINISHED_TRAINING)
+    try:
+        description = msgspec.json.decode(file.read_bytes(), type=_Description)
+    except msgspec.MsgspecError as error:
+        raise UnreadableError(file, error, remedy=_FINISHED_TRAINING) from None
     folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
     networks = known_targets(f / group for f in folders for group in ("teacher", "student"))
     check_harmless(description.student, networks, f"{file}: student")
@@ -223,13 +208,12 @@ def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn
     Raises:
         UserError: There is no trained student, or its files are not what training wrote.
     """
-    description = read_student(run, config_dir=config_dir)
-    spec = {**description["student"], "weights": "none"}
-    file = Path(run).expanduser() / DESCRIPTION_FILE
-    sizes = (description[key] for key in ("num_classes", "in_channels"))
+    content = read_student(run, config_dir=config_dir)
+    spec, file = content["student"], Path(run).expanduser() / DESCRIPTION_FILE
+    sizes = (content["num_classes"], content["in_channels"])
     try:
         with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-            network = build_student(spec, description["space"], *sizes)
+            network = build_student(spec, content["space"], *sizes)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     load_weights(network, str(file.parent), name=spec["name"], setting=str(file))
@@ -292,21 +276,18 @@ def _searched(
         if (run / "candidates.jsonl").is_file():
             problem = "has not finished; run its command again, which goes on from there"
         raise UserError(f"student.run: {run} {problem}")
-    found = _decode(file, _Found, _SEARCH_AGAIN)
+    found = read_summary(file, SearchSummary, _SEARCH_AGAIN)
     try:
         space = space_node(found.space, folders) if space is None else space
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     made = _space(space)
     if made.name != found.space:
-        raise UserError(
-            f"space={made.name}: {file} was found in space {found.space}; "
-            f"give space={found.space}, or none"
-        )
+        raise UserError(f"space={made.name}: {file} is of {found.space}; give space={found.space}")
     try:
         arch = made.parse(found.arch)
     except UserError as error:
-        raise UserError(f"{file} is damaged ({error}); {_SEARCH_AGAIN}") from None
+        raise UnreadableError(file, error, remedy=_SEARCH_AGAIN) from None
     with torch.device("meta"):
         counts = [
             count_params(made.build(arch, num_classes=found.num_classes, in_channels=channels))
@@ -319,10 +300,3 @@ def _searched(
             f"changed, give the same ones here, else {_SEARCH_AGAIN}"
         )
     return {"space": dict(space), "student": {**student, "arch": found.arch}}
-
-
-def _decode(file: Path, kind: type[T], hint: str) -> T:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except msgspec.MsgspecError as error:
-        raise UserError(f"{file} is damaged ({error}); {hint}") from None

@@ -33,6 +33,9 @@ RESULT: Json = {
     "arch": "s0:1-1-3",
     "params": 225722,
     "num_classes": 10,
+    **{"score": 1.0, "flops": 1, "seconds": 1.0, "candidates_per_second": 1.0, "seed": 0},
+    **{"evaluated": 1, "distinct": 1, "rejected": 0, "exhausted": True, "top": []},
+    **{"teacher": None, "proxy": "params", "strategy": "random", "data": "fashion_mini"},
 }
 
 

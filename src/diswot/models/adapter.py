@@ -114,7 +114,7 @@ class AdaptedNetwork(nn.Module):
 
     @contextmanager
     def _recorder(self) -> Iterator[_Recorder]:
-        """Hooks on activations, stages and classifier; activations in place are not so within."""
+        """Hook activations, stages and classifier; activations in place are not so within."""
         recorder = _Recorder()
         stages = {path: self.get_submodule(path) for path in self._stage_paths}
         inside = (module for stage in stages.values() for module in stage.modules())

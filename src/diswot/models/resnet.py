@@ -79,12 +79,7 @@ class WideBlock(nn.Module):
         self.shortcut = convolution(in_channels, out_channels, 1, stride) if changes else None
 
     def rest(self, x: Tensor, activated: Tensor) -> Tensor:
-        """The block's output.
-
-        Args:
-            x: Its input ``(B, in_channels, H, W)``.
-            activated: The same after BatchNorm and ReLU.
-        """
+        """The block's output, of its input and of that input after BatchNorm and ReLU."""
         branch = self.conv2(self.relu2(self.bn2(self.conv1(activated))))
         return cast(Tensor, branch + (x if self.shortcut is None else self.shortcut(activated)))
 

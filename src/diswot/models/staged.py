@@ -133,14 +133,10 @@ class PaddedShortcut(nn.Module):
 
 
 def make_shortcut(in_channels: int, out_channels: int, stride: int, option: str) -> nn.Module:
-    """The shortcut of a block: the identity where the shape stays, else by option.
+    """The shortcut of a block: the identity where the shape stays, else that of the option.
 
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: Stride of the block.
-        option: ``A``, zero padding without parameters (He et al. on CIFAR-10), or ``B``, a 1 x 1
-            convolution with BatchNorm as members ``conv`` and ``bn`` (CRD's CIFAR-100 protocol).
+    ``A`` is zero padding without parameters (He et al. on CIFAR-10), ``B`` a 1 x 1 convolution with
+    BatchNorm as members ``conv`` and ``bn`` (CRD's CIFAR-100 protocol).
 
     Raises:
         UserError: For any other option, or for ``A`` where channels shrink.
@@ -163,15 +159,9 @@ def make_stage(
     stride: int,
     **settings: Any,
 ) -> list[ResidualBlock]:
-    """The blocks of a stage; the first takes ``before`` channels and has the stride.
+    """A stage of ``depth`` blocks, from ``before`` to ``after`` channels; the first has the stride.
 
-    Args:
-        block: Type of all blocks.
-        depth: How many.
-        before: Channels of the stage's input.
-        after: Channels of the stage's output.
-        stride: Stride of the stage.
-        settings: See `ResidualBlock`.
+    ``settings`` are those of `ResidualBlock`.
     """
     shapes = [(before, after, stride), *[(after, after, 1)] * (depth - 1)]
     return [block(*shape, **settings) for shape in shapes]

@@ -86,12 +86,9 @@ def load_weights(
 
 
 def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a network with the sha256 of the file its weights come from, if one does.
+    """The settings of a network with the sha256 of the file its ``weights`` come from, if any.
 
     So a run goes on only with the teacher it began with, and its record says which that was.
-
-    Args:
-        spec: With ``weights``, see :func:`load_weights`; a file that is not there is not named.
     """
     path = Path(str(spec["weights"])).expanduser()
     path = path / WEIGHTS_FILE if path.is_dir() else path
