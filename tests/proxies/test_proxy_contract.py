@@ -23,7 +23,7 @@ from diswot.models.init import Initializer
 from diswot.models.teacher import build_teacher
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput, Summary
-from diswot.scoring.candidate import forward
+from diswot.scoring.runtime import forward
 from diswot.scoring.scorer import Scorer, summarize_teacher
 from diswot.scoring.setup import Setup
 
