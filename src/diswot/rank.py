@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,12 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from diswot.accuracies import Benchmark
+    from diswot.data.base import ImageData
     from diswot.loggers.rank import RankLog
     from diswot.loggers.several import Loggers
+    from diswot.proxies.base import Proxy
+    from diswot.ranking.scores import Scores, Target
     from diswot.ranking.shards import Shard
     from diswot.runs import RankRow, RunDir, ScoreRecord
 
@@ -117,23 +122,32 @@ def run_rank(
     from diswot.console import print_lines
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
-    from diswot.ranking.report import accuracies, report
+    from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import Shard
     from diswot.reporting.plan import show_rank_plan
     from diswot.runs import RunDir, ScoreRecord
     from diswot.scoring.runtime import resolve_device
-    from diswot.scoring.setup import class_count, make_data, make_proxies, worker_count
+    from diswot.scoring.setup import (
+        class_count,
+        make_data,
+        make_proxies,
+        with_controls,
+        worker_count,
+    )
 
     require(config, "space", "benchmark", "teacher", "data", "init")
     flag("debug", config["debug"])
     whole("resamples", config["resamples"], 1)
-    make_proxies(config)
-    proxies = {**config["proxy"], **_missing_baselines(config["proxy"])}
-    config = {**config, "proxy": proxies, "device": resolve_device(config["device"])}
+    proxies = make_proxies(config)
+    if missing := _missing_baselines(proxies):
+        config = {**config, "proxy": {**config["proxy"], **missing}}
+        proxies |= make_proxies({"proxy": missing})
+    config = {**config, "device": resolve_device(config["device"])}
     seeds, workers = _seeds(config), worker_count(config)
+    controlled = with_controls(proxies, config["control"], seeds.start)
     shard, benchmark = Shard.parse(config["shard"]), benchmark_of(config)
     archs = _part(shard, benchmark.select(seeds.start))
-    accuracies(benchmark, archs)  # what is not known is said before hours of scoring
+    targets = targets_of(benchmark, archs)  # what is not known is said before hours of scoring
     data = make_data(config)
     config["num_classes"] = class_count(config, data)
     if not quiet:
@@ -144,9 +158,19 @@ def run_rank(
             run_dir,
             Loggers(Run("rank", path, config, "scored", group), quiet=quiet) as loggers,
         ):
-            records, log = _score(config, archs, run_dir, loggers, workers=workers, quiet=quiet)
+            records, log = _score(
+                config,
+                archs,
+                run_dir,
+                loggers,
+                data=data,
+                proxies=proxies,
+                workers=workers,
+                quiet=quiet,
+            )
             if shard.count == 1:
-                rows = report(config, benchmark, archs, seeds, records, path=path, quiet=quiet)
+                scores = collect(records, archs, seeds, controlled)
+                rows = _report(config, benchmark, data, scores, targets, path=path, quiet=quiet)
                 log.finish(rows, path)
                 return rows
     except KeyboardInterrupt:
@@ -204,8 +228,9 @@ def merge_shards(
     """
     from diswot.accuracies import benchmark_of
     from diswot.checks import whole
-    from diswot.ranking.report import report
+    from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import union
+    from diswot.scoring.setup import make_data, make_proxies, with_controls
 
     whole("resamples", resamples, 1)
     config, records = union(folder, targets)
@@ -220,7 +245,51 @@ def merge_shards(
             f"{seed}: a shard has not finished; run its command again"
         )
     config["resamples"] = resamples
-    return report(config, table, archs, seeds, records, path=folder, quiet=quiet)
+    known = targets_of(table, archs)
+    proxies = with_controls(make_proxies(config), config.get("control", "none"), seeds.start)
+    scores = collect(records, archs, seeds, proxies)
+    return _report(config, table, make_data(config), scores, known, path=folder, quiet=quiet)
+
+
+def _report(
+    config: Mapping[str, Any],
+    benchmark: Benchmark,
+    data: ImageData,
+    scores: Scores,
+    targets: Sequence[Target],
+    *,
+    path: Path,
+    quiet: bool,
+) -> list[RankRow]:
+    """Write rank.csv, scores.csv, rank.png and result.json, show the table; gives its rows."""
+    from diswot.console import print_lines, shown
+    from diswot.ranking.scores import conditions_of
+    from diswot.ranking.table import rank_rows
+    from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
+    from diswot.runs import RankSummary, write_json
+    from diswot.versions import versions
+
+    conditions = conditions_of(config, data, benchmark.source)
+    title = (
+        f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
+        f"teacher {conditions['teacher']}, {data.name}, {len(scores.seeds)} seed"
+        f"{'s' if len(scores.seeds) > 1 else ''}"
+    )
+    rows = rank_rows(
+        scores, targets, conditions, resamples=config["resamples"], seed=config["seed"]
+    )
+    rank_csv(path / "rank.csv", rows)
+    scores_csv(path / "scores.csv", scores, targets)
+    plot_rank(path / "rank.png", rows, scores, targets, title)
+    summary = RankSummary(
+        **conditions, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
+    )
+    write_json(path / "result.json", asdict(summary))
+    if not quiet:
+        show_rank(rows)
+        files = (shown(path / name) for name in ("rank.csv", "rank.png", "scores.csv"))
+        print_lines([title, *(f"  {file}" for file in files)])
+    return rows
 
 
 def _trusted(
@@ -250,12 +319,14 @@ def _score(
     run_dir: RunDir[ScoreRecord],
     loggers: Loggers,
     *,
+    data: ImageData,
+    proxies: Mapping[str, Proxy],
     workers: int,
     quiet: bool,
 ) -> tuple[list[ScoreRecord], RankLog]:
     from diswot.console import Progress
     from diswot.loggers.rank import RankLog
-    from diswot.ranking.engine import score_all
+    from diswot.ranking.scores import score_all
     from diswot.runs import RankSummary
 
     seeds = _seeds(config)
@@ -265,13 +336,22 @@ def _score(
     log.begin()
     with Progress(len(wanted), done, "scores.jsonl", quiet=quiet) as progress:
 
-        def told(record: ScoreRecord) -> None:
+        def scored(record: ScoreRecord) -> None:
             nonlocal done
             done += 1
             progress.advance(done, f"seed {record.seed}", failed=bool(record.failures))
             log.scored(record)
 
-        records = score_all(config, archs, seeds, run_dir, workers=workers, progress=told)
+        records = score_all(
+            config,
+            archs,
+            seeds,
+            run_dir,
+            data=data,
+            proxies=proxies,
+            workers=workers,
+            progress=scored,
+        )
     return records, log
 
 

@@ -156,7 +156,8 @@ def _search(
     from diswot.loggers.search import SearchLog
     from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
-    from diswot.scoring.setup import Setup, make_strategy, worker_count
+    from diswot.scoring.setup import Setup, worker_count
+    from diswot.strategies import make_strategy
 
     workers = worker_count(config)
     benchmark = _benchmark(config)

@@ -23,7 +23,7 @@ from diswot.hydra_app import compose
 from diswot.models.init import Initializer
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput, Summary
-from diswot.scoring.candidate import forward
+from diswot.scoring.runtime import forward
 from diswot.scoring.scorer import Scorer, summarize_teacher
 
 REASON = re.compile(r"ValueError: [\w√].{14,250} \(\w+\)")

@@ -16,7 +16,7 @@ from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyContext, ProxyInput, Summary
 from diswot.proxies.diswot import DisWOT, Semantic
 from diswot.proxies.shuffled import Shuffled
-from diswot.scoring.setup import make_proxies
+from diswot.scoring.setup import make_proxies, with_controls
 
 SIZE = 7
 
@@ -116,8 +116,12 @@ def nodes(**changes: Any) -> dict[str, Any]:
 
 
 def test_controls_stand_behind_all_proxies_and_only_where_asked_for() -> None:
-    assert list(make_proxies(nodes())) == ["params", "relation"]
-    made = make_proxies(nodes(control="shuffled"))
-    assert list(made) == ["params", "relation", "relation@shuffled"]
+    proxies = make_proxies(nodes())
+    assert list(with_controls(proxies, "none", 0)) == ["params", "relation"]
+    assert list(with_controls(proxies, "shuffled", 0)) == [
+        "params",
+        "relation",
+        "relation@shuffled",
+    ]
     with pytest.raises(UserError, match="control=half: allowed are none, shuffled"):
-        make_proxies(nodes(control="half"))
+        with_controls(proxies, "half", 0)

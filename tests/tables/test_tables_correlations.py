@@ -35,7 +35,7 @@ TINY = [
 def no_pictures() -> Iterator[None]:
     """Drawing takes longer than everything else."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diswot.ranking.report.plot_rank", lambda *_: None)
+        patch.setattr("diswot.reporting.rank.plot_rank", lambda *_: None)
         patch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
         yield
 

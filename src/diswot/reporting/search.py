@@ -13,7 +13,7 @@ from diswot.errors import UserError
 from diswot.reporting.exports import candidates_csv, plot_search, top
 from diswot.reporting.plan import conditions
 from diswot.runs import KnownAccuracies, SearchSummary
-from diswot.scoring.similarity import save_similarity
+from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def export(
     plot_search(
         run_dir.path / "search.png", search.history, title, strategy.proposals.budget.limits()
     )
-    save_similarity(run_dir.path / "similarity.npz", config, setup, best[0].arch)
+    save_similarity(run_dir.path / "similarity.npz", setup, best[0].arch)
     run_dir.save_result(summary)
     return summary
 

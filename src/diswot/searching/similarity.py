@@ -1,17 +1,15 @@
-"""How teacher and found student see the mini-batch: the matrices a search compares, as a file."""
+"""Matrices of teacher and best student that the similarity proxies compare, as a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from diswot.checkpoint import build_teacher
 from diswot.proxies.functional import cam_matrix, relation_matrix
 from diswot.runs.files import replacing
-from diswot.scoring.candidate import forward
+from diswot.scoring.runtime import forward
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,19 +27,18 @@ _CLASSES = 256
 Matrices = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 
 
-def save_similarity(path: Path, config: Mapping[str, Any], setup: Setup, arch: str) -> None:
+def save_similarity(path: Path, setup: Setup, arch: str) -> None:
     """Write what `similarity_matrices` gives; no file is left where there is nothing to compare.
 
     Args:
         path: Replaced in one step.
-        config: Resolved config of the search.
         setup: What the search scored with.
         arch: Text of the student.
 
     Raises:
         OSError: The disk is full or the folder cannot be written; ``path`` is unchanged.
     """
-    matrices = similarity_matrices(config, setup, arch)
+    matrices = similarity_matrices(setup, arch)
     if not matrices:
         path.unlink(missing_ok=True)
         return
@@ -49,7 +46,7 @@ def save_similarity(path: Path, config: Mapping[str, Any], setup: Setup, arch: s
         np.savez(file, allow_pickle=False, **matrices)
 
 
-def similarity_matrices(config: Mapping[str, Any], setup: Setup, arch: str) -> Matrices:
+def similarity_matrices(setup: Setup, arch: str) -> Matrices:
     """The matrices of relation similarity and of the cam form, from the weights that were scored.
 
     Both networks run once more, as they did to be scored, so the search's own scores follow from
@@ -57,7 +54,6 @@ def similarity_matrices(config: Mapping[str, Any], setup: Setup, arch: str) -> M
     the relation part, the same of the semantic matrices, with K², the cam form.
 
     Args:
-        config: Resolved config of the search.
         setup: What the search scored with.
         arch: Text of the student.
 
@@ -67,16 +63,16 @@ def similarity_matrices(config: Mapping[str, Any], setup: Setup, arch: str) -> M
         where no proxy compared with a teacher, or where a network gives numbers that are not
         finite.
     """
-    if setup.teacher_width is None:
+    if setup.teacher_network is None:
         return {}
-    teacher = _matrices(_teacher(config, setup), setup.scorer)
+    teacher = _matrices(setup.teacher_network, setup.scorer)
     try:
         student = _matrices(setup.scorer.network(setup.space.parse(arch)), setup.scorer)
     except RuntimeError:  # out of memory, where the proxies kept less of the pass
         return {}
     sides = {"teacher": teacher, "student": student}
-    found = {f"{kind}_{side}": sides[side][kind] for kind in teacher for side in sides}
-    return found if all(np.isfinite(matrix).all() for matrix in found.values()) else {}
+    matrices = {f"{kind}_{side}": sides[side][kind] for kind in teacher for side in sides}
+    return matrices if all(np.isfinite(matrix).all() for matrix in matrices.values()) else {}
 
 
 def _matrices(network: nn.Module, scorer: Scorer) -> Matrices:
@@ -86,15 +82,5 @@ def _matrices(network: nn.Module, scorer: Scorer) -> Matrices:
         outputs = forward(scorer.runtime.place(network), {}, batch, scorer.runtime).outputs
         features = outputs.stages[-1].double()
         weight = cast("Network", network).classifier.weight[:_CLASSES].double()
-        found = {"relation": relation_matrix(features), "semantic": cam_matrix(features, weight)}
-    return {kind: matrix.cpu().float().numpy() for kind, matrix in found.items()}
-
-
-def _teacher(config: Mapping[str, Any], setup: Setup) -> nn.Module:
-    """The teacher as the search had it: what it was summarised to does not hold the matrices."""
-    spec, scorer = config["teacher"], setup.scorer
-    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        network = build_teacher(spec, setup.num_classes, setup.data.in_channels)
-    if spec.get("weights", "none") == "none":
-        scorer.init(network, seed=scorer.seed, role="teacher")
-    return network
+        pair = {"relation": relation_matrix(features), "semantic": cam_matrix(features, weight)}
+    return {kind: matrix.cpu().float().numpy() for kind, matrix in pair.items()}

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from diswot.hydra_app import compose
-from diswot.scoring import similarity
+from diswot.models.staged import StagedNetwork
 from diswot.scoring.setup import Setup
-from diswot.scoring.similarity import save_similarity, similarity_matrices
 from diswot.search import run_search
-
-Matrices = dict[str, np.ndarray]
+from diswot.searching import similarity
+from diswot.searching.similarity import save_similarity, similarity_matrices
 
 NOISE = ["data=gaussian", "data.batch_size=6", "data.image_size=16"]
 REAL = ["data=fashion_mini", "data.batch_size=6", "teacher=resnet20", "teacher.weights=embedded"]
@@ -24,7 +23,8 @@ S0 = ["space=s0", "space.depths=[1,2]", "strategy=exhaustive", "device=cpu", "wo
 S1 = ["space=s1", "strategy=random", "strategy.evaluations=1", "device=cpu", "workers=1"]
 TINY = [*S0, *NOISE, "teacher=resnet8"]
 CAM = ["proxy=semantic", "proxy.semantic.form=cam"]
-NAMES = {"relation_teacher", "relation_student", "semantic_teacher", "semantic_student"}
+SIZES = {"relation": (6, 6), "semantic": (10, 10)}
+NAMES = {f"{kind}_{side}" for kind in SIZES for side in ("teacher", "student")}
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +33,8 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def prepared() -> tuple[dict[str, Any], Setup]:
-    """The config of a search and what it scores with."""
-    config = compose("search", [*TINY, "proxy=diswot"], None)
-    return config, Setup.from_config(config)
+def setup() -> Setup:
+    return Setup.from_config(compose("search", [*TINY, "proxy=diswot"], None))
 
 
 def searched(path: Path, *overrides: str) -> Path:
@@ -45,20 +43,20 @@ def searched(path: Path, *overrides: str) -> Path:
     return path / "similarity.npz"
 
 
-def read(file: Path) -> Matrices:
+def check(file: Path, *parts: str) -> None:
+    """The parts of the best score follow from the matrices."""
     with np.load(file, allow_pickle=False) as stored:
-        return dict(stored)
-
-
-def score_of(found: Matrices, kind: str) -> float:
-    teacher, student = (found[f"{kind}_{side}"].astype(float) for side in ("teacher", "student"))
-    return -float(np.square(teacher - student).sum() / teacher.size)
-
-
-def best_part(path: Path, part: str) -> float:
-    with (path / "candidates.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return float(max(rows, key=lambda row: float(row["score"]))[f"part_{part}"])
+        matrices = dict(stored)
+    assert set(matrices) == NAMES
+    for name, matrix in matrices.items():
+        assert (matrix.dtype, matrix.shape) == (np.float32, SIZES[name.partition("_")[0]])
+    with (file.parent / "candidates.csv").open(newline="", encoding="utf-8") as table:
+        best = max(csv.DictReader(table), key=lambda row: float(row["score"]))
+    for part in parts:
+        teacher, student = (matrices[f"{part}_{s}"].astype(float) for s in ("teacher", "student"))
+        score = -float(np.square(teacher - student).sum() / teacher.size)
+        assert score == pytest.approx(float(best[f"part_{part}"]), rel=1e-4)
+        assert score < 0
 
 
 @pytest.mark.parametrize(
@@ -74,16 +72,7 @@ def best_part(path: Path, part: str) -> float:
 def test_the_best_score_follows_from_them(
     tmp_path: Path, overrides: list[str], parts: list[str]
 ) -> None:
-    found = read(searched(tmp_path, *overrides))
-    assert set(found) == NAMES
-    assert all(matrix.dtype == np.float32 for matrix in found.values())
-    for side in ("teacher", "student"):
-        assert found[f"relation_{side}"].shape == (6, 6)
-        assert found[f"semantic_{side}"].shape == (10, 10)
-    for part in parts:
-        expected = best_part(tmp_path, part)
-        assert expected < 0
-        assert score_of(found, part) == pytest.approx(expected, rel=1e-4)
+    check(searched(tmp_path, *overrides), *parts)
 
 
 @pytest.mark.parametrize("teacher", ["none", "resnet8"])
@@ -98,26 +87,14 @@ def test_a_search_that_goes_on_writes_them_anew(tmp_path: Path) -> None:
     file = searched(tmp_path, *settings, "strategy.evaluations=1")
     file.write_bytes(b"old")
     assert searched(tmp_path, *settings, "strategy.evaluations=1").read_bytes() == b"old"
-    found = read(searched(tmp_path, *settings, "strategy.evaluations=12"))
-    assert score_of(found, "relation") == pytest.approx(best_part(tmp_path, "relation"), rel=1e-4)
+    check(searched(tmp_path, *settings, "strategy.evaluations=12"), "relation")
 
 
-def test_nothing_that_was_scored_changes(prepared: tuple[dict[str, Any], Setup]) -> None:
-    config, setup = prepared
+def test_each_network_runs_once_and_nothing_that_was_scored_changes(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arch, state = setup.space.parse("s0:1-2-1"), torch.get_rng_state()
     before = setup.scorer.measure(arch).parts
-    found = similarity_matrices(config, setup, str(arch))
-    again = similarity_matrices(config, setup, str(arch))
-    assert all(np.array_equal(found[name], again[name]) for name in NAMES)
-    assert setup.scorer.measure(arch).parts == before
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_each_network_runs_once(
-    prepared: tuple[dict[str, Any], Setup], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from diswot.models.staged import StagedNetwork
-
     calls, outputs = [], StagedNetwork.outputs
 
     def counted(network: StagedNetwork, *args: Any, **further: Any) -> Any:
@@ -125,16 +102,17 @@ def test_each_network_runs_once(
         return outputs(network, *args, **further)
 
     monkeypatch.setattr(StagedNetwork, "outputs", counted)
-    similarity_matrices(*prepared, "s0:1-1-1")
-    assert sum(not call.conv1.weight.is_meta for call in calls) == 2
+    first, again = (similarity_matrices(setup, str(arch)) for _ in range(2))
+    assert len(calls) == 4
+    assert all(np.array_equal(first[name], again[name]) for name in NAMES)
+    assert setup.scorer.measure(arch).parts == before
+    assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_many_classes_are_cut(
-    prepared: tuple[dict[str, Any], Setup], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = similarity_matrices(*prepared, "s0:1-1-1")
+def test_many_classes_are_cut(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = similarity_matrices(setup, "s0:1-1-1")
     monkeypatch.setattr(similarity, "_CLASSES", 4)
-    cut = similarity_matrices(*prepared, "s0:1-1-1")
+    cut = similarity_matrices(setup, "s0:1-1-1")
     for name in ("semantic_teacher", "semantic_student"):
         np.testing.assert_allclose(cut[name], whole[name][:4, :4], rtol=1e-6)
     assert np.array_equal(cut["relation_student"], whole["relation_student"])
@@ -142,10 +120,7 @@ def test_many_classes_are_cut(
 
 @pytest.mark.parametrize("broken", ["nan", "raises"])
 def test_what_cannot_be_compared_leaves_no_file(
-    prepared: tuple[dict[str, Any], Setup],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    broken: str,
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     calls = []
 
@@ -160,13 +135,13 @@ def test_what_cannot_be_compared_leaves_no_file(
     file = tmp_path / "similarity.npz"
     file.write_bytes(b"of another student")
     monkeypatch.setattr(similarity, "relation_matrix", relation)
-    save_similarity(file, *prepared, "s0:1-1-1")
+    save_similarity(file, setup, "s0:1-1-1")
     assert len(calls) == 2
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_old_file(
-    prepared: tuple[dict[str, Any], Setup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(file: Any, **_: Any) -> None:
         file.write(b"half")
@@ -176,7 +151,7 @@ def test_a_full_disk_leaves_the_old_file(
     file.write_bytes(b"old")
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        save_similarity(file, *prepared, "s0:1-1-1")
+        save_similarity(file, setup, "s0:1-1-1")
     assert caught.value.filename == str(file)
     assert [path.name for path in tmp_path.iterdir()] == ["similarity.npz"]
     assert file.read_bytes() == b"old"

@@ -1,4 +1,4 @@
-"""Every architecture of a space."""
+"""Strategies that learn nothing from scores: random search and enumeration of a whole space."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
-from diswot.strategies.base import Strategy
+from diswot.strategies.base import Proposals, Strategy
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch
-    from diswot.strategies.proposals import Proposals
 
-__all__ = ["Exhaustive"]
+__all__ = ["Exhaustive", "RandomSearch"]
 
 _LARGEST = 1_000_000
+
+
+class RandomSearch(Strategy):
+    """Independent random architectures inside the budget: the baseline of every strategy."""
+
+    def ask(self) -> list[Arch]:
+        """A generation of fresh draws."""
+        return [self.proposals.sample() for _ in range(self.generation)]
 
 
 class Exhaustive(Strategy):

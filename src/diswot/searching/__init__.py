@@ -1,0 +1,1 @@
+"""Search runs: what a search leaves of the student it chose."""
