@@ -1,4 +1,4 @@
-"""The picture of a ranking: how well each proxy predicts, and its scores against accuracy."""
+"""Plots of a ranking: correlation of each proxy, its scores against accuracy; rank.png."""
 
 from __future__ import annotations
 
@@ -31,16 +31,27 @@ _COLORS = {"proxy": "C0", "better": "C2", "baseline": "0.6", "control": "#9ecae1
 def plot_rank(
     path: Path, rows: Sequence[RankRow], scores: Scores, targets: Sequence[Target], title: str
 ) -> None:
-    """Write the picture.
+    """Write a PNG of bars and score panels.
 
     Above, Spearman and its interval for each target; below, the scores of the first seed against
     the accuracy of the first distilled target (or the first there is), best proxy first. Scores
     of many magnitudes are drawn by rank, which their axes say.
+
+    Args:
+        path: The file.
+        rows: Of all targets, best proxy first.
+        scores: Of all proxies.
+        targets: Known accuracies, at least one.
+        title: Above the plots.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    heights = _heights(len(scores.values), len(targets))
+    proxies = len(scores.values)
+    heights = (
+        math.ceil(len(targets) / _PANELS) * (BAR * proxies + 0.9) + 0.4,
+        math.ceil(proxies / _SMALL) * (2.1 if proxies > 2 else 3.2) + 0.5,
+    )
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12)
@@ -51,12 +62,6 @@ def plot_rank(
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
     write_atomic(path, image.getvalue())
-
-
-def _heights(proxies: int, targets: int) -> tuple[float, float]:
-    """Inches of both halves."""
-    bars = math.ceil(targets / _PANELS) * (BAR * proxies + 0.9) + 0.4
-    return bars, math.ceil(proxies / _SMALL) * (2.1 if proxies > 2 else 3.2) + 0.5
 
 
 def _of(rows: Sequence[RankRow], target: Target) -> list[RankRow]:
@@ -72,7 +77,8 @@ def _plot_bars(figure: Any, rows: Sequence[RankRow], targets: Sequence[Target]) 
     for axes, target in zip(grid, targets, strict=False):
         plot_target(axes, _of(rows, target), f"{target.dataset} {target.target}")
         axes.set_xlim(low - 0.05 if low else 0, 1.0)
-    _explain(figure, rows)
+    handles = rank_legend(rows)
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
 
 
 def plot_target(axes: Any, rows: Sequence[RankRow], title: str) -> None:
@@ -109,13 +115,8 @@ def _kind(row: RankRow) -> str:
     return "better" if row.better_than_params else "proxy"
 
 
-def _explain(figure: Any, rows: Sequence[RankRow]) -> None:
-    handles = rank_legend(rows)
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-
-
 def rank_legend(rows: Sequence[RankRow]) -> list[Any]:
-    """What the bars' colours mean, those that occur."""
+    """Handles of a legend for the colours of bars that occur in rows."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -135,12 +136,14 @@ def rank_legend(rows: Sequence[RankRow]) -> list[Any]:
 
 def _plot_scores(figure: Any, rows: Sequence[RankRow], scores: Scores, target: Target) -> None:
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
     from matplotlib.ticker import EngFormatter
 
     columns = min(_SMALL, len(rows))
     lines = math.ceil(len(rows) / columns)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
-    norm = _params_norm(scores.params)
+    low, high = float(scores.params.min()), float(scores.params.max())
+    norm = LogNorm(low, high) if 0 < 10 * low < high else Normalize(low, high)
     floor = _floor(target.accuracy)
     for axes in grid[len(rows) :]:
         axes.set_axis_off()
@@ -155,13 +158,6 @@ def _plot_scores(figure: Any, rows: Sequence[RankRow], scores: Scores, target: T
     bar.ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     bar.ax.tick_params(which="both", labelsize=7)
     bar.set_label("parameters", fontsize=9)
-
-
-def _params_norm(params: NDArray[np.float64]) -> Any:
-    from matplotlib.colors import LogNorm, Normalize
-
-    low, high = float(params.min()), float(params.max())
-    return LogNorm(low, high) if 0 < 10 * low < high else Normalize(low, high)
 
 
 def _floor(accuracy: NDArray[np.float64]) -> float:
