@@ -141,7 +141,7 @@ def read_similarity(folder: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]
     if not file.is_file():
         return {}
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             kinds = [name.removesuffix("_teacher") for name in arrays if name.endswith("_teacher")]
             pairs = {kind: (arrays[f"{kind}_teacher"], arrays[f"{kind}_student"]) for kind in kinds}
     except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
