@@ -91,13 +91,11 @@ def show_standings(known: KnownAccuracies, seconds: float) -> None:
     for column in ("data set", "target", "top-1", "rank", "best under the budget", "regret"):
         table.add_column(column, justify="left" if column in ("data set", "target") else "right")
     for row in known.standings:
-        best = row.best_accuracy
-        table.add_row(
-            *(row.dataset, row.target, f"{row.accuracy:.2f} %"),
-            f"{row.rank:,} of {row.count:,}",
-            "—" if best is None else f"{best:.2f} %",
-            "—" if best is None else f"{best - row.accuracy:.2f}",
-        )
+        best, regret = "—", "—"
+        if row.best_accuracy is not None:
+            best, regret = f"{row.best_accuracy:.2f} %", f"{row.best_accuracy - row.accuracy:.2f}"
+        place = f"{row.rank:,} of {row.count:,}"
+        table.add_row(row.dataset, row.target, f"{row.accuracy:.2f} %", place, best, regret)
     _console().print(table)
 
 

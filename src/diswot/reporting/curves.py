@@ -29,11 +29,9 @@ def plot_curves(path: Path, epochs: Sequence[EpochRecord], title: str, validated
         title: Above the plots.
         validated_on: Which images gave the accuracy: ``validation`` or ``test``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
     losses, accuracy, rate = figure.subplots(1, 3)
     plot_losses(losses, {"": epochs})

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BAR", "plot_rank", "plot_target", "rank_legend"]
 
-_WIDTH = 12.0  # inches
 BAR = 0.23
 """Inches of height a bar needs."""
 _PANELS = 3  # targets side by side
@@ -44,7 +43,6 @@ def plot_rank(
         targets: Known accuracies, at least one.
         title: Above the plots.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     proxies = len(scores.values)
@@ -52,8 +50,7 @@ def plot_rank(
         math.ceil(len(targets) / _PANELS) * (BAR * proxies + 0.9) + 0.4,
         math.ceil(proxies / _SMALL) * (2.1 if proxies > 2 else 3.2) + 0.5,
     )
-    figure = Figure(figsize=(_WIDTH, sum(heights) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(12, sum(heights) + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=12)
     halves = figure.subfigures(2, 1, height_ratios=heights, squeeze=False).ravel()
     _plot_bars(halves[0], rows, targets)
@@ -127,11 +124,10 @@ def rank_legend(rows: Sequence[RankRow]) -> list[Any]:
         "control": "control: teacher's samples exchanged",
     }
     kinds = {_kind(row) for row in rows}
-    handles: list[Any] = [
-        Patch(color=_COLORS[k], label=name) for k, name in names.items() if k in kinds
+    return [
+        *(Patch(color=_COLORS[k], label=name) for k, name in names.items() if k in kinds),
+        Line2D([], [], color=_COLORS["params"], linestyle="--", label="ρ of params"),
     ]
-    handles.append(Line2D([], [], color=_COLORS["params"], linestyle="--", label="ρ of params"))
-    return handles
 
 
 def _plot_scores(figure: Any, rows: Sequence[RankRow], scores: Scores, target: Target) -> None:
@@ -169,6 +165,8 @@ def _floor(accuracy: NDArray[np.float64]) -> float:
 def _plot_proxy(
     axes: Any, row: RankRow, scores: Scores, accuracy: NDArray[np.float64], norm: Any
 ) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     values = scores.values[row.proxy][0]
     scored = np.isfinite(values)
     shown, label = _readable(values[scored])
@@ -184,17 +182,9 @@ def _plot_proxy(
         linewidths=0,
         rasterized=True,
     )
-    if not len(shown):
-        axes.text(0.5, 0.5, "not scored", transform=axes.transAxes, ha="center", color="0.4")
     rho = "—" if math.isnan(row.spearman) else f"{row.spearman:.3f}".replace("-", "−")
     axes.set_title(f"{row.proxy}\nρ = {rho}", fontsize=8)
     axes.set_xlabel(label, fontsize=7, labelpad=1)
-    _tidy(axes, shown)
-
-
-def _tidy(axes: Any, shown: NDArray[np.float64]) -> None:
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -205,15 +195,13 @@ def _tidy(axes: Any, shown: NDArray[np.float64]) -> None:
         axes.ticklabel_format(axis="x", scilimits=(-2, 4))
     else:
         axes.set_xticks([])
+        axes.text(0.5, 0.5, "not scored", transform=axes.transAxes, ha="center", color="0.4")
 
 
 def _readable(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
     """The scores, or their ranks where a few of them would press all others together."""
-    if len(values) < 3:
-        return values, ""
-    low, high = np.quantile(values, (0.25, 0.75))
-    if values.max() - values.min() <= _LONG * (high - low):
-        return values, ""
     from scipy.stats import rankdata
 
-    return rankdata(values), "rank of score"
+    low, high = np.quantile(values, (0.25, 0.75)) if len(values) > 2 else (0, math.inf)
+    near = not len(values) or np.ptp(values) <= _LONG * (high - low)
+    return (values, "") if near else (rankdata(values), "rank of score")

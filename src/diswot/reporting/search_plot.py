@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["Point", "distinct", "front", "plot_accuracy", "plot_course", "plot_params"]
 
 _SCORE = "score (higher is better)"
@@ -63,17 +66,20 @@ def plot_course(axes: Any, searches: Searches) -> None:
     """
     several = len(searches) > 1
     for index, (name, points) in enumerate(searches.items()):
-        best, block = _best(points), max(math.ceil(len(points) / _STEPS), 1)
+        block = max(math.ceil(len(points) / _STEPS), 1)
         mean = f"mean of every {block}" if block > 1 else "each candidate"
+        scores = np.array([math.nan if p.score is None else p.score for p in points])
         axes.plot(
-            *(zip(*best, strict=True) if best else ([], [])),
+            range(1, len(scores) + 1),
+            np.fmax.accumulate(scores),
             drawstyle="steps-post",
-            color=_color(index) if several else "C3",
+            color=f"C{index}" if several else "C3",
             label=name if several else "best so far",
         )
         axes.plot(
-            *(zip(*means, strict=True) if (means := _means(points, block)) else ([], [])),
-            color=_color(index) if several else "C0",
+            [min(start + block, len(scores)) for start in range(0, len(scores), block)],
+            [_mean(scores[start : start + block]) for start in range(0, len(scores), block)],
+            color=f"C{index}" if several else "C0",
             alpha=0.5 if several else 0.8,
             linewidth=1,
             label=(None if index else f"thin: {mean}") if several else mean,
@@ -83,23 +89,10 @@ def plot_course(axes: Any, searches: Searches) -> None:
     _finish(axes)
 
 
-def _best(points: Sequence[Point]) -> list[tuple[int, float]]:
-    """Where the best so far changes, and the end."""
-    changes: list[tuple[int, float]] = []
-    for number, point in enumerate(points, start=1):
-        if point.score is not None and (not changes or point.score > changes[-1][1]):
-            changes.append((number, point.score))
-    return [*changes, (len(points), changes[-1][1])] if changes else []
-
-
-def _means(points: Sequence[Point], block: int) -> list[tuple[int, float]]:
-    means = []
-    for start in range(0, len(points), block):
-        part = points[start : start + block]
-        scores = [point.score for point in part if point.score is not None]
-        if scores:
-            means.append((start + len(part), sum(scores) / len(scores)))
-    return means
+def _mean(scores: NDArray[np.float64]) -> float:
+    """Of those that could be scored, NaN of none."""
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> None:
@@ -120,7 +113,7 @@ def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> No
             [_params(point) / 1e6 for point in best],
             [_score(point) for point in best],
             drawstyle="steps-post",
-            color=_color(index) if several else "C1",
+            color=f"C{index}" if several else "C1",
             linewidth=1,
             label=None if index else "front of score and size",
         )
@@ -178,7 +171,7 @@ def _scatter(
     drawn = axes.scatter(
         x,
         y,
-        c=generations if index is None else _color(index),
+        c=generations if index is None else f"C{index}",
         cmap="viridis" if index is None else None,
         s=6 if many else 14,
         alpha=0.8,
@@ -214,10 +207,6 @@ def _params(point: Point) -> float:
 
 def _score(point: Point) -> float:
     return -math.inf if point.score is None else point.score
-
-
-def _color(index: int) -> str:
-    return f"C{index % 10}"
 
 
 def _finish(axes: Any) -> None:

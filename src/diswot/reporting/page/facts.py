@@ -34,7 +34,6 @@ COLUMNS = {
 """Heads of the columns, by the keys of `run_facts`."""
 
 _FIGURES = ("score", "top1", "params", "flops", "seconds")
-_LISTED = 10  # values of single seeds
 _UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 
 
@@ -169,9 +168,7 @@ class SeedFigure:
     @property
     def each(self) -> str:
         """The value of every seed, empty where they are the same."""
-        known = [self._rounded(value) for value in self.values[:_LISTED]]
-        more = " …" if len(self.values) > _LISTED else ""
-        return f"{' · '.join(known)}{more}" if self.std else ""
+        return " · ".join(map(self._rounded, self.values)) if self.std else ""
 
     def _rounded(self, value: float) -> str:
         """To the second digit of the deviation; large figures in thousands, millions or more."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diswot.config import IRRELEVANT, MAY_GROW, flatten, identity
+from diswot.config import IRRELEVANT, flatten
 from diswot.reporting.page.facts import at, number
 from diswot.runs import Run
 
@@ -19,17 +19,10 @@ _LABELS = {
     "train": ("student", "teacher", "distiller", "protocol"),
 }
 _FIRST = (
-    "proxy",
-    "distiller",
-    "strategy",
-    "student",
-    "teacher",
-    "space",
-    "budget",
-    "seed",
-    "seeds",
+    *("proxy", "distiller", "strategy", "student", "teacher", "space", "budget", "seed", "seeds"),
 )
 _OF_RANKING = ("resamples", "benchmark.source", "benchmark.path", "benchmark.datasets")
+"""Settings that change no score, but the correlations of a ranking."""
 _LISTED = 4  # settings in a label
 
 
@@ -69,32 +62,27 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def _key(run: Run) -> str:
-    """All settings in which the runs of a group agree, as text."""
-    try:
-        settings = identity(run.config)
-        settings |= {name: value for name, value in flatten(run.config) if name in MAY_GROW}
-    except (TypeError, AttributeError):  # no config that this project wrote
-        return str(run.path)
-    settings = _without_copied_seeds(run, settings)
-    kept = {name: value for name, value in settings.items() if name not in _NOT_COMPARED}
-    return json.dumps([run.command, kept], sort_keys=True)
+    """All in which the runs of a group agree: the first of its proxies is what a search follows."""
+    settings = {
+        name: value
+        for name, value in _compared(run).items()
+        if name not in _NOT_COMPARED and not name.startswith("benchmark")
+    }
+    proxies = run.config.get("proxy")
+    return json.dumps([run.command, settings, [*proxies] if isinstance(proxies, Mapping) else []])
 
 
 def _group(members: Sequence[Run], firsts: Sequence[Run]) -> Group:
-    by_seed: dict[str, Run] = {}
-    for run in sorted(members, key=lambda run: (run.state != "finished", _seed(run))):
-        by_seed.setdefault(str(run.config.get("seed")), run)
+    by_seed: dict[float, Run] = {}
+    for run in sorted(members, key=lambda run: run.state != "finished"):
+        by_seed.setdefault(number(run.config.get("seed")) or 0.0, run)
     first, parts = members[0], _parts(members[0])
     alike = [other for other in firsts if _parts(other) == parts]
     apart = differences(alike)
     kept = [f"{k}={apart[k][alike.index(first)]}" for k in apart if k not in _NOT_COMPARED]
     label = ", ".join([*parts, *kept[:_LISTED], *(["…"] if len(kept) > _LISTED else [])])
-    chosen = tuple(sorted(by_seed.values(), key=_seed))
+    chosen = tuple(by_seed[seed] for seed in sorted(by_seed))
     return Group(label, first.command, chosen, len(members) - len(chosen))
-
-
-def _seed(run: Run) -> float:
-    return number(run.config.get("seed")) or 0.0
 
 
 def _parts(run: Run) -> list[str]:
@@ -124,7 +112,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     Args:
         runs: Of one command.
     """
-    settings = [_without_copied_seeds(run, _compared(run)) for run in runs]
+    settings = [_compared(run) for run in runs]
     for group in ("proxy", "distiller"):
         _name_members(group, runs, settings)
     names = sorted({name for each in settings for name in each}, key=_place)
@@ -138,11 +126,12 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def _compared(run: Run) -> dict[str, Any]:
-    """All settings but those that change no score; the accuracies it reads make a ranking."""
+    """Settings by name but those that change no score, and without copies of the run's seed."""
     left_out = {*IRRELEVANT} - ({*_OF_RANKING} if run.command == "rank" else set())
+    seed = run.config.get("seed")
     return {
-        name: value
-        for name, value in flatten(run.config)
+        name: "as seed" if name.endswith(".shuffle_seed") and value == seed else value
+        for name, value in sorted(flatten(run.config))
         if not {name, name.partition(".")[0]} & left_out
     }
 
@@ -165,14 +154,6 @@ def _name_members(group: str, runs: Sequence[Run], settings: Sequence[dict[str, 
                 del own[key]
         if names:
             own[group] = "+".join(names)
-
-
-def _without_copied_seeds(run: Run, settings: Mapping[str, Any]) -> dict[str, Any]:
-    seed = run.config.get("seed")
-    return {
-        name: "as seed" if name.endswith(".shuffle_seed") and value == seed else value
-        for name, value in settings.items()
-    }
 
 
 def _text(value: object) -> str:

@@ -180,14 +180,14 @@ def training_pictures(group: Group, name: str) -> Pictures:
     if not found:
         pictures.notes.append("No epoch was finished.")
         return pictures
-    images = {run.result.get("validated_on") for run in group.runs} - {None}
+    images = [str(run.result["validated_on"]) for run in group.runs if run.summary]
     losses = max(len(epochs[0].losses) for epochs in found.values())
     if losses > LOSSES and len(found) == 1:
         pictures.notes.append(f"{LOSSES} of {losses:,} losses are drawn.")
     with pictures.draw("Training losses over the epochs") as axes:
         plot_losses(axes, found)
     with pictures.draw("Accuracy over the epochs") as axes:
-        plot_top1(axes, found, images.pop() if len(images) == 1 else "validation")
+        plot_top1(axes, found, images[0] if images else "validation")
     with pictures.draw("Learning rate over the epochs") as axes:
         plot_rate(axes, found)
     return pictures

@@ -23,7 +23,6 @@ from diswot.runs import Run
 __all__ = ["run_sections"]
 
 _DRAWN = 24  # groups of a section
-_LISTED = 200  # runs whose settings are listed
 _WITH_RECORDS = ("finished", "running", "unfinished", "stopped", "failed")
 
 
@@ -47,7 +46,7 @@ def run_sections(runs: Sequence[Run]) -> dict[str, Any]:
         similarity_pictures(group, f"similar{index}")
         for index, group in enumerate(searches[:_DRAWN])
     ]
-    left_out = max(map(len, (searches, trainings, rankings))) > _DRAWN
+    left_out = max(len(searches), len(trainings), len(rankings)) > _DRAWN
     return {
         "counts": Counter(run.state for run in runs),
         "problems": [(names[run.path], run.state, run.problem) for run in runs if run.problem],
@@ -129,6 +128,6 @@ def _settings(runs: Sequence[Run], names: dict[Path, str]) -> dict[str, Any]:
             [(name, str(value)) for name, value in flatten(run.config)],
             list(run.summary.versions.items()) if run.summary else [],
         )
-        for run in runs[:_LISTED]
+        for run in runs
     ]
-    return {"differences": tables, "settings": listed, "unlisted": len(runs) - len(listed)}
+    return {"differences": tables, "settings": listed}
