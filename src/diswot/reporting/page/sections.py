@@ -87,8 +87,8 @@ def _of_groups(groups: Sequence[Group]) -> list[str]:
             found = Counter(run.result["arch"] for run in finished).most_common()
             archs = [f"{arch} ({n} of {len(finished)})" for arch, n in found[:3]]
             more = f" and {len(found) - 3} others" if len(found) > 3 else ""
-            told = ", ".join(archs) if len(finished) > 1 else found[0][0]
-            sentences.append(f"{group.label}: found {told}{more}")
+            text = ", ".join(archs) if len(finished) > 1 else found[0][0]
+            sentences.append(f"{group.label}: found {text}{more}")
         elif "top1" in (figures := seed_figures(finished)):
             count = len(figures["top1"].values)
             accuracy = f"{figures['top1'].text} ({count} seed{'s' if count > 1 else ''})"
