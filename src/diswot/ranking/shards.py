@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diswot.config import difference
+from diswot.config import check_harmless, difference
 from diswot.errors import UserError
 from diswot.runs import Journal, ScoreRecord
 from diswot.runs.files import read_json
@@ -77,7 +77,7 @@ def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[
     for path, other in others:
         _compare(first, config, path, other)
     _check_complete(folder, [Shard.parse(config["shard"]) for config in runs.values()])
-    _check_harmless(config, targets, f"merge={folder}: config.json of {first.name}")
+    check_harmless(config, targets, f"merge={folder}: config.json of {first.name}")
     return {**config, "shard": None}, [record for path in runs for record in _records(path)]
 
 
@@ -136,19 +136,3 @@ def _check_complete(folder: Path, shards: Sequence[Shard]) -> None:
         raise UserError(f"merge={folder}: shard {missing} is missing; run it, then merge again")
     if twice := ", ".join(str(shard) for shard in wanted if times[shard] > 1):
         raise UserError(f"merge={folder}: shard {twice} is there more than once; leave one of each")
-
-
-def _check_harmless(node: Any, allowed_targets: Collection[str], where: str) -> None:
-    """Refuse a config, from which objects are made, that names other code or refers to values."""
-    if isinstance(node, Mapping | list):
-        for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
-            if key == "_target_" and not (isinstance(value, str) and value in allowed_targets):
-                raise UserError(
-                    f"{where} names {value}, which is in no config folder; give the folder of "
-                    "your plug-ins with --config-dir"
-                )
-            _check_harmless(value, allowed_targets, where)
-    elif isinstance(node, str) and "${" in node:
-        raise UserError(
-            f"{where} refers to {node}; runs write values only: leave this run out of the folder"
-        )
