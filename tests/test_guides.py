@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.hydra_app import compose
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -38,9 +38,9 @@ MEASURED = ("proxies.md", "measurements.md")
 OVERLAY = """
 from pathlib import Path
 
-import diswot.hydra_app
+import diswot.commands.app
 
-diswot.hydra_app.conf_dir = lambda: Path(__file__).parent / "conf"
+diswot.commands.app.conf_dir = lambda: Path(__file__).parent / "conf"
 """
 GROUPS = {"proxy", "space", "strategy", "data", "distiller"}
 

@@ -16,15 +16,12 @@ COMMANDS = {
     "report": "one HTML page on runs and sweeps, or on a paper's table",
 }
 
-_USAGE = "\n".join(
-    [
-        "usage: diswot COMMAND [setting=value ...]",
-        "",
-        *(f"  {name:8} {what}" for name, what in COMMANDS.items()),
-        "",
-        "diswot COMMAND --help shows groups, settings and examples; diswot --version the version.",
-    ]
-)
+_LISTED = "\n".join(f"  {name:8} {purpose}" for name, purpose in COMMANDS.items())
+_USAGE = f"""usage: diswot COMMAND [setting=value ...]
+
+{_LISTED}
+
+diswot COMMAND --help shows groups, settings and examples; diswot --version the version."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
 
 __all__ = [
-    "Progress",
+    "ScoringProgress",
     "SearchProgress",
     "print_lines",
     "print_pairs",
@@ -114,7 +114,7 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.5g}"
 
 
-class Progress:
+class ScoringProgress:
     """Shows rate, best so far and time left: a bar on a terminal, else a line now and then.
 
     A context manager; `advance` is told of every candidate.
@@ -181,8 +181,8 @@ class Progress:
             self._console.print(f"{done:,}{total} candidates, {rate:.1f}/s, {note}{left}")
 
 
-class SearchProgress(Progress):
-    """The progress of a search, see `diswot.engine.Progress`."""
+class SearchProgress(ScoringProgress):
+    """The progress of a search, see `diswot.searching.engine.OnCandidate`."""
 
     def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:
         """One more candidate is known."""

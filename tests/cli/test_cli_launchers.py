@@ -12,7 +12,7 @@ import pytest
 import yaml
 from cli_helpers import CHEAP, Ended, outcome
 
-from diswot.hydra_task import launcher_errors
+from diswot.commands.errors import hydra_errors
 from diswot.train import main as train
 
 Cli = Callable[..., Ended]
@@ -91,7 +91,7 @@ def test_settings_that_joblib_refuses(cli: Cli, word: str) -> None:
 
 
 def test_an_error_of_a_job_is_not_the_launchers() -> None:
-    with pytest.raises(ValueError, match="mine"), launcher_errors():
+    with pytest.raises(ValueError, match="mine"), hydra_errors():
         raise ValueError("mine")
 
 

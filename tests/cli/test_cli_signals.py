@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import SLOW, journal, outcome, started, whole_lines
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.search import run_search
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import CHEAP, REAL, configured, searched
+from searching_helpers import CHEAP, REAL, configured, searched
 
 from diswot.errors import UserError
 from diswot.scoring import setup
@@ -22,7 +22,7 @@ def with_proxies(config: Json, **proxies: Json) -> Json:
     return {**config, "proxy": {n: {"name": n, **spec} for n, spec in proxies.items()}}
 
 
-FRAGILE = {"_target_": "engine_plugins.Fragile"}
+FRAGILE = {"_target_": "searching_plugins.Fragile"}
 PARAMS = {"_target_": "diswot.proxies.cost.Params"}
 
 
@@ -160,7 +160,7 @@ def test_evolution_goes_on_around_failures(tmp_path: Path) -> None:
 
 
 def test_nothing_scored_is_an_error_each_time(tmp_path: Path) -> None:
-    config = with_proxies(configured(CHEAP), hopeless={"_target_": "engine_plugins.Hopeless"})
+    config = with_proxies(configured(CHEAP), hopeless={"_target_": "searching_plugins.Hopeless"})
     for _ in range(2):
         with pytest.raises(UserError, match=r"none of 20 candidates could be scored; the first, ."):
             run_search(config, tmp_path, quiet=True)
@@ -170,7 +170,7 @@ def test_nothing_scored_is_an_error_each_time(tmp_path: Path) -> None:
 
 def deadly(log: Path, arch: str, times: int) -> Json:
     log.write_bytes(b"")
-    return {"_target_": "engine_plugins.Deadly", "arch": arch, "times": times, "log": str(log)}
+    return {"_target_": "searching_plugins.Deadly", "arch": arch, "times": times, "log": str(log)}
 
 
 @pytest.mark.slow
@@ -217,4 +217,4 @@ def test_a_module_beside_the_run_does_not_hide_the_standard_library(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", os.curdir)])
     config = configured(CHEAP, "workers=2")
-    assert run_search(config, tmp_path / "run", quiet=True)["evaluated"] == 20
+    assert run_search(config, tmp_path / "run", quiet=True).evaluated == 20

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.search import run_search
 
 Json = dict[str, Any]
@@ -54,6 +55,6 @@ def lasting(result: Json) -> Json:
 
 def searched(path: Path, config: Json) -> tuple[list[Json], Json]:
     """Journal and result, without times."""
-    result = run_search(config, path, quiet=True)
-    assert json.loads((path / "result.json").read_text()) == json.loads(json.dumps(result))
-    return journal(path), lasting(result)
+    summary = asdict(run_search(config, path, quiet=True))
+    assert json.loads((path / "result.json").read_text()) == json.loads(json.dumps(summary))
+    return journal(path), lasting(summary)

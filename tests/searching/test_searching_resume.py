@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import CHEAP, REAL, configured, journal, lasting, searched
+from searching_helpers import CHEAP, REAL, configured, journal, lasting, searched
 
 from diswot.errors import UserError
 from diswot.runs import RunDir
@@ -170,11 +170,11 @@ def test_a_finished_search_scores_and_writes_nothing(tmp_path: Path, measured: l
 
 
 def test_seconds_are_summed_over_restarts(tmp_path: Path) -> None:
-    first = run_search(configured(CHEAP), tmp_path, quiet=True)["seconds"]
+    first = run_search(configured(CHEAP), tmp_path, quiet=True).seconds
     state = json.loads((tmp_path / "state.json").read_text())
     (tmp_path / "state.json").write_text(json.dumps({**state, "seconds": 1000.0}))
     config = configured(CHEAP, "strategy.evaluations=25")
-    assert 1000 < run_search(config, tmp_path, quiet=True)["seconds"] < 1000 + first + 60
+    assert 1000 < run_search(config, tmp_path, quiet=True).seconds < 1000 + first + 60
 
 
 def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
