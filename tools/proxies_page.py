@@ -18,8 +18,8 @@ from random import Random
 import numpy as np
 
 from diswot.accuracies import benchmark_of
+from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.hydra_app import compose
 from diswot.proxies.combine import COMBINATIONS, combine
 from diswot.rank import main as rank
 from diswot.ranking.scores import Scores, Target

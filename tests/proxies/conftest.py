@@ -16,8 +16,8 @@ from proxy_company import Company, meet
 from torch import Tensor
 from torch.nn import functional
 
+from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.hydra_app import compose
 from diswot.scoring.setup import Setup
 from diswot.spaces import Arch, Space
 

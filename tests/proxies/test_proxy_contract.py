@@ -15,10 +15,10 @@ import pytest
 import torch
 from proxy_company import Company, Watched, hexed
 
+from diswot.commands import compose
 from diswot.config import make
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.models.init import Initializer
 from diswot.models.teacher import build_teacher
 from diswot.proxies import Proxy

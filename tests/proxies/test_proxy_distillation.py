@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diswot.commands import compose
 from diswot.config import make
 from diswot.data.batch import MiniBatch
 from diswot.distillers.functional import at, cc, fitnet, kd, nst, pkt, rkd, sp
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.models.cost import Cost
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy

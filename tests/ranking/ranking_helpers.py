@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.rank import run_rank
 from diswot.runs import RankRow
 

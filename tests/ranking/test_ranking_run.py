@@ -17,9 +17,9 @@ from ranking_helpers import TARGETS, TINY, bits, journal, proxies_of, rank, tabl
 from scipy.stats import rankdata
 
 from diswot.api import rank_proxies
+from diswot.commands import compose
 from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.rank import main
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup

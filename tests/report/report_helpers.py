@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.rank import run_rank
 from diswot.runs import EpochRecord, Journal
 from diswot.runs.files import write_json

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.scoring.budget import Budget
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "budget").glob("*.yaml"))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diswot.commands import compose
 from diswot.config import make
-from diswot.hydra_app import compose
 from diswot.models.cost import Cost, count_flops, count_layers, count_params
 from diswot.scoring.budget import CostModel
 from diswot.spaces import Arch, Space

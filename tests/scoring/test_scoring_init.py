@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.keys import generator, stable_hash
 from diswot.models.init import Initializer, materialize
 from diswot.spaces import Space

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.models.blocks import ResidualBlock
 from diswot.scoring.prefixes import PrefixCache
 from diswot.scoring.setup import Setup

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
-from diswot.hydra_app import compose
 from diswot.spaces import Space
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.spaces.by_name import space_node
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml"))

@@ -12,9 +12,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.models.blocks import BasicBlock, Bottleneck
 from diswot.spaces import SpaceSize
 from diswot.spaces.product import Gene, steps

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from diswot.commands import compose
 from diswot.config import make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.models.cells import CellNetwork
 from diswot.models.cost import count_params
 from diswot.scoring.budget import CostModel

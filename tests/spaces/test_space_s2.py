@@ -12,9 +12,9 @@ from random import Random
 import pytest
 import torch
 
+from diswot.commands import compose
 from diswot.config import make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.models.blocks import BasicBlock
 from diswot.models.cost import count_layers
 from diswot.scoring.budget import CostModel

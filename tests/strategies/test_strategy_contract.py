@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.scoring.budget import Budget, CostModel
 from diswot.spaces import Space
 from diswot.strategies import Observation, Proposals, Strategy

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.scoring.budget import Budget
 from diswot.spaces import Space
 from diswot.strategies import Strategy

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.models.build import build_network
 from diswot.runs import EpochRecord, RunDir
 from diswot.training import cache as teacher_cache

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.hydra_app import compose
 from diswot.models.resnet import CifarResNet
 from diswot.models.student import resolve_student
 from diswot.scoring.runtime import resolve_device
