@@ -25,14 +25,7 @@ diswot COMMAND --help shows groups, settings and examples; diswot --version the 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Args:
-        argv: Command and its arguments; by default those of the command line.
-
-    Returns:
-        Exit code: that of the command, or 2 for none that exists.
-    """
+    """Run the command that ``argv``, else the command line, names; gives its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = arguments[0] if arguments else None
     if command in ("-h", "--help"):

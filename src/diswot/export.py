@@ -30,14 +30,7 @@ Run = Callable[["Tensor"], "Tensor"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments without the program; by default those of the command line.
-
-    Returns:
-        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
-    """
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
     parser = argparse.ArgumentParser(
         "diswot export",
         description="Write a trained student as one file that runs without diswot, and run it.",

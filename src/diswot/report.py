@@ -22,14 +22,7 @@ _NAME = "report.html"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments without the program; by default those of the command line.
-
-    Returns:
-        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
-    """
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
     parser = argparse.ArgumentParser(
         "diswot report",
         description="Write one HTML page on runs and sweeps, or on a paper's table.",

@@ -21,14 +21,7 @@ _COMMAND = Command("search", "search", CandidateRecord, SearchSummary, axis="eva
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Options and settings; by default those of the command line.
-
-    Returns:
-        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
-    """
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
     return run_app("search", job, argv)
 
 
@@ -127,21 +120,11 @@ def _next_command(launch: Launch, summary: SearchSummary) -> str:
     else:
         words += [f"teacher={summary.teacher}", f"teacher.weights={quote(str(weights))}"]
         words += [w for w in given if w.startswith("teacher.network.")]
-    folders = [f"--config-dir={folder}" for folder in launch.further]
-    return shlex.join([*_program("train"), *folders, *words])
-
-
-def _program(command: str) -> list[str]:
-    """As this process was started, for another command: a module, or the console script."""
     started = sys.orig_argv
-    if "-m" in started[:-1]:
-        module = started[started.index("-m") + 1]
-        if module == "diswot":
-            return [started[0], "-m", module, command]
-        return [started[0], "-m", f"diswot.{command}"]
-    script = Path(started[1] if len(started) > 1 else "diswot")
-    installed = shutil.which(script.name)
-    return [script.name if installed and Path(installed).samefile(script) else str(script), command]
+    program = ["diswot", "train"] if shutil.which("diswot") else [*started[:2], "train"]
+    if "-m" in started:
+        program = [started[0], "-m", "diswot.train"]
+    return shlex.join([*program, *(f"--config-dir={folder}" for folder in launch.further), *words])
 
 
 if __name__ == "__main__":

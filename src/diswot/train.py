@@ -30,14 +30,7 @@ _COMMAND = Command(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Options and settings; by default those of the command line.
-
-    Returns:
-        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
-    """
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
     return run_app("train", job, argv)
 
 

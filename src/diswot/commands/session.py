@@ -63,7 +63,7 @@ def settled(config: Mapping[str, Any], *groups: str) -> dict[str, Any]:
 
 
 class Session(Generic[R, S]):
-    """One run of a command in its directory.
+    """One run of a command.
 
     Args:
         command: What it is a run of.
@@ -73,11 +73,8 @@ class Session(Generic[R, S]):
         group: Of runs that belong together, for loggers.
 
     Attributes:
-        config: See above.
-        path: See above.
-        quiet: See above.
         run_dir: Locked while the session is open.
-        loggers: There while the session is open; to be started.
+        loggers: There while the session is open; the work starts them.
     """
 
     command: Command[R, S]
