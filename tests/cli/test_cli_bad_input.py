@@ -116,7 +116,7 @@ def test_a_typing_error_does_not_spoil_the_run_dir(cli: Cli, begun: bool) -> Non
     assert not begun or cli(*settings).code == 0
     for wrong in ("abc", "20.5", "null", "[30]"):
         assert "strategy.evaluations" in refused(cli(*settings, f"strategy.evaluations={wrong}"))
-    assert begun or "keeps" in refused(cli(*settings, "budget.params=10"))
+    assert begun or "budget" in refused(cli(*settings, "budget.params=10"))
     assert cli(*settings).code == 0
 
 

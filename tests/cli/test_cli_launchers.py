@@ -73,7 +73,9 @@ def test_a_failing_job_of_joblib(
     with monkeypatch.context() as patch:
         patch.setattr("diswot.search.run_search", not_here)
         ended = cli(*joblib, *words, "proxy=all,random")
-    assert "diswot search: teacher=none, but " in refused(ended)  # all is known there
+    assert ended.code == 2
+    assert "diswot search: teacher=none, but " in ended.err  # all is known there
+    assert "Traceback" not in ended.err
     (left,) = Path("swept").rglob("result.json")
     assert cli(*words, "proxy=random", "hydra.run.dir=alone").code == 0
     assert outcome(left.parent) == outcome(Path("alone"))
