@@ -38,9 +38,9 @@ MEASURED = ("proxies.md", "measurements.md")
 OVERLAY = """
 from pathlib import Path
 
-import diswot.commands.app
+import diswot.config
 
-diswot.commands.app.conf_dir = lambda: Path(__file__).parent / "conf"
+diswot.config.conf_dir = lambda: Path(__file__).parent / "conf"
 """
 GROUPS = {"proxy", "space", "strategy", "data", "distiller"}
 
