@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.models.staged import StagedNetwork
 from diswot.proxies.functional import channel_similarity, classifier_gradient
 from diswot.scoring.runtime import PrefixCache, Runtime

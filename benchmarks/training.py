@@ -28,7 +28,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from diswot import _torchvision
 from diswot.checkpoint import build_network
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.training.processes import quiet
 from diswot.training.setup import TrainingSetup
 

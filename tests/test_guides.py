@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.hydra_app import compose
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

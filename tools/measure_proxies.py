@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from diswot.accuracies import benchmark_of
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.proxies.combine import COMBINATIONS, combine
 from diswot.rank import main as rank
 from diswot.ranking.scores import Scores, Target

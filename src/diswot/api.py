@@ -1,21 +1,22 @@
-"""The Python API: what the command line can, from a program or a notebook."""
+"""The commands as functions, for programs and notebooks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from diswot.commands import compose, quote, settled
+from diswot.config import conf_dir, known_targets, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose, quote
-from diswot.results import Score, SearchResult, TrainResult
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from diswot.models.cost import Cost
     from diswot.runs import RankRow
 
 __all__ = [
@@ -29,8 +30,86 @@ __all__ = [
     "train_student",
 ]
 
-Settings = Mapping[str, Any]
 Override = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """The scores of one architecture.
+
+    Attributes:
+        arch: Canonical text.
+        value: Fitness, by the first proxy; higher is better.
+        parts: Its parts.
+        others: Score of every further proxy.
+        cost: Parameters, multiply-accumulates and layers.
+    """
+
+    arch: str
+    value: float
+    parts: dict[str, float]
+    others: dict[str, float]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Outcome of a search.
+
+    Attributes:
+        arch: The best architecture.
+        score: Its fitness.
+        params: Its trainable parameters.
+        flops: Its multiply-accumulates of one image.
+        top: The best candidates, best first, as in ``result.json``.
+        summary: All of ``result.json``.
+        config: The resolved config.
+    """
+
+    arch: str
+    score: float
+    params: int
+    flops: int
+    top: list[dict[str, Any]]
+    summary: dict[str, Any]
+    config: dict[str, Any]
+
+    def build(self, num_classes: int | None = None, in_channels: int = 3) -> nn.Module:
+        """The student, freshly initialised by torch's defaults: ready to be trained.
+
+        Args:
+            num_classes: By default the search's.
+            in_channels: Channels of the images.
+
+        Returns:
+            A module whose ``forward`` gives logits ``(B, num_classes)``.
+        """
+        from diswot.spaces.base import Space
+
+        space = make(self.config["space"], "space", Space)  # type: ignore[type-abstract]
+        classes = num_classes or self.summary["num_classes"]
+        return space.build(space.parse(self.arch), num_classes=classes, in_channels=in_channels)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Outcome of a training.
+
+    Attributes:
+        student: The trained network, on the CPU, in eval mode.
+        test_top1: Its accuracy on the test images, percent.
+        params: Its trainable parameters.
+        flops: Its multiply-accumulates of one image.
+        summary: All of ``result.json``.
+        config: The resolved config.
+    """
+
+    student: nn.Module
+    test_top1: float
+    params: int
+    flops: int
+    summary: dict[str, Any]
+    config: dict[str, Any]
 
 
 def score_arch(
@@ -57,33 +136,25 @@ def score_arch(
     Raises:
         UserError: Wrong input, or the architecture cannot be scored.
     """
-    from diswot.scoring.runtime import resolve_device
     from diswot.scoring.setup import Setup
 
     groups = {"space": space, "teacher": teacher, "proxy": proxy}
-    config = compose("search", _overrides({**groups, **settings}, overrides), config_dir)
-    config["device"] = resolve_device(config["device"])
-    setup = Setup.from_config(config)
-    name, fitness = setup.fitness
-    for key, each in setup.proxies.items():
+    config = compose("search", _words({**groups, **settings}, overrides), config_dir)
+    setup = Setup.from_config(settled(config))
+    for name, each in setup.proxies.items():
         if each.relative:
             raise UserError(
-                f"proxy.{key}: its scores are relative to other candidates, so one architecture "
-                f"alone has none; take another proxy.{key}.combine"
+                f"proxy.{name}: its scores are relative to other candidates, so one architecture "
+                f"alone has none; take another proxy.{name}.combine"
             )
-    found = setup.scorer.measure(setup.space.parse(arch))
-    if found.failures or found.cost is None:
-        raise UserError(
-            f"{arch} could not be scored: "
-            + "; ".join(f"{proxy}: {why}" for proxy, why in found.failures.items())
-        )
-    return Score(
-        arch=found.arch,
-        value=fitness.fitness([found.parts[name]])[0],
-        parts=found.parts[name],
-        others={key: other.fitness([found.parts[key]])[0] for key, other in setup.others},
-        cost=found.cost,
-    )
+    measured = setup.scorer.measure(setup.space.parse(arch))
+    if measured.failures or measured.cost is None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in measured.failures.items())
+        raise UserError(f"{arch} could not be scored: {reasons}")
+    scores = {n: each.fitness([measured.parts[n]])[0] for n, each in setup.proxies.items()}
+    name, _ = setup.fitness
+    value, parts = scores.pop(name), measured.parts[name]
+    return Score(measured.arch, value, parts, others=scores, cost=measured.cost)
 
 
 def find_student(
@@ -118,22 +189,13 @@ def find_student(
     """
     from diswot.search import run_search
 
-    groups = {
-        "space": space,
-        "teacher": teacher,
-        "proxy": proxy,
-        "strategy": strategy,
-        **{f"budget.{name}": limit for name, limit in (budget or {}).items()},
-    }
-    config = compose("search", _overrides({**groups, **settings}, overrides), config_dir)
-    with ExitStack() as stack:
-        path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
+    limits = {f"budget.{name}": limit for name, limit in (budget or {}).items()}
+    groups = {"space": space, "teacher": teacher, "proxy": proxy, "strategy": strategy, **limits}
+    config = compose("search", _words({**groups, **settings}, overrides), config_dir)
+    with _directory(run_dir) as path:
         summary = asdict(run_search(config, path, quiet=quiet))
-    return SearchResult(
-        **{key: summary[key] for key in ("arch", "score", "params", "flops", "top")},
-        summary=summary,
-        config=config,
-    )
+    kept = {key: summary[key] for key in ("arch", "score", "params", "flops", "top")}
+    return SearchResult(**kept, summary=summary, config=config)
 
 
 def train_student(
@@ -170,28 +232,20 @@ def train_student(
 
         diswot.train_student("arch", space="s0", overrides=["student.arch=s0:1-1-3"])
     """
-    from diswot.checkpoint import load_student
-    from diswot.config import conf_dir
     from diswot.train import run_train
 
     taught = {} if teacher == "none" else {"teacher.weights": str(weights)}
     groups = {"student": student, "teacher": teacher, "distiller": distiller, "trainer": trainer}
-    config = compose("train", _overrides({**groups, **taught, **settings}, overrides), config_dir)
-    folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
-    with ExitStack() as stack:
-        path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
-        summary = asdict(run_train(config, path, folders, quiet=quiet))
+    config = compose("train", _words({**groups, **taught, **settings}, overrides), config_dir)
+    with _directory(run_dir) as path:
+        summary = asdict(run_train(config, path, _folders(config_dir), quiet=quiet))
         network = load_student(path, config_dir=config_dir)
-    return TrainResult(
-        network,
-        **{key: summary[key] for key in ("test_top1", "params", "flops")},
-        summary=summary,
-        config=config,
-    )
+    kept = {key: summary[key] for key in ("test_top1", "params", "flops")}
+    return TrainResult(network, **kept, summary=summary, config=config)
 
 
 def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn.Module:
-    """Load what a training kept, see `diswot.checkpoint.load_student`."""
+    """Load the student that a training left, see `diswot.checkpoint.load_student`."""
     from diswot.checkpoint import load_student
 
     return load_student(run, config_dir=config_dir)
@@ -229,34 +283,37 @@ def rank_proxies(
     Raises:
         UserError: Wrong input.
     """
-    from diswot.config import conf_dir, known_targets
     from diswot.rank import merge_shards, run_rank
 
     groups = {"space": space, "proxy": proxy, "teacher": teacher, "seeds": seeds}
-    config = compose("rank", _overrides({**groups, **settings}, overrides), config_dir)
-    if config["merge"] is not None:
-        targets = known_targets([conf_dir(), *([Path(config_dir)] if config_dir else [])])
-        return merge_shards(
-            Path(config["merge"]), targets, resamples=config["resamples"], quiet=quiet
-        )
+    config = compose("rank", _words({**groups, **settings}, overrides), config_dir)
+    if (merge := config["merge"]) is not None:
+        targets = known_targets(_folders(config_dir))
+        return merge_shards(Path(merge), targets, resamples=config["resamples"], quiet=quiet)
     if config["shard"] is not None and run_dir is None:
         raise UserError(f"shard={config['shard']}: give run_dir, or what is scored is lost")
-    with ExitStack() as stack:
-        path = Path(run_dir or stack.enter_context(TemporaryDirectory(prefix="diswot-")))
+    with _directory(run_dir) as path:
         return run_rank(config, path, quiet=quiet)
 
 
-def _overrides(settings: Settings, further: Iterable[str]) -> list[str]:
-    return [*(f"{name}={_value(value)}" for name, value in settings.items()), *further]
+def _folders(config_dir: str | Path | None) -> list[Path]:
+    return [conf_dir(), *([Path(config_dir)] if config_dir else [])]
 
 
-def _value(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
+@contextmanager
+def _directory(run_dir: str | Path | None) -> Iterator[Path]:
+    """The run directory; where none is named, one that is gone afterwards."""
+    with TemporaryDirectory(prefix="diswot-") as folder:
+        yield Path(run_dir or folder)
+
+
+def _words(settings: Mapping[str, Any], overrides: Iterable[str]) -> list[str]:
+    return [*(f"{name}={_word(value)}" for name, value in settings.items()), *overrides]
+
+
+def _word(value: Any) -> str:
     if isinstance(value, str):
         return quote(value)
     if isinstance(value, Sequence):
-        return f"[{','.join(map(_value, value))}]"
-    return str(value)
+        return f"[{','.join(map(_word, value))}]"
+    return "null" if value is None else str(value)  # True and False are true and false to Hydra

@@ -16,26 +16,16 @@ COMMANDS = {
     "report": "one HTML page on runs and sweeps, or on a paper's table",
 }
 
-_USAGE = "\n".join(
-    [
-        "usage: diswot COMMAND [setting=value ...]",
-        "",
-        *(f"  {name:8} {what}" for name, what in COMMANDS.items()),
-        "",
-        "diswot COMMAND --help shows groups, settings and examples; diswot --version the version.",
-    ]
-)
+_LISTED = "\n".join(f"  {name:8} {purpose}" for name, purpose in COMMANDS.items())
+_USAGE = f"""usage: diswot COMMAND [setting=value ...]
+
+{_LISTED}
+
+diswot COMMAND --help shows groups, settings and examples; diswot --version the version."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Args:
-        argv: Command and its arguments; by default those of the command line.
-
-    Returns:
-        Exit code: that of the command, or 2 for none that exists.
-    """
+    """Run the command that ``argv``, else the command line, names; gives its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = arguments[0] if arguments else None
     if command in ("-h", "--help"):

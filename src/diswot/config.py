@@ -1,4 +1,4 @@
-"""Configs as plain values: where they lie, what they build, and what makes two runs the same."""
+"""Configs as plain values: their folder, the objects they describe, the identity of a run."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> 
         if isinstance(cause, UserError):
             raise cause from None
         if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
-            told = " ".join(str(cause or error).split())
+            reason = " ".join(str(cause or error).split())
             raise UserError(
-                f"{group}: {node.get('_target_')} refuses its settings: {told}"
+                f"{group}: {node.get('_target_')} refuses its settings: {reason}"
             ) from error
         raise
     if not isinstance(made, kind):
@@ -137,7 +137,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in flatten(config)
         if not {name, name.partition(".")[0]} & left_out
     }
-    return settings | ({} if "trainer" in config else {"proxy": proxies})
+    return settings | ({} if "student" in config else {"proxy": proxies})
 
 
 def finite(config: Mapping[str, Any]) -> None:

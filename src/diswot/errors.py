@@ -36,3 +36,6 @@ class UnreadableError(UserError):
         self.problem = " ".join(str(problem).split())[:300]
         place = file if line is None else f"{file}, line {line}"
         super().__init__(f"{place} is damaged ({self.problem}){f'; {remedy}' if remedy else ''}")
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str]]:
+        return UserError, (str(self),)  # to another process the message is what matters

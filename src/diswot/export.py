@@ -1,17 +1,17 @@
-"""``diswot export``: a trained student as one file that runs without diswot."""
+"""Export a trained student as one file that runs without diswot: ``diswot export``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diswot.commands import exit_code
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["export_student", "main"]
 FORMATS = {"torch": "student.pt2", "onnx": "student.onnx"}
 """What there is, and the file each is by default, in the run directory."""
 
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
 _BATCHES = (1, 3)
 _TOLERANCE = 1e-4  # of the largest logit; the formats reorder sums
 
@@ -29,28 +30,7 @@ Run = Callable[["Tensor"], "Tensor"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments without the program; by default those of the command line.
-
-    Returns:
-        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
-    """
-    arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
-    try:
-        lines = _export(arguments)
-    except (UserError, OSError) as error:
-        sys.stderr.write(f"diswot export: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped; no file was written.\n")
-        return 130
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
     parser = argparse.ArgumentParser(
         "diswot export",
         description="Write a trained student as one file that runs without diswot, and run it.",
@@ -65,23 +45,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, help="file (default: student.pt2 or .onnx in run)")
     parser.add_argument("--config-dir", type=Path, help="a folder of further configs")
-    return parser
+    given = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    return exit_code("export", lambda: _export(given), stopped="Stopped; no file was written.")
 
 
-def _export(arguments: argparse.Namespace) -> list[str]:
+def _export(given: argparse.Namespace) -> None:
     from diswot.checkpoint import read_student
+    from diswot.console import print_lines
 
-    output = arguments.output or arguments.run / FORMATS[arguments.format]
-    folder = arguments.config_dir
-    error = export_student(arguments.run, output, format=arguments.format, config_dir=folder)
-    told = read_student(arguments.run, config_dir=folder)
-    shape = f"(B, {told['in_channels']}, {told['image_size']}, {told['image_size']})"
-    return [
-        f"Images {shape} in [0, 1], minus {told['mean']}, divided by {told['std']}.",
-        f"Logits differ by at most {error:.1e} from the student's, at batch sizes "
-        f"{' and '.join(map(str, _BATCHES))}.",
-        f"  {output}",
-    ]
+    folder = given.config_dir
+    output = given.output or given.run / FORMATS[given.format]
+    error = export_student(given.run, output, format=given.format, config_dir=folder)
+    student = read_student(given.run, config_dir=folder)
+    shape = f"(B, {student['in_channels']}, {student['image_size']}, {student['image_size']})"
+    print_lines(
+        [
+            f"Images {shape} in [0, 1], minus {student['mean']}, divided by {student['std']}.",
+            f"Logits differ by at most {error:.1e} from the student's, at batch sizes "
+            f"{' and '.join(map(str, _BATCHES))}.",
+            f"  {output}",
+        ]
+    )
 
 
 def export_student(
@@ -111,55 +95,49 @@ def export_student(
     from diswot.checks import choice
 
     if choice("--format", format, FORMATS) == "onnx":
-        _check_onnx()
-    told = read_student(run, config_dir=config_dir)
+        missing = [name for name in _ONNX if find_spec(name) is None]
+        if missing:
+            raise UserError(
+                f"--format onnx: {', '.join(missing)} not installed; pip install 'diswot[onnx]'"
+            )
+    description = read_student(run, config_dir=config_dir)
     path = Path(output).expanduser()
     if path.is_dir() or not path.parent.is_dir():
         problem = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
         raise UserError(f"--output: {path} {problem}; give the name of a file")
     student = load_student(run, config_dir=config_dir)
-    shape = (told["in_channels"], told["image_size"], told["image_size"])
+    shape = (description["in_channels"], *[description["image_size"]] * 2)
     generator = torch.Generator().manual_seed(0)
     batches = [torch.randn(size, *shape, generator=generator) for size in _BATCHES]
-    with _draft(path) as draft, torch.no_grad():
-        exported = _written(student, batches[-1], draft, format)
-        return _compare(student, exported, batches, path)
-
-
-def _written(student: nn.Module, images: Tensor, file: Path, format: str) -> Run:
-    try:
-        return _WRITERS[format](student, images, file)
-    except (RuntimeError, ValueError) as error:  # of torch: what it cannot trace
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"--format {format} cannot express the student ({reason})") from error
-
-
-@contextmanager
-def _draft(path: Path) -> Iterator[Path]:
-    """A file that becomes ``path`` when all went well, else is gone."""
     draft = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
-        yield draft
+        with torch.no_grad():
+            try:
+                exported = _WRITERS[format](student, batches[-1], draft)
+            except (RuntimeError, ValueError) as error:  # of torch: what it cannot trace
+                reason = " ".join(str(error).split())[:300]
+                raise UserError(
+                    f"--format {format} cannot express the student ({reason})"
+                ) from error
+            worst = max(_difference(student, exported, images, path) for images in batches)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _compare(student: nn.Module, exported: Run, batches: Sequence[Tensor], path: Path) -> float:
-    worst = 0.0
-    for images in batches:
-        expected, found = student(images), exported(images)
-        scale = expected.abs().max().item()
-        error = (
-            (expected - found).abs().max().item() if found.shape == expected.shape else float("nan")
-        )
-        if not error <= _TOLERANCE * scale:
-            raise UserError(
-                f"{path} is not written: its logits of {len(images)} images differ by {error:.1e} "
-                f"from the student's, whose largest is {scale:.1e}"
-            )
-        worst = max(worst, error)
     return worst
+
+
+def _difference(student: nn.Module, exported: Run, images: Tensor, path: Path) -> float:
+    """The largest difference of a logit, if it is a matter of rounding."""
+    expected, logits = student(images), exported(images)
+    scale = expected.abs().max().item()
+    same = logits.shape == expected.shape
+    error = (expected - logits).abs().max().item() if same else float("nan")
+    if not error <= _TOLERANCE * scale:
+        raise UserError(
+            f"{path} is not written: its logits of {len(images)} images differ by {error:.1e} "
+            f"from the student's, whose largest is {scale:.1e}"
+        )
+    return error
 
 
 def _write_torch(student: nn.Module, images: Tensor, file: Path) -> Run:
@@ -205,14 +183,6 @@ def _any_batch() -> tuple[dict[int, Any]]:
     from torch.export import Dim
 
     return ({0: Dim("batch")},)
-
-
-def _check_onnx() -> None:
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"--format onnx: {', '.join(missing)} not installed; pip install 'diswot[onnx]'"
-        )
 
 
 if __name__ == "__main__":

@@ -6,25 +6,23 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diswot.commands import Command, Launch, Session, run_app, settled
 from diswot.errors import UserError
+from diswot.runs import RankSummary, ScoreRecord
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from diswot.accuracies import Benchmark
     from diswot.data.base import ImageData
     from diswot.loggers.rank import RankLog
-    from diswot.loggers.several import Loggers
     from diswot.proxies.base import Proxy
-    from diswot.ranking.scores import Scores, Target
     from diswot.ranking.shards import Shard
-    from diswot.runs import RankRow, RunDir, ScoreRecord
+    from diswot.runs import RankRow
 
 __all__ = ["main", "merge_shards", "run_rank"]
+
+_COMMAND = Command("rank", "ranking", ScoreRecord, RankSummary, axis="scored")
 
 _BASELINES = {
     "params": "diswot.proxies.cost.Params",
@@ -37,45 +35,30 @@ _OF_TABLE = ("source", "path", "datasets")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the Hydra app.
-
-    Args:
-        argv: Overrides; by default those of the command line.
-
-    Returns:
-        Exit code.
-    """
-    from diswot.hydra_app import run_app
-
-    return run_app("rank", job, sys.argv[1:] if argv is None else argv)
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
+    return run_app("rank", job, argv)
 
 
-def job(cfg: DictConfig) -> None:
+def job(launch: Launch) -> None:
     """One ranking, or the union of shards."""
-    from hydra.core.hydra_config import HydraConfig
-
     from diswot.config import known_targets
-    from diswot.hydra_app import to_plain
-    from diswot.loggers.base import sweep_folder
 
-    hydra = HydraConfig.get()
-    config, path = to_plain(cfg), Path(hydra.runtime.output_dir)
+    config = launch.config
     try:
         if config["merge"] is None:
-            run_rank(config, path, group=sweep_folder())
+            run_rank(config, launch.path, group=launch.sweep)
         else:
-            folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
             merge_shards(
                 Path(str(config["merge"])),
-                known_targets(folders),
+                known_targets(launch.folders),
                 resamples=config["resamples"],
-                benchmark=_beside_merge(config, hydra.overrides.task),
+                benchmark=_beside_merge(config, launch.overrides),
             )
     finally:
-        with suppress(OSError):  # Hydra made them; they stay where something was written
-            path.rmdir()
-            if config["shard"] is not None:
-                path.parent.rmdir()
+        if config["shard"] is not None:
+            with suppress(OSError):  # made for this shard and its ranking; they stay if written to
+                launch.path.rmdir()
+                launch.path.parent.rmdir()
 
 
 def _beside_merge(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
@@ -117,16 +100,12 @@ def run_rank(
         OSError: The run directory cannot be written.
     """
     from diswot.accuracies import benchmark_of
-    from diswot.checks import flag, whole
-    from diswot.config import require
+    from diswot.checks import whole
     from diswot.console import print_lines
-    from diswot.loggers.base import Run
-    from diswot.loggers.several import Loggers
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import Shard
     from diswot.reporting.plan import show_rank_plan
-    from diswot.runs import RunDir, ScoreRecord
-    from diswot.scoring.runtime import resolve_device
+    from diswot.reporting.rank import export
     from diswot.scoring.setup import (
         class_count,
         make_data,
@@ -135,14 +114,15 @@ def run_rank(
         worker_count,
     )
 
-    require(config, "space", "benchmark", "teacher", "data", "init")
-    flag("debug", config["debug"])
+    config = settled(config, "space", "benchmark", "teacher", "data", "init")
     whole("resamples", config["resamples"], 1)
-    proxies = make_proxies(config)
-    if missing := _missing_baselines(proxies):
-        config = {**config, "proxy": {**config["proxy"], **missing}}
-        proxies |= make_proxies({"proxy": missing})
-    config = {**config, "device": resolve_device(config["device"])}
+    missing = {
+        name: {"_target_": target, "name": name}
+        for name, target in _BASELINES.items()
+        if name not in (config["proxy"] or {})
+    }
+    proxies = make_proxies(config) | (make_proxies({"proxy": missing}) if missing else {})
+    config["proxy"] = {**config["proxy"], **missing}
     seeds, workers = _seeds(config), worker_count(config)
     controlled = with_controls(proxies, config["control"], seeds.start)
     shard, benchmark = Shard.parse(config["shard"]), benchmark_of(config)
@@ -150,37 +130,27 @@ def run_rank(
     targets = targets_of(benchmark, archs)  # what is not known is said before hours of scoring
     data = make_data(config)
     config["num_classes"] = class_count(config, data)
-    if not quiet:
-        show_rank_plan(config, benchmark, len(archs), data=data, workers=workers, path=path)
-    run_dir = RunDir(path, config, ScoreRecord)
-    try:
-        with (
-            run_dir,
-            Loggers(Run("rank", path, config, "scored", group), quiet=quiet) as loggers,
-        ):
-            records, log = _score(
-                config,
-                archs,
-                run_dir,
-                loggers,
-                data=data,
-                proxies=proxies,
-                workers=workers,
-                quiet=quiet,
-            )
-            if shard.count == 1:
-                scores = collect(records, archs, seeds, controlled)
-                rows = _report(config, benchmark, data, scores, targets, path=path, quiet=quiet)
-                log.finish(rows, path)
-                return rows
-    except KeyboardInterrupt:
-        kept = "what was scored is kept" if run_dir.begun else "nothing was scored yet"
-        raise KeyboardInterrupt(
-            f"Stopped; {kept} in {path}. The same command goes on from there."
-        ) from None
-    if not quiet:
-        print_lines([f"Shard {shard} is done; when all are: {_merge_command(config, path)}"])
+    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    session.show(
+        show_rank_plan, config, benchmark, len(archs), data=data, workers=workers, path=path
+    )
+    with session.opened():
+        records, log = _score(session, archs, seeds, data=data, proxies=proxies, workers=workers)
+        if shard.count == 1:
+            scores = collect(records, archs, seeds, controlled)
+            rows = export(config, benchmark, data, scores, targets, path=path, quiet=quiet)
+            log.finish(rows, path)
+            return rows
+    done = f"Shard {shard} is done; when all are: {_merge_command(config, path)}"
+    session.show(print_lines, [done])
     return []
+
+
+def _seeds(config: Mapping[str, Any]) -> range:
+    from diswot.checks import whole
+
+    first = whole("seed", config["seed"], 0)
+    return range(first, first + whole("seeds", config["seeds"], 1))
 
 
 def _part(shard: Shard, archs: Sequence[str]) -> Sequence[str]:
@@ -191,6 +161,46 @@ def _part(shard: Shard, archs: Sequence[str]) -> Sequence[str]:
         )
     # A table of another source may have another order: shards must be parts of the same one.
     return archs if shard.count == 1 else shard.take(sorted(archs))
+
+
+def _score(
+    session: Session[ScoreRecord, RankSummary],
+    archs: Sequence[str],
+    seeds: range,
+    *,
+    data: ImageData,
+    proxies: Mapping[str, Proxy],
+    workers: int,
+) -> tuple[list[ScoreRecord], RankLog]:
+    from diswot.console import ScoringProgress
+    from diswot.loggers.rank import RankLog
+    from diswot.ranking.scores import score_all
+
+    run_dir = session.run_dir
+    wanted = {(seed, arch) for seed in seeds for arch in archs}
+    done = len(wanted & {(record.seed, record.arch) for record, _ in run_dir.journal.read()})
+    again = run_dir.load_result(RankSummary) is not None
+    log = RankLog(session.loggers, len(wanted), done, again=again)
+    log.begin()
+    with ScoringProgress(len(wanted), done, "scores.jsonl", quiet=session.quiet) as progress:
+
+        def scored(record: ScoreRecord) -> None:
+            nonlocal done
+            done += 1
+            progress.advance(done, f"seed {record.seed}", failed=bool(record.failures))
+            log.scored(record)
+
+        records = score_all(
+            session.config,
+            archs,
+            seeds,
+            run_dir,
+            data=data,
+            proxies=proxies,
+            workers=workers,
+            progress=scored,
+        )
+    return records, log
 
 
 def _merge_command(config: Mapping[str, Any], path: Path) -> str:
@@ -230,11 +240,19 @@ def merge_shards(
     from diswot.checks import whole
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import union
+    from diswot.reporting.rank import export
     from diswot.scoring.setup import make_data, make_proxies, with_controls
 
     whole("resamples", resamples, 1)
     config, records = union(folder, targets)
-    config["benchmark"] = _trusted(folder, config["benchmark"], benchmark or {})
+    given, named = benchmark or {}, config["benchmark"].get("path")
+    if named is not None and "path" not in given:  # it may be a pickle, which runs code
+        raise UserError(
+            f"merge={folder}: its shards were scored with benchmark.path={named}; if you trust "
+            f"that file, give benchmark={config['benchmark'].get('name')} benchmark.path={named} "
+            "with merge"
+        )
+    config |= {"benchmark": {**config["benchmark"], **given}, "resamples": resamples}
     seeds, table = _seeds(config), benchmark_of(config)
     archs = table.select(seeds.start)
     missing = {(s, a) for s in seeds for a in archs} - {(r.seed, r.arch) for r in records}
@@ -244,122 +262,9 @@ def merge_shards(
             f"merge={folder}: {len(missing):,} scores are missing, such as {arch} under seed "
             f"{seed}: a shard has not finished; run its command again"
         )
-    config["resamples"] = resamples
-    known = targets_of(table, archs)
     proxies = with_controls(make_proxies(config), config.get("control", "none"), seeds.start)
-    scores = collect(records, archs, seeds, proxies)
-    return _report(config, table, make_data(config), scores, known, path=folder, quiet=quiet)
-
-
-def _report(
-    config: Mapping[str, Any],
-    benchmark: Benchmark,
-    data: ImageData,
-    scores: Scores,
-    targets: Sequence[Target],
-    *,
-    path: Path,
-    quiet: bool,
-) -> list[RankRow]:
-    """Write rank.csv, scores.csv, rank.png and result.json, show the table; gives its rows."""
-    from diswot.console import print_lines, shown
-    from diswot.ranking.scores import conditions_of
-    from diswot.ranking.table import rank_rows
-    from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
-    from diswot.runs import RankSummary, write_json
-    from diswot.versions import versions
-
-    conditions = conditions_of(config, data, benchmark.source)
-    title = (
-        f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
-        f"teacher {conditions['teacher']}, {data.name}, {len(scores.seeds)} seed"
-        f"{'s' if len(scores.seeds) > 1 else ''}"
-    )
-    rows = rank_rows(
-        scores, targets, conditions, resamples=config["resamples"], seed=config["seed"]
-    )
-    rank_csv(path / "rank.csv", rows)
-    scores_csv(path / "scores.csv", scores, targets)
-    plot_rank(path / "rank.png", rows, scores, targets, title)
-    summary = RankSummary(
-        **conditions, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
-    )
-    write_json(path / "result.json", asdict(summary))
-    if not quiet:
-        show_rank(rows)
-        files = (shown(path / name) for name in ("rank.csv", "rank.png", "scores.csv"))
-        print_lines([title, *(f"  {file}" for file in files)])
-    return rows
-
-
-def _trusted(
-    folder: Path, benchmark: Mapping[str, Any], given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A benchmark's file may be a pickle, which runs code: who merges must name it himself."""
-    named = benchmark.get("path")
-    if named is not None and "path" not in given:
-        raise UserError(
-            f"merge={folder}: its shards were scored with benchmark.path={named}; if you trust "
-            f"that file, give benchmark={benchmark.get('name')} benchmark.path={named} with merge"
-        )
-    return {**benchmark, **given}
-
-
-def _missing_baselines(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: {"_target_": target, "name": name}
-        for name, target in _BASELINES.items()
-        if name not in chosen
-    }
-
-
-def _score(
-    config: Mapping[str, Any],
-    archs: Sequence[str],
-    run_dir: RunDir[ScoreRecord],
-    loggers: Loggers,
-    *,
-    data: ImageData,
-    proxies: Mapping[str, Proxy],
-    workers: int,
-    quiet: bool,
-) -> tuple[list[ScoreRecord], RankLog]:
-    from diswot.console import Progress
-    from diswot.loggers.rank import RankLog
-    from diswot.ranking.scores import score_all
-    from diswot.runs import RankSummary
-
-    seeds = _seeds(config)
-    wanted = {(seed, arch) for seed in seeds for arch in archs}
-    done = len(wanted & {(record.seed, record.arch) for record, _ in run_dir.journal.read()})
-    log = RankLog(loggers, len(wanted), done, again=run_dir.load_result(RankSummary) is not None)
-    log.begin()
-    with Progress(len(wanted), done, "scores.jsonl", quiet=quiet) as progress:
-
-        def scored(record: ScoreRecord) -> None:
-            nonlocal done
-            done += 1
-            progress.advance(done, f"seed {record.seed}", failed=bool(record.failures))
-            log.scored(record)
-
-        records = score_all(
-            config,
-            archs,
-            seeds,
-            run_dir,
-            data=data,
-            proxies=proxies,
-            workers=workers,
-            progress=scored,
-        )
-    return records, log
-
-
-def _seeds(config: Mapping[str, Any]) -> range:
-    from diswot.checks import whole
-
-    first = whole("seed", config["seed"], 0)
-    return range(first, first + whole("seeds", config["seeds"], 1))
+    scores, known = collect(records, archs, seeds, proxies), targets_of(table, archs)
+    return export(config, table, make_data(config), scores, known, path=folder, quiet=quiet)
 
 
 if __name__ == "__main__":

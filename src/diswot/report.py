@@ -1,15 +1,15 @@
-"""``diswot report``: one page on runs, sweeps and the paper's tables."""
+"""Report on runs, sweeps and the paper's tables in one page: ``diswot report``."""
 
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diswot.commands import exit_code
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,34 +22,7 @@ _NAME = "report.html"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments without the program; by default those of the command line.
-
-    Returns:
-        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
-    """
-    arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # names of files may hold what is no text
-    try:
-        write_report(arguments.paths, arguments.output, collect=arguments.collect)
-    except UserError as error:
-        sys.stderr.write(f"diswot report: {error}\n")
-        return 2
-    except OSError as error:
-        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        sys.stderr.write(f"diswot report: {told}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped; no report was written.\n")
-        return 130
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
     parser = argparse.ArgumentParser(
         "diswot report",
         description="Write one HTML page on runs and sweeps, or on a paper's table.",
@@ -62,7 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--collect", action="store_true", help="first make a table's results.csv from its runs"
     )
-    return parser
+    given = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    return exit_code(
+        "report",
+        lambda: write_report(given.paths, given.output, collect=given.collect),
+        stopped="Stopped; no report was written.",
+    )
 
 
 def write_report(
@@ -85,14 +63,18 @@ def write_report(
     """
     from diswot.console import print_lines, shown
     from diswot.reporting.page import page_title, render
-    from diswot.runs.files import write_atomic
+    from diswot.runs import write_atomic
+    from diswot.tables import is_table
 
     target = _target(paths, output)
-    tables = [_table(path, collect) for path in _tables(paths, collect)]
-    runs = _runs([path for path in paths if not _is_table(path)])
+    folders = [path for path in paths if is_table(path)]
+    if collect and not folders:
+        raise UserError("--collect makes a table's results.csv; give the folder of a table")
+    tables = [_table(folder, collect) for folder in folders]
+    runs = _runs([path for path in paths if path not in folders])
     write_atomic(target, render(page_title(paths), runs, tables))
-    counted = Counter(run.state for run in runs)
     if runs:
+        counted = Counter(run.state for run in runs)
         print_lines([", ".join(f"{count} {state}" for state, count in counted.most_common())])
     problems = [f"  {shown(run.path)}: {run.state}, {run.problem}" for run in runs if run.problem]
     print_lines([*problems, f"  {shown(target)}"])
@@ -109,19 +91,6 @@ def _target(paths: Sequence[Path], output: Path | None) -> Path:
         problem = "is no file" if target.exists() else "lies in a folder that does not exist"
         raise UserError(f"--output: {target} {problem}; give the name of a file")
     return target
-
-
-def _is_table(path: Path) -> bool:
-    from diswot.tables import is_table
-
-    return is_table(path)
-
-
-def _tables(paths: Sequence[Path], collect: bool) -> list[Path]:
-    tables = [path for path in paths if _is_table(path)]
-    if collect and not tables:
-        raise UserError("--collect makes a table's results.csv; give the folder of a table")
-    return tables
 
 
 def _runs(paths: Sequence[Path]) -> list[Run]:
@@ -142,7 +111,7 @@ def _runs(paths: Sequence[Path]) -> list[Run]:
 def _table(path: Path, collect: bool) -> Table:
     from diswot.console import print_lines, print_table, shown
     from diswot.reporting.page import terminal_table
-    from diswot.runs.files import write_atomic
+    from diswot.runs import write_atomic
     from diswot.tables import collect as collect_results
     from diswot.tables import load_table, to_markdown
 

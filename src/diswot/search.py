@@ -6,90 +6,33 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from diswot.accuracies import Benchmark
-    from diswot.loggers.several import Loggers
-    from diswot.runs import CandidateRecord, RunDir, SearchSummary
+from diswot.commands import Command, Launch, Session, quote, run_app, settled
+from diswot.runs import CandidateRecord, SearchSummary
 
 __all__ = ["main", "run_search"]
 
+_COMMAND = Command("search", "search", CandidateRecord, SearchSummary, axis="evaluated")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the Hydra app.
-
-    Args:
-        argv: Overrides; by default those of the command line.
-
-    Returns:
-        Exit code.
-    """
-    from diswot.hydra_app import run_app
-
-    return run_app("search", job, sys.argv[1:] if argv is None else argv)
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
+    return run_app("search", job, argv)
 
 
-def job(cfg: DictConfig) -> float:
+def job(launch: Launch) -> float:
     """One search; gives the best score, for Hydra's optimising sweepers."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
     from diswot.console import print_lines
-    from diswot.hydra_app import to_plain
-    from diswot.loggers.base import sweep_folder
 
-    hydra = HydraConfig.get()
-    path = Path(hydra.runtime.output_dir)
-    result = run_search(to_plain(cfg), path, group=sweep_folder())
-    if hydra.mode is RunMode.RUN:
-        print_lines([f"Next: {_next_command(hydra, result, path)}"])
-    return float(result.score)
-
-
-def _next_command(hydra: Any, result: SearchSummary, path: Path) -> str:
-    """Trains what was found: with the teacher, where there are trained weights of it."""
-    from diswot.console import shown
-    from diswot.hydra_app import quote
-    from diswot.models.weights import embedded_names
-
-    task = hydra.overrides.task
-    words = ["student=searched", f"student.run={quote(shown(path))}"]
-    if any(word.startswith("space.") for word in task):
-        words.append(f"space={result.space}")
-    words += [w for w in task if w.startswith(("space.", "data=", "data."))]
-    weights = result.teacher_weights
-    if weights == "none" and result.data == "fashion_mini":
-        weights = "embedded" if result.teacher in embedded_names() else "none"
-    if weights == "none":
-        words += ["teacher=none", "distiller=none"]
-    else:
-        words += [f"teacher={result.teacher}", f"teacher.weights={quote(str(weights))}"]
-        words += [w for w in task if w.startswith("teacher.network.")]
-    folders = [
-        f"--config-dir={source.path}"
-        for source in hydra.runtime.config_sources
-        if source.provider == "command-line"
-    ]
-    return shlex.join([*_program("train"), *folders, *words])
-
-
-def _program(command: str) -> list[str]:
-    """As this process was started, for another command: a module, or the console script."""
-    started = sys.orig_argv
-    if "-m" in started[:-1]:
-        module = started[started.index("-m") + 1]
-        if module == "diswot":
-            return [started[0], "-m", module, command]
-        return [started[0], "-m", f"diswot.{command}"]
-    script = Path(started[1] if len(started) > 1 else "diswot")
-    found = shutil.which(script.name)
-    return [script.name if found and Path(found).samefile(script) else str(script), command]
+    summary = run_search(launch.config, launch.path, group=launch.sweep)
+    if launch.sweep is None:
+        print_lines([f"Next: {_next_command(launch, summary)}"])
+    return float(summary.score)
 
 
 def run_search(
@@ -111,91 +54,78 @@ def run_search(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
-    from diswot.checks import flag
-    from diswot.config import require
-    from diswot.console import print_lines
-    from diswot.loggers.base import Run
-    from diswot.loggers.several import Loggers
     from diswot.reporting.search import show_result
-    from diswot.runs import CandidateRecord, RunDir, SearchSummary
-    from diswot.scoring.runtime import resolve_device
 
-    require(config, "space", "teacher", "strategy", "budget", "data", "init")
-    flag("debug", config["debug"])
-    config = {**config, "device": resolve_device(config["device"])}
-    run_dir = RunDir(path, config, CandidateRecord)
-    run_dir.compare_config()
-    result = run_dir.load_result(SearchSummary)
-    if result is None or not _finished(result, config):
-        try:
-            run = Run("search", path, config, "evaluated", group)
-            with run_dir, Loggers(run, quiet=quiet) as loggers:
-                result = _search(config, run_dir, loggers, quiet)
-        except KeyboardInterrupt:
-            kept = "what was scored is kept" if run_dir.begun else "nothing was scored yet"
-            raise KeyboardInterrupt(
-                f"Stopped; {kept} in {path}. The same command goes on from there."
-            ) from None
-    elif not quiet:
-        print_lines([f"This search has finished before, in {path}."])
-    if not quiet:
-        show_result(result, path)
-    return result
-
-
-def _finished(result: SearchSummary, config: Mapping[str, Any]) -> bool:
+    config = settled(config, "space", "teacher", "strategy", "budget", "data", "init")
     wanted = config["strategy"]["evaluations"]
-    return bool(result.exhausted or (wanted is not None and result.evaluated >= wanted))
+
+    def finished(summary: SearchSummary) -> bool:
+        return summary.exhausted or (wanted is not None and summary.evaluated >= wanted)
+
+    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    return session.result(_search, show_result, finished=finished)
 
 
-def _search(
-    config: dict[str, Any], run_dir: RunDir[CandidateRecord], loggers: Loggers, quiet: bool
-) -> SearchSummary:
+def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
+    from diswot.accuracies import Benchmark, NoAccuraciesError, benchmark_of
     from diswot.console import SearchProgress
-    from diswot.engine import Search
     from diswot.loggers.search import SearchLog
     from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, worker_count
+    from diswot.searching.engine import Search
     from diswot.strategies import make_strategy
 
+    config, run_dir = session.config, session.run_dir
     workers = worker_count(config)
-    benchmark = _benchmark(config)
+    benchmark: Benchmark | None = None
+    with suppress(NoAccuraciesError):
+        benchmark = benchmark_of(config) if config.get("benchmark") else None
     setup = Setup.from_config(config)
     strategy = make_strategy(config, setup)
-    if not quiet:
-        show_plan(config, setup, strategy, run_dir.path, workers)
-    loggers.start()
+    session.show(show_plan, config, setup, strategy, run_dir.path, workers)
+    session.loggers.start()
     search = Search(run_dir, strategy, setup.fitness, setup.others)
     if search.begun_with:
-        found = ", ".join(f"{name} {version}" for name, version in search.begun_with.items())
-        warnings.warn(f"this run was begun with {found}: bits may differ from now on", stacklevel=1)
+        before = ", ".join(f"{name} {version}" for name, version in search.begun_with.items())
+        warnings.warn(
+            f"this run was begun with {before}: bits may differ from now on", stacklevel=1
+        )
     total = strategy.evaluations or setup.space.size.count
-    log = SearchLog(loggers, search, strategy)
+    log = SearchLog(session.loggers, search, strategy)
     with (
         scoring_pool(setup.scorer, workers) as measure,
-        SearchProgress(total, search.journaled, "candidates.csv", quiet=quiet) as progress,
+        SearchProgress(total, search.journaled, "candidates.csv", quiet=session.quiet) as progress,
     ):
         search.run(measure, progress, log)
-    result = export(config, setup, strategy, search, run_dir, benchmark=benchmark)
-    log.finish(asdict(result), run_dir.path)
-    return result
+    summary = export(config, setup, strategy, search, run_dir, benchmark=benchmark)
+    log.finish(asdict(summary), run_dir.path)
+    return summary
 
 
-def _benchmark(config: Mapping[str, Any]) -> Benchmark | None:
-    """The known accuracies of the space, None where there are none at hand.
+def _next_command(launch: Launch, summary: SearchSummary) -> str:
+    """Trains what was found: with the teacher, where there are trained weights of it."""
+    from diswot.console import shown
+    from diswot.models.weights import embedded_names
 
-    Raises:
-        UserError: Its settings are wrong.
-    """
-    from diswot.accuracies import NoAccuraciesError, benchmark_of
-
-    if config.get("benchmark") is None:
-        return None
-    try:
-        return benchmark_of(config)
-    except NoAccuraciesError:
-        return None
+    given = launch.overrides
+    words = ["student=searched", f"student.run={quote(shown(launch.path))}"]
+    if any(word.startswith("space.") for word in given):
+        words.append(f"space={summary.space}")
+    words += [w for w in given if w.startswith(("space.", "data=", "data."))]
+    weights = summary.teacher_weights
+    if weights == "none" and summary.data == "fashion_mini":
+        weights = "embedded" if summary.teacher in embedded_names() else "none"
+    if weights == "none":
+        words += ["teacher=none", "distiller=none"]
+    else:
+        words += [f"teacher={summary.teacher}", f"teacher.weights={quote(str(weights))}"]
+        words += [w for w in given if w.startswith("teacher.network.")]
+    started = sys.orig_argv
+    program = ["diswot", "train"] if shutil.which("diswot") else [*started[:2], "train"]
+    if "-m" in started:
+        program = [started[0], "-m", "diswot.train"]
+    return shlex.join([*program, *(f"--config-dir={folder}" for folder in launch.further), *words])
 
 
 if __name__ == "__main__":

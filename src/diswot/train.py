@@ -8,47 +8,40 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diswot.commands import Command, Launch, Session, run_app, settled
 from diswot.errors import UserError
+from diswot.runs import EpochRecord, TrainSummary
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from diswot.loggers.several import Loggers
-    from diswot.runs import EpochRecord, RunDir, TrainSummary
+    from diswot.runs import RunDir
 
 __all__ = ["main", "run_train"]
 
+_COMMAND = Command(
+    "train",
+    "training",
+    EpochRecord,
+    TrainSummary,
+    axis="epoch",
+    kept="finished epochs are kept",
+    nothing="no epoch was finished",
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the Hydra app.
-
-    Args:
-        argv: Overrides; by default those of the command line.
-
-    Returns:
-        Exit code.
-    """
-    from diswot.hydra_app import run_app
-
-    return run_app("train", job, sys.argv[1:] if argv is None else argv)
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
+    return run_app("train", job, argv)
 
 
-def job(cfg: DictConfig) -> float:
+def job(launch: Launch) -> float:
     """One training; gives its accuracy, for Hydra's optimising sweepers.
 
     That is the best on the validation images; on the test images where there are no others.
     """
-    from hydra.core.hydra_config import HydraConfig
-
-    from diswot.hydra_app import to_plain
-    from diswot.loggers.base import sweep_folder
-
-    hydra = HydraConfig.get()
-    folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
-    path = Path(hydra.runtime.output_dir)
-    result = run_train(to_plain(cfg), path, folders, group=sweep_folder())
-    validated = result.validated_on != "test"
-    return float(result.best_val_top1 if validated else result.test_top1)
+    summary = run_train(launch.config, launch.path, launch.folders, group=launch.sweep)
+    validated = summary.validated_on != "test"
+    return float(summary.best_val_top1 if validated else summary.test_top1)
 
 
 def run_train(
@@ -77,43 +70,22 @@ def run_train(
         OSError: The run directory cannot be written.
     """
     from diswot.checkpoint import resolve_student
-    from diswot.checks import choice, flag
-    from diswot.config import finite, require
-    from diswot.console import print_lines
-    from diswot.loggers.base import Run
-    from diswot.loggers.several import Loggers
+    from diswot.checks import choice
+    from diswot.config import finite
     from diswot.models.weights import identified
     from diswot.reporting.train import show_result
-    from diswot.runs import EpochRecord, RunDir, TrainSummary
-    from diswot.scoring.runtime import PRECISIONS, resolve_device
+    from diswot.scoring.runtime import PRECISIONS
 
-    require(config, "student", "teacher", "data", "trainer")
-    flag("debug", config["debug"])
-    config = resolve_student(config, folders)
-    config["device"] = resolve_device(config["device"])
+    config = resolve_student(settled(config, "student", "teacher", "data", "trainer"), folders)
     choice("precision", config["precision"], PRECISIONS)
     if (config["device"], config["precision"]) == ("cpu", "16-mixed"):
         raise UserError("precision=16-mixed: a CPU has 32-true and bf16-mixed")
     finite(config)
     config["teacher"] = identified(config["teacher"]) if config["distiller"] else config["teacher"]
-    run_dir = RunDir(path, config, EpochRecord)
-    run_dir.compare_config()
-    result = run_dir.load_result(TrainSummary)
-    if result is None:
-        try:
-            run = Run("train", path, config, "epoch", group)
-            with run_dir, Loggers(run, quiet=quiet) as loggers:
-                result = _train(config, run_dir, loggers, quiet)
-        except KeyboardInterrupt:
-            kept = "finished epochs are kept" if run_dir.begun else "no epoch was finished"
-            raise KeyboardInterrupt(
-                f"Stopped; {kept} in {path}. The same command goes on from there."
-            ) from None
-    elif not quiet:
-        print_lines([f"This training has finished before, in {path}."])
-    if not quiet:
-        show_result(result, path)
-    return result
+    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    return session.result(
+        lambda session: _train(config, session.run_dir, session.loggers, quiet), show_result
+    )
 
 
 def _train(

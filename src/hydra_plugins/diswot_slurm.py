@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
-    from diswot.hydra_task import Failed
+    from diswot.commands.task import Failed
     from diswot.slurm.waiting import Lost, Submitted
 
 __all__ = ["SlurmLauncher"]
@@ -111,7 +111,7 @@ class SlurmLauncher(Launcher):
     def _tell(
         self, jobs: Sequence[Sequence[str]], number: int, result: JobReturn | Lost, done: int
     ) -> None:
-        from diswot.hydra_task import named
+        from diswot.commands.task import named
 
         failed = self._failed(jobs, number, result)
         state = f"failed: {failed.reason}" if failed else "finished"
@@ -120,7 +120,7 @@ class SlurmLauncher(Launcher):
     def _failed(
         self, jobs: Sequence[Sequence[str]], number: int, result: JobReturn | Lost
     ) -> Failed | None:
-        from diswot.hydra_task import Failed, one_line
+        from diswot.commands.task import Failed, one_line
 
         if not isinstance(result, JobReturn):
             return Failed(number, self._run_dir(jobs[number]), result.reason)
@@ -136,8 +136,8 @@ class SlurmLauncher(Launcher):
     def _returns(
         self, jobs: Sequence[Sequence[str]], results: Mapping[int, JobReturn | Lost]
     ) -> list[JobReturn]:
+        from diswot.commands.task import sweep_summary
         from diswot.errors import UserError
-        from diswot.hydra_task import sweep_summary
 
         failed = {n: self._failed(jobs, n, results[n]) for n in range(len(jobs))}
         summary = UserError(sweep_summary(jobs, [each for each in failed.values() if each]))

@@ -10,8 +10,8 @@ import pytest
 import diswot
 from diswot.accuracies import Benchmark, benchmark_of
 from diswot.accuracies.standing import standings
+from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,36 +38,40 @@ class Ended:
     err: str
 
 
+Cli = Callable[..., Ended]
+
+
+def refused(ended: Ended, command: str = "search") -> str:
+    """The one message of a refusal."""
+    assert ended.code == 2, ended
+    assert "Traceback" not in ended.err
+    assert ended.err.startswith(f"diswot {command}: ")
+    assert ended.err.count(f"diswot {command}: ") == 1
+    return ended.err
+
+
 def environment(**further: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **further}
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "diswot.search", *arguments]
-
-
-def started(cwd: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
-    """A search of its own process group, as a terminal starts it."""
+def started(cwd: Path, command: str, *words: str, **env: str) -> subprocess.Popen[str]:
+    """A command in a process group of its own, as a terminal starts it."""
     return subprocess.Popen(
-        command(*arguments),
+        [sys.executable, "-m", f"diswot.{command}", *words],
         cwd=cwd,
         env=environment(**env),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 (no threads here)
+        # Tests that run in the background inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 
-def _heed_ctrl_c() -> None:
-    """Tests that run in the background inherit that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def ran(cwd: Path, *arguments: str, **env: str) -> Ended:
-    with started(cwd, *arguments, **env) as process:
-        out, err = process.communicate(timeout=120)
+def ran(cwd: Path, command: str, *words: str, **env: str) -> Ended:
+    with started(cwd, command, *words, **env) as process:
+        out, err = process.communicate(timeout=300)
     return Ended(process.returncode, out, err)
 
 
@@ -77,12 +83,18 @@ def journal(path: Path) -> list[Json]:
 def outcome(path: Path) -> tuple[list[Json], Json]:
     """Journal and result, without times."""
     result = json.loads((path / "result.json").read_text())
-    return journal(path), {
-        k: v for k, v in result.items() if k not in ("seconds", "candidates_per_second")
-    }
+    timed = ("seconds", "candidates_per_second")
+    return journal(path), {key: value for key, value in result.items() if key not in timed}
 
 
-def whole_lines(path: Path) -> int:
-    """Candidates journaled so far by a live search."""
-    file = path / "candidates.jsonl"
+def whole_lines(path: Path, journal: str = "candidates.jsonl") -> int:
+    """Lines journaled so far by a live run."""
+    file = path / journal
     return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def wait(process: subprocess.Popen[str], lines: Callable[[], int], least: int) -> None:
+    """Wait until a live run has journaled so much."""
+    while process.poll() is None and lines() < least:
+        time.sleep(0.005)
+    assert process.poll() is None, "the run is too fast"

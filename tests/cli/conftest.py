@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from cli_helpers import Ended
+from cli_helpers import Cli, Ended
 
-from diswot.search import main
-
-Cli = Callable[..., Ended]
+from diswot.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -19,18 +18,27 @@ def _cheap(known_costs: None) -> None:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """``diswot search`` in an empty folder, in this process."""
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Cli:
+    """The console script in an empty folder, in this process; curves and searches are not drawn."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISWOT_DATA", raising=False)
     monkeypatch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
+    monkeypatch.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
 
-    def run(*arguments: str) -> Ended:
+    def run(*words: str) -> Ended:
         capfd.readouterr()
         try:
-            code = main(arguments)
+            code = main(words)
         except SystemExit as done:  # Hydra's --help
             code = int(done.code or 0)
-        out, err = capfd.readouterr()
-        return Ended(code, out, err)
+        return Ended(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def cli(command: Callable[..., Ended]) -> Cli:
+    """``diswot search``."""
+    return partial(command, "search")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from cli_helpers import Ended
-
-from diswot.rank import main
-
-Cli = Callable[..., Ended]
+from cli_helpers import Cli
+from cli_helpers import refused as refused_by
 
 TINY = [
     *("space=s0", "teacher=resnet8", "proxy=nwot", "data=gaussian", "data.image_size=16"),
@@ -18,28 +15,13 @@ TINY = [
 ]
 
 
+refused = partial(refused_by, command="rank")
+
+
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """``diswot rank`` in an empty folder, in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DISWOT_DATA", raising=False)
-
-    def run(*arguments: str) -> Ended:
-        capfd.readouterr()
-        code = main(arguments)
-        out, err = capfd.readouterr()
-        return Ended(code, out, err)
-
-    return run
-
-
-def refused(ended: Ended) -> str:
-    """The one message of a refusal."""
-    assert ended.code == 2, ended
-    assert "Traceback" not in ended.err
-    assert ended.err.startswith("diswot rank: ")
-    assert ended.err.count("diswot rank: ") == 1
-    return ended.err
+def cli(command: Cli) -> Cli:
+    """``diswot rank``."""
+    return partial(command, "rank")
 
 
 def left(folder: Path) -> list[Path]:

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_helpers import SLOW, journal, outcome, started, whole_lines
+from cli_helpers import SLOW, journal, outcome, started, wait, whole_lines
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.search import run_search
 
 
@@ -29,16 +29,17 @@ def workers_of(pid: int) -> list[int]:
 
 
 def ended(pids: list[int], within: float) -> bool:
+    def alive(pid: int) -> bool:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] != "Z"
+
     deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        alive = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-        if not alive or all(
-            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-            for pid in alive
-        ):
-            return True
+    while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return False
+    return not any(map(alive, pids))
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +55,16 @@ def test_kill(tmp_path: Path, undisturbed: Path) -> None:
     run = tmp_path / "run"
     draw = random.Random(7)
     for _ in range(3):
-        with started(tmp_path, *SLOW, "hydra.run.dir=run") as process:
+        with started(tmp_path, "search", *SLOW, "hydra.run.dir=run") as process:
             before = whole_lines(run)
-            while process.poll() is None and whole_lines(run) < before + draw.randint(1, 9):
-                time.sleep(0.01)
-            assert process.poll() is None, "SLOW is too fast"
+            wait(process, lambda: whole_lines(run), before + draw.randint(1, 9))
             workers = workers_of(process.pid)
             time.sleep(draw.random() / 10)
             process.kill()
         assert len(workers) == 2
         assert ended(workers, within=20)
         assert not (run / "result.json").exists()
-    with started(tmp_path, *SLOW, "hydra.run.dir=run") as process:
+    with started(tmp_path, "search", *SLOW, "hydra.run.dir=run") as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "Going on: " in err
@@ -75,9 +74,8 @@ def test_kill(tmp_path: Path, undisturbed: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c(tmp_path: Path, undisturbed: Path) -> None:
     run = tmp_path / "run"
-    with started(tmp_path, *SLOW, "hydra.run.dir=run") as process:
-        while process.poll() is None and whole_lines(run) < 7:
-            time.sleep(0.01)
+    with started(tmp_path, "search", *SLOW, "hydra.run.dir=run") as process:
+        wait(process, lambda: whole_lines(run), 7)
         workers = workers_of(process.pid)
         os.killpg(process.pid, signal.SIGINT)  # the group, as a terminal does
         _, err = process.communicate(timeout=30)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from cli_helpers import Ended
+from cli_helpers import Cli, Ended
+from cli_helpers import refused as refused_by
 
 from diswot.models.resnet import CifarResNet
-from diswot.train import main
-
-Cli = Callable[..., Ended]
 
 SMALL = [
     *("data=gaussian", "data.length=64", "data.batch_size=32", "data.image_size=8"),
@@ -23,34 +21,23 @@ TEACHER = ["teacher=resnet8", "teacher.network.widths=[4,4,8,8]", "teacher.weigh
 STUDENT = ["student=resnet8", "student.network.widths=[4,4,8,8]"]
 
 
+refused = partial(refused_by, command="train")
+
+
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """``diswot train`` beside a teacher's weights, in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
+def cli(command: Cli) -> Cli:
+    """``diswot train`` beside a teacher's weights."""
     for name, classes in (("teacher.pt", 10), ("five.pt", 5)):
         network = CifarResNet([1, 1, 1], [4, 4, 8, 8], num_classes=classes)
-        torch.save(network.state_dict(), tmp_path / name)
+        torch.save(network.state_dict(), name)
 
-    def run(*arguments: str) -> Ended:
-        chosen = [
-            *([] if any(word.startswith("student") for word in arguments) else STUDENT),
-            *([] if "teacher=none" in arguments else TEACHER),
-        ]
-        capfd.readouterr()
-        code = main([*SMALL, *chosen, *arguments])
-        out, err = capfd.readouterr()
-        return Ended(code, out, err)
+    def run(*words: str) -> Ended:
+        student = [] if any(word.startswith("student") for word in words) else STUDENT
+        return command(
+            "train", *SMALL, *student, *([] if "teacher=none" in words else TEACHER), *words
+        )
 
     return run
-
-
-def refused(ended: Ended) -> str:
-    """The one line of a refusal."""
-    assert ended.code == 2, ended
-    assert ended.err.startswith("diswot train: ")
-    assert "Traceback" not in ended.err
-    return ended.err
 
 
 ADAM = "trainer.optimizer._target_=torch.optim.Adam"
@@ -88,11 +75,7 @@ BAD = {
     "device=tpu": ("device=tpu", "cpu"),
     "seed=-1": ("seed=-1",),
     "debug=2": ("debug=2", "true or false"),
-    "trainer.teacher_cache.views=2 distiller=at": (
-        "trainer.teacher_cache.views=2",
-        "at",
-        "views=0",
-    ),
+    "trainer.teacher_cache.views=2 distiller=at": ("trainer.teacher_cache.views=2", "views=0"),
     "trainer.teacher_cache.views=2 trainer.mixup=1": ("trainer.teacher_cache.views=2", "mixed"),
     "trainer.teacher_cache.views=3": ("trainer.teacher_cache.views=3", "trainer.max_epochs=2"),
     "trainer.teacher_cache=3": ("trainer.teacher_cache=3", "views, dir"),

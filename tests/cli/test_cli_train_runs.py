@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from cli_helpers import _heed_ctrl_c, environment
+from cli_helpers import started, wait, whole_lines
 
 from diswot.train import main
 
@@ -21,30 +18,6 @@ LONG = [
     *("student=resnet8", "student.network.widths=[4,4,8,8]", "trainer.max_epochs=12"),
     *("teacher=none", "distiller=none", "trainer.ema=0.9", "device=cpu"),
 ]
-
-
-def started(cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "diswot.train", *LONG, "hydra.run.dir=run"],
-        cwd=cwd,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 (no threads here)
-    )
-
-
-def lines(run: Path) -> int:
-    file = run / "epochs.jsonl"
-    return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def wait(process: subprocess.Popen[str], run: Path, epochs: int) -> None:
-    while process.poll() is None and lines(run) < epochs:
-        time.sleep(0.005)
-    assert process.poll() is None, "LONG is too fast"
 
 
 def left(run: Path) -> tuple[list[dict[str, object]], bytes, bytes]:
@@ -59,36 +32,36 @@ def test_ctrl_c_and_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    with started(tmp_path) as process:
-        wait(process, run, 2)
+
+    def lines() -> int:
+        return whole_lines(run, "epochs.jsonl")
+
+    with started(tmp_path, "train", *LONG, "hydra.run.dir=run") as process:
+        wait(process, lines, 2)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert f"Stopped; finished epochs are kept in {run}. The same command goes on" in err
     assert not list(run.glob(".*"))
-    before = lines(run)
+    before = lines()
     assert 2 <= before < 12
-    with started(tmp_path) as process:
-        wait(process, run, before + 2)
+    with started(tmp_path, "train", *LONG, "hydra.run.dir=run") as process:
+        wait(process, lines, before + 2)
         process.kill()
         out, _ = process.communicate()
     assert f"epoch {before + 1}/12" in out
     assert "epoch 1/12" not in out
-    assert before + 2 <= lines(run) < 12
+    assert before + 2 <= lines() < 12
     assert not (run / "result.json").exists()
 
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        assert main([*LONG, "hydra.run.dir=run"]) == 0
-        out = capfd.readouterr().out
-        assert "epoch 12/12" in out
-        assert "epoch 1/12" not in out
-        assert main([*LONG, "hydra.run.dir=whole"]) == 0
-    finally:
-        torch.set_num_threads(threads)
+    assert torch.get_num_threads() == 1  # as in the other processes
+    assert main([*LONG, "hydra.run.dir=run"]) == 0
+    out = capfd.readouterr().out
+    assert "epoch 12/12" in out
+    assert "epoch 1/12" not in out
+    assert main([*LONG, "hydra.run.dir=whole"]) == 0
     assert left(run) == left(tmp_path / "whole")
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from diswot.commands import compose
+from diswot.commands.naming import plain
 from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import compose, to_plain
 
 TABLES = sorted(path.parent.name for path in Path(__file__).parents[2].glob("experiments/*/*.yaml"))
 FILES = sorted((conf_dir() / "experiment").glob("*.yaml"))
@@ -65,15 +65,14 @@ def _told() -> None:
 @pytest.mark.parametrize("file", OF_TABLES, ids=lambda file: file.stem)
 def test_composes(file: Path) -> None:
     cfg = composed(file)
-    own = [str(key) for key in cfg if key != "hydra"]
-    plain: dict[str, Any] = to_plain(OmegaConf.masked_copy(cfg, own))
+    settings = plain(cfg)
     for key, values in swept(file).items():
-        assert key in plain
+        assert key in settings
         if (conf_dir() / key).is_dir():
             assert all((conf_dir() / key / f"{value}.yaml").is_file() for value in values)
             assert cfg.hydra.runtime.choices[key] == values[-1]
         else:
-            assert str(plain[key]) == values[-1]
+            assert str(settings[key]) == values[-1]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from logger_helpers import MEMBERS, RANK, SEARCH, TRAIN, Pair
 
+from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.hydra_app import compose
 from diswot.rank import run_rank
 from diswot.search import run_search
 from diswot.train import run_train

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from logger_helpers import MEMBERS, SEARCH, Pair
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.loggers import Cell, Run
 from diswot.loggers.several import Loggers
 

@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 import pytest
 from logger_helpers import SEARCH, steps
 
+from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.loggers import Run
 from diswot.loggers.several import Loggers
 from diswot.runs import EpochRecord

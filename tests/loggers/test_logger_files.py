@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
     EventAccumulator,
 )
 
+from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.hydra_app import compose
 from diswot.search import main, run_search
 from diswot.train import run_train
 from diswot.training.module import Distillation

@@ -11,8 +11,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
-from diswot.hydra_app import compose
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput

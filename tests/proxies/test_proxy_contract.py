@@ -16,10 +16,10 @@ import torch
 from proxy_helpers import Company, Watched, hexed, made, members, node_of
 
 from diswot.checkpoint import build_teacher
+from diswot.commands import compose
 from diswot.config import conf_dir, make
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.models.init import Initializer
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput, Summary

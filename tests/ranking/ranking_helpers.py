@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from diswot.commands import compose
 from diswot.config import conf_dir, known_targets
-from diswot.hydra_app import compose
 from diswot.rank import merge_shards, run_rank
 from diswot.runs import RankRow
 

@@ -27,8 +27,8 @@ from ranking_helpers import (
 from scipy.stats import rankdata
 
 from diswot.api import rank_proxies
+from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput
 from diswot.rank import main, run_rank

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.rank import run_rank
 from diswot.report import main
 from diswot.runs import EpochRecord, Journal, TrainSummary, write_json

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diswot.commands import compose
 from diswot.console import print_pairs
-from diswot.hydra_app import compose
 from diswot.search import run_search
 
 KEYS = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
-from diswot.hydra_app import compose
 from diswot.scoring.scorer import Measurement, Scorer
 from diswot.scoring.setup import Setup
 from diswot.spaces import Space

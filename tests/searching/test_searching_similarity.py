@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.models.staged import StagedNetwork
 from diswot.scoring.setup import Setup
 from diswot.search import run_search

@@ -17,7 +17,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from submitit.core.utils import UncompletedJobError
 
-from diswot.hydra_task import Failed, Task, sweep_summary
+from diswot.commands.task import Failed, Task, sweep_summary
 from diswot.scoring.pool import _Worker
 from diswot.search import job as search_job
 from diswot.slurm import waiting

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from slurm_helpers import Cluster, Ended
 
-from diswot.hydra_app import compose
+from diswot.commands import compose
 from diswot.rank import main as rank
 from diswot.search import run_search
 

@@ -8,9 +8,9 @@ from random import Random
 import pytest
 from spaces_helpers import MEMBERS
 
+from diswot.commands import compose
 from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.spaces import Gene, SpaceSize, space_node
 from diswot.spaces.base import steps
 

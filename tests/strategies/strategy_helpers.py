@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.keys import stable_hash
 from diswot.scoring.budget import Budget
 from diswot.spaces import Space

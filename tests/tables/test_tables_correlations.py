@@ -12,8 +12,8 @@ from scipy.stats import kendalltau, rankdata, spearmanr
 from table_helpers import read_results, write_csv, write_table
 
 from diswot.accuracies import benchmark_of
+from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.rank import run_rank
 from diswot.search import run_search
 from diswot.tables import collect

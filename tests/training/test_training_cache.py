@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diswot.checkpoint import build_network
+from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.runs import EpochRecord, RunDir
 from diswot.training import cache as teacher_cache
 from diswot.training.run import fit

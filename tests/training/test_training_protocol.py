@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.hydra_app import compose
 from diswot.training.protocol import Protocol
 from diswot.training.schedules import cosine, multistep
 

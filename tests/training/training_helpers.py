@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from diswot.checkpoint import resolve_student
+from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.hydra_app import compose
 from diswot.models.resnet import CifarResNet
 from diswot.scoring.runtime import resolve_device
 from diswot.train import run_train

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diswot.engine import Search
-    from diswot.history import History
     from diswot.loggers.base import Cell
     from diswot.loggers.several import Loggers
     from diswot.runs import CandidateRecord
+    from diswot.searching.engine import Search
+    from diswot.searching.history import History
     from diswot.strategies.base import Strategy
 
 __all__ = ["SearchLog"]
@@ -21,7 +21,7 @@ _COLUMNS = ("params", "flops", "layers", "status", "generation")
 
 
 class SearchLog:
-    """Follows a search, see `diswot.engine.Watch`.
+    """Follows a search, see `diswot.searching.engine.OnGeneration`.
 
     Args:
         loggers: Started.

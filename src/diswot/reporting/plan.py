@@ -1,4 +1,4 @@
-"""What is about to happen, as every command shows it first."""
+"""Plans that commands show before they begin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["conditions", "show_rank_plan"]
 def conditions(
     config: Mapping[str, Any], data: ImageData, num_classes: int, workers: int, path: Path
 ) -> dict[str, str]:
-    """What scores are taken with, one entry a line."""
+    """The conditions of the scores, an entry a line."""
     teacher = config["teacher"]
     weights = "" if teacher["name"] == "none" else f" (weights: {teacher['weights']})"
     size, batch = data.image_size, config["data"]["batch_size"]
@@ -44,7 +44,7 @@ def show_rank_plan(
     workers: int,
     path: Path,
 ) -> None:
-    """What a ranking is about to do."""
+    """What a ranking is about to do, one line an item."""
     names = list(config["proxy"])
     part = f", shard {config['shard']}" if config["shard"] else ""
     control = " and a shuffled control of each that compares with the teacher"

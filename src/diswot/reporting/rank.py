@@ -1,26 +1,30 @@
-"""What a ranking shows and leaves: tables on the terminal, rank.csv, scores.csv."""
+"""A ranking on the terminal, and the tables it leaves: rank.csv and scores.csv."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from diswot.console import print_lines, print_table
-from diswot.ranking.scores import Scores, Target
+from diswot.console import print_lines, print_table, shown
+from diswot.ranking.scores import Scores, Target, conditions_of
+from diswot.ranking.table import rank_rows
 from diswot.reporting.rank_plot import plot_rank
-from diswot.runs import RankRow
-from diswot.runs.files import write_atomic
+from diswot.runs import RankRow, RankSummary, write_json, write_table
+from diswot.versions import versions
 
-__all__ = ["plot_rank", "rank_csv", "scores_csv", "show_rank"]
+if TYPE_CHECKING:
+    from diswot.accuracies import Benchmark
+    from diswot.data.base import ImageData
+
+__all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank"]
 
 _WIDE = 96  # characters a line has where an interval need not be folded
 _COLUMNS = (
@@ -43,10 +47,57 @@ _LEGEND = (
 )
 
 
+def export(
+    config: Mapping[str, Any],
+    benchmark: Benchmark,
+    data: ImageData,
+    scores: Scores,
+    targets: Sequence[Target],
+    *,
+    path: Path,
+    quiet: bool,
+) -> list[RankRow]:
+    """Write rank.csv, scores.csv, rank.png and result.json, and show the table.
+
+    Args:
+        config: Resolved, of ``conf/rank.yaml``.
+        benchmark: Of the accuracies.
+        data: Of the mini-batch.
+        scores: Of all proxies and controls.
+        targets: Accuracies of the same architectures.
+        path: The run directory.
+        quiet: Show nothing.
+
+    Returns:
+        The rows of rank.csv.
+    """
+    conditions = conditions_of(config, data, benchmark.source)
+    seeds = f"{len(scores.seeds)} seed{'s' if len(scores.seeds) > 1 else ''}"
+    title = (
+        f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
+        f"teacher {conditions['teacher']}, {data.name}, {seeds}"
+    )
+    rows = rank_rows(
+        scores, targets, conditions, resamples=config["resamples"], seed=config["seed"]
+    )
+    rank_csv(path / "rank.csv", rows)
+    scores_csv(path / "scores.csv", scores, targets)
+    plot_rank(path / "rank.png", rows, scores, targets, title)
+    summary = RankSummary(
+        **conditions, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
+    )
+    write_json(path / "result.json", asdict(summary))
+    if not quiet:
+        show_rank(rows)
+        names = ("rank.csv", "rank.png", "scores.csv")
+        print_lines([title, *(f"  {shown(path / name)}" for name in names)])
+    return rows
+
+
 def rank_csv(path: Path, rows: Sequence[RankRow]) -> None:
     """One line a row; what is not defined is an empty cell."""
     names = [field.name for field in fields(RankRow)]
-    _write(path, names, ([getattr(row, name) for name in names] for row in rows))
+    write_table(path, names, ([getattr(row, name) for name in names] for row in rows))
 
 
 def scores_csv(path: Path, scores: Scores, targets: Sequence[Target]) -> None:
@@ -57,36 +108,19 @@ def scores_csv(path: Path, scores: Scores, targets: Sequence[Target]) -> None:
     accuracies = [f"{target.dataset}_{target.target}" for target in targets]
     header = ["arch", "seed", "params", "flops", *accuracies]
     proxies = [name for name in scores.values if name not in header]
-    _write(path, [*header, *proxies], _score_lines(scores, targets, proxies))
 
+    def lines() -> Iterator[list[object]]:
+        for row, seed in enumerate(scores.seeds):
+            for index, arch in enumerate(scores.archs):
+                sizes = (float(sizes[index]) for sizes in (scores.params, scores.flops))
+                yield [
+                    *(arch, seed),
+                    *(int(size) if size.is_integer() else size for size in sizes),
+                    *(float(target.accuracy[index]) for target in targets),
+                    *(float(scores.values[name][row, index]) for name in proxies),
+                ]
 
-def _score_lines(
-    scores: Scores, targets: Sequence[Target], proxies: Sequence[str]
-) -> Iterable[list[object]]:
-    columns = [scores.values[name] for name in proxies]
-    for row, seed in enumerate(scores.seeds):
-        for index, arch in enumerate(scores.archs):
-            line: list[object] = [arch, seed]
-            line += [_short(float(sizes[index])) for sizes in (scores.params, scores.flops)]
-            line += [float(target.accuracy[index]) for target in targets]
-            yield line + [float(values[row, index]) for values in columns]
-
-
-def _short(count: float) -> float | int:
-    return int(count) if count.is_integer() else count
-
-
-def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for line in lines:
-        writer.writerow([_cell(value) for value in line])
-    write_atomic(path, text.getvalue().encode())
-
-
-def _cell(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_table(path, [*header, *proxies], lines())
 
 
 def show_rank(rows: Sequence[RankRow]) -> None:

@@ -1,7 +1,8 @@
-"""What a search shows before and after, and the files it leaves."""
+"""A search on the terminal, and the files it leaves."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,26 +11,30 @@ from typing import TYPE_CHECKING, Any
 from diswot.accuracies.standing import standings
 from diswot.console import print_lines, print_pairs, show_standings, show_top, shown
 from diswot.errors import UserError
-from diswot.reporting.exports import candidates_csv, plot_search, top
 from diswot.reporting.plan import conditions
-from diswot.runs import KnownAccuracies, SearchSummary
+from diswot.reporting.search_plot import Point, plot_course, plot_params
+from diswot.runs import KnownAccuracies, SearchSummary, TopCandidate, write_atomic, write_table
 from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
-    from diswot.engine import Search
     from diswot.runs import CandidateRecord, RunDir
     from diswot.scoring.setup import Setup
+    from diswot.searching.engine import Search
+    from diswot.searching.history import History
     from diswot.strategies.base import Strategy
 
-__all__ = ["export", "show_plan", "show_result"]
+__all__ = ["export", "plot_search", "show_plan", "show_result"]
+
+_COLUMNS = ("params", "flops", "layers", "status", "reason", "generation", "cached", "seconds")
+"""Fields of a candidate's record that are columns of candidates.csv as they are."""
 
 
 def show_plan(
     config: Mapping[str, Any], setup: Setup, strategy: Strategy, path: Path, workers: int
 ) -> None:
-    """What is about to happen, one line an item."""
+    """What a search is about to do, one line an item."""
     name, proxy = setup.fitness
     settings = ", ".join(f"{key} {value}" for key, value in proxy.settings().items())
     others = f"; also {', '.join(other for other, _ in setup.others)}" if setup.others else ""
@@ -38,15 +43,16 @@ def show_plan(
     if first >= (strategy.evaluations or math.inf):
         evaluations = f"{evaluations} (no more than the random first population of {first:,})"
     common = conditions(config, setup.data, setup.num_classes, workers, path)
-    plan = {
-        "space": f"{setup.space.name}, {setup.space.size} architectures",
-        "teacher": common.pop("teacher"),
-        "proxy": f"{name}{f' ({settings})' if settings else ''}{others}",
-        "strategy": f"{strategy.name}, {evaluations} evaluations",
-        "budget": str(strategy.proposals.budget),
-        **common,
-    }
-    print_pairs(plan)
+    print_pairs(
+        {
+            "space": f"{setup.space.name}, {setup.space.size} architectures",
+            "teacher": common.pop("teacher"),
+            "proxy": f"{name}{f' ({settings})' if settings else ''}{others}",
+            "strategy": f"{strategy.name}, {evaluations} evaluations",
+            "budget": str(strategy.proposals.budget),
+            **common,
+        }
+    )
 
 
 def export(
@@ -58,20 +64,32 @@ def export(
     *,
     benchmark: Benchmark | None,
 ) -> SearchSummary:
-    """Write candidates.csv, search.png, similarity.npz, result.json; gives what the last holds."""
-    best = top(search.history, 10)
-    name, proxy = setup.fitness
-    seconds = search.seconds
-    scored = sum(not record.cached for record in search.history.records)
+    """Write candidates.csv, search.png, similarity.npz and result.json.
+
+    Args:
+        config: Of the run.
+        setup: What was scored with.
+        strategy: What proposed the candidates.
+        search: Finished.
+        run_dir: Where the files go.
+        benchmark: Known accuracies of the space, if there are any.
+
+    Returns:
+        What result.json holds.
+    """
+    history, seconds = search.history, search.seconds
+    top = _top(history, 10)
+    best, (name, proxy) = top[0], setup.fitness
+    scored = sum(not record.cached for record in history.records)
     summary = SearchSummary(
         space=setup.space.name,
-        arch=best[0].arch,
-        score=best[0].score,
-        params=best[0].params,
-        flops=best[0].flops,
+        arch=best.arch,
+        score=best.score,
+        params=best.params,
+        flops=best.flops,
         evaluated=search.evaluated,
-        distinct=len({record.arch for record in search.history.records}),
-        failed=sum(record.status == "failed" for record in search.history.records),
+        distinct=len({record.arch for record in history.records}),
+        failed=sum(record.status == "failed" for record in history.records),
         rejected=strategy.proposals.rejected,
         exhausted=search.exhausted,
         seconds=round(seconds, 3),
@@ -87,25 +105,38 @@ def export(
         in_channels=setup.data.in_channels,
         device=config["device"],
         versions=versions(),
-        benchmark=_standings(benchmark, best[0].arch, strategy, setup),
-        top=best,
+        benchmark=_known_accuracies(benchmark, best.arch, strategy, setup),
+        top=top,
     )
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
-    candidates_csv(run_dir.path / "candidates.csv", search.history)
-    plot_search(
-        run_dir.path / "search.png", search.history, title, strategy.proposals.budget.limits()
-    )
-    save_similarity(run_dir.path / "similarity.npz", setup, best[0].arch)
+    _write_candidates(run_dir.path / "candidates.csv", history)
+    plot_search(run_dir.path / "search.png", history, title, strategy.proposals.budget.limits())
+    save_similarity(run_dir.path / "similarity.npz", setup, best.arch)
     run_dir.save_result(summary)
     return summary
 
 
-def _standings(
+def _top(history: History, count: int) -> list[TopCandidate]:
+    """The best distinct candidates, best first."""
+    others = history.others()
+    return [
+        TopCandidate(
+            arch=record.arch,
+            score=score,
+            parts=record.parts,
+            others={name: scores.get(record.arch) for name, scores in others.items()},
+            params=record.params or 0,  # known of every candidate that was scored
+            flops=record.flops or 0,
+            layers=record.layers,
+        )
+        for record, score in history.ranking()[:count]
+    ]
+
+
+def _known_accuracies(
     benchmark: Benchmark | None, arch: str, strategy: Strategy, setup: Setup
 ) -> KnownAccuracies | None:
-    if benchmark is None:
-        return None
-    if arch not in benchmark.archs():  # a space whose settings were changed
+    if benchmark is None or arch not in benchmark.archs():  # settings of the space were changed
         return None
     budget, costs = strategy.proposals.budget, setup.scorer.costs()
 
@@ -119,14 +150,52 @@ def _standings(
     return KnownAccuracies(benchmark.source, standings(benchmark, arch, keeps))
 
 
-def show_result(result: SearchSummary, path: Path) -> None:
+def _write_candidates(path: Path, history: History) -> None:
+    """All candidates in ask order; ``score`` is the final fitness, ``told`` what it was at first.
+
+    Both are the same unless scores are relative to the other candidates.
+    """
+    scores, others = history.scores(), history.others()
+    parts = list(next((r.parts for r in history.records if r.parts), {}))
+    columns = [*(f"part_{name}" for name in parts), *(f"score_{name}" for name in others)]
+    rows = (
+        [
+            *(record.arch, scores.get(record.arch), record.score),
+            *(record.parts.get(part) for part in parts),
+            *(values.get(record.arch) for values in others.values()),
+            *(getattr(record, column) for column in _COLUMNS),
+        ]
+        for record in history.records
+    )
+    write_table(path, ["arch", "score", "told", *columns, *_COLUMNS], rows)
+
+
+def plot_search(path: Path, history: History, title: str, budget: Mapping[str, float]) -> None:
+    """Best and mean score over the candidates; score against parameters with the budget line."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    left, right = figure.subplots(1, 2)
+    scores = history.scores()
+    points = [Point(r.arch, scores.get(r.arch), r.params, r.generation) for r in history.records]
+    plot_course(left, {"": points})
+    plot_params(right, {"": points}, budget.get("params"))
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    write_atomic(path, image.getvalue())
+
+
+def show_result(summary: SearchSummary, path: Path) -> None:
     """The five best candidates and the paths of the files."""
-    show_top(result)
-    if result.benchmark:
-        show_standings(result.benchmark, result.seconds)
+    show_top(summary)
+    if summary.benchmark:
+        show_standings(summary.benchmark, summary.seconds)
     lines = [
-        f"{result.evaluated:,} candidates in {result.seconds:.1f} s "
-        f"({result.candidates_per_second:.2f}/s), {result.rejected:,} over budget",
+        f"{summary.evaluated:,} candidates in {summary.seconds:.1f} s "
+        f"({summary.candidates_per_second:.2f}/s), {summary.rejected:,} over budget",
         *(f"  {shown(path / name)}" for name in ("result.json", "candidates.csv", "search.png")),
     ]
     print_lines(lines)

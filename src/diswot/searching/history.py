@@ -1,4 +1,4 @@
-"""All candidates told so far and what they score."""
+"""Candidates of a search and their scores."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ __all__ = ["History"]
 
 
 class History:
-    """All candidates told so far, in ask order, and what they score.
+    """All candidates so far, in ask order, and their scores.
 
     Args:
         fitness: The proxy that gives the fitness.
         others: Those recorded beside it, by name.
+
+    Attributes:
+        records: One a candidate, repeats included.
     """
 
     def __init__(self, fitness: Proxy, others: Mapping[str, Proxy] | None = None) -> None:
@@ -45,16 +48,16 @@ class History:
         return dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
 
     def others(self) -> dict[str, dict[str, float]]:
-        """What every further proxy gives, by name and architecture, where it could be measured."""
-        found: dict[str, dict[str, float]] = {}
+        """Scores by every further proxy: by its name and architecture, where it could measure."""
+        scores: dict[str, dict[str, float]] = {}
         for name, proxy in self._others.items():
-            told = {arch: record.others.get(name) for arch, record in self._known.items()}
-            parts = {arch: value for arch, value in told.items() if value is not None}
-            found[name] = dict(zip(parts, proxy.fitness(list(parts.values())), strict=True))
-        return found
+            measured = {arch: record.others.get(name) for arch, record in self._known.items()}
+            parts = {arch: each for arch, each in measured.items() if each is not None}
+            scores[name] = dict(zip(parts, proxy.fitness(list(parts.values())), strict=True))
+        return scores
 
     def score(self, arch: str, parts: dict[str, float]) -> float:
-        """Fitness of a candidate among all told so far and itself."""
+        """Fitness of a candidate among all so far and itself."""
         if not self._fitness.relative:
             return self._fitness.fitness([parts])[0]
         others = [self._known[other].parts for other in self._scored if other != arch]
@@ -67,8 +70,5 @@ class History:
 
     def ranking(self) -> list[tuple[CandidateRecord, float]]:
         """Distinct scored candidates with their fitness, best first, ties in ask order."""
-        scores = self.scores()
-        return sorted(
-            ((self._known[arch], score) for arch, score in scores.items()),
-            key=lambda pair: -pair[1],
-        )
+        pairs = [(self._known[arch], score) for arch, score in self.scores().items()]
+        return sorted(pairs, key=lambda pair: -pair[1])

@@ -1,8 +1,7 @@
-"""Fixtures of the engine's tests."""
+"""Fixtures of the search loop's tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ def _cheap(monkeypatch: pytest.MonkeyPatch, known_costs: None) -> None:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Architectures scored in this process."""
     seen: list[str] = []
-    real: Callable[..., Any] = Scorer.measure
+    real = Scorer.measure
 
     def counted(self: Scorer, arch: Any, *further: Any) -> Any:
         seen.append(str(arch))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import CHEAP, REAL, configured, journal, lasting, searched
+from searching_helpers import CHEAP, REAL, configured, outcome, searched
 
 from diswot.errors import UserError
 from diswot.runs import RunDir
@@ -20,11 +19,10 @@ from diswot.search import run_search
 
 Json = dict[str, Any]
 ZSCORE = [*REAL, "proxy.diswot.combine=zscore"]
-RANK = [*REAL, "proxy.diswot.combine=rank", "strategy=aging_evolution"]
 KINDS = {
     "evolution": REAL,
     "zscore": [*ZSCORE, "strategy.population=4"],
-    "rank by aging evolution": RANK,
+    "rank by aging evolution": [*REAL, "proxy.diswot.combine=rank", "strategy=aging_evolution"],
     "exhaustive": [*CHEAP, "strategy=exhaustive", "space.depths=[1,2,3]", "budget.params=2.5e5"],
     "random": CHEAP,
 }
@@ -39,24 +37,16 @@ class Finished:
     states: list[bytes]
     outcome: tuple[list[Json], Json]
 
-    def killed(self, path: Path, cut: int) -> Path:
-        """What a kill leaves after ``cut`` bytes of the journal were written."""
+    def killed(self, path: Path, cut: int, states: int | None = None) -> Path:
+        """What a kill leaves after ``cut`` bytes of the journal and some states were written."""
         path.mkdir()
         shutil.copy(self.path / "config.json", path)
-        data = (self.path / "candidates.jsonl").read_bytes()[:cut]
-        if data:
+        if data := (self.path / "candidates.jsonl").read_bytes()[:cut]:
             (path / "candidates.jsonl").write_bytes(data)
-        for state in self.states:
+        for state in self.states[:states]:
             if json.loads(state)["journal_bytes"] <= cut:
                 (path / "state.json").write_bytes(state)
         return path
-
-    def ends(self) -> Iterator[int]:
-        """Length of the journal after each of its lines."""
-        end = 0
-        for line in (self.path / "candidates.jsonl").read_bytes().splitlines(keepends=True):
-            end += len(line)
-            yield end
 
 
 def finished(path: Path, monkeypatch: pytest.MonkeyPatch, config: Json) -> Finished:
@@ -69,8 +59,7 @@ def finished(path: Path, monkeypatch: pytest.MonkeyPatch, config: Json) -> Finis
 
     with monkeypatch.context() as patch:
         patch.setattr(RunDir, "save_state", kept)
-        outcome = searched(path, config)
-    return Finished(path, config, states, outcome)
+        return Finished(path, config, states, searched(path, config))
 
 
 @pytest.mark.slow
@@ -80,7 +69,8 @@ def test_killed_at_any_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ki
     whole = finished(tmp_path / "whole", monkeypatch, configured(KINDS[kind], *short))
     assert len(whole.states) == 4  # one before the first generation
     # Any number of whole lines, with a part of the next one or none.
-    ends = [0, *whole.ends()]
+    lines = (whole.path / "candidates.jsonl").read_bytes().splitlines(keepends=True)
+    ends = list(accumulate(map(len, lines), initial=0))
     for number, (start, end) in enumerate(pairwise(ends)):
         torn = start + 1 + (end - start - 1) * (number % 7) // 7  # within the line
         cut = torn if number % 2 else start
@@ -96,10 +86,9 @@ def test_killed_between_the_journal_and_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     whole = finished(tmp_path / "whole", monkeypatch, configured(KINDS[kind]))
-    for kept in range(len(whole.states)):
-        cut = (whole.path / "candidates.jsonl").stat().st_size
-        late = Finished(whole.path, whole.config, whole.states[:kept], whole.outcome)
-        path = late.killed(tmp_path / f"{kept}", cut)
+    length = (whole.path / "candidates.jsonl").stat().st_size
+    for states in range(len(whole.states)):
+        path = whole.killed(tmp_path / f"{states}", length, states)
         assert searched(path, whole.config) == whole.outcome
 
 
@@ -107,9 +96,7 @@ def test_killed_between_the_journal_and_the_state(
 def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     config = configured(KINDS[kind])
     whole = searched(tmp_path / "whole", config)
-    real = RunDir.save_state
-    path = tmp_path / "often"
-    starts = 0
+    real, path, starts = RunDir.save_state, tmp_path / "often", 0
     while not (path / "result.json").exists():
         starts += 1
         assert starts < 60
@@ -125,22 +112,22 @@ def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         with suppress(KeyboardInterrupt):
             run_search(config, path, quiet=True)
     assert starts > 2
-    assert (journal(path), lasting(json.loads((path / "result.json").read_text()))) == whole
+    assert outcome(path) == whole
 
 
 def test_without_its_state_a_search_replays_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: list[str]
 ) -> None:
-    whole = finished(tmp_path / "whole", monkeypatch, configured(REAL))
-    states = (tmp_path / "whole" / "state.json").read_bytes()
-    before = (tmp_path / "whole" / "candidates.jsonl").read_bytes()
+    whole = finished(tmp_path, monkeypatch, configured(REAL))
+    last, before = whole.states[-1], (tmp_path / "candidates.jsonl").read_bytes()
     for name in ("state.json", "result.json"):
-        (whole.path / name).unlink()
+        (tmp_path / name).unlink()
     measured.clear()
-    assert searched(whole.path, whole.config) == whole.outcome
+    again = finished(tmp_path, monkeypatch, whole.config)
+    assert again.outcome == whole.outcome
     assert measured == []
-    assert (whole.path / "candidates.jsonl").read_bytes() == before
-    timeless = [{**json.loads(s), "seconds": 0} for s in (states, whole.states[-1])]
+    assert (tmp_path / "candidates.jsonl").read_bytes() == before
+    timeless = [{**json.loads(state), "seconds": 0} for state in (last, again.states[-1])]
     assert timeless[0] == timeless[1]
 
 
@@ -151,75 +138,76 @@ def test_an_extended_search_is_the_longer_search(
 ) -> None:
     longer = configured(base, "strategy.evaluations=33")
     whole = searched(tmp_path / "whole", longer)
-    path = tmp_path / "extended"
-    short = searched(path, configured(base, f"strategy.evaluations={first}"))
+    short = searched(tmp_path / "run", configured(base, f"strategy.evaluations={first}"))
     assert short[0] == whole[0][:first]
     assert short[1]["evaluated"] == first
-    assert searched(path, longer) == whole
+    assert searched(tmp_path / "run", longer) == whole
 
 
 def test_a_finished_search_scores_and_writes_nothing(tmp_path: Path, measured: list[str]) -> None:
-    config = configured(CHEAP)
-    outcome = searched(tmp_path / "run", config)
-    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.name != "run.lock"}
+    def files() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    whole = searched(tmp_path, configured(CHEAP))
+    before = files()
     measured.clear()
-    assert searched(tmp_path / "run", config) == outcome
-    after = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.name != "run.lock"}
-    assert before == after
+    assert searched(tmp_path, configured(CHEAP)) == whole
+    assert files() == before
     assert measured == []
 
 
 def test_seconds_are_summed_over_restarts(tmp_path: Path) -> None:
-    first = run_search(configured(CHEAP), tmp_path, quiet=True)["seconds"]
+    first = run_search(configured(CHEAP), tmp_path, quiet=True).seconds
     state = json.loads((tmp_path / "state.json").read_text())
     (tmp_path / "state.json").write_text(json.dumps({**state, "seconds": 1000.0}))
     config = configured(CHEAP, "strategy.evaluations=25")
-    assert 1000 < run_search(config, tmp_path, quiet=True)["seconds"] < 1000 + first + 60
+    assert 1000 < run_search(config, tmp_path, quiet=True).seconds < 1000 + first + 60
 
 
-def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
-    run_search(configured(CHEAP), tmp_path / "run", quiet=True)
-    file = tmp_path / "run" / "candidates.jsonl"
-    lines = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
-    for name in ("state.json", "result.json"):
-        (tmp_path / "run" / name).unlink()
-    with pytest.raises(UserError, match=r"candidates.jsonl holds s0:\S+ where this search asks"):
-        run_search(configured(CHEAP), tmp_path / "run", quiet=True)
+SWAPPED = r"candidates.jsonl holds s0:\S+ where this search asks"
+SHORTER = r"state.json speaks of \d+ bytes .* remove state.json"
 
 
-def test_a_journal_shorter_than_the_state_says_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "without", "message"),
+    [
+        (lambda lines: [lines[1], lines[0], *lines[2:]], ["state.json"], SWAPPED),
+        (lambda lines: lines[:-1], [], SHORTER),
+        (lambda lines: [], [], r"which has 0: lines are missing"),
+    ],
+)
+def test_a_journal_of_another_search(
+    tmp_path: Path, change: Any, without: list[str], message: str
+) -> None:
     run_search(configured(CHEAP), tmp_path, quiet=True)
-    (tmp_path / "result.json").unlink()
     file = tmp_path / "candidates.jsonl"
-    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
-    with pytest.raises(UserError, match=r"state.json speaks of \d+ bytes .* remove state.json"):
-        run_search(configured(CHEAP), tmp_path, quiet=True)
-    file.unlink()
-    with pytest.raises(UserError, match=r"which has 0: lines are missing"):
+    file.write_bytes(b"".join(change(file.read_bytes().splitlines(keepends=True))))
+    for name in ("result.json", *without):
+        (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=message):
         run_search(configured(CHEAP), tmp_path, quiet=True)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        {},
+        None,
         {"strategy": None},
         {"strategy": {"proposals": {"rng": [3, [1, 2], None], "rejected": 0}}},
         {"strategy": {"proposals": {"rng": "x", "rejected": 0}}},
         {"seconds": "long"},
         {"generation": None},
+        {"versions": "none"},
     ],
 )
-def test_a_state_that_is_json_but_no_state(tmp_path: Path, damage: Json) -> None:
+def test_a_state_that_is_json_but_no_state(tmp_path: Path, damage: Json | None) -> None:
     run_search(configured(CHEAP), tmp_path, quiet=True)
     state = json.loads((tmp_path / "state.json").read_text())
     (tmp_path / "state.json").write_text(json.dumps({**state, **damage} if damage else {}))
     (tmp_path / "result.json").unlink()
-    config = configured(CHEAP, "strategy.evaluations=40")
     before = (tmp_path / "candidates.jsonl").read_bytes()
     with pytest.raises(UserError, match=r"state.json is damaged .* remove state.json"):
-        run_search(config, tmp_path, quiet=True)
+        run_search(configured(CHEAP, "strategy.evaluations=40"), tmp_path, quiet=True)
     assert (tmp_path / "candidates.jsonl").read_bytes() == before
 
 

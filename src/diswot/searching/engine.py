@@ -1,16 +1,16 @@
-"""The search loop: ask, score, journal, tell, save; and going on after a stop."""
+"""The search loop: ask, score, journal, tell, save, resume."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
-from diswot.history import History
 from diswot.runs import CandidateRecord, SearchSummary
+from diswot.searching.history import History
 from diswot.strategies.base import Observation
 from diswot.versions import versions
 
@@ -22,31 +22,13 @@ if TYPE_CHECKING:
     from diswot.spaces.base import Arch
     from diswot.strategies.base import Strategy
 
-__all__ = ["Progress", "Search", "Watch"]
+__all__ = ["OnCandidate", "OnGeneration", "Search"]
 
+OnCandidate = Callable[[CandidateRecord, int, float | None], object]
+"""Called with one more candidate, the number of candidates so far and the best score."""
 
-class Progress(Protocol):
-    """Called with every candidate, to show how the search goes."""
-
-    def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:
-        """One more candidate is known."""
-        ...
-
-
-class Watch(Protocol):
-    """Called with every generation, to log how the search goes."""
-
-    def __call__(self, records: Sequence[CandidateRecord], fresh: int) -> None:
-        """One more generation is known, ``fresh`` of its records since this start."""
-        ...
-
-
-@dataclass
-class _Counters:
-    """What a restart needs to know besides the strategy's state."""
-
-    generation: int = 0
-    seconds: float = 0.0
+OnGeneration = Callable[[Sequence[CandidateRecord], int], object]
+"""Called with one more generation, and how many of its records were not there at the start."""
 
 
 class Search:
@@ -62,6 +44,14 @@ class Search:
         strategy: Started.
         fitness: Name of the proxy that gives the fitness, and the proxy.
         others: Names and proxies that are recorded beside it.
+
+    Attributes:
+        history: The candidates so far.
+        exhausted: Whether the strategy has nothing left to ask.
+        begun_with: Versions an earlier start of this run had and this one has not.
+
+    Raises:
+        UserError: What an earlier start left is damaged.
     """
 
     def __init__(
@@ -71,26 +61,22 @@ class Search:
         fitness: tuple[str, Proxy],
         others: Sequence[tuple[str, Proxy]] = (),
     ) -> None:
-        self._run_dir = run_dir
-        self._strategy = strategy
+        self._run_dir, self._strategy = run_dir, strategy
         self._name, proxy = fitness
         self._others = dict(others)
         self.history = History(proxy, self._others)
-        self._counters = _Counters()
-        self._replay: deque[CandidateRecord] = deque()
-        self._started = time.monotonic()
         self.exhausted = False
-        """Whether the strategy has nothing left to ask."""
         self.begun_with: dict[str, str] = {}
-        """Versions an earlier start of this run had and this one has not."""
-        self._resumed = False
-        self._resume()
-        self._known_before = bool(self._replay) and not self._resumed
+        self._replay: deque[CandidateRecord] = deque()
+        self._generation, self._seconds_before = 0, 0.0
+        self._started = time.monotonic()
+        self._has_state = self._resume()
+        self._replays_all = bool(self._replay) and not self._has_state
 
     @property
     def seconds(self) -> float:
         """Time spent searching, over all restarts up to what the last state had saved."""
-        return self._counters.seconds + time.monotonic() - self._started
+        return self._seconds_before + time.monotonic() - self._started
 
     @property
     def evaluated(self) -> int:
@@ -102,20 +88,25 @@ class Search:
         """Proposals whose answer is in the journal already."""
         return self.evaluated + len(self._replay)
 
-    def run(self, measure: Measure, progress: Progress, watch: Watch | None = None) -> None:
+    def run(
+        self,
+        measure: Measure,
+        on_candidate: OnCandidate,
+        on_generation: OnGeneration = lambda *_: None,
+    ) -> None:
         """Search until the strategy's evaluations are used up, or it ends.
 
         Args:
             measure: Measures architectures, in order.
-            progress: Called with every candidate.
-            watch: Called with every generation that no earlier start has told of.
+            on_candidate: Called with every candidate.
+            on_generation: Called with every generation that no earlier start gave to it.
 
         Raises:
             UserError: No candidate could be scored, or the journal is of another search.
         """
         limit = self._strategy.evaluations
         while limit is None or self.evaluated < limit:
-            before = None if self._resumed else self._state()
+            before = None if self._has_state else self._state()
             asked = self._strategy.ask()
             if not asked:
                 self.exhausted = True
@@ -123,24 +114,24 @@ class Search:
             self._run_dir.begin()
             if before is not None:
                 self._run_dir.save_state(before)
-                self._resumed = True
-            scored = asked if limit is None else asked[: limit - self.evaluated]
-            fresh = max(0, len(scored) - len(self._replay))
-            records = self._scored(scored, measure, progress)
-            whole = len(scored) == len(asked)
+                self._has_state = True
+            chosen = asked if limit is None else asked[: limit - self.evaluated]
+            fresh = max(0, len(chosen) - len(self._replay))
+            records = self._score(chosen, measure, on_candidate)
+            whole = len(chosen) == len(asked)
+            length = self._run_dir.journal.sync()
             if whole:
                 self._tell(asked)
-                self._save()
-            else:
-                self._run_dir.journal.sync()
-            if watch is not None and (fresh or (whole and not self._known_before)):
-                watch(records, fresh)
+                self._generation += 1
+                self._run_dir.save_state(self._state(length))
+            if fresh or (whole and not self._replays_all):
+                on_generation(records, fresh)
             if not whole:
                 break
         self._check_any_scored()
 
-    def _scored(
-        self, archs: Sequence[Arch], measure: Measure, progress: Progress
+    def _score(
+        self, archs: Sequence[Arch], measure: Measure, on_candidate: OnCandidate
     ) -> list[CandidateRecord]:
         best = max(self.history.scores().values(), default=None)
         records = []
@@ -149,7 +140,7 @@ class Search:
             records.append(record)
             if record.score is not None:
                 best = record.score if best is None else max(best, record.score)
-            progress(record, self.evaluated, best)
+            on_candidate(record, self.evaluated, best)
         return records
 
     def _answer(self, archs: Sequence[Arch], measure: Measure) -> Iterator[CandidateRecord]:
@@ -165,11 +156,7 @@ class Search:
                 )
             yield record
         rest = archs[len(replayed) :]
-        fresh = [
-            arch
-            for position, arch in enumerate(rest)
-            if self.history.known(str(arch)) is None and arch not in rest[:position]
-        ]
+        fresh = [arch for arch in dict.fromkeys(rest) if self.history.known(str(arch)) is None]
         measurements = measure(fresh) if fresh else iter(())
         for arch in rest:
             known = self.history.known(str(arch))
@@ -179,27 +166,24 @@ class Search:
 
     def _repeated(self, known: CandidateRecord) -> CandidateRecord:
         score = self.history.score(known.arch, known.parts) if known.status == "ok" else None
-        generation = self._counters.generation
-        return replace(known, cached=True, seconds=0.0, generation=generation, score=score)
+        return replace(known, cached=True, seconds=0.0, generation=self._generation, score=score)
 
-    def _record(self, found: Measurement) -> CandidateRecord:
-        parts = found.parts.get(self._name)
-        others = {name: found.parts.get(name) for name in self._others}
-        failures = [f"{name}: {why}" for name, why in found.failures.items()]
-        cost = found.cost
+    def _record(self, measured: Measurement) -> CandidateRecord:
+        parts, cost = measured.parts.get(self._name), measured.cost
+        failures = [f"{name}: {why}" for name, why in measured.failures.items()]
         return CandidateRecord(
-            arch=found.arch,
-            score=None if parts is None else self.history.score(found.arch, parts),
+            arch=measured.arch,
+            score=None if parts is None else self.history.score(measured.arch, parts),
             parts=parts or {},
-            others=others,
+            others={name: measured.parts.get(name) for name in self._others},
             params=None if cost is None else cost.params,
             flops=None if cost is None else cost.flops,
             layers=None if cost is None else cost.layers,
             status="failed" if parts is None else "ok",
             reason="; ".join(failures) or None,
-            generation=self._counters.generation,
+            generation=self._generation,
             cached=False,
-            seconds=round(found.seconds, 4),
+            seconds=round(measured.seconds, 4),
         )
 
     def _tell(self, asked: Sequence[Arch]) -> None:
@@ -209,56 +193,55 @@ class Search:
             self._strategy.revise({parse(arch): score for arch, score in scores.items()})
         self._strategy.tell([Observation(arch, scores.get(str(arch))) for arch in asked])
 
-    def _save(self) -> None:
-        self._counters.generation += 1
-        self._run_dir.save_state(self._state(self._run_dir.journal.sync()))
-
     def _state(self, journal_bytes: int = 0) -> dict[str, Any]:
         return {
             "schema": 1,
             "journal_bytes": journal_bytes,
-            "generation": self._counters.generation,
+            "generation": self._generation,
             "seconds": round(self.seconds, 3),
             "versions": versions(),
             "strategy": self._strategy.state_dict(),
         }
 
-    def _resume(self) -> None:
-        journal = self._run_dir.journal.read()
-        state = self._run_dir.load_state()
-        told = 0
-        self._resumed = state is not None
-        if state is not None:
-            told = self._told(journal, state)
-            begun, here = state.get("versions", {}), versions()
-            self.begun_with = {name: old for name, old in begun.items() if here.get(name) != old}
-        else:  # lost: the time of the candidates is what is still known
-            self._counters.seconds = sum(record.seconds for record, _ in journal)
-        before = self._run_dir.load_result(SearchSummary)
-        known = 0.0 if before is None else before.seconds
-        self._counters.seconds = max(self._counters.seconds, known)
-        for record, _ in journal[:told]:
+    def _resume(self) -> bool:
+        """Go on from the saved state, if there is one; without it the whole journal is replayed."""
+        journal, state = self._run_dir.journal.read(), self._run_dir.load_state()
+        if state is None:  # the time of the candidates is what is still known
+            begun, seconds = 0, sum(record.seconds for record, _ in journal)
+        else:
+            begun, seconds = self._load(state, [0, *(end for _, end in journal)])
+        result = self._run_dir.load_result(SearchSummary)
+        self._seconds_before = max(seconds, 0.0 if result is None else result.seconds)
+        for record, _ in journal[:begun]:
             self.history.add(record)
-        self._replay.extend(record for record, _ in journal[told:])
+        self._replay.extend(record for record, _ in journal[begun:])
+        return state is not None
 
-    def _told(self, journal: Sequence[tuple[CandidateRecord, int]], state: dict[str, Any]) -> int:
+    def _load(self, state: dict[str, Any], ends: Sequence[int]) -> tuple[int, float]:
+        """Give the state to the strategy; gives the journal's lines it knows of, and its seconds.
+
+        Args:
+            state: What an earlier start saved.
+            ends: Bytes of the journal after each number of lines.
+        """
         path = self._run_dir.path / "state.json"
         again = "remove state.json and run the same command, which replays candidates.jsonl"
         try:
             length = state["journal_bytes"]
-            ends = [0, *(end for _, end in journal)]
             if length not in ends:
                 raise UserError(
                     f"{path} speaks of {length} bytes of candidates.jsonl, which has {ends[-1]}: "
                     f"lines are missing; {again}"
                 )
             self._strategy.load_state_dict(state["strategy"])
-            self._counters = _Counters(int(state["generation"]), float(state["seconds"]))
+            self._generation, seconds = int(state["generation"]), float(state["seconds"])
+            begun, here = state.get("versions", {}), versions()
+            self.begun_with = {name: old for name, old in begun.items() if here.get(name) != old}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{path} is damaged ({type(error).__name__}: {error}); {again}"
             ) from error
-        return ends.index(length)
+        return ends.index(length), seconds
 
     def _check_any_scored(self) -> None:
         if not self.history.records:

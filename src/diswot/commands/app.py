@@ -1,0 +1,156 @@
+"""The Hydra app of a command, and its config without one."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from diswot.commands import naming
+from diswot.commands.errors import exit_code, hydra_errors
+from diswot.commands.task import Launch, Task, prepare_process, sweep_summary
+from diswot.config import conf_dir
+from diswot.errors import UserError
+
+__all__ = ["compose", "quote", "run_app"]
+
+_SEVERAL = ("proxy", "distiller", "logger")
+"""Groups that can hold several members at once."""
+
+_VALUED = (
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--experimental-rerun"),
+)
+"""Options of Hydra that take the next word as their value."""
+
+
+def run_app(name: str, job: Callable[[Launch], object], argv: Sequence[str] | None = None) -> int:
+    """Run a command as a Hydra app and turn what goes wrong into one message.
+
+    Args:
+        name: Of the main config, ``conf/<name>.yaml``, and of the command.
+        job: Called once a run; what it returns goes to Hydra's sweeper.
+        argv: Arguments without the program; by default those of the command line.
+
+    Returns:
+        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    task = Task(name, job)
+
+    def start() -> None:
+        import hydra
+
+        prepare_process()
+        options, overrides = _split(words)
+        overrides = _current(overrides)
+        _store_all(name, _config_dirs(options))
+        try:
+            with _command_line([f"diswot {name}", *options, *overrides]), hydra_errors():
+                hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(
+                    task
+                )()
+        except (UserError, OSError) as error:
+            if not task.failed:
+                raise
+            raise UserError(sweep_summary(task.jobs, task.failed)) from error
+        if task.refused:
+            raise task.refused
+
+    # A config that cannot be composed says nothing of debug: the words do.
+    asked = "debug=true" in (word.lower().lstrip("+") for word in words)
+    return exit_code(name, start, debug=lambda: asked or task.debug)
+
+
+def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) -> dict[str, Any]:
+    """The resolved config of a command, as plain values.
+
+    Args:
+        name: Of the main config.
+        overrides: As on the command line.
+        config_dir: A further folder of configs.
+
+    Raises:
+        UserError: The config cannot be composed; Hydra's text, which lists what is allowed.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    naming.register()
+    words = _current(overrides)
+    if config_dir:
+        words.append(f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]")
+    _store_all(name, [Path(config_dir)] if config_dir else [])
+    with (
+        hydra_errors(),
+        initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name),
+    ):
+        return naming.plain(hydra_compose(name, words))
+
+
+def quote(text: str) -> str:
+    """``text`` as a value of Hydra's command-line grammar that is taken literally."""
+    if re.fullmatch(r"[\w./:+-]+", text):
+        return text
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (m[2] and "\\'"), text)
+    return f"'{escaped}'"
+
+
+def _current(overrides: Sequence[str]) -> list[str]:
+    """Settings as this version spells them; those of every command and of every call pass here."""
+    return list(overrides)
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's options, with their values, and settings; Hydra wants these side by side."""
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        setting = not word.startswith("-") and (word.startswith("~") or "=" in word)
+        (overrides if setting else options).append(word)
+        if word in _VALUED:
+            options += islice(rest, 1)
+    return options, overrides
+
+
+def _config_dirs(options: Sequence[str]) -> list[Path]:
+    given = [word.partition("=")[2] for word in options if word.startswith("--config-dir=")]
+    given += [value for option, value in pairwise(options) if option in ("--config-dir", "-cd")]
+    return [Path(folder) for folder in given]
+
+
+def _store_all(name: str, further: Sequence[Path]) -> None:
+    """Tell Hydra what the folders of configs cannot: ``<group>=all``."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    main = OmegaConf.load(conf_dir() / f"{name}.yaml")
+    for group in _SEVERAL:
+        folders = [folder / group for folder in (conf_dir(), *further)]
+        files = [file.stem for folder in folders for file in sorted(folder.glob("*.yaml"))]
+        usual = [entry[group] for entry in main.defaults if entry != "_self_" and group in entry]
+        # The one taken by default, then the package's, then the user's: the first is the fitness.
+        node = {"defaults": list(dict.fromkeys([*usual, *files]))}
+        ConfigStore.instance().store(group=group, name="all", node=node, provider="diswot")
+
+
+@contextmanager
+def _command_line(words: list[str]) -> Iterator[None]:
+    """Hydra reads ``sys.argv``, and hides tracebacks itself unless told to raise."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = words
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full

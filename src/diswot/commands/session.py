@@ -1,0 +1,148 @@
+"""The life of a run: its directory, its loggers, what is said when it stops or has finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from diswot.checks import flag
+from diswot.config import require
+from diswot.console import print_lines
+from diswot.loggers.base import Run
+from diswot.loggers.several import Loggers
+from diswot.runs import CandidateRecord, EpochRecord, RunDir, ScoreRecord, Summary
+
+__all__ = ["Command", "Session", "settled"]
+
+R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
+S = TypeVar("S", bound=Summary)
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Command(Generic[R, S]):
+    """A kind of run.
+
+    Attributes:
+        name: Of the command.
+        noun: One run of it, in messages.
+        record: A line of the journal.
+        summary: What ``result.json`` holds.
+        axis: What the steps of loggers count, see `diswot.loggers.base.Run`.
+        kept: What a stopped run leaves.
+        nothing: What is said where it leaves nothing.
+    """
+
+    name: str
+    noun: str
+    record: type[R]
+    summary: type[S]
+    axis: str
+    kept: str = "what was scored is kept"
+    nothing: str = "nothing was scored yet"
+
+
+def settled(config: Mapping[str, Any], *groups: str) -> dict[str, Any]:
+    """A config whose common settings are checked, with the device it runs on.
+
+    Args:
+        config: Resolved.
+        groups: That must be chosen.
+
+    Raises:
+        UserError: A group was left out; ``debug`` or ``device`` is wrong.
+    """
+    from diswot.scoring.runtime import resolve_device
+
+    require(config, *groups)
+    flag("debug", config["debug"])
+    return {**config, "device": resolve_device(config["device"])}
+
+
+class Session(Generic[R, S]):
+    """One run of a command.
+
+    Args:
+        command: What it is a run of.
+        config: Settled and complete: what ``config.json`` is to hold.
+        path: The run directory.
+        quiet: Show nothing.
+        group: Of runs that belong together, for loggers.
+
+    Attributes:
+        run_dir: Locked while the session is open.
+        loggers: There while the session is open; the work starts them.
+    """
+
+    command: Command[R, S]
+    run_dir: RunDir[R]
+    loggers: Loggers
+
+    def __init__(
+        self,
+        command: Command[R, S],
+        config: dict[str, Any],
+        path: Path,
+        *,
+        quiet: bool = False,
+        group: str | None = None,
+    ) -> None:
+        self.command, self.config, self.path = command, config, path
+        self.quiet, self._group = quiet, group
+        self.run_dir = RunDir(path, config, command.record)
+
+    def result(
+        self,
+        work: Callable[[Session[R, S]], S],
+        show: Callable[[S, Path], object],
+        *,
+        finished: Callable[[S], bool] = lambda _: True,
+    ) -> S:
+        """The result of an earlier start, or that of the work; shown.
+
+        Args:
+            work: Called with the open session, unless the run has finished before.
+            show: Shows a result and the directory.
+            finished: Whether a result is that of the whole run, which may have been extended.
+
+        Raises:
+            UserError: Wrong input, or another run is in the directory.
+            KeyboardInterrupt: Stopped; the message says how to go on.
+            OSError: The directory cannot be written.
+        """
+        self.run_dir.compare_config()
+        summary = self.run_dir.load_result(self.command.summary)
+        if summary is None or not finished(summary):
+            with self.opened():
+                summary = work(self)
+        else:
+            self.show(
+                print_lines, [f"This {self.command.noun} has finished before, in {self.path}."]
+            )
+        self.show(show, summary, self.path)
+        return summary
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Lock the directory and follow the run with its loggers.
+
+        Raises:
+            KeyboardInterrupt: Stopped; the message says what is kept and how to go on.
+        """
+        run = Run(self.command.name, self.path, self.config, self.command.axis, self._group)
+        try:
+            with self.run_dir, Loggers(run, quiet=self.quiet) as self.loggers:
+                yield
+        except KeyboardInterrupt:
+            kept = self.command.kept if self.run_dir.begun else self.command.nothing
+            raise KeyboardInterrupt(
+                f"Stopped; {kept} in {self.path}. The same command goes on from there."
+            ) from None
+
+    def show(self, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call what shows something, unless the session is quiet."""
+        if not self.quiet:
+            function(*args, **kwargs)

@@ -1,0 +1,164 @@
+"""One job of a Hydra app, here or in a process that gets it pickled."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diswot.commands import naming
+from diswot.commands.errors import message, tolerant_streams
+from diswot.console import shown
+from diswot.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["Failed", "Launch", "Task", "named", "one_line", "prepare_process", "sweep_summary"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What Hydra starts a job with.
+
+    Attributes:
+        config: Resolved settings, as plain values.
+        path: The run directory.
+        sweep: Folder of the sweep that the job belongs to, None for a single run.
+        overrides: Words of the command line that are settings.
+        folders: All folders of configs.
+        further: Those of them that ``--config-dir`` names.
+    """
+
+    config: dict[str, Any]
+    path: Path
+    sweep: str | None
+    overrides: tuple[str, ...]
+    folders: tuple[Path, ...]
+    further: tuple[str, ...]
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Launch:
+        """The job that runs in this process."""
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        hydra = HydraConfig.get()
+        sources = hydra.runtime.config_sources
+        return cls(
+            config=naming.plain(cfg),
+            path=Path(str(hydra.runtime.output_dir)),
+            sweep=str(hydra.sweep.dir) if hydra.mode is RunMode.MULTIRUN else None,
+            overrides=tuple(map(str, hydra.overrides.task)),
+            folders=tuple(Path(each.path) for each in sources if each.schema == "file"),
+            further=tuple(str(s.path) for s in sources if s.provider == "command-line"),
+        )
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job of a sweep that gave no result.
+
+    Attributes:
+        number: Its place in the sweep.
+        path: Its run directory, if known.
+        reason: One line.
+    """
+
+    number: int
+    path: Path | None
+    reason: str
+
+
+def sweep_summary(jobs: Sequence[Sequence[str]], failed: Sequence[Failed]) -> str:
+    """How many jobs of a sweep failed, and why each of them did.
+
+    Args:
+        jobs: Overrides of every job.
+        failed: Those that failed.
+    """
+    kept = "; the others' results are kept" if len(failed) < len(jobs) else ""
+    lines = [f"{len(failed)} of {len(jobs)} jobs failed{kept}"]
+    for each in failed:
+        where = f" in {shown(each.path)}" if each.path else ""
+        lines.append(f"  {named(jobs, each.number)}{where}: {each.reason}")
+    return "\n".join(lines)
+
+
+def named(jobs: Sequence[Sequence[str]], number: int) -> str:
+    """The overrides that tell a job from the others of its sweep."""
+    own = list(jobs[number])
+    shared = set(own).intersection(*jobs) if len(jobs) > 1 else set()
+    return " ".join(word for word in own if word not in shared) or f"job {number}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error, without line breaks."""
+    return " ".join(message(error).split())
+
+
+class Task:
+    """Calls an entry point's job, and keeps what it refuses.
+
+    Launchers pickle it into other processes, where it brings along what the configs need of this
+    program: Hydra's own state travels with the launchers, resolvers do not.
+
+    Args:
+        name: Of the main config; the job's module, if that was started as a program.
+        job: Called once a run; a function of a module.
+        away: Whether this is another process than the command's.
+
+    Attributes:
+        refused: By a single run.
+        jobs: Overrides of the sweep's jobs that ran in this process.
+        failed: Those of them that failed.
+        debug: Whether a job that was refused has ``debug: true`` in its config.
+    """
+
+    def __init__(self, name: str, job: Callable[[Launch], object], *, away: bool = False) -> None:
+        self._name, self._job, self._away = name, job, away
+        self.refused: Exception | None = None
+        self.jobs: list[list[str]] = []
+        self.failed: list[Failed] = []
+        self.debug = False
+
+    def __reduce__(self) -> tuple[Callable[..., Task], tuple[str, str, str]]:
+        module = self._job.__module__
+        module = f"diswot.{self._name}" if module == "__main__" else module
+        return _restored, (self._name, module, self._job.__qualname__)
+
+    def __call__(self, cfg: DictConfig) -> object:
+        """One job; in a sweep errors are raised, since Hydra says which of its jobs it was."""
+        launch = Launch.of(cfg)
+        self.jobs.append(list(launch.overrides))
+        try:
+            return self._job(launch)
+        except (UserError, OSError) as error:
+            self.debug |= launch.config.get("debug") is True
+            if launch.sweep is None:
+                self.refused = error
+                return None
+            self.failed.append(Failed(len(self.jobs) - 1, launch.path, one_line(error)))
+            if self._away and self.debug:
+                traceback.print_exc()  # it does not travel back with the error
+            raise
+        finally:
+            with suppress(OSError):  # Hydra made it; it stays where something was written
+                launch.path.rmdir()
+
+
+def _restored(name: str, module: str, function: str) -> Task:
+    prepare_process()
+    return Task(name, getattr(import_module(module), function), away=True)
+
+
+def prepare_process() -> None:
+    """Settle what is alike in every process that runs an app's jobs."""
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
+    naming.register()
+    tolerant_streams()
