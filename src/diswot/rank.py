@@ -116,13 +116,15 @@ def run_rank(
 
     config = settled(config, "space", "benchmark", "teacher", "data", "init")
     whole("resamples", config["resamples"], 1)
+    proxies = make_proxies(config)
     missing = {
         name: {"_target_": target, "name": name}
         for name, target in _BASELINES.items()
-        if name not in (config["proxy"] or {})
+        if name not in proxies
     }
-    proxies = make_proxies(config) | (make_proxies({"proxy": missing}) if missing else {})
-    config["proxy"] = {**config["proxy"], **missing}
+    if missing:
+        config["proxy"] = {**config["proxy"], **missing}
+        proxies |= make_proxies({"proxy": missing})
     seeds, workers = _seeds(config), worker_count(config)
     controlled = with_controls(proxies, config["control"], seeds.start)
     shard, benchmark = Shard.parse(config["shard"]), benchmark_of(config)
