@@ -117,7 +117,7 @@ def run_search(
     from diswot.loggers.base import Run
     from diswot.loggers.several import Loggers
     from diswot.reporting.search import show_result
-    from diswot.runs import CandidateRecord, RunDir
+    from diswot.runs import CandidateRecord, RunDir, SearchSummary
     from diswot.scoring.runtime import resolve_device
 
     require(config, "space", "teacher", "strategy", "budget", "data", "init")

@@ -84,7 +84,7 @@ def run_train(
     from diswot.models.student import resolve_student
     from diswot.models.weights import identified
     from diswot.reporting.train import show_result
-    from diswot.runs import EpochRecord, RunDir
+    from diswot.runs import EpochRecord, RunDir, TrainSummary
     from diswot.scoring.runtime import PRECISIONS, resolve_device
 
     require(config, "student", "teacher", "data", "trainer")
