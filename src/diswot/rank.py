@@ -14,8 +14,8 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from diswot.loggers.rank import RankLog
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import Loggers
+    from diswot.loggers.followers import RankLog
     from diswot.ranking.shards import Shard
     from diswot.runs import RankRow, RunDir, ScoreRecord
 
@@ -51,7 +51,7 @@ def job(cfg: DictConfig) -> None:
 
     from diswot.config import known_targets
     from diswot.hydra_app import to_plain
-    from diswot.loggers.base import sweep_folder
+    from diswot.loggers import sweep_folder
 
     hydra = HydraConfig.get()
     config, path = to_plain(cfg), Path(hydra.runtime.output_dir)
@@ -115,8 +115,7 @@ def run_rank(
     from diswot.checks import flag, whole
     from diswot.config import require
     from diswot.console import print_lines
-    from diswot.loggers.base import Run
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import LoggedRun, Loggers
     from diswot.ranking.report import accuracies, report
     from diswot.ranking.shards import Shard
     from diswot.reporting.plan import show_rank_plan
@@ -142,7 +141,7 @@ def run_rank(
     try:
         with (
             run_dir,
-            Loggers(Run("rank", path, config, "scored", group), quiet=quiet) as loggers,
+            Loggers(LoggedRun("rank", path, config, "scored", group), quiet=quiet) as loggers,
         ):
             records, log = _score(config, archs, run_dir, loggers, workers=workers, quiet=quiet)
             if shard.count == 1:
@@ -254,7 +253,7 @@ def _score(
     quiet: bool,
 ) -> tuple[list[ScoreRecord], RankLog]:
     from diswot.console import Progress
-    from diswot.loggers.rank import RankLog
+    from diswot.loggers.followers import RankLog
     from diswot.ranking.engine import score_all
     from diswot.runs import RankSummary
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from diswot.accuracies import Benchmark
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import Loggers
     from diswot.runs import CandidateRecord, RunDir, SearchSummary
 
 __all__ = ["main", "run_search"]
@@ -42,7 +42,7 @@ def job(cfg: DictConfig) -> float:
 
     from diswot.console import print_lines
     from diswot.hydra_app import to_plain
-    from diswot.loggers.base import sweep_folder
+    from diswot.loggers import sweep_folder
 
     hydra = HydraConfig.get()
     path = Path(hydra.runtime.output_dir)
@@ -114,8 +114,7 @@ def run_search(
     from diswot.checks import flag
     from diswot.config import require
     from diswot.console import print_lines
-    from diswot.loggers.base import Run
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import LoggedRun, Loggers
     from diswot.reporting.search import show_result
     from diswot.runs import CandidateRecord, RunDir, SearchSummary
     from diswot.scoring.runtime import resolve_device
@@ -128,7 +127,7 @@ def run_search(
     result = run_dir.load_result(SearchSummary)
     if result is None or not _finished(result, config):
         try:
-            run = Run("search", path, config, "evaluated", group)
+            run = LoggedRun("search", path, config, "evaluated", group)
             with run_dir, Loggers(run, quiet=quiet) as loggers:
                 result = _search(config, run_dir, loggers, quiet)
         except KeyboardInterrupt:
@@ -153,7 +152,7 @@ def _search(
 ) -> SearchSummary:
     from diswot.console import SearchProgress
     from diswot.engine import Search
-    from diswot.loggers.search import SearchLog
+    from diswot.loggers.followers import SearchLog
     from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, make_strategy, worker_count

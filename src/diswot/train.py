@@ -13,7 +13,7 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import Loggers
     from diswot.runs import EpochRecord, RunDir, TrainSummary
 
 __all__ = ["main", "run_train"]
@@ -41,7 +41,7 @@ def job(cfg: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
 
     from diswot.hydra_app import to_plain
-    from diswot.loggers.base import sweep_folder
+    from diswot.loggers import sweep_folder
 
     hydra = HydraConfig.get()
     folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
@@ -79,8 +79,7 @@ def run_train(
     from diswot.checks import choice, flag
     from diswot.config import finite, require
     from diswot.console import print_lines
-    from diswot.loggers.base import Run
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import LoggedRun, Loggers
     from diswot.models.student import resolve_student
     from diswot.models.weights import identified
     from diswot.reporting.train import show_result
@@ -101,7 +100,7 @@ def run_train(
     result = run_dir.load_result(TrainSummary)
     if result is None:
         try:
-            run = Run("train", path, config, "epoch", group)
+            run = LoggedRun("train", path, config, "epoch", group)
             with run_dir, Loggers(run, quiet=quiet) as loggers:
                 result = _train(config, run_dir, loggers, quiet)
         except KeyboardInterrupt:

@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from lightning.pytorch import loggers as _  # noqa: F401  (sets variables of its own)
 from logger_helpers import MEMBERS, SEARCH, Pair
 
 from diswot.hydra_app import compose
-from diswot.loggers import Cell, Run
-from diswot.loggers.several import Loggers
+from diswot.loggers import LoggedRun, Loggers
 
 
 def config(*words: str) -> dict[str, Any]:
@@ -43,12 +44,11 @@ def process() -> tuple[object, ...]:
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_life_and_another(member: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before, alive = process(), children()
-    rows: list[list[Cell]] = [["s0:1|2", math.pi], ['nasty,\n"x"', None]]
-    table = ["arch", "score"], rows
+    table = pd.DataFrame({"arch": ["s0:1|2", 'nasty,\n"x"'], "score": [math.pi, None]})
     path = tmp_path / "run"
     path.mkdir()
     _write_png(picture := tmp_path / "dot.png")
-    run = Run("search", path, config(f"logger={member}"), "evaluated", "runs/sweep")
+    run = LoggedRun("search", path, config(f"logger={member}"), "evaluated", "runs/sweep")
     with Loggers(run, quiet=True) as loggers:
         loggers.start()
         loggers.log({"best": 1.5, "none": None, "wild": math.nan}, 10)
@@ -65,13 +65,16 @@ def test_a_life_and_another(member: str, tmp_path: Path, capfd: pytest.CaptureFi
 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_nothing_is_left_where_nothing_begins(member: str, tmp_path: Path) -> None:
-    run = Run("search", tmp_path, config(f"logger={member}"), "evaluated")
+    run = LoggedRun("search", tmp_path, config(f"logger={member}"), "evaluated")
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(KeyboardInterrupt), Loggers(run, quiet=True):
+        raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         _stopped(run)
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def _stopped(run: Run) -> None:
+def _stopped(run: LoggedRun) -> None:
     with Loggers(run, quiet=True) as loggers:
         loggers.start()
         if (run.path / "config.json").exists():
@@ -83,7 +86,7 @@ def _stopped(run: Run) -> None:
 def test_yaml(member: str) -> None:
     node = config(f"logger={member}")["logger"]
     assert list(node) == [member]
-    assert node[member]["name"] == member
+    assert node[member]["_target_"].startswith("lightning.pytorch.loggers.")
 
 
 def test_none_and_all() -> None:
