@@ -179,37 +179,34 @@ class Loggers:
             tables: By name, for W&B and TensorBoard.
         """
         self.start()
-        kept = {name: value for name, value in result.items() if name not in _OMITTED}
-        self._each(lambda logger: self._log_end(logger, kept, images, tables or {}))
-
-    def _log_end(
-        self,
-        logger: Logger,
-        result: Mapping[str, Any],
-        images: Sequence[Path],
-        tables: Mapping[str, pd.DataFrame],
-    ) -> None:
+        if not self._active:
+            return
         from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
         from matplotlib.image import imread
 
         from diswot.loggers.wandb import table_data
 
-        numbers = {f"result/{name}": value for name, value in result.items() if _is_finite(value)}
-        if isinstance(logger, WandbLogger):
-            for name, table in tables.items():
-                logger.log_table(name, list(table.columns), table_data(name, table))
-            for path in images:
-                logger.log_image(path.stem, [str(path)])
-            logger.experiment.summary.update(dict(result))
-        elif isinstance(logger, TensorBoardLogger):
-            for name, table in tables.items():
-                logger.experiment.add_text(name, _markdown(table), self._step)
-            for path in images:
-                pixels = imread(path)[..., :3]
-                logger.experiment.add_image(path.stem, pixels, self._step, dataformats="HWC")
-            logger.log_hyperparams(dict(self._run.config), numbers, self._step)
-        else:
-            logger.log_metrics(numbers, self._step)
+        kept = {name: value for name, value in result.items() if name not in _OMITTED}
+        numbers = {f"result/{name}": value for name, value in kept.items() if _is_finite(value)}
+
+        def log(logger: Logger) -> None:
+            if isinstance(logger, WandbLogger):
+                for name, table in (tables or {}).items():
+                    logger.log_table(name, list(table.columns), table_data(name, table))
+                for path in images:
+                    logger.log_image(path.stem, [str(path)])
+                logger.experiment.summary.update(kept)
+            elif isinstance(logger, TensorBoardLogger):
+                board, step = logger.experiment, self._step
+                for name, table in (tables or {}).items():
+                    board.add_text(name, _markdown(table), step)
+                for path in images:
+                    board.add_image(path.stem, imread(path)[..., :3], step, dataformats="HWC")
+                logger.log_hyperparams(dict(self._run.config), numbers, step)
+            else:
+                logger.log_metrics(numbers, self._step)
+
+        self._each(log)
 
     def _opener(self, name: str, node: Any) -> Callable[[ExitStack], Logger]:
         """Check the settings of a logger; gives what starts it."""
