@@ -259,7 +259,5 @@ def test_interrupted_waiting(
 
     programs("sbatch", "echo Submitted batch job 7")
     monkeypatch.setattr(slurm, "wait_for_jobs", interrupted)
-    with pytest.raises(
-        KeyboardInterrupt, match="Slurm job 7 goes on, and scancel 7"
-    ):
+    with pytest.raises(KeyboardInterrupt, match="Slurm job 7 goes on, and scancel 7"):
         launcher(tmp_path).launch([["seed=0"], ["seed=1"]], 0)
