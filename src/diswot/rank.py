@@ -15,7 +15,7 @@ from diswot.runs import RankSummary, ScoreRecord
 
 if TYPE_CHECKING:
     from diswot.data.base import ImageData
-    from diswot.loggers.rank import RankLog
+    from diswot.loggers.followers import RankLog
     from diswot.proxies.base import Proxy
     from diswot.ranking.shards import Shard
     from diswot.runs import RankRow
@@ -175,7 +175,7 @@ def _score(
     workers: int,
 ) -> tuple[list[ScoreRecord], RankLog]:
     from diswot.console import ScoringProgress
-    from diswot.loggers.rank import RankLog
+    from diswot.loggers.followers import RankLog
     from diswot.ranking.scores import score_all
 
     run_dir = session.run_dir
