@@ -84,11 +84,6 @@ def test_the_stored_resnets_are_ours(golden: Any, net: str, mode: str) -> None:
     torch.testing.assert_close(ours.logits, stored.logits, rtol=1e-9, atol=1e-12)
 
 
-def test_every_pair_is_recorded(golden: Any) -> None:
-    pairs = {f"{teacher}->{student}" for teacher, student in permutations(NETS, 2)}
-    assert set(golden.recorded["diswot_pairs"]) == pairs
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("part", ["relation", "semantic"])
 @pytest.mark.parametrize(("teacher", "student"), list(permutations(NETS, 2)))
