@@ -38,9 +38,10 @@ MEASURED = ("proxies.md", "measurements.md")
 OVERLAY = """
 from pathlib import Path
 
+import diswot.config
 import diswot.hydra_app
 
-diswot.hydra_app.conf_dir = lambda: Path(__file__).parent / "conf"
+diswot.config.conf_dir = diswot.hydra_app.conf_dir = lambda: Path(__file__).parent / "conf"
 """
 GROUPS = {"proxy", "space", "strategy", "data", "distiller"}
 

@@ -65,7 +65,7 @@ class GoldenNetwork(nn.Module):
             if module := _module(step, state):
                 self.add_module(name, module)
             self.steps.append((step["op"], inputs, step.get("out") or step["name"], name))
-        self.load_state_dict({_renamed(name): tensor for name, tensor in state.items()})
+        self.load_state_dict({k.replace(".", "/", k.count(".") - 1): t for k, t in state.items()})
         self.double()
 
     @property
@@ -91,11 +91,6 @@ class GoldenNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.outputs(images).logits
-
-
-def _renamed(name: str) -> str:
-    path, _, parameter = name.rpartition(".")
-    return f"{path.replace('.', '/')}.{parameter}"
 
 
 def _module(step: dict[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:

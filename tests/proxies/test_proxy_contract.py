@@ -26,7 +26,7 @@ from diswot.proxies.base import Components, ProxyInput, Summary
 from diswot.scoring.candidate import forward
 from diswot.scoring.scorer import Scorer, summarize_teacher
 
-REASON = re.compile(r"ValueError: [\w√].{14,250} \(\w+\)")
+REASON = re.compile(r"ValueError: [\w√].{14,250} \(\w+\)|\w+ is (nan|-?inf)")
 
 
 def test_its_yaml_says_what_it_is(proxy_name: str) -> None:
@@ -186,11 +186,10 @@ def test_a_student_that_is_its_teacher_is_the_optimum(company: Company) -> None:
     assert own.failures == {}
     for name in aware:
         [best] = proxies[name].fitness([own.parts[name]])
-        assert best == pytest.approx(0, abs=1e-12), name
         if name in other.parts:
             assert proxies[name].fitness([other.parts[name]])[0] < best - 1e-12, name
         scores = [sum(components.values()) for components in company.components(name)]
-        assert all(score < 1e-12 for score in scores), name
+        assert all(score < best + 1e-12 for score in scores), name
 
 
 def _summaries_of_student(scorer: Scorer, arch: Any) -> dict[str, Summary]:

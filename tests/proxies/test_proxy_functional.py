@@ -137,6 +137,8 @@ def test_relation_is_the_formula_written_out(seed: int, batch: int, width: int, 
     expected = -((grams[0] - grams[1]) ** 2).sum().item() / batch**2
     value = functional.relation_similarity(*map(functional.relation_matrix, maps)).item()
     assert value == pytest.approx(expected, rel=1e-9, abs=1e-14)
+    for similarity in (functional.relation_similarity, functional.cam_similarity):
+        assert similarity(grams[0], grams[0]).item() == 0
 
 
 def test_dead_features_stay_finite_and_other_sizes_are_refused() -> None:

@@ -104,10 +104,8 @@ def test_reasons(
 
 def test_networks_without_relus_or_layers_have_no_score(golden: Any) -> None:
     agreement = made("nwot")
-    with agreement.observe(nn.Module()) as observed:
-        inputs = ProxyInput("a", 0, Cost(1, 1, 1), golden.batch, observed=observed)
-    with pytest.raises(ValueError, match=r"no nn\.ReLU"):
-        agreement.measure(inputs)
+    with agreement.observe(nn.Module()) as seen, pytest.raises(ValueError, match=r"no nn\.ReLU"):
+        agreement.measure(ProxyInput("a", 0, Cost(1, 1, 1), golden.batch, observed=seen))
     regions, network = made("te_nas", "combine=regions"), nn.Sequential(nn.Conv2d(3, 2, 3)).double()
     with pytest.raises(ValueError, match=r"no nn\.ReLU"):
         regions.measure(ProxyInput("a", 0, Cost(1, 1, 1), golden.batch, network))
