@@ -27,8 +27,7 @@ class Layer:
     Attributes:
         name: Path of the module in the network.
         module: The layer.
-        output: Its output, ``(B, C, H, W)`` or ``(B, C)``, as the logits are computed from it, so
-            that gradients reach it.
+        output: ``(B, C, H, W)`` or ``(B, C)``, on the way to the logits: gradients reach it.
     """
 
     name: str
