@@ -1,6 +1,6 @@
 import torch
-
 from diswot.data.batch import choose
+
 from diswot.keys import generator
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diswot.data.imagenet16 import ImageNet16
 
 from diswot.data import imagenet16
-from diswot.data.imagenet16 import ImageNet16
 from diswot.errors import UserError
 
 SETTINGS = {"image_size": 16, "mean": [0.5], "std": [0.5], "batch_size": 4}

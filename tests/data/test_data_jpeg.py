@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diswot.data.jpeg import JpegImages
 from PIL import Image
 
 from diswot.data.images import ArrayImages
-from diswot.data.jpeg import JpegImages
 from diswot.data.npz import NpzData
 from diswot.errors import UserError
 

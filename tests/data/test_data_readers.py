@@ -8,10 +8,10 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-
 from diswot.data._assets import read_asset
 from diswot.data._batches import read_batch
 from diswot.data._idx import read_idx
+
 from diswot.data.cifar import Cifar10
 from diswot.data.fashion import FashionMnist
 from diswot.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.cost import Cost, count_flops, count_layers, count_params
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput, Summary

@@ -10,7 +10,7 @@ import torch
 from golden_network import golden_network, golden_subject
 from torch import nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.cost import Cost
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy

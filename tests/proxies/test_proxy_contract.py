@@ -16,7 +16,7 @@ import torch
 from proxy_company import Company, Watched, hexed
 
 from diswot.config import make
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.hydra_app import compose
 from diswot.models.init import Initializer

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diswot.config import make
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.distillers.functional import at, cc, fitnet, kd, nst, pkt, rkd, sp
 from diswot.errors import UserError
 from diswot.hydra_app import compose

@@ -13,7 +13,7 @@ from golden_network import GoldenNetwork, golden_network, golden_subject
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.proxies import Proxy
 from diswot.proxies.epe_nas import EpeNAS

@@ -10,7 +10,7 @@ import torch
 from golden_network import golden_network, golden_subject
 from torch import Tensor, nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.keys import generator
 from diswot.models.cells import CellNetwork

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.cost import Cost
 from diswot.models.init import Kaiming
 from diswot.models.resnet import CifarResNet

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from diswot.data._assets import read_asset
+from diswot.data import read_asset
 from diswot.errors import UserError
 from diswot.models._checkpoint import SUFFIXES, one_line, read_file, state_dict_of
 from diswot.models.adapter import AdaptedNetwork, nearest

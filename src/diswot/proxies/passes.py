@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 if TYPE_CHECKING:
-    from diswot.data.batch import MiniBatch
+    from diswot.data import MiniBatch
 
 __all__ = ["Gradients", "Layer", "Shared", "record_layers", "weighted", "weights"]
 

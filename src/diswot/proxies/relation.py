@@ -10,7 +10,7 @@ from diswot.proxies.functional import relation_matrix, relation_similarity
 if TYPE_CHECKING:
     from torch import nn
 
-    from diswot.data.batch import MiniBatch
+    from diswot.data import MiniBatch
     from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Relation"]

@@ -20,7 +20,7 @@ from diswot.proxies.functional.semantic import FLOOR
 if TYPE_CHECKING:
     from torch import nn
 
-    from diswot.data.batch import MiniBatch
+    from diswot.data import MiniBatch
     from diswot.models.outputs import Network, NetworkOutputs
 
 __all__ = ["Semantic"]

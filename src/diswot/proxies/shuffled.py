@@ -16,7 +16,7 @@ from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Sum
 if TYPE_CHECKING:
     from torch import nn
 
-    from diswot.data.batch import MiniBatch
+    from diswot.data import MiniBatch
     from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Shuffled"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diswot.checks import whole
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.zico import inverse_variation

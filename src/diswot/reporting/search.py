@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.accuracies.standing import standings
+from diswot.accuracies import standings
 from diswot.errors import UserError
 from diswot.reporting.console import print_lines, print_pairs, show_standings, show_top
 from diswot.reporting.exports import candidates_csv, plot_search, top

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import ProxyInput
 from diswot.proxies.passes import Gradients, Layer, Shared, record_layers

@@ -12,7 +12,7 @@ from torch import nn
 
 from diswot import _torchvision
 from diswot.checks import choice
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 
 if TYPE_CHECKING:

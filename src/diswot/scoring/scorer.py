@@ -21,7 +21,7 @@ from diswot.scoring.prefixes import PrefixCache
 from diswot.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
-    from diswot.data.batch import MiniBatch
+    from diswot.data import MiniBatch
     from diswot.proxies.base import Components, Proxy, Summary
     from diswot.spaces.base import Arch, Space
 
