@@ -1,17 +1,102 @@
+"""CIFAR by torchvision and ImageNet16-120: files that are missing, damaged or hostile."""
+
 import hashlib
 import pickle
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
-from diswot.data.imagenet16 import ImageNet16
+from data_helpers import Payload, write_cifar10, write_cifar100
 
-from diswot.data import imagenet16
+from diswot.data import ImageData, cifar
+from diswot.data.cifar import Cifar10, Cifar100, ImageNet16
+from diswot.data.fashion import FashionMnist
 from diswot.errors import UserError
+
+Trust = Callable[[Path], None]
 
 SETTINGS = {"image_size": 16, "mean": [0.5], "std": [0.5], "batch_size": 4}
 TRAIN = [f"train_data_batch_{number}" for number in range(1, 11)]
+
+
+def python_2_batch(count: int) -> tuple[bytes, bytes]:
+    """A batch in the form of the official files, and its images.
+
+    Byte strings, ``numpy.core`` and a dtype with flags of 0 and 1, which new numpy warns of.
+    """
+    images = bytes(range(256)) * 12 * count
+    return images, (
+        b"\x80\x02}(U\x04data"
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K" + bytes([count]) + b"M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        b"T" + struct.pack("<i", len(images)) + images + b"tbU\x06labels](K\x05K\x07eu."
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_official_form_of_cifar(tmp_path: Path, trusted: Trust) -> None:
+    write_cifar10(tmp_path)
+    images, content = python_2_batch(2)
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(content)
+    trusted(tmp_path)
+    stored = Cifar10(root=tmp_path, **SETTINGS).test_dataset()
+    assert b"".join(stored.pixels(i).numpy().tobytes() for i in range(2)) == images
+    assert stored.labels.tolist() == [5, 7]
+
+
+@pytest.mark.parametrize(
+    ("member", "write"), [(Cifar10, write_cifar10), (Cifar100, write_cifar100)]
+)
+def test_cifar_that_is_not_the_official_one(
+    tmp_path: Path, trusted: Trust, member: type[ImageData], write: Callable[[Path], object]
+) -> None:
+    write(tmp_path)
+    data = member(root=tmp_path, **SETTINGS)  # type: ignore[call-arg]
+    pattern = r"^data\.root: .* is not the published file .*; unpack cifar-.*data\.download=true or"
+    with pytest.raises(UserError, match=pattern):
+        data.mini_batch(0)
+    trusted(tmp_path)
+    data.mini_batch(0)
+    (folder,) = tmp_path.iterdir()
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(UserError, match=rf"^data\.root: {path} is missing; unpack"):
+            member(root=tmp_path, **SETTINGS).mini_batch(0)  # type: ignore[call-arg]
+        path.write_bytes(content)
+
+
+def test_code_in_a_batch_of_cifar_does_not_run(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    target = tmp_path / "ran"
+    for path in (tmp_path / "cifar-10-batches-py").iterdir():
+        path.write_bytes(pickle.dumps({"data": Payload(target), "labels": []}, protocol=2))
+    with pytest.raises(UserError, match="is not the published file"):
+        Cifar10(root=tmp_path, **SETTINGS).mini_batch(0)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("member", [Cifar10, Cifar100, FashionMnist])
+def test_missing_root_and_failed_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: type[ImageData]
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    with pytest.raises(UserError, match=r"^data\.root: .*nowhere.*data\.download=true"):
+        member(root=tmp_path / "nowhere", **SETTINGS).mini_batch(0)  # type: ignore[call-arg]
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", offline)
+    pattern = (
+        r"^data\.download: .* cannot be fetched .*no route to host.*gz into .* by hand and run"
+    )
+    with pytest.raises(UserError, match=pattern) as caught:
+        member(root=tmp_path, download=True, **SETTINGS).mini_batch(0)  # type: ignore[call-arg]
+    assert "\n" not in str(caught.value)
 
 
 def batch(labels: list[int]) -> dict[str, object]:
@@ -74,7 +159,7 @@ def test_checksums_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UserError, match=r"val_data is not the published file"):
         ImageNet16(root=tmp_path, **SETTINGS).test_dataset()
     own = hashlib.md5((tmp_path / "val_data").read_bytes()).hexdigest()
-    monkeypatch.setitem(imagenet16._FILES["test"], "val_data", own)
+    monkeypatch.setitem(cifar._FILES["test"], "val_data", own)
     assert len(ImageNet16(root=tmp_path, **SETTINGS).test_dataset()) == 3
 
 
@@ -83,31 +168,17 @@ def test_missing_files(tmp_path: Path) -> None:
     (tmp_path / "train_data_batch_7").unlink()
     data = ImageNet16(root=tmp_path, verify=False, **SETTINGS)
     assert len(data.test_dataset()) == 3
-    pattern = (
-        r"^data\.root: .*train_data_batch_7 is missing, .*unpack .* or give another data\.root$"
-    )
+    pattern = r"^data\.root: .*train_data_batch_7 is missing; unpack .* or give another data\.root$"
     with pytest.raises(UserError, match=pattern):
         data.train_dataset()
-
-
-class _Payload:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return (_touch, (str(self.target), "ran"))
-
-
-def _touch(path: str, text: str) -> None:
-    Path(path).write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_code_in_a_batch_does_not_run(tmp_path: Path, protocol: int) -> None:
     target = tmp_path / "ran"
-    content = pickle.dumps(batch([1]) | {"mean": _Payload(target)}, protocol=protocol)
+    content = pickle.dumps(batch([1]) | {"mean": Payload(target)}, protocol=protocol)
     (tmp_path / "val_data").write_bytes(content)
-    with pytest.raises(UserError, match="_touch, which is not allowed"):
+    with pytest.raises(UserError, match="touch, which is not allowed"):
         ImageNet16(root=tmp_path, verify=False, **SETTINGS).test_dataset()
     assert not target.exists()
     pickle.loads(content)
