@@ -1,24 +1,51 @@
-"""A whole table in the form of a CSV file."""
+"""All cells of NAS-Bench-201, a table of them with made-up figures, and edits of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 import pytest
-from benchmark_helpers import csv_lines
+
+from diswot.accuracies.nasbench201 import NasBench201
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+DATASETS = ("cifar10", "cifar100", "imagenet16_120")
+COLUMNS = [
+    *(f"{name}_test_200ep" for name in DATASETS),
+    *(f"{name}_{split}_12ep" for name in DATASETS for split in ("test", "val")),
+]
+Edit = Callable[[list[str]], object]
+
+
+def cell(operations: Sequence[str]) -> str:
+    a, b, c, d, e, f = operations
+    return f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+
+
+CELLS = [cell(operations) for operations in product(OPERATIONS, repeat=6)]
+
+
+def nasbench201(**settings: object) -> NasBench201:
+    return NasBench201(name="nasbench201", space="nasbench201", **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
 def whole_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A header and 15,625 lines; column j of cell i is a number that names both."""
+    lines = [",".join(["index", "cell", *COLUMNS, "params_m_cifar10"])]
+    for i, text in enumerate(CELLS):
+        figures = (f"{j + i / 20_000:.6f}" for j in range(len(COLUMNS)))
+        lines.append(",".join([str(i), text, *figures, "0.1"]))
     path = tmp_path_factory.mktemp("nasbench201") / "whole.csv"
-    path.write_text("\n".join(csv_lines()) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 @pytest.fixture
-def edited_csv(tmp_path: Path, whole_csv: Path) -> Callable[[Callable[[list[str]], object]], Path]:
+def edited_csv(tmp_path: Path, whole_csv: Path) -> Callable[[Edit], Path]:
     """The whole file after an edit of its list of lines."""
 
-    def write(edit: Callable[[list[str]], object]) -> Path:
+    def write(edit: Edit) -> Path:
         lines = whole_csv.read_text(encoding="utf-8").splitlines()
         edit(lines)
         path = tmp_path / "edited.csv"
@@ -26,3 +53,9 @@ def edited_csv(tmp_path: Path, whole_csv: Path) -> Callable[[Callable[[list[str]
         return path
 
     return write
+
+
+SETTINGS: dict[str, Callable[[Path], dict[str, str]]] = {
+    "nasbench201": lambda whole_csv: {"path": str(whole_csv)}
+}
+"""By name of a benchmark whose figures are not in the package, settings that read those here."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_helpers import nasbench201
 from scipy.stats import spearmanr
 
-from diswot.accuracies._analog import installed
-from diswot.accuracies.nasbench201 import NasBench201
+from diswot.accuracies.sources import installed
 from diswot.errors import UserError
 
 KEYS = list(product(range(5), repeat=6))
@@ -34,10 +34,6 @@ class Payload:
 
 def _touch(path: str, text: str) -> None:
     Path(path).write_text(text, encoding="utf-8")
-
-
-def benchmark(**settings: object) -> NasBench201:
-    return NasBench201(name="n", space="n", source="analog", **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -67,7 +63,7 @@ def write(path: Path, content: object) -> None:
 
 def test_reads_without_importing(site: Path) -> None:
     write(site, {key: Architecture(i / 200) for i, key in enumerate(KEYS)})
-    table = benchmark()
+    table = nasbench201(source="analog")
     assert table.source == "analog-nasbench 9.9"
     assert table.entries() == [("cifar10", "vanilla")]
     assert len(table.archs()) == 15_625
@@ -76,14 +72,14 @@ def test_reads_without_importing(site: Path) -> None:
     assert table.accuracy(cell, "cifar10") == KEYS.index(key) / 200
     assert not {name for name in sys.modules if name.startswith("analognasbench")}
     with pytest.raises(UserError, match=r"datasets=\['cifar100'\] is not allowed.*9\.9.*cifar10"):
-        benchmark(datasets=["cifar100"])
+        nasbench201(source="analog", datasets=["cifar100"])
 
 
 def test_code_does_not_run(site: Path, tmp_path: Path) -> None:
     target = tmp_path / "ran"
     write(site, {KEYS[0]: Payload(target)})
     with pytest.raises(UserError, match="_touch, which is not allowed"):
-        benchmark().archs()
+        nasbench201(source="analog").archs()
     assert not target.exists()
 
 
@@ -104,7 +100,7 @@ def test_code_does_not_run(site: Path, tmp_path: Path) -> None:
 def test_other_content(site: Path, content: object, message: str) -> None:
     write(site, content)
     with pytest.raises(UserError, match=rf"benchmark\.source=analog: .*{message}.*reinstall"):
-        benchmark().archs()
+        nasbench201(source="analog").archs()
 
 
 def test_damaged_file(site: Path) -> None:
@@ -114,21 +110,21 @@ def test_damaged_file(site: Path) -> None:
         damaged = content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :]
         site.write_bytes(damaged)
         with pytest.raises(UserError, match="reinstall"):
-            benchmark().archs()
+            nasbench201(source="analog").archs()
         site.write_bytes(content[:place])
         with pytest.raises(UserError, match="reinstall"):
-            benchmark().archs()
+            nasbench201(source="analog").archs()
 
 
 def test_missing_file(site: Path) -> None:
     with pytest.raises(UserError, match=r"data\.anb cannot be used.*reinstall"):
-        benchmark().archs()
+        nasbench201(source="analog").archs()
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diswot.accuracies._analog._package", lambda: None)
+    monkeypatch.setattr("diswot.accuracies.sources.installed", lambda: None)
     with pytest.raises(UserError, match=r"analog-nasbench is missing; pip install 'diswot\[ana"):
-        benchmark()
+        nasbench201(source="analog")
 
 
 @pytest.mark.data
@@ -136,8 +132,8 @@ def test_agrees_with_the_official_figures(data_root: Path) -> None:
     if not installed():
         pytest.skip("pip install 'diswot[analog]'")
     path = data_root / "benchmarks" / "nasbench201.csv.gz"
-    official = NasBench201(name="n", space="n", path=path)
-    table = benchmark()
+    official = nasbench201(path=path)
+    table = nasbench201(source="analog")
     pairs = [(table.accuracy(a, "cifar10"), official.accuracy(a, "cifar10")) for a in table.archs()]
     assert len(pairs) == 15_625
     assert spearmanr(pairs).statistic == pytest.approx(0.991, abs=6e-4)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_helpers import CELLS
+from benchmark_helpers import CELLS, nasbench201
 
-from diswot.accuracies.nasbench201 import NasBench201
 from diswot.errors import UserError
 
 NAMES = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "ImageNet16-120"}
@@ -17,13 +16,9 @@ SEEDS = (777, 888)
 
 
 def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diswot.accuracies._nats.find_spec", lambda name: None)
+    monkeypatch.setattr("diswot.accuracies.sources.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"its package is missing; pip install 'diswot\[nats\]'"):
-        benchmark(tmp_path)
-
-
-def benchmark(path: Path, **settings: object) -> NasBench201:
-    return NasBench201(name="n", space="n", path=path, **settings)  # type: ignore[arg-type]
+        nasbench201(path=tmp_path)
 
 
 needs_package = pytest.mark.skipif(
@@ -72,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_package
 def test_mean_over_seeds_after_200_epochs(folder: Path) -> None:
-    table = benchmark(folder)
+    table = nasbench201(path=folder)
     assert table.entries() == [(name, "vanilla") for name in NAMES]
     assert list(table.archs()) == CELLS[:5]
     assert table.source.startswith(f"{folder}, read by nats_bench ")
@@ -84,12 +79,10 @@ def test_mean_over_seeds_after_200_epochs(folder: Path) -> None:
 
 
 @needs_package
-def test_curves_are_not_kept(folder: Path) -> None:
-    table = benchmark(folder)
+def test_can_be_sent_to_processes(folder: Path) -> None:
+    table = nasbench201(path=folder)
     table.accuracy(CELLS[0], "cifar10")
-    assert not table.table._api.arch2infos_dict  # type: ignore[attr-defined]
     copy = pickle.loads(pickle.dumps(table))
-    assert "_api" not in vars(copy.table)
     assert copy.accuracy(CELLS[1], "cifar100") == accuracy(1, 1, 777) + 0.5
 
 
@@ -103,14 +96,14 @@ def test_single_file(tmp_path: Path) -> None:
         "evaluated_indexes": [0, 1],
     }
     pickle_save(content, tmp_path / "NATS.pickle")
-    table = benchmark(tmp_path / "NATS.pickle.pbz2")
+    table = nasbench201(path=tmp_path / "NATS.pickle.pbz2")
     assert table.best("cifar10") == (CELLS[1], accuracy(1, 0, 777) + 0.5)
     assert table.accuracy(CELLS[0], "cifar100") == accuracy(0, 1, 777) + 0.5
 
 
 @needs_package
 def test_what_is_missing_or_damaged(folder: Path, tmp_path: Path) -> None:
-    table = benchmark(folder)
+    table = nasbench201(path=folder)
     assert table.accuracy(CELLS[2], "cifar10") == accuracy(2, 0, 777) + 0.5
     with pytest.raises(UserError, match="no test accuracy after 200 epochs on cifar100"):
         table.accuracy(CELLS[2], "cifar100")
@@ -119,9 +112,9 @@ def test_what_is_missing_or_damaged(folder: Path, tmp_path: Path) -> None:
             table.accuracy(CELLS[index], "cifar10")
         assert "\n" not in str(e.value)
     with pytest.raises(UserError, match=r"benchmark\.path: .* cannot be read"):
-        benchmark(tmp_path).archs()
+        nasbench201(path=tmp_path).archs()
     with pytest.raises(UserError, match=r"datasets=\['cifar10-12ep'\] is not allowed"):
-        benchmark(folder, datasets=["cifar10-12ep"])
+        nasbench201(path=folder, datasets=["cifar10-12ep"])
 
 
 @needs_package
@@ -130,4 +123,4 @@ def test_the_size_benchmark_is_refused(tmp_path: Path) -> None:
 
     pickle_save({"meta_archs": ["64:64:64:64:64"]}, tmp_path / "meta.pickle")
     with pytest.raises(UserError, match="it is not the topology benchmark"):
-        benchmark(tmp_path).archs()
+        nasbench201(path=tmp_path).archs()

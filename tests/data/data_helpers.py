@@ -36,38 +36,35 @@ def write_fashion_mnist(root: Path) -> dict[str, object]:
     return {"root": str(root)}
 
 
-def write_batches(
-    folder: Path, names: list[str], key: str, meta: tuple[str, str], count: int
-) -> dict[str, object]:
+def write_batches(folder: Path, names: list[str], width: int, batch: dict[str, object]) -> None:
+    """Batches of rows of bytes, as many as the labels of ``batch``."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     for name in names:
-        batch = {"data": pixels(rng, count, 3072), key: [i % CLASSES for i in range(count)]}
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
-    (folder / meta[0]).write_bytes(pickle.dumps({meta[1]: list("abcdefghij")}, protocol=2))
-    return {"root": str(folder.parent)}
+        images = pixels(rng, len(next(iter(batch.values()))), width)  # type: ignore[call-overload]
+        (folder / name).write_bytes(pickle.dumps({"data": images, **batch}, protocol=2))
 
 
 def write_cifar10(root: Path) -> dict[str, object]:
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-    meta = ("batches.meta", "label_names")
-    return write_batches(root / "cifar-10-batches-py", names, "labels", meta, 2 * CLASSES)
+    write_batches(root / "cifar-10-batches-py", names, 3072, {"labels": [*range(CLASSES)] * 2})
+    meta = pickle.dumps({"label_names": list("abcdefghij")})
+    (root / "cifar-10-batches-py" / "batches.meta").write_bytes(meta)
+    return {"root": str(root)}
 
 
 def write_cifar100(root: Path) -> dict[str, object]:
-    meta = ("meta", "fine_label_names")
-    names = ["train", "test"]
-    return write_batches(root / "cifar-100-python", names, "fine_labels", meta, 8 * CLASSES)
+    labels = {"fine_labels": [*range(CLASSES)] * PER_CLASS}
+    write_batches(root / "cifar-100-python", ["train", "test"], 3072, labels)
+    meta = pickle.dumps({"fine_label_names": list("abcdefghij")})
+    (root / "cifar-100-python" / "meta").write_bytes(meta)
+    return {"root": str(root)}
 
 
 def write_imagenet16_120(root: Path) -> dict[str, object]:
-    rng = np.random.default_rng(5)
-    (root / "ImageNet16").mkdir()
-    for name in [*(f"train_data_batch_{i}" for i in range(1, 11)), "val_data"]:
-        labels = [1 + i % (CLASSES + 2) for i in range(2 * (CLASSES + 2))]
-        images = pixels(rng, len(labels), 768)
-        batch = {"data": images, "labels": labels, "mean": images.mean(0)}
-        (root / "ImageNet16" / name).write_bytes(pickle.dumps(batch))
+    names = [*(f"train_data_batch_{i}" for i in range(1, 11)), "val_data"]
+    labels = {"labels": [*range(1, CLASSES + 3)] * 2, "mean": np.zeros(768)}
+    write_batches(root / "ImageNet16", names, 768, labels)
     return {"root": str(root), "num_classes": CLASSES, "verify": False}
 
 

@@ -140,7 +140,8 @@ class CsvSource(AccuracySource):
         import pandas as pd
 
         text = StringIO(content.decode("utf-8-sig"))
-        lines = pd.read_csv(text, header=None, dtype=str, na_filter=False, skip_blank_lines=False)
+        form = {"header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
+        lines = pd.read_csv(text, engine="python", **form)  # C's takes a missing field for an empty
         table = lines[1:].set_axis(lines.loc[0], axis="columns")
         columns = [column for column in self._columns.values() if column in table]
         if table.columns.has_duplicates or "cell" not in table or not columns:
