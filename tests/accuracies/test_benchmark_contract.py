@@ -115,33 +115,27 @@ def test_bad_sample(make: Make, value: object) -> None:
         make(sample=value)
 
 
-def test_sample_larger_than_the_table(make: Make) -> None:
-    count = len(make().archs())
+def test_more_than_the_table_holds(make: Make) -> None:
+    benchmark = make()
+    (dataset, target), count = benchmark.entries()[0], len(benchmark.archs())
     with pytest.raises(UserError, match=rf"benchmark\.sample={count + 1}: .*has {count} "):
         make(sample=count + 1).select(0)
-
-
-def test_bad_datasets(make: Make) -> None:
-    name = make().datasets[0]
-    for chosen in (["svhn"], [name, "svhn"], []):
-        with pytest.raises(UserError, match=rf"benchmark\.datasets=\[.*knows .*{name}") as caught:
+    for chosen in (["svhn"], [dataset, "svhn"], []):
+        with pytest.raises(
+            UserError, match=rf"benchmark\.datasets=\[.*knows .*{dataset}"
+        ) as caught:
             make(datasets=chosen)
         assert "\n" not in str(caught.value)
-
-
-def test_unknown_figure(make: Make) -> None:
-    benchmark = make()
-    dataset, target = benchmark.entries()[0]
     for wrong in (("svhn", target), (dataset, "pruned")):
         pattern = rf"no {wrong[1]} accuracy on {wrong[0]} in .*it has .*{target} on {dataset}"
-        with pytest.raises(UserError, match=pattern):
-            benchmark.accuracy(benchmark.archs()[0], *wrong)
-        with pytest.raises(UserError, match=pattern):
-            benchmark.best(*wrong)
-
-
-@pytest.mark.parametrize("arch", ["s0:9-9-9", "", None, 3])
-def test_unknown_arch(make: Make, arch: object) -> None:
-    benchmark = make()
-    with pytest.raises(UserError, match=r"is not among its .* architectures of space .*, such as"):
-        benchmark.accuracy(arch, *benchmark.entries()[0])
+        for ask in (
+            benchmark.best,
+            lambda *entry: benchmark.accuracy(benchmark.archs()[0], *entry),
+        ):
+            with pytest.raises(UserError, match=pattern):
+                ask(*wrong)
+    for arch in ("s0:9-9-9", "", None, 3):
+        with pytest.raises(
+            UserError, match=r"is not among its .* architectures of space .*, such as"
+        ):
+            benchmark.accuracy(arch, dataset, target)

@@ -93,31 +93,20 @@ def test_the_best_in_reach_is_the_first_that_keeps_the_budget(s0: Benchmark) -> 
         standings(s0, "s0:2-2-2", lambda arch: True)
 
 
-def test_equals_share_the_best_place(s0: Benchmark) -> None:
-    class Flat(type(s0)):  # type: ignore[misc]
-        def lookup(self, arch: str, dataset: str, target: str) -> float:
-            return 50.0
-
-    flat = Flat(name="s0", space="s0")
-    assert {each.rank for each in standings(flat, "s0:7-7-7", lambda arch: True)} == {1}
+def test_equals_share_the_best_place(s0: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(s0), "lookup", lambda *_: 50.0)
+    assert {each.rank for each in standings(s0, "s0:7-7-7", lambda arch: True)} == {1}
 
 
+SEARCH = {"space": "s0", "teacher": "none", "proxy": "params"}
 SMALL = ["data.image_size=16", "data.batch_size=8", "workers=1", "strategy.evaluations=4"]
 
 
 def test_a_search_tells_what_it_found_scores_when_trained(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found = diswot.find_student(
-        space="s0",
-        teacher="none",
-        proxy="params",
-        strategy="exhaustive",
-        budget={"params": 2e5},
-        run_dir=tmp_path,
-        overrides=SMALL[:-1],
-        quiet=False,
-    )
+    limits = {"strategy": "exhaustive", "budget": {"params": 2e5}, "overrides": SMALL[:-1]}
+    found = diswot.find_student(**SEARCH, **limits, run_dir=tmp_path, quiet=False)
     assert found.summary["benchmark"]["source"] == "the published table in the package"
     vanilla, distilled = found.summary["benchmark"]["standings"]
     assert found.params <= 2e5
@@ -134,18 +123,10 @@ def test_a_search_tells_what_it_found_scores_when_trained(
     "further", [["~benchmark"], ["space.depths=[2,4]"], ["space.widths=[4,4,8,8]"]]
 )
 def test_without_known_accuracies_a_search_says_nothing_of_them(further: list[str]) -> None:
-    found = diswot.find_student(
-        space="s0",
-        teacher="none",
-        proxy="params",
-        strategy="random",
-        overrides=[*SMALL, *further],
-    )
+    found = diswot.find_student(**SEARCH, strategy="random", overrides=[*SMALL, *further])
     assert found.summary["benchmark"] is None
 
 
 def test_wrong_settings_of_the_benchmark_stop_a_search() -> None:
     with pytest.raises(UserError, match="benchmark=s0 knows architectures of space s0, not of s1"):
-        diswot.find_student(
-            space="s1", teacher="none", proxy="params", overrides=[*SMALL, "benchmark=s0"]
-        )
+        diswot.find_student(**SEARCH | {"space": "s1"}, overrides=[*SMALL, "benchmark=s0"])

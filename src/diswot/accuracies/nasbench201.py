@@ -6,7 +6,7 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -176,6 +176,7 @@ def _percent(text: object) -> float:
 def _opened(source: str, path: Path | None) -> AccuracySource:
     if source == "auto":
         source = _automatic(path)
+    sources: dict[str, Callable[[Path | None], AccuracySource]]
     sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
     if source not in sources:
         raise UserError(

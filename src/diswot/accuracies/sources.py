@@ -31,6 +31,11 @@ _OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool
 _EDGES = [rf"(?:{'|'.join(_OPERATIONS)})~{start}\|" for start in range(3)]
 _CELL = re.compile(r"\+".join(r"\|" + "".join(_EDGES[:node]) for node in (1, 2, 3)))
 REPORTED = ("cifar10", "cifar100", "imagenet16-120")
+_DAMAGE = (
+    pickle.UnpicklingError,
+    *(AssertionError, AttributeError, EOFError, ImportError, LookupError, OSError),
+    *(TypeError, ValueError),
+)
 
 
 class AccuracySource(ABC):
@@ -82,8 +87,6 @@ class NatsSource(AccuracySource):
     """
 
     datasets = REPORTED
-    _damage = (pickle.UnpicklingError, AssertionError, AttributeError, EOFError, ImportError)
-    _damage += (LookupError, OSError, TypeError, ValueError)
 
     def __init__(self, path: Path | None) -> None:
         if path is None or not path.exists():
@@ -130,7 +133,7 @@ class NatsSource(AccuracySource):
                 figures[dataset] = float(info["test-accuracy"])
             except KeyError:
                 continue
-            except self._damage as error:
+            except _DAMAGE as error:
                 raise self._damaged(f"{cell}: {error!r}") from error
         if self.path.is_dir():
             self._api.arch2infos_dict.pop(self._api.archstr2index[cell], None)
@@ -144,7 +147,7 @@ class NatsSource(AccuracySource):
             api = nats_bench.create(str(self.path), "tss", fast_mode=fast, verbose=False)
             if not api.meta_archs or not all(map(is_cell, api.meta_archs)):
                 raise ValueError("it is not the topology benchmark")
-        except self._damage as error:
+        except _DAMAGE as error:
             raise self._damaged(repr(error)) from error
         return api
 

@@ -80,7 +80,7 @@ class FashionMnist(ImageData):
                 f"{(len(labels), _SIDE, _SIDE)}"
             )
         if self.outside_mini and split == "train":
-            later = [(labels == label).nonzero()[_MINI_OF_CLASS:] for label in labels.unique()]
+            later = [(labels == label).nonzero()[_MINI_OF_CLASS:] for label in torch.unique(labels)]
             kept = torch.cat(later).flatten().sort().values
             images, labels = images[kept], labels[kept]
         return ArrayImages(_coloured(images), labels, self.transform)
@@ -135,7 +135,8 @@ def read_idx(path: Path) -> Tensor:
         with TemporaryDirectory() as folder:
             plain = utils.extract_archive(path, folder) if path.suffix == ".gz" else path
             labels = "labels" in path.name
-            return mnist.read_label_file(plain) if labels else mnist.read_image_file(plain)
+            found: Tensor = (mnist.read_label_file if labels else mnist.read_image_file)(plain)
+            return found
     except (*damage, zlib.error) as error:
         raise UserError(
             f"data.root: {path} is no whole idx file of bytes "
