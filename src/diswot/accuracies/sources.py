@@ -16,15 +16,7 @@ from typing import Any, ClassVar
 
 from diswot.errors import UserError
 
-__all__ = [
-    "CELLS",
-    "REPORTED",
-    "AccuracySource",
-    "AnalogSource",
-    "NatsSource",
-    "installed",
-    "is_cell",
-]
+__all__ = ["CELLS", "REPORTED", "AccuracySource", "AnalogSource", "NatsSource", "is_cell"]
 
 CELLS = 5**6
 _OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
@@ -172,7 +164,7 @@ class AnalogSource(AccuracySource):
             raise UserError(
                 f"benchmark.path={path}: benchmark.source=analog reads its own package; give null"
             )
-        package = installed()
+        package = self.package()
         if package is None:
             raise UserError(
                 "benchmark.source=analog: the package analog-nasbench is missing; "
@@ -180,6 +172,14 @@ class AnalogSource(AccuracySource):
             )
         self.source = f"analog-nasbench {package.version}"
         self._file = Path(str(package.locate_file("analognasbench/data.anb")))
+
+    @staticmethod
+    def package() -> Distribution | None:
+        """The package, if it is installed."""
+        try:
+            return distribution("analog-nasbench")
+        except PackageNotFoundError:
+            return None
 
     @cached_property
     def figures(self) -> dict[str, dict[str, float]]:
@@ -216,11 +216,3 @@ def _cell(key: Sequence[int]) -> str:
         raise ValueError(f"{key} is no cell")
     a, b, d, c, e, f = (_OPERATIONS[place] for place in key)
     return f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
-
-
-def installed() -> Distribution | None:
-    """The package analog-nasbench, if it is there."""
-    try:
-        return distribution("analog-nasbench")
-    except PackageNotFoundError:
-        return None

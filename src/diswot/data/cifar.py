@@ -61,11 +61,7 @@ class _Cifar(ImageData):
         self.download = checks.flag("data.download", download)
 
     def load(self, split: Split) -> ArrayImages:
-        """Read one split from its batches, and fetch the archive before if that is asked for.
-
-        Raises:
-            UserError: a file is missing or not the published one, or the archive is out of reach.
-        """
+        """Read one split from its batches, and fetch the archive before if that is asked for."""
         _torchvision.ensure()
         from torchvision import datasets
 
@@ -165,11 +161,7 @@ class ImageNet16(ImageData):
         self.verify = checks.flag("data.verify", verify)
 
     def load(self, split: Split) -> ArrayImages:
-        """Read one split from its batches.
-
-        Raises:
-            UserError: a file is missing, is not the published one, or is damaged.
-        """
+        """Read one split from its batches."""
         batches = [self._batch(name, md5) for name, md5 in _FILES[split].items()]
         images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         return ArrayImages(torch.from_numpy(images), torch.from_numpy(labels), self.transform)

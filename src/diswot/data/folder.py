@@ -70,11 +70,7 @@ class FolderData(ImageData):
         return EvalTransform(self.image_size, self.mean, self.std, self.crop)
 
     def load(self, split: Split) -> "FolderImages":
-        """List the files of one split as torchvision's ``ImageFolder``; none of them is opened.
-
-        Raises:
-            UserError: there is no image, or a class that the training images lack.
-        """
+        """List the files of one split as torchvision's ``ImageFolder``; none of them is opened."""
         apart = () if self.train_folder == self.root else (self.root / "val", self.root / "test")
         test_folder = next((path for path in apart if path.is_dir()), None)
         folder = (test_folder if split == "test" else None) or self.train_folder
@@ -110,11 +106,7 @@ class FolderImages(LabelledImages):
         self.paths = paths
 
     def pixels(self, index: int) -> Tensor:
-        """Decode image ``index``: RGB, uint8 (3, H, W).
-
-        Raises:
-            UserError: the file is not an image that can be read.
-        """
+        """Decode image ``index``: RGB, uint8 (3, H, W); a damaged file is a `UserError`."""
         try:
             return decode(self.paths[index])
         except UNREADABLE as error:

@@ -88,11 +88,7 @@ class NpzData(ImageData):
         )
 
     def load(self, split: Split) -> LabelledImages:
-        """Give one split; small JPEG files of the test split are decoded only now.
-
-        Raises:
-            UserError: there is no such split, or one of its images is damaged.
-        """
+        """Give one split; small JPEG files of the test split are decoded only now."""
         if split not in self._stored:
             raise UserError(
                 f"data.test_path: not given, and {self.path} holds JPEG files of one split; "
