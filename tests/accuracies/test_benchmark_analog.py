@@ -105,7 +105,9 @@ def test_damaged_file_of_analog(site: Path) -> None:
 
 
 def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diswot.accuracies.sources.AnalogSource.package", lambda: None)
+    monkeypatch.setattr(
+        "diswot.accuracies.sources.AnalogSource.package", staticmethod(lambda: None)
+    )
     with pytest.raises(UserError, match=r"analog-nasbench is missing; pip install 'diswot\[ana"):
         nasbench201(source="analog")
     monkeypatch.setattr("diswot.accuracies.sources.find_spec", lambda name: None)

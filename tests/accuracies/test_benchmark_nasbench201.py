@@ -122,7 +122,9 @@ def test_auto_takes_the_shared_file(
 
 
 def test_nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diswot.accuracies.sources.AnalogSource.package", lambda: None)
+    monkeypatch.setattr(
+        "diswot.accuracies.sources.AnalogSource.package", staticmethod(lambda: None)
+    )
     for value in ("", str(tmp_path)):
         monkeypatch.setenv("DISWOT_DATA", value)
         with pytest.raises(UserError, match=r"diswot\[analog\].*docs/data\.md.*diswot\[nats\]"):
