@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from diswot.config import difference, flatten, identity
 from diswot.errors import UserError
+from diswot.config import difference, flatten, identity
 from diswot.runs import RunDir
 from diswot.runs.journal import Record
 

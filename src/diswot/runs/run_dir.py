@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from diswot.checks import whole
-from diswot.config import MAY_GROW, difference
 from diswot.errors import UserError
+from diswot.config import MAY_GROW, difference
 from diswot.runs.files import read_json, write_json
 from diswot.runs.journal import Epoch, Journal, Record, Scored
 from diswot.runs.lock import RunLock
