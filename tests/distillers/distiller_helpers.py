@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from diswot.hydra_app import compose
 from torch import Tensor
 
 from diswot.config import conf_dir, make
 from diswot.distillers import Distiller, Step
-from diswot.hydra_app import compose
 from diswot.models.outputs import NetworkOutputs
 from diswot.models.resnet import CifarResNet
 

@@ -18,7 +18,7 @@ from proxy_helpers import Company, Watched, hexed, made, members, node_of
 from diswot.checkpoint import build_teacher
 from diswot.commands import compose
 from diswot.config import conf_dir, make
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.init import Initializer
 from diswot.proxies import Proxy

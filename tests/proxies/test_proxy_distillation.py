@@ -14,7 +14,7 @@ import torch
 from proxy_helpers import made, members, node_of
 from torch import nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.distillers import functional
 from diswot.distillers.functional import fitnet, kd
 from diswot.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
 from diswot.proxies.base import ProxyContext

@@ -12,7 +12,7 @@ from proxy_helpers import GoldenNetwork, made
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.keys import generator
 from diswot.models.cells import CellNetwork
 from diswot.models.cost import Cost

@@ -12,7 +12,7 @@ import torch
 from proxy_helpers import Company, made
 from torch import nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.cost import Cost
 from diswot.proxies.base import ProxyInput

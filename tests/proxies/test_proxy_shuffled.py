@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy

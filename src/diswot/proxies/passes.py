@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 
 __all__ = ["Gradients", "Layer", "Shared", "record_layers", "watch_relus", "weighted", "weights"]
 
