@@ -188,7 +188,7 @@ def _run_name(*, _root_: DictConfig) -> str:
     root = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     config = to_plain(root)
     shard = config.pop("shard", None)
-    words = _words_of_training(config) if "trainer" in config else _words_of_scoring(config)
+    words = _words_of_training(config) if "protocol" in config else _words_of_scoring(config)
     words += [f"seed{config['seed']}", f"{stable_hash(identity(config), bits=32):08x}"]
     name = "-".join(map(str, words))
     return name if shard is None else f"{name}/shard{str(shard).replace('/', 'of')}"
@@ -206,12 +206,12 @@ def _words_of_scoring(config: dict[str, Any]) -> list[str]:
 
 
 def _words_of_training(config: dict[str, Any]) -> list[str]:
-    require(config, "student", "teacher", "trainer")
+    require(config, "student", "teacher", "protocol")
     distillers = list(config.get("distiller") or ())
     return [
         config["student"]["name"],
         *([config["teacher"]["name"], "+".join(distillers)] if distillers else ["alone"]),
-        config["trainer"]["name"],
+        config["protocol"]["name"],
     ]
 
 

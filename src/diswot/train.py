@@ -13,8 +13,7 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from diswot.loggers.several import Loggers
-    from diswot.runs import EpochRecord, RunDir, TrainSummary
+    from diswot.runs import TrainSummary
 
 __all__ = ["main", "run_train"]
 
@@ -79,15 +78,12 @@ def run_train(
     from diswot.checks import choice, flag
     from diswot.config import finite, require
     from diswot.console import print_lines
-    from diswot.loggers.base import Run
-    from diswot.loggers.several import Loggers
     from diswot.models.student import resolve_student
     from diswot.models.weights import identified
-    from diswot.reporting.train import show_result
-    from diswot.runs import EpochRecord, RunDir
+    from diswot.runs import EpochRecord, RunDir, TrainSummary
     from diswot.scoring.runtime import PRECISIONS, resolve_device
 
-    require(config, "student", "teacher", "data", "trainer")
+    require(config, "student", "teacher", "data", "protocol", "trainer")
     flag("debug", config["debug"])
     config = resolve_student(config, folders)
     config["device"] = resolve_device(config["device"])
@@ -99,41 +95,83 @@ def run_train(
     run_dir = RunDir(path, config, EpochRecord)
     run_dir.compare_config()
     result = run_dir.load_result(TrainSummary)
-    if result is None:
+    if result is not None:
+        if not quiet:
+            print_lines([f"This training has finished before, in {path}."])
+    else:
         try:
-            run = Run("train", path, config, "epoch", group)
-            with run_dir, Loggers(run, quiet=quiet) as loggers:
-                result = _train(config, run_dir, loggers, quiet)
+            _train_in_processes(config, path, quiet, group)
+            result = run_dir.load_result(TrainSummary)
+            if result is None:  # its processes were stopped
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             kept = "finished epochs are kept" if run_dir.begun else "no epoch was finished"
             raise KeyboardInterrupt(
                 f"Stopped; {kept} in {path}. The same command goes on from there."
             ) from None
-    elif not quiet:
-        print_lines([f"This training has finished before, in {path}."])
     if not quiet:
+        from diswot.reporting.train import show_result
+
         show_result(result, path)
     return result
 
 
-def _train(
-    config: dict[str, Any], run_dir: RunDir[EpochRecord], loggers: Loggers, quiet: bool
-) -> TrainSummary:
-    from diswot.reporting.train import TrainProgress, export, show_plan
-    from diswot.training.follow import EpochLog
-    from diswot.training.run import fit
+def _train_in_processes(config: dict[str, Any], path: Path, quiet: bool, group: str | None) -> None:
+    """Train in this process, or in several that are started here."""
+    from diswot.runs import EpochRecord, RunDir
+    from diswot.training.processes import environment, start, world_size
+
+    if environment(config["trainer"]) is not None:
+        _train(config, path, quiet, group)
+        return
+    try:
+        start(world_size(config["trainer"]), _train, config, path, quiet, group)
+    except Exception:
+        with RunDir(path, config, EpochRecord):  # which keeps why it ended
+            raise
+
+
+def _train(config: dict[str, Any], path: Path, quiet: bool, group: str | None) -> None:
+    """What each process of a training does; the first one alone writes and shows."""
+    from diswot.loggers.base import Run
+    from diswot.loggers.several import Loggers
+    from diswot.models.cost import count_flops, count_params
+    from diswot.reporting.train import export, show_plan
+    from diswot.runs import EpochRecord, RunDir
+    from diswot.training.callbacks import EpochLog
+    from diswot.training.processes import environment, is_first
+    from diswot.training.run import finished_epochs, fit, make_trainer
     from diswot.training.setup import TrainingSetup
 
-    setup = TrainingSetup.from_config(config, quiet=quiet)
-    if not quiet:
-        show_plan(config, setup, run_dir.path)
-    loggers.start()
-    run_dir.begin()
-    log = EpochLog(loggers, run_dir.path, setup)
-    epochs = fit(config, setup, run_dir, [] if quiet else [TrainProgress()], log)
-    result = export(config, setup, run_dir, epochs)
-    log.finish(asdict(result))
-    return result
+    cluster = environment(config["trainer"])
+    assert cluster is not None
+    checkpoint = path / "last.ckpt"
+    if not is_first(cluster):
+        setup = TrainingSetup.from_config(config, quiet=True)
+        trainer = make_trainer(config, setup, path, cluster, show=False)
+        fit(trainer, setup, path, int(checkpoint.exists()))
+        trainer.strategy.barrier("written")
+        return
+    run_dir = RunDir(path, config, EpochRecord)
+    with run_dir, Loggers(Run("train", path, config, "epoch", group), quiet=quiet) as loggers:
+        setup = TrainingSetup.from_config(config, quiet=quiet)
+        log = []
+        if loggers:
+            student, data = setup.module.student, setup.data
+            image = (data.in_channels, data.image_size, data.image_size)
+            size = {"params": count_params(student), "flops": count_flops(student, image)}
+            log.append(EpochLog(loggers.log, path, size))
+        trainer = make_trainer(config, setup, path, cluster, log, show=not quiet)
+        if not quiet:
+            show_plan(config, setup, path)
+        loggers.start()
+        run_dir.begin()
+        trainer.loggers = list(getattr(loggers, "lightning", ()))
+        fit(trainer, setup, path, finished_epochs(run_dir, checkpoint, setup))
+        result = export(config, setup, run_dir, [record for record, _ in run_dir.journal.read()])
+        pictures = [each for each in [path / "curves.png"] if each.exists()]
+        loggers.finished(asdict(result), pictures)
+    trainer.strategy.barrier("written")
 
 
 if __name__ == "__main__":

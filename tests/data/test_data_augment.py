@@ -128,5 +128,5 @@ WRONG = {
 def test_wrong_settings(name: str, value: object) -> None:
     kinds = {"pad": [PadCropFlip], "scale": [RandomResizedCropFlip]}
     for kind in kinds.get(name, [PadCropFlip, RandomResizedCropFlip]):
-        with pytest.raises(UserError, match=rf"trainer.augment.{name}={value} is not allowed"):
+        with pytest.raises(UserError, match=rf"protocol.augment.{name}={value} is not allowed"):
             kind(**{name: value})

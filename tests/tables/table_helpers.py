@@ -72,4 +72,4 @@ def training(path: Path, run: str | None, top1: float, distiller: Sequence[str] 
         **{"data": "fashion_mini", "epochs": 1, "test_top1": top1, "params": 100, "flops": 10},
         **{"images_per_second": 5.5, "seed": 0},
     }
-    return write_run(path, {"trainer": {"name": "short"}, "student": {"run": run}}, result)
+    return write_run(path, {"protocol": {"name": "short"}, "student": {"run": run}}, result)

@@ -56,8 +56,8 @@ class PadCropFlip(Augmentation):
         Raises:
             UserError: a setting is outside what is allowed.
         """
-        self.pad = checks.whole("trainer.augment.pad", pad, 0)
-        self.flip = checks.flag("trainer.augment.flip", flip)
+        self.pad = checks.whole("protocol.augment.pad", pad, 0)
+        self.flip = checks.flag("protocol.augment.flip", flip)
         self._drawn: tuple[View, Tensor] | None = None
 
     def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
@@ -99,8 +99,8 @@ class RandomResizedCropFlip(Augmentation):
         Raises:
             UserError: a setting is outside what is allowed.
         """
-        self.scale = checks.number("trainer.augment.scale", scale, low=0.01, high=1)
-        self.flip = checks.flag("trainer.augment.flip", flip)
+        self.scale = checks.number("protocol.augment.scale", scale, low=0.01, high=1)
+        self.flip = checks.flag("protocol.augment.flip", flip)
 
     def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
         """See :class:`Augmentation`."""

@@ -13,7 +13,7 @@ __all__ = ["Cell", "Logger", "Run", "sweep_folder"]
 
 Cell = str | int | float | bool | None
 
-_SINGLE = ("space", "teacher", "student", "strategy", "benchmark", "data", "init", "trainer")
+_SINGLE = ("space", "teacher", "student", "strategy", "benchmark", "data", "init", "protocol")
 _SEVERAL = ("proxy", "distiller")
 
 

@@ -16,7 +16,10 @@ __all__ = ["Group", "differences", "flat", "groups"]
 _NOT_COMPARED = ("seed", "student.run")
 _WORDS = {
     "search": (("space", "name"), ("teacher", "name"), ("proxy",), ("strategy", "name")),
-    "train": (("student", "name"), ("teacher", "name"), ("distiller",), ("trainer", "name")),
+    "train": (
+        *(("student", "name"), ("teacher", "name"), ("distiller",), ("protocol", "name")),
+        ("trainer", "name"),  # as the protocol was called before
+    ),
 }
 _FIRST = {
     group: place
