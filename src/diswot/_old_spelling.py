@@ -1,7 +1,7 @@
 """The spelling of the settings of ``diswot train`` before this release, and what it is now.
 
-What was ``trainer`` is ``protocol``; ``trainer`` holds the arguments of Lightning's Trainer. This goes
-with the next release.
+What was ``trainer`` is ``protocol``; ``trainer`` holds the arguments of Lightning's Trainer. This
+goes with the next release.
 """
 
 from __future__ import annotations

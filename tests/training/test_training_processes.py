@@ -107,9 +107,7 @@ def test_torchrun_starts_the_same_training(alone: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.slurm
-def test_srun_starts_the_same_training(
-    alone: Path, tmp_path: Path, slurm: dict[str, str]
-) -> None:
+def test_srun_starts_the_same_training(alone: Path, tmp_path: Path, slurm: dict[str, str]) -> None:
     tasks = ["srun", "--ntasks=2", "--ntasks-per-node=2", sys.executable]
     assert launched(tmp_path / "two", tasks, slurm).count("epoch 1/1") == 1
     assert left(tmp_path / "two/run") == left(alone)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lightning import Callback
@@ -11,7 +14,9 @@ from training_helpers import SMALL, composed, epochs, left, trained
 from diswot.config import conf_dir
 from diswot.errors import UserError
 from diswot.hydra_app import compose
+from diswot.runs import EpochRecord, Journal
 from diswot.train import run_train
+from diswot.training.callbacks import EpochLog
 
 
 class Seen(Callback):
@@ -82,3 +87,30 @@ def test_settings_that_are_refused(tmp_path: Path, weights: Path, word: str) -> 
         run_train(config, tmp_path / "run", [conf_dir()], quiet=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run/epochs.jsonl").exists()
+
+
+def test_an_epoch_is_logged_once_its_checkpoint_is_written(tmp_path: Path) -> None:
+    logged: list[int] = []
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        assert metrics["train_loss"] == 1.0
+        assert ("params" in metrics) is (step == 0)
+        logged.append(step)
+
+    journal = Journal(tmp_path / EpochRecord.file, EpochRecord)
+    checkpoint, nothing = tmp_path / "last.ckpt", Any
+    callback = EpochLog(log, tmp_path, {"params": 5})
+    callback.setup(nothing, nothing, "fit")
+    for numbers, kept, expected in [
+        ((0,), True, [0]),
+        ((1,), True, [0, 1]),
+        ((2, 3), False, [0, 1, 2]),
+        ((), True, [0, 1, 2, 3]),
+    ]:
+        for number in numbers:
+            journal.append(EpochRecord(number, 0.1, {"loss": 1.0}, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0))
+        checkpoint.touch()
+        if not kept:
+            os.utime(checkpoint, (0, 0))
+        callback.on_train_epoch_start(nothing, nothing)
+        assert logged == expected
