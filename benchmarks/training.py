@@ -62,7 +62,7 @@ def settings(folder: Path, device: str, *overrides: str) -> dict[str, Any]:
     arrays = folder / "noise.npz"
     chosen = ["student=resnet20", "teacher=resnet56", "distiller=kd", f"data.batch_size={BATCH}"]
     chosen += ["data=npz", f"data.path={arrays}"]
-    kept = [f"teacher.weights={weights}", f"trainer.teacher_cache.dir={folder}"]
+    kept = [f"teacher.weights={weights}", f"protocol.teacher_cache.dir={folder}"]
     config = {**compose("train", [*chosen, *kept, *overrides], None), "device": device}
     if not arrays.exists():
         pixels = np.random.default_rng(0).integers(256, size=(1024, 32, 32, 3), dtype=np.uint8)
@@ -189,7 +189,7 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         live = settings(folder, args.device)
-        stored = settings(folder, args.device, "trainer.teacher_cache.views=1")
+        stored = settings(folder, args.device, "protocol.teacher_cache.views=1")
         ways = {
             PLAIN: Plain(live, args.batches),
             OURS: Lightning(live, args.batches),

@@ -26,7 +26,7 @@ NAMED = re.findall(r"hydra\.(?:run|sweep)\.dir=(\S+)", "\n".join(DISWOT))
 CHAINS = [[line for line in DISWOT if folder in line] for folder in NAMED]
 """A command that names its folder, and those that use it."""
 ALONE = [line for line in DISWOT if not any(line in chain for chain in CHAINS)]
-SMALL = "data=gaussian data.length=128 trainer.max_epochs=1 trainer.schedule.warmup=0"
+SMALL = "data=gaussian data.length=128 protocol.max_epochs=1 protocol.schedule.warmup=0"
 """What makes a shown training small; everything else is as shown."""
 
 

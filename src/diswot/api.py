@@ -204,7 +204,7 @@ def train_student(
     teacher: str = "resnet56",
     weights: str | Path = "embedded",
     distiller: str | Sequence[str] = "kd",
-    trainer: str = "short",
+    protocol: str = "short",
     run_dir: str | Path | None = None,
     overrides: Iterable[str] = (),
     config_dir: str | Path | None = None,
@@ -218,9 +218,9 @@ def train_student(
         teacher: Name of a teacher, or ``none``.
         weights: Of the teacher: ``embedded``, a file, the run directory of a training, or a tag.
         distiller: One name, several, or ``none``.
-        trainer: Name of a protocol.
+        protocol: Its name.
         run_dir: Where the run is kept, and where it goes on after a stop; None keeps nothing.
-        overrides: Further settings as on the command line: ``"trainer.max_epochs=30"``.
+        overrides: Further settings as on the command line: ``"protocol.max_epochs=30"``.
         config_dir: A folder with further configs.
         quiet: Show nothing.
         settings: Top-level settings and groups: ``seed=1``, ``data="cifar100"``.
@@ -235,7 +235,7 @@ def train_student(
     from diswot.train import run_train
 
     taught = {} if teacher == "none" else {"teacher.weights": str(weights)}
-    groups = {"student": student, "teacher": teacher, "distiller": distiller, "trainer": trainer}
+    groups = {"student": student, "teacher": teacher, "distiller": distiller, "protocol": protocol}
     config = compose("train", _words({**groups, **taught, **settings}, overrides), config_dir)
     with _directory(run_dir) as path:
         summary = asdict(run_train(config, path, _folders(config_dir), quiet=quiet))

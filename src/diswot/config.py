@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 IRRELEVANT = (
     *("workers", "logger", "debug", "hydra", "data.num_workers", "resamples", "merge"),
-    *("benchmark.source", "benchmark.path", "benchmark.datasets", "trainer.teacher_cache.dir"),
+    *("benchmark.source", "benchmark.path", "benchmark.datasets", "protocol.teacher_cache.dir"),
+    *("trainer.profiler", "callbacks.lines", "callbacks.progress", "callbacks.curves"),
 )
 """Settings, and groups of settings, that change no score."""
 
@@ -135,9 +136,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = {
         name: value
         for name, value in flatten(config)
-        if not {name, name.partition(".")[0]} & left_out
+        if not any(name == each or name.startswith(f"{each}.") for each in left_out)
     }
-    return settings | ({} if "student" in config else {"proxy": proxies})
+    return settings | ({} if "protocol" in config else {"proxy": proxies})
 
 
 def finite(config: Mapping[str, Any]) -> None:

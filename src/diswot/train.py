@@ -6,15 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diswot.commands import Command, Launch, Session, run_app, settled
 from diswot.errors import UserError
 from diswot.runs import EpochRecord, TrainSummary
-
-if TYPE_CHECKING:
-    from diswot.loggers import Loggers
-    from diswot.runs import RunDir
 
 __all__ = ["main", "run_train"]
 
@@ -73,39 +69,83 @@ def run_train(
     from diswot.checks import choice
     from diswot.config import finite
     from diswot.models.weights import identified
-    from diswot.reporting.train import show_result
     from diswot.scoring.runtime import PRECISIONS
 
-    config = resolve_student(settled(config, "student", "teacher", "data", "trainer"), folders)
+    groups = ("student", "teacher", "data", "protocol", "trainer")
+    config = resolve_student(settled(config, *groups), folders)
     choice("precision", config["precision"], PRECISIONS)
     if (config["device"], config["precision"]) == ("cpu", "16-mixed"):
         raise UserError("precision=16-mixed: a CPU has 32-true and bf16-mixed")
     finite(config)
     config["teacher"] = identified(config["teacher"]) if config["distiller"] else config["teacher"]
     session = Session(_COMMAND, config, path, quiet=quiet, group=group)
-    return session.result(
-        lambda session: _train(config, session.run_dir, session.loggers, quiet), show_result
-    )
+    return session.result(_train, _show_result, opens=True)
 
 
-def _train(
-    config: dict[str, Any], run_dir: RunDir[EpochRecord], loggers: Loggers, quiet: bool
-) -> TrainSummary:
-    from diswot.reporting.train import TrainProgress, export, show_plan
-    from diswot.training.follow import EpochLog
-    from diswot.training.run import fit
+def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:
+    """Train in this process, or in several that are started here."""
+    from diswot.training.processes import environment, start, world_size
+
+    trainer = session.config["trainer"]
+    given = session.config, session.path, session.quiet, session.group
+    if environment(trainer) is not None:
+        _train_process(*given)
+    else:
+        try:
+            start(world_size(trainer), _train_process, *given)
+        except Exception:
+            with session.run_dir:  # which keeps why it ended
+                raise
+    summary = session.run_dir.load_result(TrainSummary)
+    if summary is None:  # its processes were stopped
+        raise KeyboardInterrupt
+    return summary
+
+
+def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str | None) -> None:
+    """The work of each process of a training; the first one alone writes and shows."""
+    from diswot.models.cost import count_flops, count_params
+    from diswot.reporting.train import export, show_plan
+    from diswot.training.callbacks import EpochLog
+    from diswot.training.processes import environment, is_first
+    from diswot.training.run import finished_epochs, fit, make_trainer
     from diswot.training.setup import TrainingSetup
 
-    setup = TrainingSetup.from_config(config, quiet=quiet)
-    if not quiet:
-        show_plan(config, setup, run_dir.path)
-    loggers.start()
-    run_dir.begin()
-    log = EpochLog(loggers, run_dir.path, setup)
-    epochs = fit(config, setup, run_dir, [] if quiet else [TrainProgress()], log)
-    result = export(config, setup, run_dir, epochs)
-    log.finish(asdict(result))
-    return result
+    cluster = environment(config["trainer"])
+    assert cluster is not None
+    checkpoint = path / "last.ckpt"
+    if not is_first(cluster):
+        setup = TrainingSetup.from_config(config, quiet=True)
+        trainer = make_trainer(config, setup, path, cluster, show=False)
+        fit(trainer, setup, path, int(checkpoint.exists()))
+        trainer.strategy.barrier("written")
+        return
+    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    with session.opened():
+        setup = TrainingSetup.from_config(config, quiet=quiet)
+        log = []
+        if session.loggers:
+            student, data = setup.module.student, setup.data
+            image = (data.in_channels, data.image_size, data.image_size)
+            size = {"params": count_params(student), "flops": count_flops(student, image)}
+            log.append(EpochLog(session.loggers.log, path, size))
+        trainer = make_trainer(config, setup, path, cluster, log, show=not quiet)
+        session.show(show_plan, config, setup, path)
+        session.loggers.start()
+        session.run_dir.begin()
+        trainer.loggers = session.loggers.lightning
+        fit(trainer, setup, path, finished_epochs(session.run_dir, checkpoint, setup))
+        epochs = [record for record, _ in session.run_dir.journal.read()]
+        summary = export(config, setup, session.run_dir, epochs)
+        pictures = [each for each in [path / "curves.png"] if each.exists()]
+        session.loggers.finished(asdict(summary), pictures)
+    trainer.strategy.barrier("written")
+
+
+def _show_result(summary: TrainSummary, path: Path) -> None:
+    from diswot.reporting.train import show_result
+
+    show_result(summary, path)
 
 
 if __name__ == "__main__":

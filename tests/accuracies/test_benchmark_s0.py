@@ -9,11 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from diswot.hydra_app import compose
 from scipy.stats import spearmanr
 
 import diswot
 from diswot.accuracies import Benchmark, benchmark_of, standings
+from diswot.commands import compose
 from diswot.errors import UserError
 
 

@@ -121,8 +121,8 @@ def test_wrong_scores(arch: str, settings: dict[str, object], message: str) -> N
 
 
 TRAINED = [
-    *("data.length=96", "data.image_size=16", "data.batch_size=32", "trainer.max_epochs=1"),
-    "trainer.schedule.warmup=0",
+    *("data.length=96", "data.image_size=16", "data.batch_size=32", "protocol.max_epochs=1"),
+    "protocol.schedule.warmup=0",
 ]
 
 

@@ -86,7 +86,7 @@ def test_the_next_command_trains_what_was_found(cli: Cli, tmp_path: Path) -> Non
         *("student=searched", "student.run='a folder'", "data=gaussian", "data.batch_size=4"),
         *("teacher=none", "distiller=none"),
     ]
-    short = ["data.length=8", "trainer.max_epochs=1", "trainer.schedule.warmup=0"]
+    short = ["data.length=8", "protocol.max_epochs=1", "protocol.schedule.warmup=0"]
     assert train([*named, *short, "hydra.run.dir=trained"]) == 0
     result = json.loads((tmp_path / "trained" / "result.json").read_text())
     assert result["student"] == outcome(tmp_path / "a folder")[1]["arch"]

@@ -15,7 +15,7 @@ from diswot.models.resnet import CifarResNet
 
 SMALL = [
     *("data=gaussian", "data.length=64", "data.batch_size=32", "data.image_size=8"),
-    *("trainer.max_epochs=2", "device=cpu", "hydra.run.dir=run"),
+    *("protocol.max_epochs=2", "device=cpu", "hydra.run.dir=run"),
 ]
 TEACHER = ["teacher=resnet8", "teacher.network.widths=[4,4,8,8]", "teacher.weights=teacher.pt"]
 STUDENT = ["student=resnet8", "student.network.widths=[4,4,8,8]"]
@@ -40,7 +40,7 @@ def cli(command: Cli) -> Cli:
     return run
 
 
-ADAM = "trainer.optimizer._target_=torch.optim.Adam"
+ADAM = "protocol.optimizer._target_=torch.optim.Adam"
 BAD = {
     "teacher.weights=none": ("teacher.weights=none", "untrained resnet8", "distiller=none"),
     "teacher=none": ("teacher=none", "kd", "distiller=none"),
@@ -49,23 +49,23 @@ BAD = {
     "teacher.network.depths=[1,1,2]": ("teacher.weights", "does not fit", "layer3"),
     "teacher.weights=five.pt": ("teacher.weights", "classifies 5 classes", "num_classes is 10"),
     "data.batch_size=65": ("data.batch_size=65", "64 images", "at most 64"),
-    "trainer.validation=0.8": ("data.batch_size=32", "13 images", "at most 13"),
-    "trainer.optimizer.lr=-1": ("trainer.optimizer", "learning rate: -1"),
-    "+trainer.optimizer.momentumm=1": ("trainer.optimizer", "momentumm"),
-    "trainer.optimizer.momentumm=1": ("momentumm", "not in struct"),
-    "trainer.optimizer._target_=torch.optim.SGDD": ("trainer.optimizer", "SGDD"),
-    ADAM: ("trainer.optimizer", "torch.optim.Adam", "momentum"),
-    "trainer.schedule._target_=diswot.training.schedules.cosin": ("trainer.schedule", "cosin"),
-    "+trainer.schedule.gama=1": ("trainer.schedule", "gama"),
-    "trainer.schedule.warmup=2": ("trainer.schedule.warmup=2", "trainer.max_epochs=2"),
-    "trainer.schedule.final=2": ("trainer.schedule.final=2", "from 0 to 1"),
-    "trainer=crd trainer.max_epochs=100": ("trainer.schedule.milestones", "below 100"),
-    "trainer=bogus": ("trainer/bogus", "crd"),
-    "trainer.mixup=-1": ("trainer.mixup=-1", "at least 0"),
-    "trainer.cutmix=yes": ("trainer.cutmix=yes", "at least 0"),
-    "trainer.ema=1": ("trainer.ema=1", "from 0 to 0.999999"),
-    "trainer.augment.pad=-1": ("trainer.augment.pad=-1", "at least 0"),
-    "distiller=dkd trainer.mixup=1": ("distiller dkd", "trainer.mixup", "trainer.cutmix"),
+    "protocol.validation=0.8": ("data.batch_size=32", "13 images", "at most 13"),
+    "protocol.optimizer.lr=-1": ("protocol.optimizer", "learning rate: -1"),
+    "+protocol.optimizer.momentumm=1": ("protocol.optimizer", "momentumm"),
+    "protocol.optimizer.momentumm=1": ("momentumm", "not in struct"),
+    "protocol.optimizer._target_=torch.optim.SGDD": ("protocol.optimizer", "SGDD"),
+    ADAM: ("protocol.optimizer", "torch.optim.Adam", "momentum"),
+    "protocol.schedule._target_=diswot.training.schedules.cosin": ("protocol.schedule", "cosin"),
+    "+protocol.schedule.gama=1": ("protocol.schedule", "gama"),
+    "protocol.schedule.warmup=2": ("protocol.schedule.warmup=2", "protocol.max_epochs=2"),
+    "protocol.schedule.final=2": ("protocol.schedule.final=2", "from 0 to 1"),
+    "protocol=crd protocol.max_epochs=100": ("protocol.schedule.milestones", "below 100"),
+    "protocol=bogus": ("protocol/bogus", "crd"),
+    "protocol.mixup=-1": ("protocol.mixup=-1", "at least 0"),
+    "protocol.cutmix=yes": ("protocol.cutmix=yes", "at least 0"),
+    "protocol.ema=1": ("protocol.ema=1", "from 0 to 0.999999"),
+    "protocol.augment.pad=-1": ("protocol.augment.pad=-1", "at least 0"),
+    "distiller=dkd protocol.mixup=1": ("distiller dkd", "protocol.mixup", "protocol.cutmix"),
     "distiller=fitnet distiller.fitnet.stage=9": ("distiller.fitnet.stage=9", "1 to"),
     "distiller.kd.weight=-1": ("distiller.kd.weight=-1",),
     "distiller=bogus": ("distiller/bogus",),
@@ -75,16 +75,16 @@ BAD = {
     "device=tpu": ("device=tpu", "cpu"),
     "seed=-1": ("seed=-1",),
     "debug=2": ("debug=2", "true or false"),
-    "trainer.teacher_cache.views=2 distiller=at": ("trainer.teacher_cache.views=2", "views=0"),
-    "trainer.teacher_cache.views=2 trainer.mixup=1": ("trainer.teacher_cache.views=2", "mixed"),
-    "trainer.teacher_cache.views=3": ("trainer.teacher_cache.views=3", "trainer.max_epochs=2"),
-    "trainer.teacher_cache=3": ("trainer.teacher_cache=3", "views, dir"),
+    "protocol.teacher_cache.views=2 distiller=at": ("protocol.teacher_cache.views=2", "views=0"),
+    "protocol.teacher_cache.views=2 protocol.mixup=1": ("protocol.teacher_cache.views=2", "mixed"),
+    "protocol.teacher_cache.views=3": ("protocol.teacher_cache.views=3", "protocol.max_epochs=2"),
+    "protocol.teacher_cache=3": ("protocol.teacher_cache=3", "views, dir"),
     "trainer.devices=3": ("trainer.devices=3", "data.batch_size=32", "for 2 of them"),
-    "trainer.optimizer.lr=nan": ("trainer.optimizer.lr=nan", "finite"),
-    "trainer.augment=3": ("trainer.augment=3", "_target_"),
+    "protocol.optimizer.lr=nan": ("protocol.optimizer.lr=nan", "finite"),
+    "protocol.augment=3": ("protocol.augment=3", "_target_"),
     "distiller.kd=3": ("distiller.kd=3", "_target_"),
-    "~trainer.ema": ("trainer.ema is left out",),
-    "+trainer.foo=1": ("trainer.foo is not a setting", "label_smoothing"),
+    "~protocol.ema": ("protocol.ema is left out",),
+    "+protocol.foo=1": ("protocol.foo is not a setting", "label_smoothing"),
     "precision=16-mixed": ("precision=16-mixed", "bf16-mixed"),
 }
 

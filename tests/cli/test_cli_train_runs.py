@@ -15,8 +15,8 @@ from diswot.train import main
 
 LONG = [
     *("data=gaussian", "data.length=128", "data.batch_size=16", "data.image_size=8"),
-    *("student=resnet8", "student.network.widths=[4,4,8,8]", "trainer.max_epochs=12"),
-    *("teacher=none", "distiller=none", "trainer.ema=0.9", "device=cpu"),
+    *("student=resnet8", "student.network.widths=[4,4,8,8]", "protocol.max_epochs=12"),
+    *("teacher=none", "distiller=none", "protocol.ema=0.9", "device=cpu"),
 ]
 
 
@@ -69,7 +69,7 @@ def test_finished_is_said_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [*LONG, "trainer.max_epochs=2", "hydra.run.dir=run"]
+    words = [*LONG, "protocol.max_epochs=2", "hydra.run.dir=run"]
     assert main(words) == 0
     first = capfd.readouterr().out
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}

@@ -106,5 +106,5 @@ def test_images_of_another_size() -> None:
 def test_wrong_settings(kind: type[Augmentation], wrong: dict[str, list[object]]) -> None:
     for name, values in wrong.items():
         for value in values:
-            with pytest.raises(UserError, match=rf"trainer.augment.{name}={value} is not allowed"):
+            with pytest.raises(UserError, match=rf"protocol.augment.{name}={value} is not allowed"):
                 kind(**{name: value})

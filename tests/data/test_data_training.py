@@ -11,7 +11,7 @@ from torch import Tensor
 from diswot.data.augment import PadCropFlip
 from diswot.data.gaussian import GaussianData
 from diswot.data.images import ArrayImages, EvalTransform
-from diswot.data.training import Batches, Order, TrainingData
+from diswot.data.training import Batches, EpochSampler, TrainingData
 from diswot.errors import UserError
 
 PIXELS = torch.arange(23, dtype=torch.uint8)[:, None, None, None].expand(23, 1, 8, 8).clone()
@@ -70,14 +70,16 @@ def test_the_seed_keys_the_views() -> None:
 
 @pytest.mark.parametrize(("world", "even"), [(1, False), (2, False), (3, True), (4, True)])
 def test_processes_share_an_epoch(world: int, even: bool) -> None:
-    shares = [list(Order(10, lambda: 6, rank=r, world=world, even=even)) for r in range(world)]
+    samplers = [EpochSampler(10, rank=rank, world=world, even=even) for rank in range(world)]
+    for sampler in samplers:
+        sampler.set_epoch(6)
+    shares = [list(sampler) for sampler in samplers]
+    assert {epoch for share in shares for epoch, _ in share} == {6}
+    assert shares[-1][:2] == [(6, world - 1), (6, 2 * world - 1)]
     numbers = sorted(number for share in shares for _, number in share)
     assert numbers == list(range(10 - 10 % world if even else 10))
-    assert {epoch for share in shares for epoch, _ in share} == {6}
     assert not even or len({len(share) for share in shares}) == 1
-    assert [len(share) for share in shares] == [
-        len(Order(10, lambda: 6, rank=r, world=world, even=even)) for r in range(world)
-    ]
+    assert [len(share) for share in shares] == list(map(len, samplers))
 
 
 def noise(**settings: object) -> GaussianData:
@@ -121,7 +123,7 @@ def test_without_held_out_images_the_test_images_serve() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 0.91, float("nan"), "some"])
 def test_a_share_that_is_not_allowed(share: float) -> None:
-    with pytest.raises(UserError, match=rf"trainer.validation={share} is not allowed"):
+    with pytest.raises(UserError, match=rf"protocol.validation={share} is not allowed"):
         TrainingData(noise(), validation=share)
 
 
@@ -133,5 +135,5 @@ def test_no_whole_batch(settings: dict[str, int], left: int) -> None:
 
 
 def test_a_share_that_holds_out_nothing() -> None:
-    with pytest.raises(UserError, match=r"trainer.validation=0.001"):
+    with pytest.raises(UserError, match=r"protocol.validation=0.001"):
         TrainingData(noise(), validation=0.001)

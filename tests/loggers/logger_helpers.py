@@ -20,7 +20,7 @@ SEARCH = [
 ]
 TRAIN = [
     *("data=gaussian", "data.length=32", "data.batch_size=16", "data.image_size=8"),
-    *("student=resnet8", "student.network.widths=[4,4,8,8]", "trainer.max_epochs=3"),
+    *("student=resnet8", "student.network.widths=[4,4,8,8]", "protocol.max_epochs=3"),
     *("teacher=none", "distiller=none", "device=cpu"),
 ]
 RANK = [

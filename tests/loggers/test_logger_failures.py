@@ -10,10 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -23,10 +21,8 @@ from logger_helpers import SEARCH, steps
 from diswot.commands import compose
 from diswot.errors import UserError
 from diswot.loggers import LoggedRun, Loggers
-from diswot.runs import EpochRecord, SearchSummary
+from diswot.runs import SearchSummary
 from diswot.search import run_search
-from diswot.training import follow
-from diswot.training.follow import EpochLog
 
 KEY = "0123456789" * 4
 
@@ -201,41 +197,6 @@ def test_wandb_whose_service_dies(tmp_path: Path) -> None:
     assert steps(tmp_path, "best") == [(10, 1.0), (20, 2.0), (30, 3.0)]
     assert (sys.exit, sys.excepthook) == hooks
     assert dict(os.environ) == alive
-
-
-def test_several_processes_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal is written elsewhere; a line counts when the checkpoint is not older."""
-    monkeypatch.setattr(follow, "_PAUSE", 0.01)
-    monkeypatch.setattr(EpochLog, "_size", lambda _: {})
-    run = LoggedRun("train", tmp_path, compose("search", [*SEARCH, "logger=csv"], None), "epoch")
-    setup: Any = SimpleNamespace(protocol=SimpleNamespace(devices=2))
-    journal, checkpoint = tmp_path / EpochRecord.file, tmp_path / "last.ckpt"
-
-    def logged() -> list[int]:
-        time.sleep(0.1)
-        return [step for step, _ in steps(tmp_path, "lr")]
-
-    def write(*epochs: int, kept: bool = True) -> None:
-        with journal.open("a") as file:
-            for number in epochs:
-                each = EpochRecord(number, 0.1, {"loss": 1.0}, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
-                file.write(json.dumps(asdict(each)) + "\n")
-        checkpoint.touch() if kept else os.utime(checkpoint, (0, 0))
-
-    write(0)
-    with Loggers(run, quiet=True) as loggers:
-        loggers.start()
-        with EpochLog(loggers, tmp_path, setup).following() as callbacks:
-            assert callbacks == []
-            assert logged() == []
-            write(1)
-            assert logged() == [1]
-            write(2, 3, kept=False)
-            assert logged() == [1, 2]
-            checkpoint.touch()
-            assert logged() == [1, 2, 3]
-            write(4)
-    assert logged() == [1, 2, 3, 4]
 
 
 def test_without_loggers_nothing_is_imported(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_wandb_of_a_training(trained: Pair) -> None:
     result = json.loads((trained.logged / "result.json").read_text())
     assert found.summary["test_top1"] == result["test_top1"]
     assert found.summary["curves._type"] == "images/separated"
-    assert {"student:resnet8", "trainer:short"} < set(found.run.tags)
+    assert {"student:resnet8", "protocol:short"} < set(found.run.tags)
 
 
 def test_wandb_of_a_ranking(ranked: Pair) -> None:

@@ -75,4 +75,4 @@ def training(path: Path, run: str | None, top1: float, distiller: Sequence[str] 
         **{"images_per_second": 5.5, "seed": 0, "test_top5": 99.0, "best_val_top1": top1},
         **{"validated_on": "test", "seconds": 1.0},
     }
-    return write_run(path, {"trainer": {"name": "short"}, "student": {"run": run}}, result)
+    return write_run(path, {"protocol": {"name": "short"}, "student": {"run": run}}, result)

@@ -45,7 +45,7 @@ def test_runs_that_the_scale_does_not_cover_are_left_out(tmp_path: Path) -> None
 def test_the_search_of_a_student_meets_the_conditions_too(tmp_path: Path) -> None:
     found = change(search(tmp_path / "found", 0, 90.0), strategy={"evaluations": 5})
     training(tmp_path / "runs/a", str(found), 80.0)
-    conditions = {"search": {"strategy.evaluations": 60}, "train": {"trainer.name": "short"}}
+    conditions = {"search": {"strategy.evaluations": 60}, "train": {"protocol.name": "short"}}
     table = write_table(
         tmp_path / "t",
         **{"runs": str(tmp_path / "runs"), "kind": "trainings", "conditions": conditions},

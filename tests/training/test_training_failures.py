@@ -29,9 +29,9 @@ def refused(run: Path, weights: Path, *settings: str) -> str:
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path, weights: Path) -> None:
-    message = refused(tmp_path / "run", weights, "trainer.optimizer.lr=1e20")
+    message = refused(tmp_path / "run", weights, "protocol.optimizer.lr=1e20")
     file = tmp_path / "run" / "not_finite.pt"
-    for part in ("the loss is not finite in epoch 0, batch", str(file), "trainer.optimizer.lr"):
+    for part in ("the loss is not finite in epoch 0, batch", str(file), "protocol.optimizer.lr"):
         assert part in message
     kept = torch.load(file, weights_only=True)
     assert kept["images"].shape == (32, 3, 8, 8)
@@ -41,11 +41,11 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, weights: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_in_validation(tmp_path: Path, weights: Path) -> None:
-    settings = ["trainer.optimizer.lr=1e30", "data.batch_size=96"]
+    settings = ["protocol.optimizer.lr=1e30", "data.batch_size=96"]
     message = refused(tmp_path / "run", weights, *settings)
     assert "the loss on the test images is nan" in message
     assert "after epoch 0" in message
-    assert "trainer.optimizer.lr" in message
+    assert "protocol.optimizer.lr" in message
     assert not (tmp_path / "run" / "epochs.jsonl").exists()
 
 

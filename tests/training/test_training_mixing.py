@@ -87,5 +87,5 @@ def test_shares_are_of_the_beta_distribution(alpha: float) -> None:
 @pytest.mark.parametrize("setting", ["mixup", "cutmix"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), "much", True])
 def test_wrong_settings(setting: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"trainer.{setting}={value}"):
+    with pytest.raises(UserError, match=rf"protocol.{setting}={value}"):
         Mixing(**{setting: value})

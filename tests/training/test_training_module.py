@@ -47,12 +47,12 @@ def teacher(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """The run directory of a teacher that knows the colours."""
     path = tmp_path_factory.mktemp("teacher") / "run"
     student = [word.replace("teacher", "student") for word in TEACHER]
-    common = [f"data.path={images}", "data=npz", "device=cpu", "trainer.max_epochs=6"]
+    common = [f"data.path={images}", "data=npz", "device=cpu", "protocol.max_epochs=6"]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
         words = ["teacher=none", "distiller=none", *student, *common, "data.batch_size=32"]
         result = run_train(compose("train", words, None), path, [conf_dir()], quiet=True)
-    assert result["test_top1"] > 90
+    assert result.test_top1 > 90
     return path
 
 
@@ -68,8 +68,8 @@ def bits(network: torch.nn.Module) -> str:
 
 
 def small(images: Path, teacher: Path, *words: str) -> dict[str, Any]:
-    common = ["data=npz", f"data.path={images}", "data.batch_size=64", "trainer.max_epochs=2"]
-    rate = ["trainer.optimizer.lr=0.02", "trainer.schedule.warmup=0", "device=cpu"]
+    common = ["data=npz", f"data.path={images}", "data.batch_size=64", "protocol.max_epochs=2"]
+    rate = ["protocol.optimizer.lr=0.02", "protocol.schedule.warmup=0", "device=cpu"]
     return compose("train", [*common, *rate, *TEACHER, f"teacher.weights={teacher}", *words], None)
 
 
@@ -161,11 +161,11 @@ def test_the_weight_of_the_cross_entropy(weights: Path) -> None:
     chosen = ["distiller=kd", "distiller=[kd,sp]", "distiller=sp", "distiller=none"]
     found = [prepared(weights, word).module.ce_weight for word in chosen]
     assert found == [0.1, 0.1, 1.0, 1.0]
-    assert prepared(weights, "trainer.ce_weight=0.5").module.ce_weight == 0.5
+    assert prepared(weights, "protocol.ce_weight=0.5").module.ce_weight == 0.5
 
 
 def test_the_loss_is_the_weighted_sum(tmp_path: Path, weights: Path) -> None:
-    trained(tmp_path / "run", weights, "distiller=[kd,sp]", "trainer.ce_weight=0.3")
+    trained(tmp_path / "run", weights, "distiller=[kd,sp]", "protocol.ce_weight=0.3")
     for line in epochs(tmp_path / "run"):
         parts = line["losses"]
         whole = 0.3 * parts["ce"] + 0.9 * parts["kd"] + 3000 * parts["sp"]
@@ -173,17 +173,25 @@ def test_the_loss_is_the_weighted_sum(tmp_path: Path, weights: Path) -> None:
 
 
 def test_the_rate_falls_to_its_end(tmp_path: Path, weights: Path) -> None:
-    trained(tmp_path / "run", weights, "trainer.schedule.warmup=0")
+    trained(tmp_path / "run", weights, "protocol.schedule.warmup=0")
     found = [line["lr"] for line in epochs(tmp_path / "run")]
     assert found == pytest.approx([0.075, 0.025, 0], abs=1e-9)
 
 
 def test_the_average_is_what_is_saved(tmp_path: Path, weights: Path) -> None:
-    trained(tmp_path / "run", weights, "trainer.ema=0.99")
-    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    trained(tmp_path / "run", weights, "protocol.ema=0.99")
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    average, current = saved["state_dict"], saved["current_model_state"]
     for name, value in load_file(tmp_path / "run" / "student.safetensors").items():
-        assert torch.equal(value, saved[f"average.module.{name}"])
-    assert not torch.equal(saved["student.fc.weight"], saved["average.module.fc.weight"])
+        assert torch.equal(value, average[f"student.{name}"])
+    assert not torch.equal(current["student.fc.weight"], average["student.fc.weight"])
+
+
+def test_the_rate_falls_a_step_of_the_optimizer(tmp_path: Path, weights: Path) -> None:
+    words = ["protocol.schedule.warmup=0", "trainer.accumulate_grad_batches=2"]
+    trained(tmp_path / "run", weights, *words)
+    rates = [line["lr"] for line in epochs(tmp_path / "run")]
+    assert rates == pytest.approx([0.075, 0.025, 0], abs=1e-9)
 
 
 def test_accuracy_is_that_of_the_saved_student(tmp_path: Path, weights: Path) -> None:

@@ -50,20 +50,20 @@ def test_multistep_counts_milestones(milestones: list[int], epoch: float) -> Non
 
 @pytest.mark.parametrize("milestones", [[0], [10], [5, 11], [-1]])
 def test_milestones_that_are_never_reached(milestones: list[int]) -> None:
-    with pytest.raises(UserError, match=r"trainer.schedule.milestones=.*max_epochs=10"):
+    with pytest.raises(UserError, match=r"protocol.schedule.milestones=.*max_epochs=10"):
         multistep(0, 10, milestones=milestones)
 
 
 @pytest.mark.parametrize("warmup", [-1, 10, math.nan, "two"])
 def test_warmups_that_are_refused(warmup: Any) -> None:
-    with pytest.raises(UserError, match=r"trainer.schedule.warmup="):
+    with pytest.raises(UserError, match=r"protocol.schedule.warmup="):
         cosine(0, 10, warmup=warmup)
 
 
 @pytest.fixture(scope="module")
 def node() -> dict[str, Any]:
     """Settings of the default protocol."""
-    found = compose("train", [], None)["trainer"]
+    found = compose("train", [], None)["protocol"]
     assert isinstance(found, dict)
     return found
 
@@ -82,35 +82,35 @@ REFUSED = [
     *[("label_smoothing", value) for value in (1, -0.1)],
     *[("ema", value) for value in (1, -0.1)],
     *[("validation", value) for value in (1, -0.1)],
-    *[(name, -1) for name in ("ce_weight", "mixup", "cutmix", "devices")],
+    *[(name, -1) for name in ("ce_weight", "mixup", "cutmix")],
     *[("compile", value) for value in (1, "true")],
 ]
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
 def test_settings_outside_what_is_allowed(node: dict[str, Any], name: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"trainer.{name}={value} is not allowed; give"):
+    with pytest.raises(UserError, match=rf"protocol.{name}={value} is not allowed; give"):
         Protocol.from_config({**node, name: value})
 
 
 def test_the_cache_is_checked(node: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"trainer.teacher_cache.views=-1"):
+    with pytest.raises(UserError, match=r"protocol.teacher_cache.views=-1"):
         Protocol.from_config({**node, "teacher_cache": {"views": -1, "dir": "x"}})
 
 
 def test_an_optimizer_without_partial(node: dict[str, Any]) -> None:
     whole = {key: value for key, value in node["optimizer"].items() if key != "_partial_"}
-    with pytest.raises(UserError, match=r"trainer.optimizer"):
+    with pytest.raises(UserError, match=r"protocol.optimizer"):
         Protocol.from_config({**node, "optimizer": whole})
 
 
 def test_a_schedule_without_partial(node: dict[str, Any]) -> None:
     whole = {key: value for key, value in node["schedule"].items() if key != "_partial_"}
-    with pytest.raises(UserError, match=r"trainer.schedule"):
+    with pytest.raises(UserError, match=r"protocol.schedule"):
         Protocol.from_config({**node, "schedule": whole})
 
 
 @pytest.mark.parametrize("part", ["optimizer", "schedule"])
 def test_a_part_that_is_left_out(node: dict[str, Any], part: str) -> None:
-    with pytest.raises(UserError, match=rf"trainer.{part}"):
+    with pytest.raises(UserError, match=rf"protocol.{part}"):
         Protocol.from_config({**node, part: None})

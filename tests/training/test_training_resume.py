@@ -12,7 +12,7 @@ import torch
 from training_helpers import epochs, left, trained
 
 from diswot.errors import UserError
-from diswot.training.keeper import AtomicCheckpoints, Keeper
+from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal
 
 
 class StoppedError(Exception):
@@ -22,39 +22,35 @@ class StoppedError(Exception):
 def stop(monkeypatch: pytest.MonkeyPatch, where: str, at: int) -> None:
     """Let every training end in, or after, the epoch ``at``."""
 
-    class Stopping(Keeper):
-        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
-            if where == "mid-epoch" and (trainer.current_epoch, rest[-1]) == (at, 1):
-                raise StoppedError
+    def batch_end(self: EpochJournal, trainer: Any, *rest: Any) -> None:
+        if where == "mid-epoch" and (trainer.current_epoch, rest[-1]) == (at, 1):
+            raise StoppedError
 
-        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            super().on_train_epoch_end(trainer, pl_module)
-            if where == "after" and trainer.current_epoch == at:
-                raise StoppedError
-
-    def save(self: AtomicCheckpoints, checkpoint: Any, *rest: Any, **named: Any) -> None:
+    def save(self: AtomicCheckpointIO, checkpoint: Any, *rest: Any, **named: Any) -> None:
         if where == "before checkpoint" and checkpoint["epoch"] == at:
             raise StoppedError
         real(self, checkpoint, *rest, **named)
+        if where == "after" and checkpoint["epoch"] == at:
+            raise StoppedError
 
-    real = AtomicCheckpoints.save_checkpoint
-    monkeypatch.setattr("diswot.training.run.Keeper", Stopping)
-    monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", save)
+    real = AtomicCheckpointIO.save_checkpoint
+    monkeypatch.setattr(EpochJournal, "on_train_batch_end", batch_end)
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
 
 
 CASES = {
-    "a connector": ("after", ["distiller=[kd,fitnet]", "trainer.gradient_clip=1"]),
+    "a connector": ("after", ["distiller=[kd,fitnet]", "protocol.gradient_clip=1"]),
     "an average and held-out images": (
-        "before checkpoint",
-        ["trainer.ema=0.9", "trainer.validation=0.3", "data.batch_size=16"],
+        "after",
+        ["protocol.ema=0.9", "protocol.validation=0.3", "data.batch_size=16"],
     ),
-    "mixing": ("mid-epoch", ["trainer.mixup=0.4", "trainer.cutmix=1", "distiller=[vid,dist]"]),
-    "labels alone": ("after", ["distiller=none", "trainer.label_smoothing=0.1"]),
+    "mixing": ("mid-epoch", ["protocol.mixup=0.4", "protocol.cutmix=1", "distiller=[vid,dist]"]),
+    "labels alone": ("before checkpoint", ["distiller=none", "protocol.label_smoothing=0.1"]),
     "Adam and an epoch-long warm-up": (
         "mid-epoch",
         [
-            *("~trainer.optimizer.momentum", "~trainer.optimizer.nesterov"),
-            *("trainer.optimizer._target_=torch.optim.AdamW", "trainer.schedule.warmup=1.5"),
+            *("~protocol.optimizer.momentum", "~protocol.optimizer.nesterov"),
+            *("protocol.optimizer._target_=torch.optim.AdamW", "protocol.schedule.warmup=1.5"),
         ],
     ),
 }
@@ -152,11 +148,11 @@ def test_lines_in_another_order(half: Path, weights: Path) -> None:
         trained(half, weights)
 
 
-@pytest.mark.parametrize("change", ["best_val_top1", "state_dict", "processed"])
+@pytest.mark.parametrize("change", ["best_val_top1", "state_dict", "finished_epochs"])
 def test_a_checkpoint_that_was_changed(half: Path, weights: Path, change: str) -> None:
     content = torch.load(half / "last.ckpt", weights_only=True)
-    if change == "processed":
-        content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] = -1
+    if change == "finished_epochs":
+        content["TrainingData"][change] = -1
     elif change == "state_dict":
         content["state_dict"].popitem()
     else:
@@ -187,8 +183,8 @@ def test_finished_changes_nothing(whole: Path, weights: Path) -> None:
 
 def test_another_config_is_refused(half: Path, weights: Path) -> None:
     before = {file.name: file.read_bytes() for file in half.iterdir()}
-    with pytest.raises(UserError, match=r"another config .*trainer.optimizer.lr: 0.1 → 0.2"):
-        trained(half, weights, "trainer.optimizer.lr=0.2")
+    with pytest.raises(UserError, match=r"another config .*protocol.optimizer.lr: 0.1 → 0.2"):
+        trained(half, weights, "protocol.optimizer.lr=0.2")
     assert {file.name: file.read_bytes() for file in half.iterdir()} == before
 
 
@@ -207,7 +203,7 @@ def test_a_full_disk(
     from diswot.runs.files import write_atomic as real
 
     with monkeypatch.context() as patched:
-        patched.setattr("diswot.training.keeper.write_atomic", write)
+        patched.setattr("diswot.training.callbacks.write_atomic", write)
         with pytest.raises(OSError, match=r"No space left on device: .*last.ckpt"):
             trained(run, weights)
     assert (run / "last.ckpt").read_bytes() == saved[1] != b""

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from diswot.checkpoint import build_network
 from diswot.config import conf_dir
 from diswot.models.outputs import Network
-from diswot.training.folding import fold_batch_norms
-from diswot.training.teacher import FrozenTeacher
+from diswot.training.teacher import FrozenTeacher, fold_batch_norms
 
 TEACHERS = sorted(file.stem for file in (conf_dir() / "teacher").glob("*.yaml"))
 DEEP = {"none", "resnet34", "resnet50", "resnet110", "resnet44"}

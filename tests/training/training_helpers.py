@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ Json = dict[str, Any]
 
 SMALL = [
     *("data=gaussian", "data.length=96", "data.batch_size=32", "data.image_size=8"),
-    *("student=resnet8", "student.network.widths=[4,4,8,8]", "trainer.max_epochs=3"),
+    *("student=resnet8", "student.network.widths=[4,4,8,8]", "protocol.max_epochs=3"),
     *("teacher=resnet8", "teacher.network.widths=[4,4,8,8]", "device=cpu"),
 ]
 """Three epochs of three steps, within a second; ``teacher.weights`` is left open."""
@@ -47,7 +48,7 @@ def prepared(weights: Path, *overrides: str) -> TrainingSetup:
 
 def trained(path: Path, weights: Path, *overrides: str) -> Json:
     """Train, or go on with it; gives the result."""
-    return run_train(composed(weights, *overrides), path, [conf_dir()], quiet=True)
+    return asdict(run_train(composed(weights, *overrides), path, [conf_dir()], quiet=True))
 
 
 def epochs(path: Path) -> list[Json]:

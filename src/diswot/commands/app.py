@@ -11,6 +11,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+from diswot._old_spelling import translated
 from diswot.commands import naming
 from diswot.commands.errors import exit_code, hydra_errors
 from diswot.commands.task import Launch, Task, prepare_process, sweep_summary
@@ -48,7 +49,7 @@ def run_app(name: str, job: Callable[[Launch], object], argv: Sequence[str] | No
 
         prepare_process()
         options, overrides = _split(words)
-        overrides = _current(overrides)
+        overrides = _current(name, overrides)
         _store_all(name, _config_dirs(options))
         try:
             with _command_line([f"diswot {name}", *options, *overrides]), hydra_errors():
@@ -82,7 +83,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) 
     from hydra import initialize_config_dir
 
     naming.register()
-    words = _current(overrides)
+    words = _current(name, overrides)
     if config_dir:
         words.append(f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]")
     _store_all(name, [Path(config_dir)] if config_dir else [])
@@ -101,9 +102,14 @@ def quote(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _current(overrides: Sequence[str]) -> list[str]:
+def _current(name: str, overrides: Sequence[str]) -> list[str]:
     """Settings as this version spells them; those of every command and of every call pass here."""
-    return list(overrides)
+    if name != "train":
+        return list(overrides)
+    words, notices = translated(overrides)
+    for notice in notices:
+        sys.stderr.write(f"diswot train: {notice}\n")
+    return words
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:

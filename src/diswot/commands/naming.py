@@ -58,10 +58,10 @@ def _words_of_scoring(config: dict[str, Any]) -> list[str]:
 
 
 def _words_of_training(config: dict[str, Any]) -> list[str]:
-    require(config, "student", "teacher", "trainer")
+    require(config, "student", "teacher", "protocol")
     distillers = list(config.get("distiller") or ())
     return [
         config["student"]["name"],
         *([config["teacher"]["name"], "+".join(distillers)] if distillers else ["alone"]),
-        config["trainer"]["name"],
+        config["protocol"]["name"],
     ]

@@ -90,7 +90,7 @@ class Session(Generic[R, S]):
         group: str | None = None,
     ) -> None:
         self.command, self.config, self.path = command, config, path
-        self.quiet, self._group = quiet, group
+        self.quiet, self.group = quiet, group
         self.run_dir = RunDir(path, config, command.record)
 
     def result(
@@ -99,6 +99,7 @@ class Session(Generic[R, S]):
         show: Callable[[S, Path], object],
         *,
         finished: Callable[[S], bool] = lambda _: True,
+        opens: bool = False,
     ) -> S:
         """The result of an earlier start, or that of the work; shown.
 
@@ -106,6 +107,7 @@ class Session(Generic[R, S]):
             work: Called with the open session, unless the run has finished before.
             show: Shows a result and the directory.
             finished: Whether a result is that of the whole run, which may have been extended.
+            opens: Whether the work opens the session itself, maybe in another process.
 
         Raises:
             UserError: Wrong input, or another run is in the directory.
@@ -115,7 +117,7 @@ class Session(Generic[R, S]):
         self.run_dir.compare_config()
         summary = self.run_dir.load_result(self.command.summary)
         if summary is None or not finished(summary):
-            with self.opened():
+            with self._stoppable() if opens else self.opened():
                 summary = work(self)
         else:
             self.show(
@@ -131,10 +133,14 @@ class Session(Generic[R, S]):
         Raises:
             KeyboardInterrupt: Stopped; the message says what is kept and how to go on.
         """
-        run = LoggedRun(self.command.name, self.path, self.config, self.command.axis, self._group)
+        run = LoggedRun(self.command.name, self.path, self.config, self.command.axis, self.group)
+        with self._stoppable(), self.run_dir, Loggers(run, quiet=self.quiet) as self.loggers:
+            yield
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
         try:
-            with self.run_dir, Loggers(run, quiet=self.quiet) as self.loggers:
-                yield
+            yield
         except KeyboardInterrupt:
             kept = self.command.kept if self.run_dir.begun else self.command.nothing
             raise KeyboardInterrupt(

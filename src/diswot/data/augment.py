@@ -54,8 +54,17 @@ class PadCropFlip(Augmentation):
     """
 
     def __init__(self, *, pad: int = 4, flip: bool = True) -> None:
-        self.pad = checks.whole("trainer.augment.pad", pad, 0)
-        self.flip = checks.flag("trainer.augment.flip", flip)
+        """Check and keep the settings.
+
+        Args:
+            pad: pixels added at every side.
+            flip: whether to mirror, with probability 1/2.
+
+        Raises:
+            UserError: a setting is outside what is allowed.
+        """
+        self.pad = checks.whole("protocol.augment.pad", pad, 0)
+        self.flip = checks.flag("protocol.augment.flip", flip)
         self._drawn: tuple[View, Tensor] | None = None
 
     def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
@@ -95,8 +104,17 @@ class RandomResizedCropFlip(Augmentation):
     """
 
     def __init__(self, *, scale: float = 0.08, flip: bool = True) -> None:
-        self.scale = checks.number("trainer.augment.scale", scale, low=0.01, high=1)
-        self.flip = checks.flag("trainer.augment.flip", flip)
+        """Check and keep the settings.
+
+        Args:
+            scale: least share of an image's area that is cut out.
+            flip: whether to mirror, with probability 1/2.
+
+        Raises:
+            UserError: a setting is outside what is allowed.
+        """
+        self.scale = checks.number("protocol.augment.scale", scale, low=0.01, high=1)
+        self.flip = checks.flag("protocol.augment.flip", flip)
 
     def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
         """See :class:`Augmentation`."""

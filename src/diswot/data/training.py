@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -17,12 +16,9 @@ from diswot.errors import UserError
 
 _torchvision.ensure()
 
-from lightning import LightningDataModule, Trainer  # noqa: E402  (imports torchvision)
+from lightning import LightningDataModule  # noqa: E402  (imports torchvision)
 
-if TYPE_CHECKING:
-    from lightning.pytorch.loops.progress import _ProcessedTracker
-
-__all__ = ["Batch", "Batches", "Order", "TrainingData"]
+__all__ = ["Batch", "Batches", "EpochSampler", "TrainingData"]
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Normalised images (B, C, S, S), labels (B,) and indices (B,) within the data set."""
@@ -101,32 +97,30 @@ class Batches(Dataset[Batch]):
         return self._order[1]
 
 
-class Order(Sampler[Place]):
+class EpochSampler(Sampler[Place]):
     """The places of one epoch's batches; of several processes each takes its turn.
 
     Args:
         count: Batches of an epoch.
-        epoch: Gives the epoch that is about to begin.
         rank: Number of this process.
         world: How many processes there are.
         even: Leave out the last batches where not every process would get one.
+        epoch: The first one.
     """
 
     def __init__(
-        self,
-        count: int,
-        epoch: Callable[[], int],
-        *,
-        rank: int = 0,
-        world: int = 1,
-        even: bool = False,
+        self, count: int, *, rank: int = 0, world: int = 1, even: bool = False, epoch: int = 0
     ) -> None:
         self._numbers = range(rank, count - count % world if even else count, world)
         self._epoch = epoch
 
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning says before each epoch which one it is; loading the first begins earlier."""
+        self._epoch = epoch
+
     def __iter__(self) -> Iterator[Place]:
         """Give (epoch, number) of every batch."""
-        epoch = self._epoch()
+        epoch = self._epoch
         return iter([(epoch, number) for number in self._numbers])
 
     def __len__(self) -> int:
@@ -157,13 +151,13 @@ class TrainingData(LightningDataModule):
         views: int = 0,
     ) -> None:
         super().__init__()
-        checks.number("trainer.validation", validation, low=0, high=0.9)
+        checks.number("protocol.validation", validation, low=0, high=0.9)
         self.data = data
         images = data.train_dataset()
         kept, held_out = _split(len(images), validation)
         if validation and not len(held_out):
             raise UserError(
-                f"trainer.validation={validation:g} of {len(images)} images is none; give 0 or a "
+                f"protocol.validation={validation:g} of {len(images)} images is none; give 0 or a "
                 "larger share"
             )
         if len(kept) < data.batch_size:
@@ -184,6 +178,15 @@ class TrainingData(LightningDataModule):
         self.test = Batches(data.test_dataset(), everything, data.batch_size)
         self.validation = Batches(images, held_out, data.batch_size) if validation else self.test
         self.validated_on = "validation" if validation else "test"
+        self._finished = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The epochs that a checkpoint at the end of one holds."""
+        return {"finished_epochs": self.trainer.current_epoch + 1 if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on with the next one."""
+        self._finished = state_dict["finished_epochs"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Give this process's training batches."""
@@ -203,24 +206,14 @@ class TrainingData(LightningDataModule):
         return DataLoader(
             batches,
             batch_size=None,
-            sampler=Order(
-                batches.count,
-                lambda: _epoch(trainer) if trainer else 0,
-                rank=rank,
-                world=world,
-                even=even,
+            sampler=EpochSampler(
+                batches.count, rank=rank, world=world, even=even, epoch=self._finished
             ),
             num_workers=workers,
             persistent_workers=workers > 0 and even,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # not the global one: workers draw nothing
         )
-
-
-def _epoch(trainer: Trainer) -> int:
-    """Finished epochs; after a restart ``current_epoch`` lags behind when loading begins."""
-    progress = trainer.fit_loop.epoch_progress.current
-    return cast("_ProcessedTracker", progress).processed
 
 
 def _split(count: int, share: float) -> tuple[Tensor, Tensor]:

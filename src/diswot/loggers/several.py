@@ -25,7 +25,7 @@ __all__ = ["LoggedRun", "Loggers", "Scalar"]
 
 Scalar = str | int | float | bool | None
 
-_SINGLE = ("space", "teacher", "student", "strategy", "benchmark", "data", "init", "trainer")
+_SINGLE = ("space", "teacher", "student", "strategy", "benchmark", "data", "init", "protocol")
 _SEVERAL = ("proxy", "distiller")
 _OMITTED = ("schema", "top")  # of a result: what tables show
 _TEXT_ROWS = 100  # of a table in TensorBoard, which shows it as text

@@ -1,38 +1,38 @@
 """A teacher's logits for views of all training images, computed once and kept in a file.
 
-The file is named by the hash of all that the logits depend on, so runs that may share it do.
+The file is named by the hash of all that the logits depend on, so runs that may share it do. It is
+written as the logits come, replaces another in one step, and is read through a memory map.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from diswot.data.training import Batch, Batches, TrainingData
 from diswot.errors import UserError
+from diswot.runs.files import replacing
 from diswot.scoring.runtime import Runtime, resolve_device
-from diswot.training.stored import (
-    StoredLogits,
-    is_whole,
-    plain_bytes,
-    remove_abandoned,
-    write_logits,
-)
 from diswot.training.teacher import FrozenTeacher
 
-__all__ = ["stored_logits"]
+__all__ = ["StoredLogits", "stored_logits", "write_logits"]
 
 _SCHEMA = 1
 """To be raised when the same settings come to give other logits."""
@@ -46,8 +46,39 @@ _PROBE = 16
 _EVERY = 10.0
 """Seconds between two lines of progress where there is no terminal."""
 
+_ABANDONED = 24 * 3600.0
+"""Seconds after which a draft that nobody wrote to is taken for that of a killed process."""
+
 _NOT_IN_KEY = ("batch_size", "num_workers", "balanced", "download")
 """Settings of the data that change no view of an image."""
+
+Shape = tuple[int, int, int]
+"""Views, images, classes."""
+
+
+class StoredLogits:
+    """The logits in a file, mapped into memory; a process it is sent to maps the file itself.
+
+    Args:
+        path: Written by `write_logits`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with safe_open(path, "pt") as file:
+            self.logits: Tensor = file.get_tensor("logits")
+
+    def __reduce__(self) -> tuple[type[StoredLogits], tuple[Path]]:
+        """Send the path: shared memory is often too small for what the file holds."""
+        return StoredLogits, (self.path,)
+
+    def __len__(self) -> int:
+        """Count the views."""
+        return len(self.logits)
+
+    def __getitem__(self, place: tuple[int, Tensor]) -> Tensor:
+        """Logits ``(B, K)``, on the CPU, for a view of the images with indices ``(B,)``."""
+        return self.logits[place]
 
 
 def stored_logits(
@@ -67,31 +98,27 @@ def stored_logits(
         UserError: The folder cannot be made.
         OSError: The disk is full; nothing is left behind.
     """
-    folder = _folder(config["trainer"]["teacher_cache"]["dir"])
+    setting = config["protocol"]["teacher_cache"]["dir"]
+    folder = Path(str(setting)).expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"protocol.teacher_cache.dir={setting} cannot be made ({error.strerror}); give a "
+            "folder that can be written"
+        ) from error
     runtime = Runtime(resolve_device(config["device"]), config["precision"])
     training = batches.training
     views = training.views if training.augment else 1  # without augmentation all are alike
     key = _key(network, config, training, runtime, views)
     shape = views, len(training.images), batches.data.num_classes
     path = folder / f"{key}.safetensors"
-    if not is_whole(path, key, shape):
-        remove_abandoned(folder)
+    if not _is_whole(path, key, shape):
+        _remove_abandoned(folder)
         images, _, _ = batches.test.view(torch.arange(2), 0)
         chunks = _computed(FrozenTeacher(network, images), batches, runtime, views)
         write_logits(path, key, shape, chunks if quiet else _shown(chunks, views * shape[1]))
     return StoredLogits(path)
-
-
-def _folder(setting: object) -> Path:
-    folder = Path(str(setting)).expanduser().absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"trainer.teacher_cache.dir={setting} cannot be made ({error.strerror}); give a folder "
-            "that can be written"
-        ) from error
-    return folder
 
 
 def _key(
@@ -102,7 +129,7 @@ def _key(
         "schema": _SCHEMA,
         "teacher": config["teacher"]["network"],
         "data": data,
-        "augment": config["trainer"]["augment"],
+        "augment": config["protocol"]["augment"],
         "seed": training.seed,
         "views": views,
         "precision": runtime.precision,
@@ -111,10 +138,10 @@ def _key(
     }
     digest = blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     spread = torch.linspace(0, len(training.images) - 1, _PROBE).long()
-    shown = {"images": training.view(spread, 0)[0], "labels": training.images.labels}
-    for name, tensor in [*network.state_dict().items(), *shown.items()]:
+    probe = {"images": training.view(spread, 0)[0], "labels": training.images.labels}
+    for name, tensor in [*network.state_dict().items(), *probe.items()]:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(plain_bytes(tensor))
+        digest.update(_plain_bytes(tensor))
     return digest.hexdigest()
 
 
@@ -148,19 +175,77 @@ def _shown(chunks: Iterator[Tensor], total: int) -> Iterator[Tensor]:
     """The same chunks, with a bar on a terminal, else a line now and then."""
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
     columns = (TextColumn("[bold]teacher's logits"), BarColumn(), MofNCompleteColumn())
-    rated = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True))
+    left = TimeRemainingColumn(compact=True)
     terminal, done, started = console.is_terminal, 0, time.monotonic()
-    told = started
-    with Bar(*columns, *rated, console=console, disable=not terminal, transient=True) as bar:
-        task = bar.add_task("", total=total, rate="")
+    last = started
+    with Bar(*columns, left, console=console, disable=not terminal, transient=True) as bar:
+        task = bar.add_task("", total=total)
         for chunk in chunks:
             yield chunk
             done, now = done + len(chunk), time.monotonic()
-            rate = done / (now - started)
-            bar.update(task, completed=done, rate=f"{rate:,.0f} images/s")
-            if not terminal and now - told >= _EVERY:
-                told = now
+            bar.update(task, completed=done)
+            if not terminal and now - last >= _EVERY:
+                last, rate = now, done / (now - started)
                 console.print(
                     f"teacher's logits: {done:,} of {total:,} images, {rate:,.0f}/s, "
                     f"{(total - done) / rate:.0f} s left"
                 )
+
+
+def write_logits(path: Path, key: str, shape: Shape, chunks: Iterable[Tensor]) -> None:
+    """Write a safetensors file; processes that write the same one at once do each other no harm.
+
+    Args:
+        path: In an existing folder.
+        key: Kept in the file.
+        shape: Of all logits.
+        chunks: The logits ``(B, K)`` of a view's images in order, float32, view after view; none
+            goes beyond a view.
+
+    Raises:
+        OSError: The disk is full; ``path`` is unchanged.
+    """
+    views, images, classes = shape
+    size = views * images * classes * 4
+    entries = {
+        "__metadata__": {"key": key},
+        "logits": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]},
+        "crc32": {"dtype": "I64", "shape": [views], "data_offsets": [size, size + 8 * views]},
+    }
+    header = json.dumps(entries).encode()
+    header += b" " * (-len(header) % 8)
+    checksums, written = np.zeros(views, dtype="<i8"), 0
+    with replacing(path, f".{path.name}.{secrets.token_hex(4)}.tmp") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for chunk in chunks:
+            content, view = _plain_bytes(chunk), written // images
+            checksums[view] = zlib.crc32(content, int(checksums[view]))
+            written += len(chunk)
+            file.write(content)
+        file.write(checksums.tobytes())
+
+
+def _is_whole(path: Path, key: str, shape: Shape) -> bool:
+    """Whether a file was written for this key and holds what was written."""
+    try:
+        with safe_open(path, "pt") as file:
+            ours = (file.metadata() or {}).get("key") == key
+            logits, checksums = file.get_tensor("logits"), file.get_tensor("crc32")
+    except (SafetensorError, OSError):
+        return False
+    if not ours or logits.shape != shape or logits.dtype != torch.float32:
+        return False
+    return bool(checksums.tolist() == [zlib.crc32(_plain_bytes(view)) for view in logits])
+
+
+def _plain_bytes(tensor: Tensor) -> memoryview:
+    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().data
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the drafts that killed processes left behind."""
+    for draft in folder.glob(".*.safetensors.*.tmp"):
+        with suppress(OSError):  # another process was quicker, or it is not ours
+            if time.time() - draft.stat().st_mtime > _ABANDONED:
+                draft.unlink()

@@ -41,8 +41,8 @@ class Mixing:
     """
 
     def __init__(self, mixup: float = 0.0, cutmix: float = 0.0) -> None:
-        self.mixup = number("trainer.mixup", mixup, low=0)
-        self.cutmix = number("trainer.cutmix", cutmix, low=0)
+        self.mixup = number("protocol.mixup", mixup, low=0)
+        self.cutmix = number("protocol.cutmix", cutmix, low=0)
 
     def __bool__(self) -> bool:
         """Whether anything is mixed."""

@@ -1,65 +1,216 @@
-"""Several processes that train one student together."""
+"""The processes of one training: which environment starts them, and a start of our own."""
 
 from __future__ import annotations
 
 import logging
+import os
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, spawn
+
 from diswot import _torchvision
-from diswot.training.failures import explained
+from diswot.checks import whole
+from diswot.errors import UserError
+from diswot.training.module import LossError
 
 _torchvision.ensure()
 
-from lightning.pytorch.strategies import DDPStrategy  # noqa: E402  (imports torchvision)
-from lightning.pytorch.strategies.launchers.multiprocessing import (  # noqa: E402
-    _MultiProcessingLauncher,
-)
+# ruff: noqa: E402  (lightning imports torchvision)
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-__all__ = ["Processes", "quiet"]
+__all__ = ["environment", "explained", "is_first", "quiet", "start", "world_size"]
+
+_GRACE = 5.0
+"""Seconds that processes get to end by themselves after Ctrl-C."""
+
+_LEVELS = {
+    **dict.fromkeys(("lightning.pytorch", "lightning.fabric"), logging.ERROR),
+    "lightning.pytorch.profilers": logging.INFO,  # trainer.profiler was asked for
+    "torch.multiprocessing.spawn": logging.ERROR,
+}
+
+
+def world_size(trainer: Mapping[str, Any]) -> int:
+    """Count the processes of a training, one a device.
+
+    Args:
+        trainer: Lightning's arguments; ``devices`` is a number or a list of devices.
+
+    Raises:
+        UserError: No whole number.
+    """
+    devices = trainer.get("devices", 1)
+    count = len(devices) if isinstance(devices, list) else devices
+    nodes = whole("trainer.num_nodes", trainer.get("num_nodes", 1), 1)
+    return whole("trainer.devices", count, 1) * nodes
+
+
+def environment(trainer: Mapping[str, Any]) -> ClusterEnvironment | None:
+    """The environment that started this process as one of a training's; None: none has yet.
+
+    That is torchrun, or ``srun`` with several tasks, or `start`. One process alone needs none,
+    also where it is a job of a cluster.
+
+    Args:
+        trainer: Lightning's arguments.
+
+    Raises:
+        UserError: Other processes were started than the settings ask for.
+    """
+    world = world_size(trainer)
+    nodes = trainer.get("num_nodes", 1)
+    if world == 1:
+        return LightningEnvironment()
+    try:
+        if TorchElasticEnvironment.detect():
+            found: ClusterEnvironment = TorchElasticEnvironment()
+        elif (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
+            found = SLURMEnvironment(auto_requeue=False)  # a run goes on by its run directory
+            if tasks != world:
+                raise ValueError(f"srun started {tasks} tasks")
+        elif "LOCAL_RANK" in os.environ:
+            found = LightningEnvironment()
+        elif nodes > 1:
+            raise ValueError("no process starts those of other nodes; use srun or torchrun")
+        else:
+            return None
+        found.validate_settings(world // nodes, nodes)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"trainer.devices={trainer.get('devices')} trainer.num_nodes={nodes} make {world} "
+            f"processes: {error}"
+        ) from error
+    return found
+
+
+def is_first(environment: ClusterEnvironment) -> bool:
+    """Whether this process is the one that writes and shows."""
+    return environment.node_rank() == environment.local_rank() == 0
+
+
+def start(count: int, function: Callable[..., object], *arguments: object) -> None:
+    """Call a function in several fresh processes of this machine, and wait for them.
+
+    They are of Lightning's plain environment. Not Lightning's launcher: it is unpickled there
+    before torchvision was made to load (see `diswot._torchvision`).
+
+    Args:
+        count: How many.
+        function: Of a module.
+        arguments: Of the function; pickled.
+
+    Raises:
+        UserError: One of them raised it, or was killed.
+        OSError: One of them raised it.
+    """
+    failures = get_context("spawn").SimpleQueue()
+    variables = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(LightningEnvironment().main_port),
+        "NODE_RANK": "0",
+    }
+    given = variables, failures, function, arguments
+    context: Any = spawn(_called, given, count, join=False)  # type: ignore[no-untyped-call]
+    try:
+        with quiet():
+            while not context.join():
+                pass
+    except ProcessException as error:
+        if not failures.empty():
+            raise failures.get() from None
+        if isinstance(error, ProcessExitedException) and error.signal_name:
+            raise UserError(
+                f"one of the processes of trainer.devices was killed ({error.signal_name}), often "
+                "for want of memory; the same command goes on from the last finished epoch"
+            ) from error
+        raise
+    except BaseException:  # Ctrl-C, or told to end
+        deadline = time.monotonic() + _GRACE
+        for process in context.processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            process.terminate()
+            process.join()
+        raise
+
+
+def _called(
+    rank: int,
+    variables: Mapping[str, str],
+    failures: Any,
+    function: Callable[..., object],
+    arguments: tuple[object, ...],
+) -> None:
+    os.environ.update(variables, LOCAL_RANK=str(rank))
+    try:
+        function(*arguments)
+    except (UserError, OSError) as error:
+        failures.put(UserError(str(error)) if isinstance(error, UserError) else error)
+        raise SystemExit(1) from None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Lightning's hints on hardware and workers are not for those who use this program."""
-    logger = logging.getLogger("lightning.pytorch")
-    utilities = logging.getLogger("lightning.fabric")
-    before = logger.level, utilities.level
-    logger.setLevel(logging.ERROR)
-    utilities.setLevel(logging.ERROR)
+    loggers = {logging.getLogger(name): level for name, level in _LEVELS.items()}
+    before = {logger: logger.level for logger in loggers}
     try:
+        for logger, level in loggers.items():
+            logger.setLevel(level)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             yield
     finally:
-        logger.setLevel(before[0])
-        utilities.setLevel(before[1])
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
-class Processes(DDPStrategy):
-    """DDP over fresh interpreters of this machine.
+@contextmanager
+def explained(folder: Path, batch_size: int, num_workers: int) -> Iterator[None]:
+    """Turn what can be mended by other settings into one line.
 
     Args:
-        backend: ``nccl`` or ``gloo``.
-        told: Arguments of `diswot.training.failures.explained`, which each process does itself.
+        folder: The run directory; takes the batch of a loss that is not finite.
+        batch_size: Images of a batch.
+        num_workers: Processes that load images.
+
+    Raises:
+        UserError: See above.
     """
-
-    def __init__(self, backend: str, told: tuple[Path, int, int]) -> None:
-        super().__init__(start_method="spawn", process_group_backend=backend)
-        self.told = told
-
-    def _configure_launcher(self) -> None:
-        self._launcher = _Launcher(self, start_method="spawn")
-
-
-class _Launcher(_MultiProcessingLauncher):
-    """Being of this module, it is unpickled after torchvision was made to load."""
-
-    def _wrapping_function(self, *args: Any, **kwargs: Any) -> None:
-        strategy = self._strategy
-        assert isinstance(strategy, Processes)
-        with quiet(), explained(*strategy.told):
-            super()._wrapping_function(*args, **kwargs)
+    try:
+        yield
+    except LossError as error:
+        file = folder / "not_finite.pt"
+        torch.save(error.batch, file)
+        raise UserError(
+            f"{error}; the batch is kept in {file}. Try a smaller protocol.optimizer.lr, "
+            "protocol.gradient_clip=5 or a smaller distiller weight, in another hydra.run.dir"
+        ) from error
+    except UserError as error:  # of a process that loads images: after its traceback
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from error
+    except MisconfigurationException as error:
+        raise UserError(f"trainer or callbacks: {' '.join(str(error).split())}") from error
+    except (RuntimeError, MemoryError) as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text:
+            raise UserError(
+                f"out of memory with data.batch_size={batch_size}; try "
+                f"data.batch_size={max(1, batch_size // 2)}"
+            ) from error
+        if "DataLoader worker" in text:
+            raise UserError(
+                f"a process that loads images was killed, often for want of memory; with fewer "
+                f"than data.num_workers={num_workers} the same command goes on from the last "
+                "finished epoch"
+            ) from error
+        raise

@@ -1,4 +1,4 @@
-"""How a student is trained: the settings of ``conf/trainer``."""
+"""The protocol of a training: the settings of ``conf/protocol``."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ from diswot.training.schedules import Schedule
 
 __all__ = ["Protocol"]
 
-
 _SETTINGS = (
     *("name", "max_epochs", "optimizer", "schedule", "augment", "mixup", "cutmix", "ce_weight"),
-    *("label_smoothing", "ema", "gradient_clip", "validation", "compile", "devices"),
-    "teacher_cache",
+    *("label_smoothing", "ema", "gradient_clip", "validation", "compile", "teacher_cache"),
 )
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The settings of a training run.
+    """How a student is trained.
 
     Attributes:
         name: Of the preset.
@@ -44,9 +42,7 @@ class Protocol:
         gradient_clip: Largest norm of the gradient; 0: any.
         validation: Share of the training images held out; 0: the test images validate.
         compile: Whether the student is compiled.
-        devices: Processes, one a device.
         cache_views: Views of the images whose teacher logits are stored; 0: none are.
-        cache_dir: Where they are.
     """
 
     name: str
@@ -61,9 +57,7 @@ class Protocol:
     gradient_clip: float
     validation: float
     compile: bool
-    devices: int
     cache_views: int
-    cache_dir: str
 
     @classmethod
     def from_config(cls, node: Mapping[str, Any]) -> Protocol:
@@ -72,34 +66,36 @@ class Protocol:
         Raises:
             UserError: A setting is outside what is allowed.
         """
-        _check_keys("trainer", node, _SETTINGS)
-        cache = node["teacher_cache"]
-        _check_keys("trainer.teacher_cache", cache, ("views", "dir"))
-        epochs = whole("trainer.max_epochs", node["max_epochs"], 1)
-        views = whole("trainer.teacher_cache.views", cache["views"], 0)
+        _check_keys("protocol", node, _SETTINGS)
+        _check_keys("protocol.teacher_cache", node["teacher_cache"], ("views", "dir"))
+        epochs = whole("protocol.max_epochs", node["max_epochs"], 1)
+        views = whole("protocol.teacher_cache.views", node["teacher_cache"]["views"], 0)
         if views > epochs:
             raise UserError(
-                f"trainer.teacher_cache.views={views}: with trainer.max_epochs={epochs} at most "
+                f"protocol.teacher_cache.views={views}: with protocol.max_epochs={epochs} at most "
                 f"{epochs} are ever shown"
             )
+
+        def within(name: str, high: float) -> float:
+            return number(f"protocol.{name}", node[name], low=0, high=high)
+
+        augment, inf = node["augment"], float("inf")
         return cls(
             name=str(node["name"]),
             max_epochs=epochs,
-            optimizer=_optimizer(node["optimizer"]),
-            schedule=_schedule(node["schedule"], epochs),
-            augment=_augment(node["augment"]),
-            mixing=Mixing(node["mixup"], node["cutmix"]),
-            ce_weight=_or_none("trainer.ce_weight", node["ce_weight"]),
-            label_smoothing=number(
-                "trainer.label_smoothing", node["label_smoothing"], low=0, high=0.99
+            optimizer=_checked("protocol.optimizer", node["optimizer"], _one_step),
+            schedule=_checked(
+                "protocol.schedule", node["schedule"], lambda made: made(0.0, epochs)
             ),
-            ema=number("trainer.ema", node["ema"], low=0, high=0.999999),
-            gradient_clip=number("trainer.gradient_clip", node["gradient_clip"], low=0),
-            validation=number("trainer.validation", node["validation"], low=0, high=0.9),
-            compile=flag("trainer.compile", node["compile"]),
-            devices=whole("trainer.devices", node["devices"], 1),
+            augment=None if augment is None else make(augment, "protocol.augment", Augmentation),  # type: ignore[type-abstract]
+            mixing=Mixing(node["mixup"], node["cutmix"]),
+            ce_weight=None if node["ce_weight"] is None else within("ce_weight", inf),
+            label_smoothing=within("label_smoothing", 0.99),
+            ema=within("ema", 0.999999),
+            gradient_clip=within("gradient_clip", inf),
+            validation=within("validation", 0.9),
+            compile=flag("protocol.compile", node["compile"]),
             cache_views=views,
-            cache_dir=str(cache["dir"]),
         )
 
 
@@ -112,33 +108,19 @@ def _check_keys(setting: str, node: object, wanted: Sequence[str]) -> None:
         raise UserError(f"{setting}.{unknown[0]} is not a setting; allowed are {', '.join(wanted)}")
 
 
-def _or_none(setting: str, value: object) -> float | None:
-    return None if value is None else number(setting, value, low=0)
-
-
-def _augment(node: Mapping[str, Any] | None) -> Augmentation | None:
-    return None if node is None else make(node, "trainer.augment", Augmentation)  # type: ignore[type-abstract]
-
-
-def _optimizer(node: Mapping[str, Any]) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
-    made: Any = make(node, "trainer.optimizer", object)
+def _checked(setting: str, node: Mapping[str, Any], trial: Callable[[Any], object]) -> Any:
+    """The callable of a node, after a trial call that shows whether it takes its settings."""
+    made: Any = make(node, setting, object)
     if not callable(made):
-        raise UserError("trainer.optimizer: give a node with _target_ and _partial_: true")
+        raise UserError(f"{setting}: give a node with _target_ and _partial_: true")
     try:
-        weight = nn.Parameter(torch.zeros(2, 2))
-        weight.grad = torch.zeros(2, 2)
-        made([weight]).step()
+        trial(made)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"trainer.optimizer: {node['_target_']} refuses: {error}") from error
-    return made  # type: ignore[no-any-return]
+        raise UserError(f"{setting}: {node['_target_']} refuses: {error}") from error
+    return made
 
 
-def _schedule(node: Mapping[str, Any], epochs: int) -> Schedule:
-    made: Any = make(node, "trainer.schedule", object)
-    if not callable(made):
-        raise UserError("trainer.schedule: give a node with _target_ and _partial_: true")
-    try:
-        made(0.0, epochs)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"trainer.schedule: {node['_target_']} refuses: {error}") from error
-    return made  # type: ignore[no-any-return]
+def _one_step(optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]) -> None:
+    weight = nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.zeros(2, 2)
+    optimizer([weight]).step()

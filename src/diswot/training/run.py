@@ -1,102 +1,221 @@
-"""Fits a student, or goes on with it, and says what came of it."""
+"""One training through Lightning's Trainer: what it is made of, and where a stopped one goes on."""
 
 from __future__ import annotations
 
+import pickle
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from diswot import _torchvision
-from diswot.data.training import Batch
+from diswot.config import make
+from diswot.data.training import Batch, TrainingData
+from diswot.errors import UserError
+from diswot.models.weights import DAMAGED, one_line
 from diswot.runs import EpochRecord, RunDir
-from diswot.training.failures import explained
-from diswot.training.follow import EpochLog
-from diswot.training.keeper import AtomicCheckpoints, Keeper
-from diswot.training.processes import Processes, quiet
-from diswot.training.resume import finished_epochs
+from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal, averaging
+from diswot.training.processes import explained, quiet
 from diswot.training.setup import TrainingSetup
 
 _torchvision.ensure()
 
 from lightning import Callback, Trainer  # noqa: E402  (imports torchvision)
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment  # noqa: E402
+from lightning.fabric.plugins.environments.cluster_environment import (  # noqa: E402
+    ClusterEnvironment,
+)
+from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar  # noqa: E402
 
-if TYPE_CHECKING:
-    from lightning.pytorch.strategies import Strategy
+__all__ = ["accuracy", "finished_epochs", "fit", "make_trainer"]
 
-__all__ = ["accuracy", "fit"]
+_ELSEWHERE = {
+    "accelerator": "device",
+    "precision": "precision",
+    "max_epochs": "protocol.max_epochs",
+    "callbacks": "callbacks",
+    "logger": "logger",
+    "default_root_dir": "hydra.run.dir",
+}
+"""Arguments of the Trainer that other settings give."""
+
+_FIXED = {"use_distributed_sampler": False, "num_sanity_val_steps": 0}
+"""Arguments that every epoch's exact repetition rests on."""
+
+_SHOWING = ("lines", "progress")
+"""Callbacks that are left out where nothing is to be shown."""
+
+_KEYS = ("pytorch-lightning_version", "optimizer_states", "lr_schedulers", "best_val_top1")
+_AVERAGE = ("current_model_state", "averaging_state")
 
 
-def fit(
+def make_trainer(
     config: Mapping[str, Any],
     setup: TrainingSetup,
-    run_dir: RunDir[EpochRecord],
-    callbacks: list[Callback],
-    log: EpochLog | None = None,
-) -> list[EpochRecord]:
+    path: Path,
+    environment: ClusterEnvironment,
+    callbacks: Sequence[Callback] = (),
+    *,
+    show: bool = True,
+) -> Trainer:
+    """Lightning's Trainer, with the callbacks of the config.
+
+    Args:
+        config: Resolved, of the run.
+        setup: What is trained.
+        path: The run directory.
+        environment: That started this process.
+        callbacks: Further ones.
+        show: Whether progress is shown.
+
+    Raises:
+        UserError: Settings of ``trainer`` or ``callbacks`` are wrong.
+    """
+    given = dict(config["trainer"])
+    for name, value in given.items():
+        if name in config["protocol"] and name not in _ELSEWHERE:
+            raise UserError(f"trainer.{name} is now protocol.{name}")
+        if name in _ELSEWHERE and value is not None:
+            raise UserError(f"trainer.{name}={value}: it is given by {_ELSEWHERE[name]}")
+        if name in _FIXED and value is not _FIXED[name]:
+            raise UserError(f"trainer.{name}={value} is not allowed: epochs would not repeat")
+    if given.get("gradient_clip_val") is None:
+        given["gradient_clip_val"] = setup.protocol.gradient_clip or None
+    if given.get("deterministic") is None and config["device"] == "cuda":
+        given["deterministic"] = "warn"
+    chosen = _callbacks(config["callbacks"], path, setup.protocol.ema, show)
+    factory = make({**given, **_FIXED, "_partial_": True}, "trainer", partial)
+    filled = {
+        "accelerator": config["device"],
+        "precision": config["precision"],
+        "max_epochs": setup.protocol.max_epochs,
+        "callbacks": [*chosen, *callbacks],
+        "plugins": [*(factory.keywords.get("plugins") or ()), AtomicCheckpointIO(), environment],
+        "logger": False,
+        "default_root_dir": str(path),
+        "enable_progress_bar": any(isinstance(each, ProgressBar) for each in chosen),
+    }
+    try:
+        with quiet():
+            trainer = factory(**filled)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"trainer: {given.get('_target_')} refuses its settings: {text}") from error
+    if not isinstance(trainer, Trainer):
+        raise UserError(f"trainer: {given.get('_target_')} gives no Trainer")
+    return trainer
+
+
+def _callbacks(nodes: Mapping[str, Any], path: Path, ema: float, show: bool) -> list[Callback]:
+    """Those of the config, the journal first: an average is taken back after it was copied."""
+    made: dict[str, Callback] = {}
+    for name, node in (nodes or {}).items():
+        here = isinstance(node, Mapping) and "dirpath" in node and node["dirpath"] is None
+        further = {"dirpath": str(path)} if here else {}
+        if show or name not in _SHOWING:
+            made[name] = make(node, f"callbacks.{name}", Callback, **further)
+    for name, kind in {"journal": EpochJournal, "checkpoint": ModelCheckpoint}.items():
+        if not isinstance(made.get(name), kind):
+            raise UserError(
+                f"callbacks.{name}: no {kind.__name__} is given, without which nothing is kept; "
+                "callbacks=[default,...] has it"
+            )
+    journal = made.pop("journal")
+    others = [c for c in made.values() if sys.stdout.isatty() or not isinstance(c, ProgressBar)]
+    return [journal, *([averaging(ema)] if ema else []), *others]
+
+
+def fit(trainer: Trainer, setup: TrainingSetup, path: Path, done: int) -> None:
     """Train until the protocol's last epoch, from the last finished one on.
 
     Args:
-        config: Of the run.
-        setup: What is trained; its module holds the last epoch's weights afterwards.
-        run_dir: Open; its journal gets the epochs.
-        callbacks: Further ones, for people to see.
-        log: Called with every epoch that is kept.
-
-    Returns:
-        All epochs, those of earlier starts too.
+        trainer: Of `make_trainer`.
+        setup: What is trained; its module holds the weights to be saved afterwards.
+        path: The run directory.
+        done: Epochs that the checkpoint there holds.
 
     Raises:
         UserError: The loss is not finite, memory is out, a worker was killed.
         OSError: The disk is full.
     """
-    batches = setup.batches
-    count, devices = batches.training.count, setup.protocol.devices
-    keeper = Keeper(run_dir.path, (count - count % devices) * setup.data.batch_size)
-    resumed = finished_epochs(run_dir, keeper.checkpoint, setup.module)
-    told = run_dir.path, setup.data.batch_size, setup.data.num_workers
-    with quiet(), explained(*told), _following(log) as followers:
-        trainer = Trainer(
-            accelerator=config["device"],
-            devices=devices,
-            strategy=_strategy(config, devices, told),
-            precision=config["precision"],
-            max_epochs=setup.protocol.max_epochs,
-            callbacks=[*callbacks, *followers, keeper],
-            # Not the environment of a cluster, whose launcher had to start every process.
-            plugins=[AtomicCheckpoints(), LightningEnvironment()],
-            gradient_clip_val=setup.protocol.gradient_clip or None,
-            deterministic="warn" if config["device"] == "cuda" else None,
-            logger=False,
-            enable_checkpointing=True,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
+    checkpoint = path / "last.ckpt"
+    with (
+        quiet(),
+        explained(path, setup.data.batch_size, setup.data.num_workers),
+        _interruptible(),
+    ):
+        from_ = str(checkpoint) if done else None
+        trainer.fit(setup.module, setup.batches, ckpt_path=from_, weights_only=True)
+    if done >= setup.protocol.max_epochs:  # then Lightning did not end a training with the average
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        setup.module.load_state_dict(content["state_dict"])
+
+
+def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: TrainingSetup) -> int:
+    """Count the epochs that are kept, and drop what the journal has beyond them.
+
+    Args:
+        run_dir: Open.
+        checkpoint: Of the last finished epoch; it need not exist.
+        setup: What is trained.
+
+    Raises:
+        UserError: One of the files is damaged, or they do not go together.
+    """
+    lines = run_dir.journal.read()
+    for number, (epoch, _) in enumerate(lines):
+        same = set(epoch.losses) == set(lines[0][0].losses) and "loss" in epoch.losses
+        if epoch.epoch != number or not same or min(epoch.seconds, epoch.images_per_second) <= 0:
+            raise UserError(
+                f"{run_dir.journal.path}, line {number + 1} is damaged; remove it, all after it "
+                "and last.ckpt, and the same command starts from the first epoch"
+            )
+    done = 0
+    if checkpoint.exists():
+        try:
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            done = _epochs_of(content, setup)
+        except (pickle.UnpicklingError, *DAMAGED) as error:
+            foreign = "it is no checkpoint, or holds more than tensors and numbers"
+            problem = foreign if isinstance(error, pickle.UnpicklingError) else one_line(error)
+            raise UserError(
+                f"{checkpoint} is damaged ({problem}); remove it, and the same command starts from "
+                "the first epoch"
+            ) from error
+    if done > len(lines):
+        raise UserError(
+            f"{run_dir.journal.path} has {len(lines)} epochs, {checkpoint.name} {done}; remove "
+            f"{checkpoint}, and the same command starts from the first epoch"
         )
-        checkpoint = str(keeper.checkpoint) if resumed else None
-        with _interruptible():
-            trainer.fit(setup.module, batches, ckpt_path=checkpoint, weights_only=True)
-    return [record for record, _ in run_dir.journal.read()]
+    run_dir.journal.cut(lines[done - 1][1] if done else 0)
+    return done
 
 
-def _following(log: EpochLog | None) -> AbstractContextManager[list[Callback]]:
-    return nullcontext([]) if log is None else log.following()
+def _epochs_of(content: dict[str, Any], setup: TrainingSetup) -> int:
+    """Give the finished epochs of a checkpoint.
 
-
-def _strategy(
-    config: Mapping[str, Any], devices: int, told: tuple[Path, int, int]
-) -> str | Strategy:
-    if devices == 1:
-        return "auto"
-    return Processes("nccl" if config["device"] == "cuda" else "gloo", told)
+    Raises:
+        ValueError: It is not what this training writes.
+        LookupError: It lacks something.
+    """
+    wanted = [*_KEYS, *(_AVERAGE if setup.protocol.ema else ())]
+    if missing := [key for key in wanted if key not in content]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    saved = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
+    if saved != {name: tuple(value.shape) for name, value in setup.module.state_dict().items()}:
+        raise ValueError("its weights are not those of this student")
+    done = content[TrainingData.__qualname__]["finished_epochs"]
+    if type(done) is not int or done < 1:
+        raise ValueError(f"{done} finished epochs")
+    return done
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def multistep(
     """
     if any(not 0 < milestone < epochs for milestone in milestones):
         raise UserError(
-            f"trainer.schedule.milestones={list(milestones)}: with trainer.max_epochs={epochs} "
+            f"protocol.schedule.milestones={list(milestones)}: with protocol.max_epochs={epochs} "
             f"only epochs above 0 and below {epochs} are ever reached"
         )
     steps = sum(epoch >= milestone for milestone in milestones)
@@ -50,16 +50,16 @@ def cosine(epoch: float, epochs: int, *, warmup: float = 0, final: float = 0) ->
     Raises:
         UserError: A warm-up that is not below ``epochs``, or a share outside 0 to 1.
     """
-    number("trainer.schedule.final", final, low=0, high=1)
+    number("protocol.schedule.final", final, low=0, high=1)
     warm = _warm(epoch, epochs, warmup)
     done = min(max(epoch - warmup, 0) / (epochs - warmup), 1)
     return warm * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def _warm(epoch: float, epochs: int, warmup: float) -> float:
-    if not 0 <= number("trainer.schedule.warmup", warmup, low=0) < epochs:
+    if not 0 <= number("protocol.schedule.warmup", warmup, low=0) < epochs:
         raise UserError(
-            f"trainer.schedule.warmup={warmup:g}: give less than trainer.max_epochs={epochs}"
+            f"protocol.schedule.warmup={warmup:g}: give less than protocol.max_epochs={epochs}"
         )
     # From a tenth, so that the first step moves too.
     return 1.0 if epoch >= warmup else 0.1 + 0.9 * epoch / warmup

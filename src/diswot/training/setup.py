@@ -1,4 +1,4 @@
-"""From a resolved config to what is trained."""
+"""The parts of a training, built from a resolved config."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from diswot.keys import stable_hash
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.cache import stored_logits
 from diswot.training.module import Distillation
+from diswot.training.processes import world_size
 from diswot.training.protocol import Protocol
 from diswot.training.teacher import FrozenTeacher, only_logits
 
@@ -32,7 +33,7 @@ _PROBE = 2
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything a training run is a function of.
+    """Everything the numbers of a training are a function of, but the Trainer.
 
     Attributes:
         data: The data set.
@@ -58,7 +59,7 @@ class TrainingSetup:
             UserError: Settings that are wrong, or that do not go together.
         """
         seed = whole("seed", config["seed"], 0)
-        protocol = Protocol.from_config(config["trainer"])
+        protocol = Protocol.from_config(config["protocol"])
         distillers = _distillers(config, protocol)
         data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
         batches = TrainingData(
@@ -67,7 +68,7 @@ class TrainingSetup:
             validation=protocol.validation,
             views=protocol.cache_views,
         )
-        _check_devices(protocol.devices, batches)
+        _check_devices(world_size(config["trainer"]), batches)
         with _keyed("student", seed):
             student = build_student(
                 config["student"], config.get("space"), data.num_classes, data.in_channels
@@ -78,12 +79,12 @@ class TrainingSetup:
             images, _, indices = batches.training.view(torch.arange(_PROBE), 0)
             if protocol.cache_views:
                 stored = stored_logits(network, config, batches, quiet=quiet)
-                taught = only_logits(stored[0, indices])
+                outputs = only_logits(stored[0, indices])
             else:
                 teacher = FrozenTeacher(network, images)
-                taught = teacher(images)
+                outputs = teacher(images)
             with _keyed("connectors", seed):
-                _connect(distillers, taught, student, images)
+                _connect(distillers, outputs, student, images)
             _check_labels(distillers, protocol)
         module = Distillation(
             student,
@@ -109,16 +110,16 @@ def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Dist
     nodes = config.get("distiller") or {}
     made = {name: make(node, f"distiller.{name}", Distiller) for name, node in nodes.items()}  # type: ignore[type-abstract]
     if protocol.cache_views:
-        reading = [name for name, distiller in made.items() if not distiller.logits_only]
-        if reading:
+        setting = f"protocol.teacher_cache.views={protocol.cache_views}"
+        if reading := [name for name, distiller in made.items() if not distiller.logits_only]:
             raise UserError(
-                f"trainer.teacher_cache.views={protocol.cache_views}: only logits are stored, but "
-                f"distiller {', '.join(reading)} reads more; give views=0"
+                f"{setting}: only logits are stored, but distiller {', '.join(reading)} reads "
+                "more; give views=0"
             )
         if protocol.mixing:
             raise UserError(
-                f"trainer.teacher_cache.views={protocol.cache_views}: none are stored of "
-                "mixed images; give views=0, or leave out trainer.mixup and trainer.cutmix"
+                f"{setting}: none are stored of mixed images; give views=0, or leave out "
+                "protocol.mixup and protocol.cutmix"
             )
     return made
 
@@ -129,7 +130,7 @@ def _check_labels(distillers: Mapping[str, Distiller], protocol: Protocol) -> No
     if labelled and protocol.mixing:
         raise UserError(
             f"distiller {', '.join(labelled)} needs one class an image, which mixed images do not "
-            "have; leave out trainer.mixup and trainer.cutmix, or the distiller"
+            "have; leave out protocol.mixup and protocol.cutmix, or the distiller"
         )
 
 
@@ -160,14 +161,14 @@ def _teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
 
 def _connect(
     distillers: Mapping[str, Distiller],
-    taught: NetworkOutputs,
+    teacher: NetworkOutputs,
     student: nn.Module,
     images: Tensor,
 ) -> None:
     """Show every distiller one pass of both networks; the student's statistics are kept."""
     training = student.training
     with torch.no_grad():
-        seen = cast(Network, student.eval()).outputs(images)
+        outputs = cast(Network, student.eval()).outputs(images)
     student.train(training)
     for distiller in distillers.values():
-        distiller.connect(taught, seen)
+        distiller.connect(teacher, outputs)

@@ -1,16 +1,20 @@
-"""A trained teacher as training sees it: frozen, folded, outside of all that is saved."""
+"""A trained teacher as training uses it: frozen, folded, outside of all that is saved."""
 
 from __future__ import annotations
 
-from typing import cast
+from contextlib import ExitStack
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from diswot.models.outputs import Network, NetworkOutputs
-from diswot.training.folding import fold_batch_norms
 
-__all__ = ["FrozenTeacher"]
+__all__ = ["FrozenTeacher", "fold_batch_norms", "only_logits"]
+
+_ROUNDING = 1e-3
+"""Largest difference that rounding makes, as a share of the largest value of a tensor."""
 
 
 class FrozenTeacher:
@@ -25,7 +29,7 @@ class FrozenTeacher:
 
     def __init__(self, network: nn.Module, images: Tensor) -> None:
         network.requires_grad_(False).eval()
-        self.folded = fold_batch_norms(network, images)
+        fold_batch_norms(network, images)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -49,7 +53,78 @@ class FrozenTeacher:
             return only_logits(self._network(images))
         return cast(Network, self._network).outputs(images)
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """It never changes, so copies of a module share it."""
+        return self
+
 
 def only_logits(logits: Tensor) -> NetworkOutputs:
-    """Outputs that hold logits alone."""
+    """Outputs that hold logits ``(B, K)`` alone."""
     return NetworkOutputs((), (), logits.new_empty(len(logits), 0), logits)
+
+
+def fold_batch_norms(network: nn.Module, images: Tensor) -> int:
+    """Replace every pair of convolution and BatchNorm by one convolution, in place.
+
+    Pairs are found by running the network: a BatchNorm whose input is the very tensor that a
+    convolution gave, both used once. What does not come in such pairs stays as it is, and so does
+    a network that reads what a convolution gave elsewhere too, which its outputs show.
+
+    Args:
+        network: In eval mode; its outputs change by rounding alone.
+        images: A few images it takes, ``(B, C, H, W)``.
+
+    Returns:
+        How many pairs were folded.
+    """
+    pairs = _pairs(network, images)
+    names = {module: name for name, module in network.named_modules()}
+    before = _outputs(network, images)
+    for convolution, norm in pairs:
+        network.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
+        network.set_submodule(names[norm], nn.Identity().eval())
+    if all(map(_close, _outputs(network, images), before)):
+        return len(pairs)
+    for convolution, norm in pairs:
+        network.set_submodule(names[convolution], convolution)
+        network.set_submodule(names[norm], norm)
+    return 0
+
+
+@torch.no_grad()
+def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+    if not isinstance(network, Network):
+        return [network(images)]
+    outputs = network.outputs(images)
+    return [*outputs.stages, *outputs.preactivations, outputs.embedding, outputs.logits]
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return bool(((one - other).abs() <= _ROUNDING * float(other.abs().max())).all())
+
+
+def _foldable(module: nn.Module) -> bool:
+    return type(module) is nn.BatchNorm2d and module.running_mean is not None
+
+
+def _pairs(network: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    produced: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+    calls: dict[nn.Module, int] = {}
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def remember(module: nn.Module, _: object, output: Tensor) -> None:
+        calls[module] = calls.get(module, 0) + 1
+        if isinstance(module, nn.Conv2d):
+            produced[id(output)] = module, output  # kept alive, so that its id stays its own
+
+    def compare(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, nn.BatchNorm2d) and id(inputs[0]) in produced:
+            pairs.append((produced[id(inputs[0])][0], module))
+
+    with ExitStack() as hooks, torch.no_grad():
+        for module in network.modules():
+            if type(module) is nn.Conv2d or _foldable(module):
+                hooks.enter_context(module.register_forward_hook(remember))
+                hooks.enter_context(module.register_forward_pre_hook(compare))
+        network(images)
+    return [pair for pair in pairs if all(calls.get(module) == 1 for module in pair)]

@@ -1,0 +1,204 @@
+"""Lightning callbacks that keep a training: journal, checkpoint, averaged weights, log."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from diswot import _torchvision
+from diswot.errors import UserError
+from diswot.runs import EpochRecord, Journal, JournalTailer
+from diswot.runs.files import write_atomic
+from diswot.training.module import Distillation
+
+_torchvision.ensure()
+
+from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports torchvision)
+from lightning.pytorch.callbacks import WeightAveraging  # noqa: E402
+from lightning.pytorch.plugins import TorchCheckpointIO  # noqa: E402
+
+__all__ = ["AtomicCheckpointIO", "EpochJournal", "EpochLog", "averaging"]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are on the disk whole or not at all."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Replace the file in one step.
+
+        Raises:
+            OSError: The disk is full; the checkpoint before is unharmed.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomic(Path(path), content.getvalue())
+
+
+class EpochJournal(Callback):
+    """Appends every finished epoch to the journal, and writes the best weights.
+
+    Checkpoint callbacks run after all others, so a checkpoint is never ahead of the journal; what
+    the journal has beyond the checkpoint is redone after a stop.
+
+    Args:
+        dirpath: The run directory.
+    """
+
+    def __init__(self, dirpath: str | Path) -> None:
+        self.best = Path(dirpath) / "best.safetensors"
+        self._journal = Journal(Path(dirpath) / EpochRecord.file, EpochRecord)
+        self._started = 0.0
+        self._trained: float | None = None
+        self._best = -1.0
+        self._weights: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse Trainer arguments that leave epochs without validation.
+
+        Raises:
+            UserError: They do.
+        """
+        if trainer.check_val_every_n_epoch != 1 or trainer.limit_val_batches == 0:
+            raise UserError(
+                f"trainer.limit_val_batches={trainer.limit_val_batches} "
+                f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}: every epoch "
+                "is validated; give some batches, every epoch"
+            )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the time."""
+        self._started, self._trained = time.monotonic(), None
+        self._best = cast(Distillation, pl_module).best_val_top1
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Training ends where validation begins."""
+        self._trained = time.monotonic() - self._started
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the weights that were validated; an average is taken back after this."""
+        if trainer.is_global_zero:
+            self._weights = {
+                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in cast(Distillation, pl_module).student.state_dict().items()
+            }
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the epoch.
+
+        Raises:
+            UserError: It was not validated, or its validation loss is not finite.
+        """
+        if self._trained is None:
+            raise UserError(
+                f"epoch {trainer.current_epoch} ended before it was validated; leave out "
+                "trainer.max_steps and what else ends an epoch early"
+            )
+        values = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        if not math.isfinite(values["val_loss"]):
+            raise UserError(
+                f"the loss on the {trainer.datamodule.validated_on} images is {values['val_loss']} "  # type: ignore[attr-defined]
+                f"after epoch {trainer.current_epoch}; try a smaller protocol.optimizer.lr or "
+                "protocol.gradient_clip=5, in another hydra.run.dir"
+            )
+        if trainer.is_global_zero:
+            self._journal.append(self._record(trainer, values, self._trained))
+            self._journal.sync()
+            self._journal.close()
+            if cast(Distillation, pl_module).best_val_top1 > self._best:
+                write_atomic(self.best, save(self._weights))
+
+    def _record(self, trainer: Trainer, values: dict[str, float], trained: float) -> EpochRecord:
+        batches = int(trainer.num_training_batches) * trainer.world_size
+        images = batches * trainer.datamodule.data.batch_size  # type: ignore[attr-defined]
+        return EpochRecord(
+            epoch=trainer.current_epoch,
+            lr=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            losses={n.removeprefix("train_"): v for n, v in values.items() if n[:6] == "train_"},
+            val_loss=values["val_loss"],
+            **{name: round(values[name], 4) for name in ("val_top1", "val_top5", "best_val_top1")},
+            images_per_second=images / trained,
+            seconds=time.monotonic() - self._started,
+        )
+
+
+def averaging(decay: float) -> WeightAveraging:
+    """Exponential averages of all weights and buffers, which are then validated and saved.
+
+    A young average forgets faster, ``min(decay, (1 + n) / (10 + n))`` after n steps, or the initial
+    weights would stay in it; Lightning's own ``EMAWeightAveraging`` has no such start.
+
+    Args:
+        decay: Share of the average that a step keeps.
+    """
+    return WeightAveraging(avg_fn=partial(_averaged, decay))
+
+
+def _averaged(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    if not average.is_floating_point():
+        return current
+    kept = min(decay, (1 + int(count)) / (10 + int(count)))
+    return average.lerp(current, 1 - kept)
+
+
+class EpochLog(Callback):
+    """Logs the epochs that are kept, as the journal has them.
+
+    An epoch that is in the journal but not yet in the checkpoint is redone after a kill, so it is
+    logged once the checkpoint is not older than the journal.
+
+    Args:
+        log: Takes metrics by name, and the epoch.
+        dirpath: The run directory.
+        once: Further metrics, logged with epoch 0.
+    """
+
+    def __init__(
+        self,
+        log: Callable[[Mapping[str, float], int], object],
+        dirpath: str | Path,
+        once: Mapping[str, float],
+    ) -> None:
+        self._log = log
+        self._once = once
+        self._journal = Path(dirpath) / EpochRecord.file
+        self._checkpoint = Path(dirpath) / "last.ckpt"
+        self._tailer: JournalTailer[EpochRecord] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin where the journal ends."""
+        self._tailer = self._tailer or JournalTailer(self._journal, EpochRecord)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The epoch before is kept by now."""
+        self.catch_up()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """So is the last."""
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Log the epochs that are kept and were not logged.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        if self._tailer is None or not (self._checkpoint.exists() and self._journal.exists()):
+            return
+        kept = self._checkpoint.stat().st_mtime_ns >= self._journal.stat().st_mtime_ns
+        for epoch in self._tailer.new(but_last=not kept):
+            metrics: dict[str, Any] = asdict(epoch)
+            step, losses = metrics.pop("epoch"), metrics.pop("losses")
+            metrics |= {f"train_{name}": value for name, value in losses.items()}
+            self._log({**metrics, **(self._once if step == 0 else {})}, step)
