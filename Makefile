@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 TABLES ?= s0_ablation nasbench201 kd_proxies init_and_teacher
 
-.PHONY: install search tables test lint clean
+.PHONY: install search tables test lint docs clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install  ## tables of members in README and docs, from the YAML files and stored results
+	$(BIN)/python tools/docs.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

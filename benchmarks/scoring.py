@@ -1,4 +1,4 @@
-"""What makes scoring fast, each as a ratio of two ways within one run.
+"""Measurements of what makes scoring fast, each as a ratio of two ways within one run.
 
 Usage: python benchmarks/scoring.py [--candidates N]
 
@@ -21,11 +21,10 @@ import torch
 from diswot.commands import compose
 from diswot.models.staged import StagedNetwork
 from diswot.proxies.functional import channel_similarity, classifier_gradient
-from diswot.scoring.prefixes import PrefixCache
-from diswot.scoring.runtime import Runtime
+from diswot.scoring.runtime import PrefixCache, Runtime
 from diswot.scoring.scorer import Memory, Scorer
-from diswot.scoring.setup import Setup, make_strategy
-from diswot.strategies.proposals import Proposals
+from diswot.scoring.setup import Setup
+from diswot.strategies import Proposals, make_strategy
 
 
 def lineage(setup: Setup, config: dict[str, Any], count: int) -> list[Any]:
@@ -53,12 +52,12 @@ def prefixes(scorer: Scorer, archs: Sequence[Any]) -> None:
     }
     spent = dict.fromkeys(memories, 0.0)
     for arch in archs:
-        found = []
+        parts = []
         for name, memory in memories.items():
             started = time.process_time()
-            found.append(scorer.measure(arch, memory).parts)
+            parts.append(scorer.measure(arch, memory).parts)
             spent[name] += time.process_time() - started
-        assert found[0] == found[1]
+        assert parts[0] == parts[1]
     ratio = spent["run again"] / spent["shared"]
     print(f"prefixes: {ratio:.2f}x faster when shared, bits equal ({len(archs)} candidates)")
 
@@ -91,7 +90,7 @@ def closed_form(scorer: Scorer, archs: Sequence[Any]) -> None:
     spent = {"closed form": 0.0, "backward": 0.0}
     for arch in archs:
         with scorer.runtime.reproducible():
-            network = scorer._network(arch)
+            network = scorer.network(arch)
             assert isinstance(network, StagedNetwork)
             images = scorer.runtime.place_batch(batch).images
 

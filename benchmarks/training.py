@@ -27,8 +27,8 @@ from safetensors.torch import save_file
 from torch.nn import functional as F  # noqa: N812
 
 from diswot import _torchvision
+from diswot.checkpoint import build_network
 from diswot.commands import compose
-from diswot.models.build import build_network
 from diswot.training.processes import quiet
 from diswot.training.setup import TrainingSetup
 

@@ -245,8 +245,8 @@ def train_student(
 
 
 def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn.Module:
-    """Load the student that a training left, see `diswot.models.saved.load_student`."""
-    from diswot.models.student import load_student
+    """Load the student that a training left, see `diswot.checkpoint.load_student`."""
+    from diswot.checkpoint import load_student
 
     return load_student(run, config_dir=config_dir)
 

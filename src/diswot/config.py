@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from diswot.errors import UserError
 __all__ = [
     "IRRELEVANT",
     "MAY_GROW",
+    "check_harmless",
     "conf_dir",
     "difference",
     "finite",
@@ -83,6 +84,32 @@ def known_targets(folders: Iterable[Path]) -> set[str]:
         for file in files
         for target in re.findall(r"_target_:\s*['\"]?([\w.]+)", file.read_text(encoding="utf-8"))
     }
+
+
+def check_harmless(node: object, allowed_targets: Collection[str], where: str) -> None:
+    """Refuse a node read from a run directory that could make anything but known objects.
+
+    Args:
+        node: Mappings and lists of plain values, at any depth.
+        allowed_targets: The classes and functions it may name, see :func:`known_targets`.
+        where: The file and, if need be, the part of it, for messages.
+
+    Raises:
+        UserError: A ``_target_`` is not allowed, or a value refers to another (``${...}``).
+    """
+    if isinstance(node, str) and "${" in node:
+        raise UserError(f"{where} refers to {node!r}; only values are allowed")
+    if isinstance(node, Mapping):
+        target = node.get("_target_", "")
+        if "_target_" in node and not (isinstance(target, str) and target in allowed_targets):
+            raise UserError(
+                f"{where} names {target!r}, which is in no config folder; "
+                "give the folder of your plug-ins: --config-dir, in Python config_dir"
+            )
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            check_harmless(value, allowed_targets, where)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

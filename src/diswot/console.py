@@ -7,12 +7,11 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
 
 __all__ = [
-    "ScoringProgress",
+    "ProgressBar",
     "SearchProgress",
     "print_lines",
     "print_pairs",
@@ -70,41 +69,32 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
     rows = result.top[:count]
     others = [name for name in rows[0].others if name not in ("params", "flops")]
     parts = list(rows[0].parts) if len(rows[0].parts) > 1 else []
-    table = Table(
-        title=f"Best {len(rows)} of {result.distinct:,} architectures", title_justify="left"
-    )
+    title = f"Best {len(rows)} of {result.distinct:,} architectures"
+    table = Table(title=title, title_justify="left")
     table.add_column("#", justify="right")
     table.add_column("arch", no_wrap=True, overflow="fold")
     named = [f"{result.proxy}.{part}" for part in parts]
     for name in [result.proxy, *named, *others, "params", "MACs"]:
         table.add_column(name, justify="right")
     for rank, row in enumerate(rows, start=1):
-        values = [
-            row.score,
-            *(row.parts[part] for part in parts),
-            *(row.others[other] for other in others),
-        ]
+        values = [row.score, *map(row.parts.get, parts), *map(row.others.get, others)]
         numbers = [_number(value) for value in values]
         table.add_row(str(rank), row.arch, *numbers, f"{row.params:,}", f"{row.flops:,}")
     _console().print(table)
 
 
 def show_standings(known: KnownAccuracies, seconds: float) -> None:
-    """What the found architecture really scores, beside the best there is."""
-    table = Table(
-        title=f"Trained accuracy of the architecture found in {seconds:.1f} s ({known.source})",
-        title_justify="left",
-    )
+    """The accuracy that training gave the architecture found, beside the best there is."""
+    title = f"Trained accuracy of the architecture found in {seconds:.1f} s ({known.source})"
+    table = Table(title=title, title_justify="left")
     for column in ("data set", "target", "top-1", "rank", "best under the budget", "regret"):
         table.add_column(column, justify="left" if column in ("data set", "target") else "right")
     for row in known.standings:
-        best = row.best_accuracy
-        table.add_row(
-            *(row.dataset, row.target, f"{row.accuracy:.2f} %"),
-            f"{row.rank:,} of {row.count:,}",
-            "—" if best is None else f"{best:.2f} %",
-            "—" if best is None else f"{best - row.accuracy:.2f}",
-        )
+        best, regret = "—", "—"
+        if row.best_accuracy is not None:
+            best, regret = f"{row.best_accuracy:.2f} %", f"{row.best_accuracy - row.accuracy:.2f}"
+        place = f"{row.rank:,} of {row.count:,}"
+        table.add_row(row.dataset, row.target, f"{row.accuracy:.2f} %", place, best, regret)
     _console().print(table)
 
 
@@ -114,10 +104,10 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.5g}"
 
 
-class ScoringProgress:
-    """Shows rate, best so far and time left: a bar on a terminal, else a line now and then.
+class ProgressBar:
+    """Rate, best so far and time left: a bar on a terminal, else a line now and then.
 
-    A context manager; `advance` is told of every candidate.
+    A context manager; `advance` is called with every candidate.
 
     Args:
         total: Candidates in all, None where unknown.
@@ -129,13 +119,11 @@ class ScoringProgress:
     def __init__(self, total: int | None, done: int, reasons: str, *, quiet: bool = False) -> None:
         self._console = _console(sys.stderr)
         self._console.quiet = quiet
-        self._total = total
-        self._before = done
-        self._reasons = reasons
+        self._total, self._before, self._reasons = total, done, reasons
         self._failed = 0
         self._started = time.monotonic()
         self._shown = self._started - _EVERY + _FIRST
-        self._bar = Bar(
+        self._bar = RichProgress(
             TextColumn("[bold]scoring"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -153,12 +141,7 @@ class ScoringProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End the bar and say what failed."""
         self._bar.stop()
         if self._failed:
@@ -168,7 +151,13 @@ class ScoringProgress:
             )
 
     def advance(self, done: int, note: str, *, failed: bool = False) -> None:
-        """One more candidate: how many are done, and what to say beside the rate."""
+        """Show one more candidate.
+
+        Args:
+            done: Candidates that are scored.
+            note: Stands beside the rate.
+            failed: Whether this one could not be scored in full.
+        """
         self._failed += failed
         now = time.monotonic()
         fresh = done - self._before
@@ -181,15 +170,15 @@ class ScoringProgress:
             self._console.print(f"{done:,}{total} candidates, {rate:.1f}/s, {note}{left}")
 
 
-class SearchProgress(ScoringProgress):
+class SearchProgress(ProgressBar):
     """The progress of a search, see `diswot.searching.engine.OnCandidate`."""
 
     def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:
-        """One more candidate is known."""
+        """Show one more candidate."""
         shown = "—" if best is None else f"{best:.5g}"
         self.advance(evaluated, f"best {shown}", failed=record.status != "ok")
 
 
 def shown(path: Path) -> str:
-    """Relative to the current folder, where it is below it."""
+    """A path, relative to the current folder where it is below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(given: argparse.Namespace) -> None:
+    from diswot.checkpoint import read_student
     from diswot.console import print_lines
-    from diswot.models.student import read_student
 
     folder = given.config_dir
     output = given.output or given.run / FORMATS[given.format]
@@ -81,7 +81,7 @@ def export_student(
         run: A run directory of ``diswot train``.
         output: The file; it is replaced in one step, and only if it computes what it should.
         format: ``torch`` (read it with ``torch.export.load``) or ``onnx``.
-        config_dir: See :func:`~diswot.models.student.load_student`.
+        config_dir: See :func:`~diswot.checkpoint.load_student`.
 
     Returns:
         The largest difference of a logit from the student's.
@@ -91,8 +91,8 @@ def export_student(
     """
     import torch
 
+    from diswot.checkpoint import load_student, read_student
     from diswot.checks import choice
-    from diswot.models.student import load_student, read_student
 
     if choice("--format", format, FORMATS) == "onnx":
         missing = [name for name in _ONNX if find_spec(name) is None]

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,11 @@ from diswot.errors import UserError
 from diswot.runs import RankSummary, ScoreRecord
 
 if TYPE_CHECKING:
+    from diswot.accuracies import Benchmark
+    from diswot.data.base import ImageData
     from diswot.loggers.rank import RankLog
+    from diswot.proxies.base import Proxy
+    from diswot.ranking.scores import Scores, Target
     from diswot.ranking.shards import Shard
     from diswot.runs import RankRow
 
@@ -23,8 +28,8 @@ __all__ = ["main", "merge_shards", "run_rank"]
 _COMMAND = Command("rank", "ranking", ScoreRecord, RankSummary, axis="scored")
 
 _BASELINES = {
-    "params": "diswot.proxies.cost.Params",
-    "flops": "diswot.proxies.cost.Flops",
+    "params": {"_target_": "diswot.proxies.cost.Params", "name": "params"},
+    "flops": {"_target_": "diswot.proxies.cost.Flops", "name": "flops"},
 }
 """In every table, chosen or not."""
 
@@ -100,23 +105,28 @@ def run_rank(
     from diswot.accuracies import benchmark_of
     from diswot.checks import whole
     from diswot.console import print_lines
-    from diswot.ranking.report import accuracies, report
+    from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import Shard
     from diswot.reporting.plan import show_rank_plan
-    from diswot.scoring.setup import class_count, make_data, make_proxies, worker_count
+    from diswot.scoring.setup import (
+        class_count,
+        make_data,
+        make_proxies,
+        with_controls,
+        worker_count,
+    )
 
     config = settled(config, "space", "benchmark", "teacher", "data", "init")
     whole("resamples", config["resamples"], 1)
     proxies = make_proxies(config)
-    config["proxy"] = config["proxy"] | {
-        name: {"_target_": target, "name": name}
-        for name, target in _BASELINES.items()
-        if name not in proxies
-    }
+    if missing := {name: node for name, node in _BASELINES.items() if name not in proxies}:
+        config["proxy"] = {**config["proxy"], **missing}
+        proxies |= make_proxies({"proxy": missing})
     seeds, workers = _seeds(config), worker_count(config)
+    controlled = with_controls(proxies, config["control"], seeds.start)
     shard, benchmark = Shard.parse(config["shard"]), benchmark_of(config)
     archs = _part(shard, benchmark.select(seeds.start))
-    accuracies(benchmark, archs)  # what is not known is said before hours of scoring
+    targets = targets_of(benchmark, archs)  # what is not known is said before hours of scoring
     data = make_data(config)
     config["num_classes"] = class_count(config, data)
     session = Session(_COMMAND, config, path, quiet=quiet, group=group)
@@ -124,9 +134,10 @@ def run_rank(
         show_rank_plan, config, benchmark, len(archs), data=data, workers=workers, path=path
     )
     with session.opened():
-        records, log = _score(session, archs, seeds, workers)
+        records, log = _score(session, archs, seeds, data, proxies, workers=workers)
         if shard.count == 1:
-            rows = report(config, benchmark, archs, seeds, records, path=path, quiet=quiet)
+            scores = collect(records, archs, seeds, controlled)
+            rows = _report(config, benchmark, data, scores, targets, path=path, quiet=quiet)
             log.finish(rows, path)
             return rows
     done = f"Shard {shard} is done; when all are: {_merge_command(config, path)}"
@@ -152,11 +163,17 @@ def _part(shard: Shard, archs: Sequence[str]) -> Sequence[str]:
 
 
 def _score(
-    session: Session[ScoreRecord, RankSummary], archs: Sequence[str], seeds: range, workers: int
+    session: Session[ScoreRecord, RankSummary],
+    archs: Sequence[str],
+    seeds: range,
+    data: ImageData,
+    proxies: Mapping[str, Proxy],
+    *,
+    workers: int,
 ) -> tuple[list[ScoreRecord], RankLog]:
-    from diswot.console import ScoringProgress
+    from diswot.console import ProgressBar
     from diswot.loggers.rank import RankLog
-    from diswot.ranking.engine import score_all
+    from diswot.ranking.scores import score_all
 
     run_dir = session.run_dir
     wanted = {(seed, arch) for seed in seeds for arch in archs}
@@ -164,7 +181,7 @@ def _score(
     again = run_dir.load_result(RankSummary) is not None
     log = RankLog(session.loggers, len(wanted), done, again=again)
     log.begin()
-    with ScoringProgress(len(wanted), done, "scores.jsonl", quiet=session.quiet) as progress:
+    with ProgressBar(len(wanted), done, "scores.jsonl", quiet=session.quiet) as progress:
 
         def scored(record: ScoreRecord) -> None:
             nonlocal done
@@ -172,7 +189,16 @@ def _score(
             progress.advance(done, f"seed {record.seed}", failed=bool(record.failures))
             log.scored(record)
 
-        records = score_all(session.config, archs, seeds, run_dir, workers=workers, progress=scored)
+        records = score_all(
+            session.config,
+            archs,
+            seeds,
+            run_dir,
+            data=data,
+            proxies=proxies,
+            workers=workers,
+            progress=scored,
+        )
     return records, log
 
 
@@ -211,8 +237,9 @@ def merge_shards(
     """
     from diswot.accuracies import benchmark_of
     from diswot.checks import whole
-    from diswot.ranking.report import report
+    from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import union
+    from diswot.scoring.setup import make_data, make_proxies, with_controls
 
     whole("resamples", resamples, 1)
     config, records = union(folder, targets)
@@ -233,7 +260,51 @@ def merge_shards(
             f"merge={folder}: {len(missing):,} scores are missing, such as {arch} under seed "
             f"{seed}: a shard has not finished; run its command again"
         )
-    return report(config, table, archs, seeds, records, path=folder, quiet=quiet)
+    known = targets_of(table, archs)
+    proxies = with_controls(make_proxies(config), config.get("control", "none"), seeds.start)
+    scores = collect(records, archs, seeds, proxies)
+    return _report(config, table, make_data(config), scores, known, path=folder, quiet=quiet)
+
+
+def _report(
+    config: Mapping[str, Any],
+    benchmark: Benchmark,
+    data: ImageData,
+    scores: Scores,
+    targets: Sequence[Target],
+    *,
+    path: Path,
+    quiet: bool,
+) -> list[RankRow]:
+    """Write rank.csv, scores.csv, rank.png and result.json, show the table; gives its rows."""
+    from diswot.console import print_lines, shown
+    from diswot.ranking.scores import conditions_of
+    from diswot.ranking.table import rank_rows
+    from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
+    from diswot.runs import write_json
+    from diswot.versions import versions
+
+    conditions = conditions_of(config, data, benchmark.source)
+    title = (
+        f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
+        f"teacher {conditions['teacher']}, {data.name}, {len(scores.seeds)} seed"
+        f"{'s' if len(scores.seeds) > 1 else ''}"
+    )
+    rows = rank_rows(
+        scores, targets, conditions, resamples=config["resamples"], seed=config["seed"]
+    )
+    rank_csv(path / "rank.csv", rows)
+    scores_csv(path / "scores.csv", scores, targets)
+    plot_rank(path / "rank.png", rows, scores, targets, title)
+    summary = RankSummary(
+        **conditions, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
+    )
+    write_json(path / "result.json", asdict(summary))
+    if not quiet:
+        show_rank(rows)
+        files = (shown(path / name) for name in ("rank.csv", "rank.png", "scores.csv"))
+        print_lines([title, *(f"  {file}" for file in files)])
+    return rows
 
 
 if __name__ == "__main__":

@@ -72,8 +72,9 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.loggers.search import SearchLog
     from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
-    from diswot.scoring.setup import Setup, make_strategy, worker_count
+    from diswot.scoring.setup import Setup, worker_count
     from diswot.searching.engine import Search
+    from diswot.strategies import make_strategy
 
     config, run_dir = session.config, session.run_dir
     workers = worker_count(config)

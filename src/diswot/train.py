@@ -69,9 +69,9 @@ def run_train(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
+    from diswot.checkpoint import resolve_student
     from diswot.checks import choice
     from diswot.config import finite
-    from diswot.models.student import resolve_student
     from diswot.models.weights import identified
     from diswot.reporting.train import show_result
     from diswot.scoring.runtime import PRECISIONS

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import diswot.export
+from diswot.checkpoint import build_student, describe_student, load_student, save_student
 from diswot.cli import main
 from diswot.config import conf_dir
 from diswot.errors import UserError
 from diswot.export import export_student
-from diswot.models.student import build_student, describe_student, load_student, save_student
-from diswot.spaces.by_name import space_node
+from diswot.spaces.base import space_node
 
 FILES = ["student.json", "student.safetensors"]
 

@@ -21,7 +21,7 @@ def workers_of(pid: int) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"diswot.scoring.worker" in (folder / "cmdline").read_bytes():
+            if parent == pid and b"diswot.scoring.pool" in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
         except OSError:
             continue

@@ -100,7 +100,9 @@ def test_one_message(cli: Cli, tmp_path: Path, overrides: str) -> None:
 
 FOUND = {
     **{"schema": 1, "space": "s0", "arch": "s0:1-1-1", "params": 77754, "num_classes": 10},
-    "top": [{"arch": "s0:1-1-1", "params": 77754}],
+    **{"score": 1.0, "flops": 1, "seconds": 1.0, "candidates_per_second": 1.0, "seed": 0},
+    **{"evaluated": 1, "distinct": 1, "rejected": 0, "exhausted": True, "top": []},
+    **{"teacher": None, "proxy": "params", "strategy": "random", "data": "fashion_mini"},
 }
 TAMPERED = {
     '{"schema": 1, "space"': ("is damaged",),

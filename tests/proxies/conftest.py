@@ -1,9 +1,10 @@
-"""Fixtures of the proxy tests: golden networks, and a small set-up of any space and proxy."""
+"""Fixtures of the proxy tests."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,17 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from proxy_company import Company, meet
-from torch import Tensor
-from torch.nn import functional
+from proxy_helpers import TINY, Company, GoldenNetwork, members
+from torch import Tensor, nn
 
 from diswot.commands import compose
-from diswot.config import conf_dir
+from diswot.data.batch import MiniBatch
+from diswot.models.cost import Cost
+from diswot.proxies import Proxy
+from diswot.proxies.base import ProxyInput, Summary
+from diswot.proxies.passes import Gradients, record_layers
 from diswot.scoring.setup import Setup
 from diswot.spaces import Arch, Space
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
 FURTHER = {
     "nasbench201": (
         "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|none~2|",  # lead nowhere
@@ -32,80 +35,72 @@ FURTHER = {
 """Architectures of a space that no random choice of small ones may miss."""
 
 
-@dataclass
-class Run:
-    """What a golden network gave in one forward pass."""
-
-    features: Tensor = field(default_factory=lambda: torch.empty(0))
-    embedding: Tensor = field(default_factory=lambda: torch.empty(0))
-    logits: Tensor = field(default_factory=lambda: torch.empty(0))
-    relu_inputs: list[Tensor] = field(default_factory=list)
-
-
 class Golden:
-    """The golden networks, run operation by operation in float64."""
+    """The golden networks and mini-batches in float64, and what is recorded of them."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Any] = json.loads((GOLDEN / "proxies.json").read_text())
+        self.recorded: dict[str, Any] = json.loads((GOLDEN / "proxies.json").read_text())
         with np.load(GOLDEN / "proxies.npz", allow_pickle=False) as arrays:
             self.arrays = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        self.images, self.labels = self.arrays["x"].double(), self.arrays["y"]
+        self.batch = MiniBatch(self.arrays["x"].double(), self.arrays["y"])
+        self.other = MiniBatch(self.arrays["x2"].double(), self.arrays["y2"])
+
+    def score(self, net: str, mode: str, entry: str) -> float:
+        return float(self.recorded["scores"][net][mode][entry]["f64"])
 
     def state(self, net: str) -> dict[str, Tensor]:
         prefix = f"net/{net}/"
-        return {
-            name.removeprefix(prefix): tensor
-            for name, tensor in self.arrays.items()
-            if name.startswith(prefix)
-        }
+        return {k.removeprefix(prefix): t for k, t in self.arrays.items() if k.startswith(prefix)}
 
-    def run(self, net: str, training: bool) -> Run:
-        weights = {name: t.double() for name, t in self.state(net).items()}
-        registers, run = {"x": self.images}, Run()
-        for step in self.told["architectures"][net]["execution"]:
-            self._step(step, weights, registers, run, training)
-        run.logits = registers["logits"]
-        return run
+    def network(self, net: str, mode: str = "train", kind: Any = GoldenNetwork) -> Any:
+        """In float64; ``mode`` is train or eval."""
+        with torch.random.fork_rng([]):
+            steps = self.recorded["architectures"][net]["execution"]
+            return kind(steps, self.state(net)).train(mode == "train")
 
-    def _step(
+    def inputs(
         self,
-        step: dict[str, Any],
-        weights: dict[str, Tensor],
-        registers: dict[str, Tensor],
-        run: Run,
-        training: bool,
-    ) -> None:
-        inputs = step["inp"] if isinstance(step["inp"], list) else [step["inp"]]
-        x = registers[inputs[0]]
-        match step["op"]:
-            case "conv2d":
-                bias = weights.get(step["bias"])
-                sizes = (step["stride"], step["padding"], 1, step["groups"])
-                y = functional.conv2d(x, weights[step["weight"]], bias, *sizes)
-            case "batchnorm2d":
-                named = (f"{step['prefix']}.{k}" for k in ("running_mean", "running_var"))
-                mean, var = (weights[name].clone() for name in named)
-                affine = (weights[f"{step['prefix']}.{k}"] for k in ("weight", "bias"))
-                y = functional.batch_norm(x, mean, var, *affine, training, eps=step["eps"])
-            case "relu":
-                run.relu_inputs.append(x)
-                y = x.relu()
-            case "maxpool2d":
-                y = functional.max_pool2d(x, step["kernel"], step["stride"])
-            case "add":
-                y = x + registers[inputs[1]]
-            case "global_avg_pool_flatten":
-                run.features, run.embedding = x, x.mean((2, 3))
-                y = run.embedding
-            case "linear":
-                y = functional.linear(x, weights[step["weight"]], weights[step["bias"]])
-            case "copy":
-                y = x
-            case "feature":
-                return
-            case other:
-                raise AssertionError(other)
-        registers[step["out"]] = y
+        net: str,
+        proxy: Proxy,
+        mode: str = "train",
+        *,
+        batch: MiniBatch | None = None,
+        teacher: Summary | None = None,
+        network: nn.Module | None = None,
+    ) -> ProxyInput:
+        """What the scorer would show ``proxy``, on the golden mini-batch if no other is given."""
+        network, batch = network or self.network(net, mode), batch or self.batch
+        shown: dict[str, Any] = {"network": network, "stored": deepcopy(network)}
+        if proxy.needs_forward:
+            images = batch.images.detach().requires_grad_(proxy.needs_gradients)
+            with (
+                torch.set_grad_enabled(proxy.needs_gradients),
+                proxy.observe(network) as shown["observed"],
+                record_layers(network) as calls,
+            ):
+                outputs = shown["outputs"] = network.outputs(images)
+            shown["layers"] = layers = calls if proxy.needs_layers else []
+            if proxy.needs_gradients:
+                through = MiniBatch(images, batch.labels)
+                shown["gradients"] = Gradients(network, through, outputs.logits, layers)
+        return _GoldenInput(net, 0, Cost(1, 1, 1), batch, teacher=teacher or {}, **shown)
+
+    def measured(self, net: str, proxy: Proxy, mode: str = "train", **shown: Any) -> float:
+        """The only component of a proxy's score."""
+        inputs = self.inputs(net, proxy, mode, **shown)
+        with torch.set_grad_enabled(proxy.needs_gradients):
+            [value] = proxy.measure(inputs).values()
+        return value
+
+
+@dataclass(frozen=True)
+class _GoldenInput(ProxyInput):
+    """Inputs whose copies have the stored running statistics, as the golden runs had."""
+
+    stored: nn.Module = field(default_factory=nn.Module)
+
+    def copy(self) -> nn.Module:
+        return deepcopy(self.stored)
 
 
 @pytest.fixture(scope="session")
@@ -114,13 +109,12 @@ def golden() -> Golden:
 
 
 @pytest.fixture(scope="session")
-def setup_of() -> Callable[..., tuple[dict[str, Any], Setup]]:
-    """The config and everything a run scores with, on noise of 16 × 16 pixels."""
+def setup_of() -> Callable[..., Setup]:
+    """Everything a run scores with, on noise of 16 × 16 pixels."""
 
     @cache
-    def build(*overrides: str) -> tuple[dict[str, Any], Setup]:
-        config = {**compose("search", [*TINY, *overrides], None), "device": "cpu"}
-        return config, Setup.from_config(config)
+    def build(*overrides: str) -> Setup:
+        return Setup.from_config({**compose("search", [*TINY, *overrides], None), "device": "cpu"})
 
     return build
 
@@ -135,26 +129,17 @@ def company_on(small_archs: Callable[[Space, int], list[Arch]]) -> Callable[[str
     @cache
     def build(space: str) -> Company:
         config = compose("search", [*TINY, f"space={space}", "proxy=all"], None)
-        return meet({**config, "device": "cpu", "control": "shuffled"}, choose)
+        return Company.meet({**config, "device": "cpu", "control": "shuffled"}, choose)
 
     return build
 
 
-def _members(group: str) -> list[str]:
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
-
-
-@pytest.fixture(scope="session", params=_members("proxy"))
+@pytest.fixture(scope="session", params=members("proxy"))
 def proxy_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
-def spaces() -> list[str]:
-    return _members("space")
-
-
-@pytest.fixture(scope="session", params=_members("space"))
+@pytest.fixture(scope="session", params=members("space"))
 def space_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -162,3 +147,11 @@ def space_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def company(space_name: str, company_on: Callable[[str], Company]) -> Company:
     return company_on(space_name)
+
+
+@pytest.fixture
+def smallest(small_archs: Callable[..., Any]) -> Callable[[Setup, int], list[Any]]:
+    """Measurements of the smallest architectures of a run's space."""
+    return lambda setup, count: [
+        setup.scorer.measure(arch) for arch in small_archs(setup.space, count)
+    ]

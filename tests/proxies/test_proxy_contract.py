@@ -1,4 +1,4 @@
-"""What every member of conf/proxy keeps on every member of conf/space."""
+"""The contract of every member of conf/proxy on every member of conf/space, both listed."""
 
 from __future__ import annotations
 
@@ -13,55 +13,71 @@ from typing import Any
 
 import pytest
 import torch
-from proxy_company import Company, Watched, hexed
+from proxy_helpers import Company, Watched, hexed, made, members, node_of
 
+from diswot.checkpoint import build_teacher
 from diswot.commands import compose
-from diswot.config import make
+from diswot.config import conf_dir, make
 from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
 from diswot.models.init import Initializer
-from diswot.models.teacher import build_teacher
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput, Summary
-from diswot.scoring.candidate import forward
+from diswot.scoring.runtime import forward
 from diswot.scoring.scorer import Scorer, summarize_teacher
-from diswot.scoring.setup import Setup
 
-SetupOf = Callable[..., tuple[dict[str, Any], Setup]]
-ZEROS = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 REASON = re.compile(r"ValueError: [\w√].{14,250} \(\w+\)")
 
 
-def test_scores_are_finite_numbers(company: Company, proxy_name: str) -> None:
-    proxy, parts = company.setup.proxies[proxy_name], company.parts(proxy_name)
-    assert proxy.name == proxy_name
+def test_its_yaml_says_what_it_is(proxy_name: str) -> None:
+    lines = (conf_dir() / "proxy" / f"{proxy_name}.yaml").read_text().splitlines()
+    assert lines[0] == f"# @package proxy.{proxy_name}"
+    assert re.match(r"# \w", lines[1])
+    node, proxy = node_of(proxy_name), made(proxy_name)
+    assert proxy.name == node["name"] == proxy_name
+    assert set(node) - {"_target_"} == set(inspect.signature(type(proxy)).parameters)
     assert inspect.getdoc(type(proxy))
-    assert len({tuple(part) for part in parts}) <= 1
-    values = [value for part in parts for value in part.values()]
+    settings = {**node, **node.get("loss", {}), "loss": proxy.settings().get("loss")}
+    assert proxy.settings().items() <= settings.items()
+    sent = pickle.loads(pickle.dumps(proxy))
+    assert (sent.settings(), sent.name) == (proxy.settings(), proxy_name)
+
+
+def test_a_baseline_looks_at_next_to_nothing(proxy_name: str) -> None:
+    proxy = made(proxy_name)
+    assert not proxy.baseline or not (
+        proxy.needs_labels or proxy.needs_gradients or proxy.needs_teacher or proxy.needs_layers
+    )
+
+
+def test_scores_are_finite_numbers(company: Company, proxy_name: str) -> None:
+    proxy, components = company.setup.proxies[proxy_name], company.components(proxy_name)
+    assert len({tuple(each) for each in components}) <= 1
+    values = [value for each in components for value in each.values()]
     assert all(type(value) is float and isfinite(value) for value in values)
-    scores = proxy.fitness(parts)
-    assert len(scores) == len(parts)
+    scores = proxy.fitness(components)
+    assert len(scores) == len(components)
     assert all(type(score) is float and isfinite(score) for score in scores)
     json.dumps(proxy.settings(), allow_nan=False)
 
 
 def test_scores_tell_candidates_apart(
-    proxy_name: str, company_on: Callable[[str], Company], spaces: list[str]
+    proxy_name: str, company_on: Callable[[str], Company]
 ) -> None:
-    found = [company_on(space).parts(proxy_name)[:2] for space in spaces]
-    assert any(len(parts) == 2 and parts[0] != parts[1] for parts in found)
+    pairs = [company_on(space).components(proxy_name)[:2] for space in members("space")]
+    assert any(len(pair) == 2 and pair[0] != pair[1] for pair in pairs)
 
 
 def test_what_cannot_be_measured_has_a_reason(company: Company, proxy_name: str) -> None:
     """Other widths than the teacher's, or a cell that gives zeros, and nothing else."""
     proxy = company.setup.proxies[proxy_name]
-    for position, found in enumerate(company.found):
-        assert (proxy_name in found.parts) != (proxy_name in found.failures)
-        if proxy_name in found.failures:
-            assert REASON.fullmatch(found.failures[proxy_name])
+    for position, measured in enumerate(company.measured):
+        assert (proxy_name in measured.parts) != (proxy_name in measured.failures)
+        if proxy_name in measured.failures:
+            assert REASON.fullmatch(measured.failures[proxy_name])
             assert proxy.needs_teacher or position >= 2
         else:
-            assert found.seconds_each[proxy_name] >= 0
+            assert measured.seconds_each[proxy_name] >= 0
 
 
 def test_company_changes_no_bit(company: Company, proxy_name: str) -> None:
@@ -81,8 +97,8 @@ def test_order_and_another_process_change_no_bit(company: Company) -> None:
     scorer = pickle.loads(pickle.dumps(company.scorer))
     proxies = dict(reversed(scorer.proxies.items()))
     arch, state = company.archs[-1], torch.get_rng_state()
-    found = replace(scorer, proxies=proxies).measure(arch)
-    assert hexed(found, list(company.watched)) == company.bits(*company.watched)[-1]
+    measured = replace(scorer, proxies=proxies).measure(arch)
+    assert hexed(measured, list(company.watched)) == company.bits(*company.watched)[-1]
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -96,8 +112,6 @@ class _Rude(Proxy):
     """Breaks every rule but one: its score is a number."""
 
     def measure(self, inputs: ProxyInput) -> Components:
-        assert inputs.network is not None
-        assert inputs.outputs is not None
         inputs.network.eval()
         weight = next(inputs.network.parameters())
         weight.grad = torch.zeros_like(weight)
@@ -112,7 +126,6 @@ class _Reckless(Proxy):
     """Runs a backward pass unasked."""
 
     def measure(self, inputs: ProxyInput) -> Components:
-        assert inputs.network is not None
         with torch.enable_grad():
             inputs.copy()(inputs.batch.images).sum().backward()
         return {"reckless": 1.0}
@@ -125,11 +138,11 @@ def test_those_who_break_the_rules_are_noticed(company_on: Callable[[str], Compa
     batch = MiniBatch(images.clone(), labels.clone())
     proxies = {"rude": rude, "reckless": reckless}
     with torch.random.fork_rng(devices=[]):
-        found = replace(company.scorer, proxies=proxies, batch=batch).measure(company.archs[0])
+        measured = replace(company.scorer, proxies=proxies, batch=batch).measure(company.archs[0])
     noticed = " ".join(rude.notes)
     for what in ("module ", "gradient ", "state bn1", "logits 0", "labels", "global random"):
         assert what in noticed
-    assert "runs a backward pass" in found.failures["reckless"]
+    assert "runs a backward pass" in measured.failures["reckless"]
 
 
 def summaries(company: Company, batch: MiniBatch) -> Mapping[str, Summary]:
@@ -138,8 +151,7 @@ def summaries(company: Company, batch: MiniBatch) -> Mapping[str, Summary]:
     teacher = build_teacher(
         company.config["teacher"], scorer.num_classes, scorer.batch.images.shape[1]
     )
-    init = make(company.config["init"], "init", Initializer)  # type: ignore[type-abstract]
-    init(teacher, seed=scorer.seed, role="teacher")
+    make(company.config["init"], "init", Initializer)(teacher, seed=scorer.seed, role="teacher")
     return summarize_teacher(teacher, scorer.proxies, batch, scorer.runtime)
 
 
@@ -148,8 +160,8 @@ def test_labels_are_read_where_that_is_said_and_nowhere_else(company: Company) -
     batch = MiniBatch(images, torch.arange(len(labels)) // 2)
     assert summaries(company, company.scorer.batch).keys() == company.scorer.teacher.keys()
     scorer = replace(company.scorer, batch=batch, teacher=summaries(company, batch))
-    found = hexed(scorer.measure(company.archs[0]))
-    changed = {name for name, bits in company.bits(*found)[0].items() if bits != found[name]}
+    bits = hexed(scorer.measure(company.archs[0]))
+    changed = {name for name, before in company.bits(*bits)[0].items() if before != bits[name]}
     assert changed == {name for name, p in scorer.proxies.items() if p.needs_labels}
 
 
@@ -169,24 +181,23 @@ def test_a_teacher_is_needed_where_that_is_said(company: Company, proxy_name: st
         return
     alone = company.alone(proxy_name, teacher=none)
     assert alone.scorer.teacher == {}
-    found = hexed(alone.scorer.measure(company.archs[0]), [proxy_name])
-    assert found == company.bits(proxy_name)[0]
+    bits = hexed(alone.scorer.measure(company.archs[0]), [proxy_name])
+    assert bits == company.bits(proxy_name)[0]
 
 
 def test_a_student_that_is_its_teacher_is_the_optimum(company: Company) -> None:
-    scorer, archs = company.scorer, company.archs[:2]
-    aware = [name for name, proxy in company.setup.proxies.items() if proxy.needs_teacher]
-    aware = [name for name in aware if "@" not in name]
-    twin = company.some(aware, batch=scorer.batch, teacher=_summaries_of_student(scorer, archs[0]))
+    scorer, archs, proxies = company.scorer, company.archs[:2], company.setup.proxies
+    aware = [name for name, proxy in proxies.items() if proxy.needs_teacher and "@" not in name]
+    twin = company.some(aware, teacher=_summaries_of_student(scorer, archs[0]))
     own, other = (twin.measure(arch) for arch in archs)
     assert own.failures == {}
     for name in aware:
-        fitness = company.setup.proxies[name].fitness
-        [best] = fitness([own.parts[name]])
+        [best] = proxies[name].fitness([own.parts[name]])
         assert best == pytest.approx(0, abs=1e-12), name
         if name in other.parts:
-            assert fitness([other.parts[name]])[0] < best - 1e-12, name
-        assert all(score < 1e-12 for score in map(sum, _values(company, name))), name
+            assert proxies[name].fitness([other.parts[name]])[0] < best - 1e-12, name
+        scores = [sum(components.values()) for components in company.components(name)]
+        assert all(score < 1e-12 for score in scores), name
 
 
 def _summaries_of_student(scorer: Scorer, arch: Any) -> dict[str, Summary]:
@@ -198,117 +209,3 @@ def _summaries_of_student(scorer: Scorer, arch: Any) -> dict[str, Summary]:
             for name, proxy in scorer.proxies.items()
             if proxy.needs_teacher
         }
-
-
-def _values(company: Company, name: str) -> list[list[float]]:
-    return [list(parts.values()) for parts in company.parts(name)]
-
-
-@pytest.mark.parametrize(
-    ("space", "arch", "proxy", "reason"),
-    [
-        ("s1", "s1:8/b3x1-8-8/b3x1-8-8/b3x1-8-8", "fitnet", r"\(6, 64, 4, 4\), student \(6, 8, 4"),
-        ("s1", "s1:8/b3x1-8-8/b3x1-8-8/b3x1-8-8", "cc", r"teacher \(6, 64\), student \(6, 8\)"),
-        ("s2", None, "at", "the teacher has 3 stages, the student 4"),
-        ("nasbench201", ZEROS, "nwot", "two samples switch all ReLUs alike"),
-        ("nasbench201", ZEROS, "jacov", "gradient is the same everywhere"),
-        ("nasbench201", ZEROS, "zen", "the last map does not depend on the images"),
-        ("nasbench201", ZEROS, "te_nas", "the kernel is singular"),
-        ("nasbench201", ZEROS, "zico", "no layer has a gradient"),
-    ],
-)
-def test_reasons(
-    company_on: Callable[[str], Company], space: str, arch: str | None, proxy: str, reason: str
-) -> None:
-    company = company_on(space)
-    asked = company.scorer.space.parse(arch) if arch else company.archs[0]
-    teacher, batch = company.scorer.teacher, company.scorer.batch
-    found = company.some([proxy], batch=batch, teacher=teacher).measure(asked)
-    assert found.parts == {}
-    assert re.search(reason, found.failures[proxy])
-
-
-@pytest.mark.parametrize("proxy", ["semantic", "diswot"])
-@pytest.mark.parametrize(
-    ("space", "teacher", "form"),
-    [("s0", "resnet56", "channel"), ("s1", "resnet56", "cam"), ("s0", "resnet32x4", "cam")],
-)
-def test_auto_takes_channels_where_widths_agree(
-    setup_of: SetupOf, proxy: str, space: str, teacher: str, form: str
-) -> None:
-    _, setup = setup_of(f"space={space}", f"teacher={teacher}", f"proxy={proxy}")
-    settings = setup.proxies[proxy].settings()
-    assert settings["form"] == form
-    assert ("floor" in settings) == (form == "channel")
-
-
-@pytest.mark.parametrize("proxy", ["semantic", "diswot"])
-@pytest.mark.parametrize(
-    ("space", "teacher", "widths"),
-    [("s0", "resnet8x4", (256, 64)), ("s1", "resnet8", (64, "differing widths"))],
-)
-def test_channels_of_other_widths_are_refused(
-    setup_of: SetupOf, proxy: str, space: str, teacher: str, widths: tuple[Any, Any]
-) -> None:
-    with pytest.raises(UserError) as caught:
-        setup_of(
-            f"space={space}", f"teacher={teacher}", f"proxy={proxy}", f"proxy.{proxy}.form=channel"
-        )
-    message = str(caught.value)
-    assert f"{teacher} has {widths[0]} channels" in message
-    assert f"space {space} have {widths[1]}" in message
-    assert f"proxy.{proxy}.form=channel" in message
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("form=maps", r"proxy\.diswot\.form=maps: allowed are auto, channel, cam"),
-        ("floor=-1", r"proxy\.diswot\.floor=-1"),
-        ("combine=mean", r"proxy\.diswot\.combine=mean: allowed are sum, zscore, rank"),
-    ],
-)
-def test_bad_settings_are_refused(setup_of: SetupOf, setting: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        setup_of("space=s0", "proxy=diswot", f"proxy.diswot.{setting}")
-
-
-def test_diswot_is_the_sum_of_its_parts(setup_of: SetupOf, small_archs: Callable[..., Any]) -> None:
-    _, setup = setup_of("space=s0", "proxy=[diswot,semantic,relation]")
-    found = setup.scorer.measure(small_archs(setup.space, 1)[0]).parts
-    assert found["diswot"] == {**found["semantic"], **found["relation"]}
-    [score] = setup.proxies["diswot"].fitness([found["diswot"]])
-    assert score == pytest.approx(sum(found["diswot"].values()), rel=1e-12)
-
-
-def test_relative_scores_may_stand_beside_the_first(
-    setup_of: SetupOf, small_archs: Callable[..., Any]
-) -> None:
-    _, setup = setup_of("space=s0", "proxy=[nwot,diswot]", "proxy.diswot.combine=rank")
-    proxy = setup.proxies["diswot"]
-    assert [(name, one.relative) for name, one in setup.others] == [("diswot", True)]
-    found = [setup.scorer.measure(arch).parts["diswot"] for arch in small_archs(setup.space, 2)]
-    assert proxy.fitness(found[:1]) == [2.0]
-    assert sum(proxy.fitness(found)) == 6.0
-
-
-def test_nwot_without_relus_is_a_record(setup_of: SetupOf, small_archs: Callable[..., Any]) -> None:
-    _, setup = setup_of("space=s0", "proxy=[nwot,params]")
-    proxies = {**setup.proxies, "nwot": _Deaf(setup.proxies["nwot"])}
-    found = replace(setup.scorer, proxies=proxies).measure(small_archs(setup.space, 1)[0])
-    assert "calls no nn.ReLU" in found.failures["nwot"]
-    assert list(found.parts) == ["params"]
-
-
-class _Deaf(Proxy):
-    """A proxy that is shown a network without modules."""
-
-    def __init__(self, proxy: Proxy) -> None:
-        super().__init__(name=proxy.name)
-        self.proxy = proxy
-
-    def observe(self, network: torch.nn.Module) -> Any:
-        return self.proxy.observe(torch.nn.Module())
-
-    def measure(self, inputs: ProxyInput) -> Components:
-        return self.proxy.measure(inputs)

@@ -1,8 +1,12 @@
-"""The closed forms against what they are short for."""
+"""The pure functions against what they are short for; examples of both mathematics packages."""
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import math
+import pkgutil
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,22 +15,35 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
-from diswot.proxies.combine import combine
+import diswot.distillers.functional
+import diswot.proxies.functional
 from diswot.proxies.functional import (
-    ClassGradient,
     activation_agreement,
     cam_matrix,
     cam_similarity,
     channel_similarity,
     classifier_gradient,
-    log_determinant,
+    combine,
+    condition_number,
+    epe_nas,
+    fisher,
+    jacov,
+    l2_norm,
+    linear_regions,
+    nwot,
+    plain,
     relation_matrix,
     relation_similarity,
+    row_correlation,
+    snip,
+    tangent_kernel,
+    zico,
 )
 
+PACKAGES = (diswot.proxies.functional, diswot.distillers.functional)
 SEEDS = st.integers(0, 2**32)
 SIZES = st.integers(1, 6)
 
@@ -36,6 +53,23 @@ def normal(seed: int, *shape: int) -> Tensor:
     return torch.empty(shape, dtype=torch.float64).normal_(generator=draw)
 
 
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_every_public_function_has_an_example_that_holds(package: ModuleType) -> None:
+    modules = [
+        importlib.import_module(f"{package.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(package.__path__)
+    ]
+    public = {name for module in modules if "._" not in module.__name__ for name in module.__all__}
+    assert public <= set(package.__all__)
+    with torch.random.fork_rng(devices=[]):
+        for module in [*modules, importlib.import_module("diswot.proxies.combine")]:
+            assert doctest.testmod(module).failed == 0
+    finder = doctest.DocTestFinder(recurse=False)
+    for name in package.__all__:
+        [found] = finder.find(getattr(package, name), name)
+        assert any(example.want for example in found.examples), name
+
+
 @given(seed=SEEDS, batch=SIZES, classes=st.integers(2, 6), width=SIZES)
 @settings(max_examples=40, deadline=None)
 def test_the_class_gradient_is_that_of_autograd(
@@ -43,11 +77,10 @@ def test_the_class_gradient_is_that_of_autograd(
 ) -> None:
     embedding, weight = normal(seed, batch, width), normal(seed + 1, classes, width)
     labels = torch.randint(classes, (batch,), generator=torch.Generator().manual_seed(seed))
-    weight.requires_grad_()
-    logits = embedding @ weight.T + normal(seed + 2, classes)
-    [expected] = torch.autograd.grad(functional.cross_entropy(logits, labels), weight)
-    found = classifier_gradient(logits.detach(), embedding, labels).value
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    logits = embedding @ weight.requires_grad_().T + normal(seed + 2, classes)
+    [expected] = torch.autograd.grad(F.cross_entropy(logits, labels), weight)
+    closed = classifier_gradient(logits.detach(), embedding, labels)
+    torch.testing.assert_close(closed, expected, rtol=1e-10, atol=1e-12)
 
 
 def written_out(teacher: Tensor, student: Tensor, floor: float) -> float:
@@ -78,29 +111,21 @@ def test_channel_similarity_is_the_formula_written_out(
     if seed % 2:
         teacher[0, 0] = 0
         student[-1] = 0
-    expected = written_out(teacher, student, floor)
-    found = channel_similarity(ClassGradient(teacher), ClassGradient(student), floor=floor).item()
-    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert found <= 0
-    swapped = channel_similarity(ClassGradient(student), ClassGradient(teacher), floor=floor)
-    assert swapped.item() == pytest.approx(found, rel=1e-12, abs=1e-14)
-
-
-@given(seed=SEEDS, classes=SIZES, width=SIZES, floor=st.sampled_from([0.0, 1e-12]))
-@settings(max_examples=40, deadline=None)
-def test_equal_gradients_are_the_optimum(seed: int, classes: int, width: int, floor: float) -> None:
-    gradient = ClassGradient(normal(seed, classes, width) * 1e-5)
-    assert channel_similarity(gradient, gradient, floor=floor).item() == 0
+    value = channel_similarity(teacher, student, floor=floor).item()
+    assert value == pytest.approx(written_out(teacher, student, floor), rel=1e-9, abs=1e-12)
+    assert value <= 0
+    swapped = channel_similarity(student, teacher, floor=floor).item()
+    assert swapped == pytest.approx(value, rel=1e-12, abs=1e-14)
+    assert channel_similarity(teacher * 1e-5, teacher * 1e-5, floor=floor).item() == 0
 
 
 def test_the_floor_is_part_of_the_definition() -> None:
     gradient, tiny = normal(0, 4, 5), normal(1, 4, 5) * 1e-9
-    exact = channel_similarity(ClassGradient(gradient), ClassGradient(tiny), floor=0)
-    floored = channel_similarity(ClassGradient(gradient), ClassGradient(tiny))
-    assert not math.isclose(exact.item(), floored.item(), rel_tol=1e-2)
+    exact = channel_similarity(gradient, tiny, floor=0).item()
+    assert not math.isclose(exact, channel_similarity(gradient, tiny).item(), rel_tol=1e-2)
     # Exactly normalised, the length of a gradient means nothing.
-    longer = channel_similarity(ClassGradient(gradient), ClassGradient(tiny * 1e6), floor=0)
-    assert longer.item() == pytest.approx(exact.item(), rel=1e-9)
+    longer = channel_similarity(gradient, tiny * 1e6, floor=0).item()
+    assert longer == pytest.approx(exact, rel=1e-9)
 
 
 @given(seed=SEEDS, batch=SIZES, classes=SIZES, width=SIZES, side=st.integers(1, 4))
@@ -110,18 +135,14 @@ def test_cam_matrix_is_that_of_explicit_maps(
 ) -> None:
     features, weight = normal(seed, batch, width, side, side), normal(seed + 1, classes, width)
     maps = torch.einsum("nc,bchw->nbhw", weight, features).flatten(1)
-    maps = functional.normalize(maps, dim=1, eps=1e-12)
-    found = cam_matrix(features, weight)
-    torch.testing.assert_close(found, maps @ maps.T, rtol=1e-7, atol=1e-7)
-
-
-def test_cam_similarity() -> None:
-    one, two = (cam_matrix(normal(i, 3, 4 + i, 2, 2), normal(i, 5, 4 + i)) for i in (0, 1))
-    expected = -sum((a - b) ** 2 for a, b in zip(one.flatten(), two.flatten(), strict=True)) / 25
-    assert cam_similarity(one, two).item() == pytest.approx(expected.item(), rel=1e-12)
-    assert cam_similarity(one, one).item() == 0
-    with pytest.raises(ValueError, match="class matrices"):
-        cam_similarity(one, torch.eye(4))
+    maps = F.normalize(maps, dim=1, eps=1e-12)
+    matrix = cam_matrix(features, weight)
+    torch.testing.assert_close(matrix, maps @ maps.T, rtol=1e-7, atol=1e-7)
+    other = cam_matrix(
+        normal(seed + 2, batch, width + 1, side, 1), normal(seed, classes, width + 1)
+    )
+    expected = -((matrix - other) ** 2).sum().item() / classes**2
+    assert cam_similarity(matrix, other).item() == pytest.approx(expected, rel=1e-12)
 
 
 @given(seed=SEEDS, batch=SIZES, width=SIZES, other=SIZES)
@@ -134,22 +155,23 @@ def test_relation_is_the_formula_written_out(seed: int, batch: int, width: int, 
         gram = torch.stack([torch.stack([(a * b).sum() for b in rows]) for a in rows])
         grams.append(gram / gram.norm(dim=1, keepdim=True))
     expected = -((grams[0] - grams[1]) ** 2).sum().item() / batch**2
-    found = relation_similarity(*map(relation_matrix, maps)).item()
-    assert found == pytest.approx(expected, rel=1e-9, abs=1e-14)
+    value = relation_similarity(*map(relation_matrix, maps)).item()
+    assert value == pytest.approx(expected, rel=1e-9, abs=1e-14)
 
 
-def test_dead_features_stay_finite() -> None:
+def test_dead_features_stay_finite_and_other_sizes_are_refused() -> None:
     dead = torch.zeros(3, 4, 2, 2, dtype=torch.float64)
     assert not relation_matrix(dead).any()
     assert not cam_matrix(dead, normal(0, 5, 4)).any()
-    gradient = ClassGradient(torch.zeros(3, 4, dtype=torch.float64))
     for floor in (0.0, 1e-12):
-        assert channel_similarity(gradient, gradient, floor=floor).item() == 0
-
-
-def test_relation_needs_one_batch() -> None:
-    with pytest.raises(ValueError, match="relation matrices"):
-        relation_similarity(torch.eye(3), torch.eye(4))
+        assert channel_similarity(dead[..., 0, 0], dead[..., 0, 0], floor=floor).item() == 0
+    for similarity, kind in (
+        (relation_similarity, "relation matrices"),
+        (cam_similarity, "class matrices"),
+        (channel_similarity, r"classifiers of \(3, 3\) and \(4, 4\)"),
+    ):
+        with pytest.raises(ValueError, match=kind):
+            similarity(torch.eye(3), torch.eye(4))
 
 
 @given(seed=SEEDS, batch=SIZES, units=SIZES)
@@ -157,56 +179,113 @@ def test_relation_needs_one_batch() -> None:
 def test_agreement_counts_units_on_or_off_in_both(seed: int, batch: int, units: int) -> None:
     inputs = normal(seed, batch, units, 2).float()
     on = (inputs > 0).flatten(1).double()
-    expected = on @ on.T + (1 - on) @ (1 - on).T
-    assert torch.equal(activation_agreement(inputs), expected)
+    assert torch.equal(activation_agreement(inputs), on @ on.T + (1 - on) @ (1 - on).T)
+    assert nwot(activation_agreement(inputs[:1].repeat(2, 1, 1))).item() == -math.inf
 
 
-def test_nwot_of_twins_is_minus_infinity() -> None:
-    twins = normal(0, 1, 8).repeat(2, 1)
-    assert log_determinant(activation_agreement(twins)).item() == -math.inf
+PARTS = st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=1, max_size=12)
 
 
-PARTS = st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=1, max_size=12)
-
-
-def as_parts(values: Any) -> list[dict[str, float]]:
+def components(values: Any) -> list[dict[str, float]]:
     return [{"a": float(a), "b": float(b)} for a, b in values]
 
 
 @given(values=PARTS)
 @settings(max_examples=80, deadline=None)
-def test_rank_is_that_of_scipy(values: list[tuple[float, float]]) -> None:
-    expected = stats.rankdata(np.array(values), axis=0).sum(axis=1)
-    assert combine(as_parts(values), "rank") == pytest.approx(list(expected))
-    cubed = [(a**3 if abs(a) > 1e-50 else 0.0, 5 * b + 1e4) for a, b in values]
-    if len(set(values)) == len({round(b, 3) for _, b in values}) == len({a for a, _ in cubed}):
-        assert combine(as_parts([(a**3, b) for a, b in values]), "rank") == pytest.approx(
-            list(expected)
-        )
-
-
-@given(values=st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2))
-@settings(max_examples=80, deadline=None)
-def test_zscore_is_that_of_scipy(values: list[tuple[int, int]]) -> None:
+def test_combinations_are_those_of_scipy(values: list[tuple[int, int]]) -> None:
+    ranks = stats.rankdata(np.array(values), axis=0).sum(axis=1)
     columns = [np.array(column, dtype=float) for column in zip(*values, strict=True)]
-    expected = sum(stats.zscore(c) if np.ptp(c) > 0 else np.zeros(len(c)) for c in columns)
-    found = combine(as_parts(values), "zscore")
-    assert found == pytest.approx(list(expected), abs=1e-9)
-    scaled = combine(as_parts([(7 * a + 3, 0.5 * b - 9) for a, b in values]), "zscore")
-    assert scaled == pytest.approx(found, abs=1e-9)
-    backwards = combine(as_parts(values[::-1]), "zscore")
-    assert backwards[::-1] == pytest.approx(found, abs=1e-9)
-
-
-def test_sums_and_nothing() -> None:
-    assert combine(as_parts([(1, 2), (3, 4)]), "sum") == [3, 7]
-    for how in ("sum", "zscore", "rank"):
+    zscores = sum(stats.zscore(c) if np.ptp(c) > 0 else np.zeros(len(c)) for c in columns)
+    scaled = [(7 * a**3 + 3, 0.5 * b - 9) for a, b in values]
+    for how, expected in (("sum", np.sum(values, axis=1)), ("rank", ranks), ("zscore", zscores)):
+        scores = combine(components(values), how)
+        assert scores == pytest.approx(list(expected), abs=1e-9)
+        assert combine(components(values[::-1]), how) == pytest.approx(scores[::-1], abs=1e-9)
         assert combine([], how) == []
-    assert combine(as_parts([(1, 2)]), "zscore") == [0]
-    assert combine(as_parts([(1, 2)]), "rank") == [2]
+    assert combine(components(scaled), "rank") == pytest.approx(list(ranks))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, 0.1, 1e-9])
-def test_a_part_that_is_the_same_for_all_adds_nothing(value: float) -> None:
-    found = combine(as_parts([(value, 1), (value, 2), (value, 3)]), "zscore")
-    assert found == pytest.approx(list(stats.zscore([1, 2, 3])))
+def test_a_component_that_is_the_same_for_all_adds_nothing(value: float) -> None:
+    scores = combine(components([(value, 1), (value, 2), (value, 3)]), "zscore")
+    assert scores == pytest.approx(list(stats.zscore([1, 2, 3])))
+
+
+def test_saliencies_by_hand() -> None:
+    ones = [torch.tensor([1.0, -2.0]), torch.tensor([[3.0]])]
+    others = [torch.tensor([4.0, 5.0]), torch.tensor([[-1.0]])]
+    assert (plain(ones, others), snip(ones, others)) == (4 - 10 - 3, 4 + 10 + 3)
+    with pytest.raises(ValueError, match="shorter"):
+        plain(ones, others[:1])
+    assert l2_norm([torch.tensor([3.0, 4.0]), torch.tensor([[-2.0]])]) == 7
+    output = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]], [[[0.0, 1.0]], [[2.0, 2.0]]]])
+    gradient = torch.tensor([[[[1.0, 1.0]], [[-1.0, 9.0]]], [[[5.0, -3.0]], [[1.0, 0.0]]]])
+    assert fisher(output, gradient).tolist() == [(9 + 9) / 4, (9 + 4) / 4]
+    flat = fisher(output.sum((2, 3)), torch.ones(2, 2))
+    assert flat.tolist() == [(9 + 1) / 4, (9 + 16) / 4]
+
+
+def test_correlation_is_that_of_numpy() -> None:
+    rows = normal(1, 7, 3, 4, 4).float()
+    matrix = row_correlation(rows.contiguous(memory_format=torch.channels_last))
+    np.testing.assert_allclose(matrix, np.corrcoef(rows.flatten(1).double()), atol=1e-12)
+    assert matrix.diagonal().tolist() == [1.0] * 7
+    alike = jacov(rows[:1].expand(5, -1, -1, -1)).item()
+    assert alike == pytest.approx(-(math.log(5) + 1 / 5 + 4 * (math.log(1e-5) + 1e5)), rel=1e-6)
+    for spoil, message in ((0.0, "the same everywhere"), (math.nan, "not finite")):
+        rows[1] = spoil
+        with pytest.raises(ValueError, match=message):
+            jacov(rows)
+
+
+def test_classes_by_hand() -> None:
+    rows, labels = normal(3, 7, 9), torch.tensor([4, 0, 4, 0, 7, 4, 7])
+    kept = [np.log(np.abs(np.corrcoef(rows[labels == c])) + 1e-5) for c in (0, 4, 7)]
+    means = [logs.sum() / len(logs) for logs in kept]
+    many = sum(abs(a - b) for a in means for b in means) / 3
+    few = sum(abs(logs.sum()) for logs in kept)
+    assert epe_nas(rows, labels, 100).item() == pytest.approx(few, rel=1e-9)
+    assert epe_nas(rows, labels, 101).item() == pytest.approx(many, rel=1e-9)
+    alone, pair = torch.tensor([0, 1, 0, 0]), torch.tensor([0, 0, 0])
+    more = epe_nas(rows[:4], alone, 10) - epe_nas(rows[[0, 2, 3]], pair, 10)
+    assert more.item() == pytest.approx(math.log(1 + 1e-5), rel=1e-6)
+    assert epe_nas(rows[:4], alone, 101).item() == 0
+
+
+def test_zico_leaves_out_what_never_changes() -> None:
+    gradients = torch.tensor([[1.0, 5.0, 0.0, -2.0], [3.0, 5.0, 0.0, 2.0]])
+    alike = torch.tensor([0.1, 0.7, 1 / 3], dtype=torch.float64).repeat(3, 1)
+    layers = [gradients, gradients[:, 1:3], alike]
+    assert zico(layers).item() == pytest.approx(math.log(2 / 1 + 2 / 2))
+    with pytest.raises(ValueError, match="no layer has a gradient that changes"):
+        zico(layers[1:])
+
+
+def test_the_tangent_kernel_written_out() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 4))
+    network, images = network.double(), normal(0, 3, 2, 4, 4)
+    kernel, rows = tangent_kernel(network, images), []
+    for index in range(3):
+        network.zero_grad()
+        network(images)[index].sum().backward()
+        named = network.named_parameters()
+        rows.append(torch.cat([p.grad.flatten() for n, p in named if "weight" in n]))
+    jacobian = torch.stack(rows)
+    torch.testing.assert_close(kernel, jacobian @ jacobian.T, rtol=1e-10, atol=1e-12)
+
+
+def test_kernels_without_a_condition_number() -> None:
+    row = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+    for singular in (row.T @ row, torch.zeros(3, 3).double()):
+        with pytest.raises(ValueError, match="singular"):
+            condition_number(singular)
+    with pytest.raises(ValueError, match="not finite"):
+        condition_number(torch.full((2, 2), torch.nan).double())
+
+
+def test_regions_are_distinct_patterns_of_maps() -> None:
+    patterns = torch.tensor([[1, 0, 1], [1, 0, 1], [1, 0, 0], [0, 0, 1]]).float()
+    assert linear_regions(nn.ReLU(), patterns.view(4, 3, 1, 1)) == 3
+    assert linear_regions(nn.ReLU6(), torch.zeros(4, 17, 1, 1)) == 1
+    with pytest.raises(ValueError, match="on a map"):
+        linear_regions(nn.Sequential(nn.Flatten(), nn.ReLU()), patterns.view(4, 3, 1, 1))

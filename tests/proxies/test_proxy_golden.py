@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -9,118 +10,136 @@ import pytest
 import torch
 
 from diswot.data.batch import MiniBatch
-from diswot.models.cost import Cost
 from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
-from diswot.proxies.base import ProxyContext, ProxyInput
-from diswot.proxies.functional import (
-    activation_agreement,
-    channel_similarity,
-    classifier_gradient,
-    log_determinant,
-    relation_matrix,
-    relation_similarity,
-)
-from diswot.proxies.nwot import NWOT
-from diswot.proxies.relation import Relation
-from diswot.proxies.semantic import Semantic
+from diswot.proxies.base import ProxyContext
+from diswot.proxies.diswot import Relation, Semantic
+from diswot.proxies.features import NWOT
+from diswot.proxies.functional import epe_nas, linear_regions, row_correlation, zen_score
+from diswot.proxies.gradients import TENAS, EpeNAS, Jacov, ZiCo
+from diswot.proxies.saliency import Fisher, GradNorm, Grasp, L2Norm, Plain, Snip, Synflow
 
 NETS = ("res_111", "res_333", "plain_a", "plain_c")
-RESNETS = ("res_111", "res_333")
-PAIRS = list(permutations(NETS, 2))
 MODES = ("train", "eval")
-CLOSE = 1e-6
+close = partial(pytest.approx, rel=1e-6)
+
+RELEASED: dict[str, Proxy] = {
+    "zcnas.snip": Snip(name="snip"),
+    "zcnas.plain": Plain(name="plain"),
+    "zcnas.l2_norm": L2Norm(name="l2_norm"),
+    "zcnas.grad_norm": GradNorm(name="grad_norm"),
+    "zcnas.fisher": Fisher(name="fisher"),
+    "zcnas.grasp": Grasp(name="grasp"),
+    "zcnas.jacob_cov": Jacov(name="jacov"),
+    "zcnas.synflow": Synflow(name="synflow"),
+    "zcnas.synflow_bn": Synflow(name="synflow", batch_norm=True),
+    "naslib.epe_nas": EpeNAS(name="epe_nas"),
+    "naslib.nwot": NWOT(name="nwot"),
+    "zennas.grad_norm": GradNorm(name="grad_norm", form="global"),
+    "zennas.te_ntk": TENAS(name="te_nas", combine="ntk"),
+}
+"""The measure of each entry of the golden file; its mini-batch may be in any order."""
+
+TRAIN_ONLY = {"zcnas.fisher", "zennas.grad_norm", "zennas.te_ntk"}
+"""Released Fisher switches to train mode itself; the others are not recorded in eval mode."""
+
+RECORDED = [(e, m) for e in RELEASED for m in MODES if m == "train" or e not in TRAIN_ONLY]
+OF_WEIGHTS = ("snip", "plain", "grad_norm", "fisher", "grasp")
 
 
-def resnet(golden: Any, net: str, mode: str) -> CifarResNet:
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(("entry", "mode"), RECORDED)
+def test_released_values(golden: Any, entry: str, net: str, mode: str) -> None:
+    score = golden.measured(net, RELEASED[entry], mode)
+    assert score == close(golden.score(net, mode, entry))
+
+
+@pytest.mark.parametrize("entry", [e for e in RELEASED if e != "zennas.te_ntk"])
+def test_the_order_of_the_images_does_not_matter(golden: Any, entry: str) -> None:
+    images, labels = golden.batch.images, golden.batch.labels
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    batch = MiniBatch(images[order], labels[order])
+    shuffled = golden.measured("plain_a", RELEASED[entry], batch=batch)
+    assert shuffled == close(golden.score("plain_a", "train", entry))
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+def test_float32_is_near(golden: Any, name: str) -> None:
+    batch = MiniBatch(golden.batch.images.float(), golden.batch.labels)
+    network = golden.network("plain_a").float()
+    proxy, expected = RELEASED[f"zcnas.{name}"], golden.score("plain_a", "train", f"zcnas.{name}")
+    single = golden.measured("plain_a", proxy, batch=batch, network=network)
+    assert single == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("net", ["res_111", "res_333"])
+def test_the_stored_resnets_are_ours(golden: Any, net: str, mode: str) -> None:
     network = CifarResNet([int(d) for d in net.removeprefix("res_")], [16, 16, 32, 64])
     network.load_state_dict(golden.state(net))
-    return network.double().train(mode == "train")
-
-
-def test_every_pair_is_compared(golden: Any) -> None:
-    assert set(golden.told["diswot_pairs"]) == {f"{a}->{b}" for a, b in PAIRS}
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("net", RESNETS)
-def test_the_stored_resnets_are_ours(golden: Any, net: str, mode: str) -> None:
-    run = golden.run(net, mode == "train")
     with torch.no_grad():
-        outputs = resnet(golden, net, mode).outputs(golden.images)
-    torch.testing.assert_close(outputs.stages[-1], run.features, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(outputs.logits, run.logits, rtol=1e-9, atol=1e-12)
+        ours = network.double().train(mode == "train").outputs(golden.batch.images)
+        stored = golden.network(net, mode).outputs(golden.batch.images)
+    torch.testing.assert_close(ours.stages, stored.stages, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours.logits, stored.logits, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("net", NETS)
-def test_nwot(golden: Any, net: str, mode: str) -> None:
-    run = golden.run(net, mode == "train")
-    kernel = torch.stack([activation_agreement(x) for x in run.relu_inputs]).sum(0)
-    told = golden.told["scores"][net][mode]["naslib.nwot"]["f64"]
-    assert log_determinant(kernel).item() == pytest.approx(told, rel=CLOSE)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("teacher", "student"), PAIRS)
-def test_relation(golden: Any, teacher: str, student: str, mode: str) -> None:
-    matrices = [
-        relation_matrix(golden.run(net, mode == "train").features) for net in (teacher, student)
-    ]
-    told = golden.told["diswot_pairs"][f"{teacher}->{student}"][mode]["relation"]["f64"]
-    assert relation_similarity(*matrices).item() == pytest.approx(told, rel=CLOSE)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("teacher", "student"), PAIRS)
-def test_semantic(golden: Any, teacher: str, student: str, mode: str) -> None:
-    runs = [golden.run(net, mode == "train") for net in (teacher, student)]
-    gradients = [classifier_gradient(run.logits, run.embedding, golden.labels) for run in runs]
-    if runs[0].embedding.shape != runs[1].embedding.shape:
-        with pytest.raises(ValueError, match="K and C"):
-            channel_similarity(*gradients)
-        return
-    told = golden.told["diswot_pairs"][f"{teacher}->{student}"][mode]["semantic"]["f64"]
-    assert channel_similarity(*gradients).item() == pytest.approx(told, rel=CLOSE)
-
-
-def inputs(golden: Any, net: str, mode: str, proxy: Proxy, teacher: Any = None) -> ProxyInput:
-    network = resnet(golden, net, mode)
-    with torch.no_grad(), proxy.observe(network) as observed:
-        outputs = network.outputs(golden.images)
-    batch = MiniBatch(golden.images, golden.labels)
-    return ProxyInput(
-        arch=net,
-        seed=0,
-        cost=Cost(1, 1, 1),
-        batch=batch,
-        network=network,
-        outputs=outputs,
-        observed=observed,
-        teacher=teacher or {},
-    )
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("net", RESNETS)
-def test_the_nwot_proxy(golden: Any, net: str, mode: str) -> None:
-    proxy = NWOT(name="nwot")
-    told = golden.told["scores"][net][mode]["naslib.nwot"]["f64"]
-    found = proxy.measure(inputs(golden, net, mode, proxy))
-    assert found == {"nwot": pytest.approx(told, rel=CLOSE)}
+def test_every_pair_is_recorded(golden: Any) -> None:
+    pairs = {f"{teacher}->{student}" for teacher, student in permutations(NETS, 2)}
+    assert set(golden.recorded["diswot_pairs"]) == pairs
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("part", ["relation", "semantic"])
-@pytest.mark.parametrize(("teacher", "student"), list(permutations(RESNETS)))
-def test_the_teacher_aware_proxies(
-    golden: Any, teacher: str, student: str, part: str, mode: str
-) -> None:
-    context = ProxyContext("s0", 64, teacher, 64, 10)
-    made = {"relation": Relation(name="p"), "semantic": Semantic(name="p")}[part].bind(context)
-    seen = inputs(golden, teacher, mode, made)
-    with torch.no_grad():
-        summary = made.summarize(seen.outputs, seen.batch, seen.network)
-        found = made.measure(inputs(golden, student, mode, made, summary))
-    told = golden.told["diswot_pairs"][f"{teacher}->{student}"][mode][part]["f64"]
-    assert found == {part: pytest.approx(told, rel=CLOSE)}
+@pytest.mark.parametrize(("teacher", "student"), list(permutations(NETS, 2)))
+def test_similarities(golden: Any, teacher: str, student: str, part: str, mode: str) -> None:
+    context = ProxyContext("s", 64, teacher, 64, 10)
+    proxy = {"relation": Relation, "semantic": Semantic}[part](name=part).bind(context)
+    shown = golden.inputs(teacher, proxy, mode)
+    summary = proxy.summarize(shown.outputs, shown.batch, shown.network)
+    widths = {golden.network(net).classifier.in_features for net in (teacher, student)}
+    if part == "semantic" and len(widths) > 1:
+        with pytest.raises(ValueError, match="K and C"):
+            golden.measured(student, proxy, mode, teacher=summary)
+        return
+    recorded = golden.recorded["diswot_pairs"][f"{teacher}->{student}"][mode][part]["f64"]
+    assert golden.measured(student, proxy, mode, teacher=summary) == close(recorded)
+
+
+@pytest.mark.parametrize("entry", ["4x4", "8x4_x_then_x2", "2x8", "2x16"])
+@pytest.mark.parametrize("net", NETS)
+def test_zico(golden: Any, net: str, entry: str) -> None:
+    batch, proxy = golden.batch, ZiCo(name="zico", batches=int(entry[0]))
+    if entry in ("8x4_x_then_x2", "2x16"):
+        images = torch.cat([batch.images, golden.other.images])
+        batch = MiniBatch(images, torch.cat([batch.labels, golden.other.labels]))
+    recorded = golden.score(net, "train", f"zico.{entry}")
+    loose = {"2x8": 2e-3, "2x16": 3e-2}.get(entry, 1e-6)
+    assert golden.measured(net, proxy, batch=batch) == pytest.approx(recorded, rel=loose)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("net", NETS)
+def test_zen_and_linear_regions(golden: Any, net: str, mode: str) -> None:
+    images, other = golden.batch.images, golden.other.images
+    zen = zen_score(golden.network(net, mode), images, other).item()
+    assert zen == close(golden.score(net, mode, "zennas.zen_storedweights"))
+    network = golden.network(net, mode)
+    assert linear_regions(network, images) == golden.score(net, mode, "zennas.te_rn")
+    assert linear_regions(network, images[:8].repeat(2, 1, 1, 1)) == 8
+
+
+def test_intermediate_values(golden: Any) -> None:
+    """Each layer of plain, the branch of EPE-NAS for many classes, the spectrum of jacov."""
+    recorded = golden.recorded["extras_and_traps"]
+    state, inputs = golden.state("res_111"), golden.inputs("res_111", RELEASED["zcnas.plain"])
+    layers = {f"{path.replace('/', '.')}.weight": g for path, g in inputs.gradients.weights.items()}
+    sums = {name: (state[name] * gradient).sum().item() for name, gradient in layers.items()}
+    per_layer = recorded["per_layer_sum_w_dot_grad_res_111_train_f64"]
+    assert sums == {name: pytest.approx(value, rel=1e-4) for name, value in per_layer.items()}
+    rows = golden.inputs("plain_a", RELEASED["zcnas.jacob_cov"]).gradients.images
+    many = recorded["epe_nas_branch_n_classes_101_plain_a_train_f32"]
+    assert epe_nas(rows, golden.batch.labels, 101).item() == pytest.approx(many, rel=1e-5)
+    spectrum = torch.linalg.eigvalsh(row_correlation(rows)).tolist()
+    known = recorded["jacov_corr_eigvals_plain_a_train_f32"]
+    assert spectrum == pytest.approx(sorted(known), rel=1e-5)

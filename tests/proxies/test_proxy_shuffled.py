@@ -14,10 +14,9 @@ from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyContext, ProxyInput, Summary
-from diswot.proxies.diswot import DisWOT
-from diswot.proxies.semantic import Semantic
+from diswot.proxies.diswot import DisWOT, Semantic
 from diswot.proxies.shuffled import Shuffled
-from diswot.scoring.setup import make_proxies
+from diswot.scoring.setup import make_proxies, with_controls
 
 SIZE = 7
 
@@ -66,10 +65,10 @@ def test_no_sample_keeps_its_place_and_all_are_one_cycle(size: int) -> None:
 
 
 def test_everything_the_teacher_gave_moves_alike_and_labels_stay() -> None:
-    found = summary()
-    assert found.pop("labels") == list(range(SIZE))
-    assert len(found) == 6
-    assert len({tuple(order) for order in found.values()}) == 1
+    orders = summary()
+    assert orders.pop("labels") == list(range(SIZE))
+    assert len(orders) == 6
+    assert len({tuple(order) for order in orders.values()}) == 1
 
 
 def test_the_order_is_keyed_by_the_seed_alone() -> None:
@@ -111,14 +110,18 @@ def test_it_binds_as_the_proxy_does() -> None:
 
 
 def nodes(**changes: Any) -> dict[str, Any]:
-    relation = {"_target_": "diswot.proxies.relation.Relation", "name": "relation"}
+    relation = {"_target_": "diswot.proxies.diswot.Relation", "name": "relation"}
     params = {"_target_": "diswot.proxies.cost.Params", "name": "params"}
     return {"seed": 0, "proxy": {"params": params, "relation": relation}, **changes}
 
 
 def test_controls_stand_behind_all_proxies_and_only_where_asked_for() -> None:
-    assert list(make_proxies(nodes())) == ["params", "relation"]
-    made = make_proxies(nodes(control="shuffled"))
-    assert list(made) == ["params", "relation", "relation@shuffled"]
+    proxies = make_proxies(nodes())
+    assert list(with_controls(proxies, "none", 0)) == ["params", "relation"]
+    assert list(with_controls(proxies, "shuffled", 0)) == [
+        "params",
+        "relation",
+        "relation@shuffled",
+    ]
     with pytest.raises(UserError, match="control=half: allowed are none, shuffled"):
-        make_proxies(nodes(control="half"))
+        with_controls(proxies, "half", 0)

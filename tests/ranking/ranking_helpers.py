@@ -1,15 +1,18 @@
-"""Rankings so small that a test may run several."""
+"""Rankings so small that a test may run several, without pictures."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from diswot.commands import compose
-from diswot.rank import run_rank
+from diswot.config import conf_dir, known_targets
+from diswot.rank import merge_shards, run_rank
 from diswot.runs import RankRow
 
 Json = dict[str, Any]
@@ -21,12 +24,39 @@ TINY = [
 ]
 """Networks of a few thousand parameters."""
 
-TARGETS = ("vanilla", "distilled")
+CONTRACT = (
+    "space,dataset,target,proxy,n,failed,spearman,spearman_lo,spearman_hi,spearman_std,kendall,"
+    "pearson,partial_spearman_params,precision_at_10pct,regret,seconds_per_arch,seeds,data,"
+    "num_classes,init,teacher"
+)
+"""The first columns of rank.csv."""
 
 
-def rank(path: Path, *overrides: str, config_dir: Path | None = None) -> list[RankRow]:
+@contextmanager
+def no_picture() -> Iterator[None]:
+    """Drawing takes longer than everything else."""
+    with patch("diswot.reporting.rank.plot_rank"):
+        yield
+
+
+@contextmanager
+def no_scoring() -> Iterator[None]:
+    """Fail where anything is scored anew."""
+    with patch("diswot.scoring.pool.scoring_pool", side_effect=AssertionError("scored anew")):
+        yield
+
+
+def rank(path: Path, *overrides: str) -> list[RankRow]:
     """A ranking in this process."""
-    return run_rank(compose("rank", [*TINY, *overrides], config_dir), path, quiet=True)
+    with no_picture():
+        return run_rank(compose("rank", [*TINY, *overrides], None), path, quiet=True)
+
+
+def merged(folder: Path, **settings: Any) -> list[RankRow]:
+    """The union of the shards in a folder."""
+    with no_picture():
+        targets = known_targets([conf_dir()])
+        return merge_shards(folder, targets, resamples=20, quiet=True, **settings)
 
 
 def journal(path: Path) -> list[Json]:
@@ -50,10 +80,9 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def untimed(path: Path) -> list[dict[str, str]]:
-    """Lines of a rank.csv without what the clock decides."""
-    return [{k: v for k, v in row.items() if k != "seconds_per_arch"} for row in table(path)]
-
-
-def proxies_of(rows: Sequence[RankRow]) -> set[str]:
-    return {row.proxy for row in rows}
+def results(path: Path) -> tuple[bytes, list[dict[str, str]]]:
+    """Of a ranking: scores.csv, and rank.csv without what the clock decides."""
+    rows = table(path / "rank.csv")
+    for row in rows:
+        del row["seconds_per_arch"]
+    return (path / "scores.csv").read_bytes(), rows

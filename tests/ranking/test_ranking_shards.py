@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ranking_helpers import TINY, rank, untimed
+from ranking_helpers import TINY, merged, rank, results
 
-from diswot.config import conf_dir, known_targets
 from diswot.errors import UserError
-from diswot.rank import main, merge_shards
+from diswot.rank import main
 from diswot.ranking.shards import Shard
 from diswot.runs.lock import RunLock
 
@@ -65,50 +64,37 @@ def parts(sweep: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sweep, tmp_path / "parts"))
 
 
-def merged(folder: Path) -> None:
-    merge_shards(folder, known_targets([conf_dir()]), resamples=20, quiet=True)
-
-
 def refusal(folder: Path) -> str:
     """The message; nothing is written, not even into the shards."""
-    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    def content() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    before = content()
     with pytest.raises(UserError) as refused:
         merged(folder)
-    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    assert content() == before
     return str(refused.value)
 
 
 def shard(folder: Path, index: int) -> Path:
-    (found,) = folder.glob(f"*/shard{index}of3")
-    return found
-
-
-def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    file = run / "config.json"
-    config = json.loads(file.read_text())
-    change(config)
-    file.write_text(json.dumps(config))
+    (path,) = folder.glob(f"*/shard{index}of3")
+    return path
 
 
 def test_the_union_is_the_whole(
-    parts: Path,
-    whole: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    parts: Path, whole: Path, tmp_path: Path, monkeypatch: Any, capfd: Any
 ) -> None:
     assert not list(parts.rglob("rank.csv"))
     monkeypatch.chdir(tmp_path)
     assert main(["merge=parts", "resamples=20"]) == 0
-    assert (parts / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
-    assert untimed(parts / "rank.csv") == untimed(whole / "rank.csv")
+    assert results(parts) == results(whole)
     assert (parts / "rank.png").stat().st_size > 0
     assert "parts/rank.csv" in capfd.readouterr().out
     assert not any(file.is_file() for file in (tmp_path / "runs").rglob("*"))
     assert not list((tmp_path / "runs" / "rank").iterdir())
 
 
-@pytest.mark.usefixtures("no_picture")
 def test_what_lies_beside_the_shards_is_ignored(parts: Path, whole: Path) -> None:
     (parts / "notes.txt").write_text("mine")
     (parts / "config.json").write_text("{")
@@ -118,7 +104,7 @@ def test_what_lies_beside_the_shards_is_ignored(parts: Path, whole: Path) -> Non
     shutil.copytree(whole, parts / "a-whole-run")
     merged(parts)
     merged(parts)  # its own files do not disturb
-    assert (parts / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    assert results(parts) == results(whole)
 
 
 def test_shards_that_are_missing_or_there_twice(parts: Path) -> None:
@@ -127,23 +113,29 @@ def test_shards_that_are_missing_or_there_twice(parts: Path) -> None:
     shutil.rmtree(parts / "copy")
     shutil.rmtree(shard(parts, 2))
     assert "shard 2/3 is missing" in refusal(parts)
-    edit(shard(parts, 3), lambda config: config.update(shard="2/2"))
-    assert "shards of 2 and of 3, such as 1/3 and 2/2" in refusal(parts)
+    shutil.rmtree(parts)
+    assert "does not exist; give the folder that holds" in refusal(parts)
+    parts.write_text("mine")
+    assert "is no folder" in refusal(parts)
 
 
-def test_shards_of_different_runs(parts: Path) -> None:
-    edit(shard(parts, 2), lambda config: config["data"].update(batch_size=7))
-    message = refusal(parts)
-    assert "are shards of different runs (data.batch_size: 6 and 7)" in message
-    assert shard(parts, 2).name in message
-    edit(shard(parts, 2), lambda config: config["data"].update(batch_size=6))
-    edit(shard(parts, 3), lambda config: config.update(seeds=5))
-    assert "(seeds: 2 and 5)" in refusal(parts)
+def test_no_shards(tmp_path: Path, whole: Path) -> None:
+    assert "no folder in it holds a shard" in refusal(tmp_path)
+    assert "no folder in it holds a shard" in refusal(whole)
+    shutil.copytree(whole, tmp_path / "whole")
+    assert "no folder in it holds a shard" in refusal(tmp_path)
 
 
-def test_an_unfinished_shard(parts: Path) -> None:
-    file = shard(parts, 2) / "scores.jsonl"
+def test_a_shard_at_work_or_unfinished_is_left_alone(parts: Path) -> None:
+    run = shard(parts, 2)
+    file = run / "scores.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines) + b'{"arch":"s0:1')
+    lock = RunLock(run / "run.lock")
+    lock.acquire()
+    message = refusal(parts)
+    lock.release()
+    assert f"a shard is not finished: {run} is in use by process {os.getpid()} on " in message
     lost = json.loads(lines[-1])
     file.write_bytes(b"".join(lines[:-1]))
     message = refusal(parts)
@@ -151,65 +143,48 @@ def test_an_unfinished_shard(parts: Path) -> None:
     assert "a shard has not finished; run its command again" in message
 
 
-def test_a_shard_at_work_is_left_alone(parts: Path) -> None:
-    run = shard(parts, 2)
-    with (run / "scores.jsonl").open("ab") as file:
-        file.write(b'{"arch":"s0:1')
-    lock = RunLock(run / "run.lock")
-    lock.acquire()
-    message = refusal(parts)
-    lock.release()
-    assert f"a shard is not finished: {run} is in use by process {os.getpid()} on " in message
+CALL = {"_target_": "os.mkdir", "path": "ran"}
+ALL = (1, 2, 3)
 
 
-def test_no_shards(tmp_path: Path, whole: Path) -> None:
-    assert "does not exist; give the folder that holds" in refusal(tmp_path / "nowhere")
-    (tmp_path / "file").write_text("mine")
-    assert "is no folder" in refusal(tmp_path / "file")
-    assert "no folder in it holds a shard" in refusal(tmp_path)
-    assert "no folder in it holds a shard" in refusal(whole)
-    shutil.copytree(whole, tmp_path / "whole")
-    assert "no folder in it holds a shard" in refusal(tmp_path)
+@pytest.mark.parametrize(
+    "case",
+    [
+        ([2], "data.batch_size", 7, "3 are shards of different runs (data.batch_size: 6 and 7)"),
+        ([3], "seeds", 5, "(seeds: 2 and 5)"),
+        ([3], "shard", "2/2", "shards of 2 and of 3, such as 1/3 and 2/2"),
+        ([1], "benchmark", None, "is damaged (it lacks benchmark)"),
+        (ALL, "data", CALL, "os.mkdir"),
+        (ALL, "proxy.nwot.further", [{"deep": CALL}], "os.mkdir"),
+        (ALL, "init._target_", [CALL], "os.mkdir"),
+        (ALL, "data.num_classes", "${oc.create:'{_target_: os.mkdir, path: ran}'}", "os.mkdir"),
+        (ALL, "data._target_", "${oc.decode:os.mkdir}", "os.mkdir"),
+        (ALL, "benchmark.path", "a.pbz2", "benchmark.path=a.pbz2; if you trust that file, give"),
+    ],
+)
+def test_a_spoilt_config_is_refused_and_executes_nothing(
+    parts: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Sequence[int], str, Any, str]
+) -> None:
+    monkeypatch.chdir(parts.parent)
+    indices, setting, value, message = case
+    *groups, key = setting.split(".")
+    for index in indices:
+        file = shard(parts, index) / "config.json"
+        config = node = json.loads(file.read_text())
+        for group in groups:
+            node = node[group]
+        node.pop(key, None)
+        node |= {} if value is None else {key: value}
+        file.write_text(json.dumps(config))
+    text = refusal(parts)
+    assert message in text
+    assert "config.json of " in text or "os.mkdir" not in text
+    assert not Path("ran").exists()
+    if value == "a.pbz2":
+        with pytest.raises(UserError, match="S0Cifar100 refuses its settings"):  # it was passed on
+            merged(parts, benchmark={"path": value})
 
 
-def test_damaged_configs(parts: Path) -> None:
-    edit(shard(parts, 1), lambda config: config.pop("benchmark"))
-    assert "is damaged (it lacks benchmark)" in refusal(parts)
+def test_a_config_that_is_none(parts: Path) -> None:
     (shard(parts, 1) / "config.json").write_text("[]")
     assert "is damaged (no JSON object)" in refusal(parts)
-
-
-def hostile(witness: Path) -> dict[str, Callable[[dict[str, Any]], object]]:
-    """Ways to have a folder made when objects are built from a config."""
-    call = {"_target_": "os.mkdir", "path": str(witness)}
-    text = "${oc.create:'{_target_: os.mkdir, path: " + str(witness) + "}'}"
-    return {
-        "a class": lambda config: config.update(data=call),
-        "inside": lambda config: config["proxy"]["nwot"].update(further=[{"deep": call}]),
-        "no text": lambda config: config["init"].update(_target_=[call]),
-        "a reference": lambda config: config["data"].update(num_classes=text),
-        "a reference to a name": lambda config: config["data"].update(
-            _target_="${oc.decode:os.mkdir}"
-        ),
-    }
-
-
-@pytest.mark.parametrize("way", hostile(Path()))
-def test_a_config_executes_nothing(parts: Path, tmp_path: Path, way: str) -> None:
-    witness = tmp_path / "ran"
-    for index in (1, 2, 3):
-        edit(shard(parts, index), hostile(witness)[way])
-    message = refusal(parts)
-    assert "config.json of " in message
-    assert "os.mkdir" in message
-    assert not witness.exists()
-
-
-def test_a_benchmark_file_is_named_by_who_merges(parts: Path) -> None:
-    for index in (1, 2, 3):
-        edit(shard(parts, index), lambda config: config["benchmark"].update(path="evil.pbz2"))
-    message = refusal(parts)
-    assert "scored with benchmark.path=evil.pbz2; if you trust that file, give" in message
-    targets = known_targets([conf_dir()])
-    with pytest.raises(UserError, match="S0Cifar100 refuses its settings"):  # it was passed on
-        merge_shards(parts, targets, resamples=20, benchmark={"path": "evil.pbz2"}, quiet=True)

@@ -1,24 +1,20 @@
-"""Fronts, courses, spreads, pictures and heat maps by hand."""
+"""Groups, figures over seeds and plots, by hand."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
 
-from diswot.reporting.page.groups import Group, differences, groups
-from diswot.reporting.page.heat import heat_maps
-from diswot.reporting.page.spread import spread
-from diswot.reporting.page.svg import panel
+from diswot.reporting.page.facts import SeedFigure, seed_figures
+from diswot.reporting.page.groups import Group, differences, group_runs
+from diswot.reporting.page.pictures import Pictures, similarity_pictures
 from diswot.reporting.search_plot import Point, distinct, front, plot_course, plot_params
-from diswot.runs import Run
+from diswot.runs import Run, SearchSummary
 
 POINTS = [
     Point("a", 1.0, 10, 0),
@@ -31,9 +27,13 @@ POINTS = [
 ]
 
 
-def run(seed: int, score: float, **config: object) -> Run:
+def run(seed: int, score: float = 1.0, **config: object) -> Run:
     settings = {"strategy": {"name": "random"}, "seed": seed, **config}
-    return Run(Path(f"r{seed}"), "search", "finished", None, settings, {"score": score})
+    names: Any = dict.fromkeys(("space", "arch", "proxy", "strategy", "data"), "x")
+    counts = ("params", "flops", "evaluated", "distinct", "rejected", "seconds", "num_classes")
+    names |= {**dict.fromkeys(counts, 1), "exhausted": False, "candidates_per_second": 1.0}
+    summary = SearchSummary(**names, score=score, teacher=None, seed=seed, top=[])
+    return Run(Path(f"r{seed}"), "search", "finished", None, settings, summary)
 
 
 def test_distinct_is_best_first_and_front_smallest_first() -> None:
@@ -46,132 +46,123 @@ def test_course_is_the_running_best() -> None:
     axes = Figure().subplots()
     plot_course(axes, {"": POINTS})
     best, means = axes.get_lines()
-    assert list(zip(*best.get_data(), strict=True)) == [(1, 1.0), (2, 3.0), (7, 3.0)]
-    assert list(means.get_ydata()) == [1.0, 3.0, 2.0, 3.0, 1.0, 0.5]
+    assert list(best.get_ydata()) == [1.0, *[3.0] * 6]
+    assert list(means.get_ydata()) == pytest.approx([1, 3, 2, math.nan, 3, 1, 0.5], nan_ok=True)
     plot_course(Figure().subplots(), {"none": [Point("x", None, None, 0)]})
 
 
-def test_params_show_found_front_and_budget() -> None:
+def test_params_show_found_front_and_a_budget_at_hand() -> None:
     axes = Figure().subplots()
     plot_params(axes, {"": POINTS}, 40)
     labels = axes.get_legend_handles_labels()[1]
     assert set(labels) == {"front of score and size", "found", "budget 40"}
-    star = axes.collections[-1].get_offsets()
-    assert star.tolist() == [[30 / 1e6, 3.0]]
-
-
-def test_a_budget_far_away_does_not_squeeze_the_networks() -> None:
-    axes = Figure().subplots()
-    plot_params(axes, {"": POINTS}, 5e5)
+    assert axes.collections[-1].get_offsets().tolist() == [[30 / 1e6, 3.0]]
+    plot_params(axes := Figure().subplots(), {"": POINTS}, 5e5)  # would squeeze the networks
     assert "budget 500,000 →" in axes.get_legend_handles_labels()[1]
     assert axes.get_xlim()[1] < 80 / 1e6
 
 
 def test_scores_of_many_magnitudes_get_a_logarithmic_axis() -> None:
     axes = Figure().subplots()
-    plot_course(axes, {"": [Point(f"x{i}", 10.0**i, i + 1, 0) for i in range(9)]})
+    plot_course(axes, {"": [Point(f"x{i}", 10.0 ** (9 * i), i + 1, 0) for i in range(12)]})
     assert axes.get_yscale() == "log"
+    assert len(axes.get_yticks()) < 10
 
 
-def test_many_points_become_one_image() -> None:
+def test_many_points_become_one_image_and_what_cannot_be_drawn_a_note() -> None:
     points = [Point(f"x{i}", float(i % 97), i + 1, i // 100) for i in range(15_000)]
-    with panel("many", "many") as drawn:
-        plot_params(drawn.axes, {"": points})
-    assert "data:image/png" in drawn.svg
-    assert len(drawn.svg) < 200_000
+    pictures = Pictures("many", "many")
+    with pictures.draw("infinite") as axes:
+        axes.set_xlim(0, math.inf)
+    with pictures.draw("many") as axes:
+        plot_params(axes, {"": points})
+    (panel,) = pictures.panels
+    assert "data:image/png" in panel.svg
+    assert len(panel.svg) < 200_000
+    assert pictures.notes == ["No picture “infinite”: Axis limits cannot be NaN or Inf."]
+
+
+def test_similarity_shares_its_colours(tmp_path: Path) -> None:
+    teacher, student = np.eye(3), np.full((3, 3), 5.0)
+    matrices = {"relation_teacher": teacher, "relation_student": student}
+    np.savez(tmp_path / "similarity.npz", **matrices)  # type: ignore[arg-type]
+    alone = Run(tmp_path, "search", "unfinished", None, {"seed": 0})
+    pictures = similarity_pictures(Group("", "search", (alone,)), "s")
+    one, two, apart = (panel.svg for panel in pictures.panels)
+    assert all(f">{tick}</text>" in svg for svg in (one, two) for tick in (0, 5))
+    assert "image/png" in apart
+    assert pictures.notes == ["seed 0, student not known yet."]
 
 
 def test_groups_differ_in_more_than_the_seed() -> None:
     runs = [run(0, 1.0), run(1, 2.0), run(0, 3.0, workers=4), run(2, 4.0, budget={"params": 9})]
-    first, second = groups(runs)
+    first, second = group_runs(runs)
     assert [each.result["score"] for each in first.runs] == [1.0, 2.0]
     assert first.left_out == 1  # workers change nothing: it is seed 0 again
     assert second.label == "random, budget.params=9"
 
 
+@pytest.mark.parametrize("key", ["protocol", "trainer"])
+def test_labels_of_trainings_name_their_protocol(key: str) -> None:
+    config = {"student": {"name": "resnet8"}, "distiller": {"kd": {}}, key: {"name": "crd"}}
+    (group,) = group_runs([Run(Path("r"), "train", "unfinished", None, config)])
+    assert group.label == "resnet8, kd, crd"
+
+
 def test_differences_name_members_and_compare_settings() -> None:
     runs = [
-        run(0, 1.0, proxy={"a": {"x": 1, "y": 2}, "b": {"z": 1}}, data={"shuffle_seed": 0}),
-        run(1, 1.0, proxy={"a": {"x": 2, "y": 2}}, data={"shuffle_seed": 1}),
+        run(0, proxy={"a": {"x": 1, "y": 2}, "b": {"z": 1}}, data={"shuffle_seed": 0}),
+        run(1, proxy={"a": {"x": 2, "y": 2}}, data={"shuffle_seed": 1}),
     ]
-    assert differences(runs) == {
-        "proxy": ["a+b", "a"],
-        "proxy.a.x": ["1", "2"],
-        "seed": ["0", "1"],
-    }
+    expected = {"proxy": ["a+b", "a"], "proxy.a.x": ["1", "2"], "seed": ["0", "1"]}
+    assert differences(runs) == expected
 
 
 def test_differences_begin_with_what_tells_runs_apart() -> None:
-    def one(name: str, seed: int) -> Run:
-        named = {"_target_": f"x.{name}", "name": name, "size": 3}
-        told = {"logger": {"csv": {"name": name}}, "workers": seed, "debug": name}
-        return run(seed, 1.0, strategy=named, benchmark={"name": name}, aside={"x": seed}, **told)
-
-    assert list(differences([one("random", 0), one("evolution", 1)])) == [
-        *("strategy.name", "seed", "aside.x", "benchmark.name"),
+    runs = [
+        run(
+            seed,
+            strategy={"_target_": f"x.{name}", "name": name, "size": 3},
+            **{"benchmark": {"name": name}, "aside": {"x": seed}},
+            **{"logger": {"csv": {"name": name}}, "workers": seed, "debug": name},
+        )
+        for seed, name in enumerate(("random", "evolution"))
     ]
-    same = [run(0, 1.0, strategy={"_target_": name, "name": "random"}) for name in "ab"]
+    assert list(differences(runs)) == ["strategy.name", "seed", "aside.x", "benchmark.name"]
+    same = [run(0, strategy={"_target_": name, "name": "random"}) for name in "ab"]
     assert list(differences(same)) == ["strategy._target_"]
 
 
 def test_differences_of_rankings_name_their_accuracies() -> None:
-    def one(source: str) -> Run:
-        config = {"seeds": 1, "benchmark": {"name": "s0", "source": source}, "workers": source}
-        return Run(Path(source), "rank", "finished", None, config, {})
-
-    assert differences([one("csv"), one("analog")]) == {"benchmark.source": ["csv", "analog"]}
+    configs = [{"seeds": 1, "benchmark": {"source": each}, "workers": each} for each in "ab"]
+    runs = [Run(Path(), "rank", "unfinished", None, config) for config in configs]
+    assert differences(runs) == {"benchmark.source": ["a", "b"]}
 
 
 def test_searches_of_other_lengths_are_no_seeds_of_one() -> None:
-    runs = [run(i, 1.0, strategy={"name": "random", "evaluations": 9 + i % 2}) for i in range(3)]
-    labels = [(group.label, len(group.runs)) for group in groups(runs)]
-    assert labels == [
-        ("random, strategy.evaluations=9", 2),
-        ("random, strategy.evaluations=10", 1),
-    ]
+    runs = [run(i, strategy={"name": "random", "evaluations": 9 + i % 2}) for i in range(3)]
+    labels = [(group.label, len(group.runs)) for group in group_runs(runs)]
+    assert labels == [("random, strategy.evaluations=9", 2), ("random, strategy.evaluations=10", 1)]
 
 
-def test_spread_is_over_seeds() -> None:
-    values = (1.0, 2.0, 4.0)
-    group = Group("", "search", tuple(run(i, v) for i, v in enumerate(values)), 0)
-    found = spread(group)["score"]
-    assert found.mean == statistics.fmean(values)
-    assert found.std == pytest.approx(math.sqrt(7 / 3))
+def test_seed_figures_are_of_the_t_distribution() -> None:
+    found = seed_figures([run(i, value) for i, value in enumerate((1.0, 2.0, 4.0))])["score"]
     half = 4.302652729696142 * math.sqrt(7 / 3) / math.sqrt(3)
+    assert (found.mean, found.std) == pytest.approx((7 / 3, math.sqrt(7 / 3)))
     assert (found.low, found.high) == pytest.approx((7 / 3 - half, 7 / 3 + half))
-    assert found.text == "2.3 ± 1.5"
-    assert spread(Group("", "search", (run(0, 5.0),), 0))["score"].text == "5"
-    two = spread(Group("", "search", (run(0, 1.0), run(1, 2.0)), 0))["score"]
-    assert (two.text, two.interval, two.each) == ("1.50 ± 0.71", "", "1.00 · 2.00")
-    huge = tuple(run(i, 1e308) for i in range(3))
-    assert "score" not in spread(Group("", "search", huge, 0))
-    alike = spread(Group("", "search", (run(0, 661338.0), run(1, 661338.0)), 0))["score"]
-    assert (alike.text, alike.interval, alike.each) == ("661,338 ± 0", "", "")
 
 
-def test_panels_carry_the_pages_colours_and_no_styles_of_others() -> None:
-    with panel("p1", 'a "label"') as drawn:
-        drawn.axes.plot([0, 1], [0, 1], color="C0", label="</text><script>$\x00")
-        drawn.axes.legend()
-    assert "<script" not in drawn.svg
-    assert "&lt;/text&gt;&lt;script&gt;$\ufffd<" in drawn.svg
-    assert "var(--c0)" in drawn.svg
-    assert "#1f77b4" not in drawn.svg
-    assert "<style" not in drawn.svg
-    assert "font-family" not in drawn.svg
-    assert 'id="p1-figure_1"' in drawn.svg
-    assert 'aria-label="a &quot;label&quot;"' in drawn.svg
-
-
-def test_heat_maps_share_their_colours() -> None:
-    teacher, student = np.eye(300), np.full((300, 300), 0.5)
-    first, second, apart = heat_maps(teacher, student)
-    assert (first.low, first.high) == (second.low, second.high) == (0.0, 1.0)
-    assert apart.high == 0.5
-    assert "3×3" in first.note
-    with Image.open(io.BytesIO(base64.b64decode(first.uri.partition(",")[2]))) as image:
-        assert image.size == (100, 100)
-        pixels = np.asarray(image.convert("RGB"))
-    assert len({tuple(pixels[0, 0]), tuple(pixels[0, 1])}) == 2
-    flat = heat_maps(np.zeros((2, 2)), np.zeros((2, 2)))
-    assert flat[2].high == 0.0
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((5.0,), ("5", "", "")),
+        ((1.0, 2.0), ("1.50 ± 0.71", "", "1.00 · 2.00")),
+        ((661338.0, 661338.0), ("661,338 ± 0", "", "")),
+        ((5e7, 6e7), ("55.0 M ± 7.1 M", "", "50.0 M · 60.0 M")),
+        ((1e103, 3e103), ("2e+103 ± 1.41e+103", "", "1e+103 · 3e+103")),
+        ((-1.0, -2.0, -3.0), ("−2.0 ± 1.0", "[−4.5, 0.5]", "−1.0 · −2.0 · −3.0")),
+    ],
+)
+def test_figures_are_readable(values: tuple[float, ...], shown: tuple[str, str, str]) -> None:
+    figure = SeedFigure.of(values)
+    assert (figure.text, figure.interval, figure.each) == shown

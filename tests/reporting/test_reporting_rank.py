@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diswot.ranking.scores import Conditions, Scores, Target
+from diswot.ranking.scores import Scores, Target
 from diswot.ranking.table import rank_rows
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
 from diswot.runs import RankRow
 
-CONDITIONS = Conditions("s0", "fashion_mini", 100, "gaussian", "resnet56")
+CONDITIONS = {
+    **{"space": "s0", "data": "fashion_mini", "num_classes": 100, "init": "gaussian"},
+    **{"teacher": "resnet56", "teacher_weights": "none", "batch_size": 0, "image_size": 0},
+    "source": "",
+}
 
 
 def example(archs: int, proxies: int, seeds: int = 2) -> tuple[Scores, list[Target]]:

@@ -6,13 +6,11 @@ import re
 from typing import Any
 
 import pytest
+from scoring_helpers import made, members
 
-from diswot.commands import compose
-from diswot.config import conf_dir, make
 from diswot.errors import UserError
 from diswot.scoring.budget import Budget
 
-MEMBERS = sorted(path.stem for path in (conf_dir() / "budget").glob("*.yaml"))
 LIMITS = ("params", "flops", "layers")
 
 
@@ -25,32 +23,29 @@ class Costs:
 
     def measures(self) -> dict[str, Any]:
         def measure(name: str) -> Any:
-            def answer(arch: object) -> int:
-                self.asked.append(name)
-                return self.given[name]
-
-            return answer
+            return lambda arch: (self.asked.append(name), self.given[name])[1]
 
         return {name: measure(name) for name in self.given}
 
 
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("member", members("budget"))
 def test_members(member: str) -> None:
-    node = compose("search", ["space=s1", f"budget={member}"], None)["budget"]
-    assert isinstance(make(node, "budget", Budget), Budget)
+    assert isinstance(made("budget", Budget, "space=s1", f"budget={member}"), Budget)
 
 
-def test_the_default_takes_the_limits_of_the_space() -> None:
-    def limits(*overrides: str) -> dict[str, float]:
-        return make(compose("search", overrides, None)["budget"], "budget", Budget).limits()
-
-    assert limits("space=s1") == {"params": 1e6}
-    assert limits("space=s0") == {}
-    assert limits("space=s1", "budget=none") == {}
-    assert limits("space=s1", "budget.params=5e5", "budget.flops=1e8") == {
-        "params": 5e5,
-        "flops": 1e8,
-    }
+@pytest.mark.parametrize(
+    ("overrides", "limits"),
+    [
+        (["space=s1"], {"params": 1e6}),
+        (["space=s0"], {}),
+        (["space=s1", "budget=none"], {}),
+        (["space=s1", "budget.params=5e5", "budget.flops=1e8"], {"params": 5e5, "flops": 1e8}),
+    ],
+)
+def test_the_default_takes_the_limits_of_the_space(
+    overrides: list[str], limits: dict[str, float]
+) -> None:
+    assert made("budget", Budget, *overrides).limits() == limits
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -67,39 +62,34 @@ def test_tries_must_be_at_least_one(value: Any) -> None:
         Budget(max_tries=value)
 
 
-@pytest.mark.parametrize("text", ["-1", "0", "abc", ".nan"])
-def test_the_command_line_is_told_so_too(text: str) -> None:
-    node = compose("search", [f"budget.params={text}"], None)["budget"]
-    with pytest.raises(UserError, match=r"budget\.params=.* give a positive number"):
-        make(node, "budget", Budget)
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        *((f"budget.params={text}", "give a positive number") for text in ("-1", "abc", ".nan")),
+        ("+budget.latency=3", "latency"),
+    ],
+)
+def test_the_command_line_is_told_so_too(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made("budget", Budget, override)
 
 
-def test_an_unknown_limit_is_refused() -> None:
-    node = compose("search", ["+budget.latency=3"], None)["budget"]
-    with pytest.raises(UserError, match="latency"):
-        make(node, "budget", Budget)
+def excess(budget: Budget, costs: Costs) -> float:
+    return budget.excess(None, costs)  # type: ignore[arg-type]
 
 
 def test_excess_is_relative_to_the_limit() -> None:
-    budget = Budget(params=100)
-    assert budget.excess(None, Costs(params=100)) == 0  # type: ignore[arg-type]
-    assert budget.excess(None, Costs(params=1)) == 0  # type: ignore[arg-type]
-    assert budget.excess(None, Costs(params=200)) == 1  # type: ignore[arg-type]
-    assert budget.excess(None, Costs(params=150)) == pytest.approx(0.5)  # type: ignore[arg-type]
-
-
-def test_every_limit_counts() -> None:
-    budget = Budget(params=10, flops=10, layers=10)
+    excesses = [excess(Budget(params=100), Costs(params=n)) for n in (1, 100, 150, 200)]
+    assert excesses == pytest.approx([0, 0, 0.5, 1])
+    everything = Budget(params=10, flops=10, layers=10)
     for limit in LIMITS:
-        over = Costs(**{"params": 1, "layers": 1, "flops": 1, limit: 20})
-        assert budget.excess(None, over) > 0  # type: ignore[arg-type]
+        assert excess(everything, Costs(**{"params": 1, "layers": 1, "flops": 1, limit: 20})) > 0
 
 
 def test_costs_without_a_limit_are_not_counted() -> None:
     costs = Costs(params=5, layers=5, flops=5)
-    Budget(layers=10).excess(None, costs)  # type: ignore[arg-type]
-    assert costs.asked == ["layers"]
-    Budget().excess(None, costs)  # type: ignore[arg-type]
+    excess(Budget(layers=10), costs)
+    excess(Budget(), costs)
     assert costs.asked == ["layers"]
 
 

@@ -6,23 +6,25 @@ import os
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scoring_helpers import bits, s0_scorer
 
 from diswot.errors import UserError
-from diswot.scoring import pool as pool_module
+from diswot.scoring import pool
 from diswot.scoring.pool import scoring_pool
-from diswot.scoring.scorer import Measurement, Scorer
-from diswot.scoring.setup import Setup, worker_count
-from diswot.spaces import Arch
-from diswot.spaces.s0 import S0
+from diswot.scoring.scorer import Scorer
+from diswot.scoring.setup import worker_count
+from diswot.spaces.s0 import S0, S0Arch
 
-TEXTS = ("s0:1-1-1", "s0:3-1-1", "s0:1-3-1", "s0:1-1-3", "s0:3-3-1", "s0:1-3-3")
-
+DEPTHS = ((1, 1, 1), (3, 1, 1), (1, 3, 1), (1, 1, 3), (3, 3, 1), (1, 3, 3))
+ARCHS = [S0Arch(depths) for depths in DEPTHS]
+SETTINGS: Any = {"name": "s0", "depths": [1, 3, 5, 7], "widths": [16, 16, 32, 64]}
 FATAL = '''
 import os
 
@@ -42,143 +44,115 @@ class Fatal(S0):
 '''
 
 
-@pytest.fixture(scope="module")
-def scorer(setup_of: Callable[..., Setup]) -> Scorer:
-    return setup_of("space=s0", "proxy=[diswot,nwot]").scorer
+def scorer() -> Scorer:
+    return s0_scorer("proxy=[diswot,nwot]")
 
 
-@pytest.fixture(scope="module")
-def expected(scorer: Scorer) -> list[Any]:
-    return [bits(scorer.measure(arch)) for arch in archs(scorer)]
+@cache
+def expected() -> list[Any]:
+    return [bits(scorer().measure(arch)) for arch in ARCHS]
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[pool_module._Worker]:
-    """All processes a pool starts, in order."""
-    found: list[pool_module._Worker] = []
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[pool._Worker]]:
+    """All processes a pool starts, in order; all have ended afterwards."""
+    workers: list[pool._Worker] = []
 
-    class Noted(pool_module._Worker):
+    class Noted(pool._Worker):
         def __init__(self) -> None:
             super().__init__()
-            found.append(self)
+            workers.append(self)
 
-    monkeypatch.setattr(pool_module, "_Worker", Noted)
-    return found
+    monkeypatch.setattr(pool, "_Worker", Noted)
+    yield workers
+    assert all(worker.process.returncode is not None for worker in workers)
 
 
 @pytest.fixture
-def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
-    """A space of a user's own module."""
+def fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scorer]:
+    """With a space of a user's own module."""
     (tmp_path / "diswot_test_fatal.py").write_text(FATAL)
     monkeypatch.syspath_prepend(tmp_path)
     import diswot_test_fatal  # type: ignore[import-not-found]
 
-    yield diswot_test_fatal.Fatal
+    yield replace(scorer(), space=diswot_test_fatal.Fatal(**SETTINGS))
     del sys.modules["diswot_test_fatal"]
-
-
-def archs(scorer: Scorer) -> list[Arch]:
-    return [scorer.space.parse(text) for text in TEXTS]
-
-
-def bits(found: Measurement) -> tuple[Any, ...]:
-    parts = {
-        proxy: {part: value.hex() for part, value in parts.items()}
-        for proxy, parts in found.parts.items()
-    }
-    return found.arch, parts, found.failures, found.cost
-
-
-def settings() -> dict[str, Any]:
-    return {"name": "s0", "depths": [1, 3, 5, 7], "widths": [16, 16, 32, 64]}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_any_number_of_workers_gives_equal_bits_in_ask_order(
-    scorer: Scorer, expected: list[Any], workers: int, started: list[pool_module._Worker]
+    workers: int, started: list[pool._Worker]
 ) -> None:
-    with scoring_pool(scorer, workers) as measure:
-        first = [bits(found) for found in measure(archs(scorer)[:4])]
-        rest = [bits(found) for found in measure(archs(scorer)[4:])]
+    with scoring_pool(scorer(), workers) as measure:
+        first, rest = ([*map(bits, measure(part))] for part in (ARCHS[:4], ARCHS[4:]))
         assert list(measure([])) == []
-    assert first + rest == expected
+    assert first + rest == expected()
     assert len(started) == (0 if workers == 1 else workers)
-    assert all(worker.process.returncode is not None for worker in started)
 
 
-def test_a_killed_worker_is_replaced(
-    scorer: Scorer, expected: list[Any], started: list[pool_module._Worker]
-) -> None:
-    with scoring_pool(scorer, 2) as measure:
-        found = []
-        for measurement in measure(archs(scorer)):
-            if not found:
+def test_a_killed_worker_is_replaced(started: list[pool._Worker]) -> None:
+    with scoring_pool(scorer(), 2) as measure:
+        scored = []
+        for measurement in measure(ARCHS):
+            if not scored:
                 os.kill(started[0].process.pid, signal.SIGKILL)
-            found.append(bits(measurement))
+            scored.append(bits(measurement))
         # The one that idles dies too, and the next generation comes.
         os.kill(started[1].process.pid, signal.SIGKILL)
         started[1].process.wait()
-        found += [bits(measurement) for measurement in measure(archs(scorer)[:2])]
-    assert found == expected + expected[:2]
+        scored += map(bits, measure(ARCHS[:2]))
+    assert scored == expected() + expected()[:2]
     assert len(started) == 4
     assert started[0].process.returncode == -signal.SIGKILL
 
 
 def test_a_candidate_that_kills_its_process_is_a_record(
-    scorer: Scorer, expected: list[Any], plug_in: type, started: list[pool_module._Worker]
+    fatal: Scorer, started: list[pool._Worker]
 ) -> None:
-    fatal = replace(scorer, space=plug_in(**settings()))
     with scoring_pool(fatal, 2) as measure:
-        asked = [*archs(fatal)[:2], fatal.space.parse("s0:7-7-7"), archs(fatal)[2]]
-        first, second, lost, third = measure(asked)
-        assert [bits(found) for found in (first, second, third)] == expected[:3]
-        assert lost.arch == "s0:7-7-7"
-        assert lost.parts == {}
-        assert lost.cost is None
-        assert ["exit status 3" in why for why in lost.failures.values()] == [True]
+        first, second, lost, third = measure([*ARCHS[:2], S0Arch((7, 7, 7)), ARCHS[2]])
+        assert [*map(bits, (first, second, third))] == expected()[:3]
+        assert (lost.arch, lost.parts, lost.cost) == ("s0:7-7-7", {}, None)
+        assert ["exit status 3" in reason for reason in lost.failures.values()] == [True]
         assert len(started) == 4
         with pytest.raises(UserError, match="s0:5-5-5 cannot be"):
-            list(measure([fatal.space.parse("s0:5-5-5")]))
-    assert all(worker.process.returncode is not None for worker in started)
+            list(measure([S0Arch((5, 5, 5))]))
 
 
 def test_a_class_that_only_this_process_sees_is_named(
-    scorer: Scorer, started: list[pool_module._Worker], monkeypatch: pytest.MonkeyPatch
+    started: list[pool._Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = types.ModuleType("diswot_test_script")
     exec("from diswot.spaces.s0 import S0\nclass Mine(S0): pass", script.__dict__)
     monkeypatch.setitem(sys.modules, script.__name__, script)
-    mine = replace(scorer, space=script.Mine(**settings()))
+    mine = replace(scorer(), space=script.Mine(**SETTINGS))
     with (
         pytest.raises(UserError, match=r"workers=2: .*diswot_test_script.*workers=1") as caught,
         scoring_pool(mine, 2) as measure,
     ):
-        list(measure(archs(scorer)[:2]))
+        list(measure(ARCHS[:2]))
+    assert started
     assert "\n" not in str(caught.value)
-    assert all(worker.process.returncode is not None for worker in started)
 
 
-def test_a_class_that_cannot_be_sent_is_named(scorer: Scorer) -> None:
+def test_a_class_that_cannot_be_sent_is_named() -> None:
     class Local(S0):
         pass
 
-    local = replace(scorer, space=Local(**settings()))
+    local = replace(scorer(), space=Local(**SETTINGS))
     with pytest.raises(UserError, match="workers=1"), scoring_pool(local, 2):
         pass
 
 
-def test_workers_end_with_an_error_of_the_search(
-    scorer: Scorer, started: list[pool_module._Worker]
-) -> None:
+def test_workers_end_with_an_error_of_the_search(started: list[pool._Worker]) -> None:
     def search() -> None:
-        with scoring_pool(scorer, 2) as measure:
-            list(measure(archs(scorer)[:1]))
+        with scoring_pool(scorer(), 2) as measure:
+            list(measure(ARCHS[:1]))
             raise KeyError("the search")
 
     with pytest.raises(KeyError):
         search()
     assert len(started) == 1
-    assert started[0].process.returncode is not None
 
 
 @pytest.mark.parametrize(

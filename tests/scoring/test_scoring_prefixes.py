@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from random import Random
 from unittest.mock import patch
 
 import pytest
 import torch
+from scoring_helpers import bits, each_space, s0_scorer, setup
 
-from diswot.commands import compose
-from diswot.models.blocks import ResidualBlock
-from diswot.scoring.prefixes import PrefixCache
-from diswot.scoring.setup import Setup
+from diswot.models.staged import ResidualBlock
+from diswot.scoring.runtime import PrefixCache
 from diswot.spaces import Arch
 
-TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
 
-
-def setup(*overrides: str) -> Setup:
-    return Setup.from_config({**compose("search", [*TINY, *overrides], None), "device": "cpu"})
-
-
-@pytest.mark.parametrize("space", ["s0", "s1"])
-def test_scores_are_equal_to_the_bit(space: str, small_archs: Callable[..., list[Arch]]) -> None:
-    scorer = setup(f"space={space}").scorer
-    rng, memory = Random(3), scorer.memory()
-    [arch] = small_archs(scorer.space, 1)
-    for _ in range(8):
-        assert scorer.measure(arch, memory).parts == scorer.measure(arch).parts
-        arch = scorer.space.mutate(arch, rng)
+@each_space
+def test_scores_are_equal_to_the_bit(name: str, small_archs: Callable[..., list[Arch]]) -> None:
+    scorer = setup(f"space={name}", "proxy=[diswot,relation]").scorer
+    space, memory, rng = scorer.space, scorer.memory(), random.Random(0)
+    [arch] = small_archs(space, 1)
+    archs = [arch, *(space.mutate(arch, rng) for _ in range(5)), arch]
+    for each in archs:
+        assert bits(scorer.measure(each, memory)) == bits(scorer.measure(each))
 
 
 def test_shared_stages_do_not_run_again() -> None:
-    scorer = setup("space=s0").scorer
-    memory = scorer.memory()
-    calls = []
-    real = ResidualBlock.preactivation
+    scorer = s0_scorer("proxy=diswot")
+    memory, calls, real = scorer.memory(), [], ResidualBlock.preactivation
 
     def counted(block: ResidualBlock, x: torch.Tensor) -> torch.Tensor:
         if x.device.type != "meta":  # there, costs are counted
@@ -50,20 +41,31 @@ def test_shared_stages_do_not_run_again() -> None:
             assert len(calls) == blocks, text
 
 
-def test_a_proxy_that_watches_modules_sees_all_of_them_run() -> None:
-    scorer = setup("space=s0", "proxy=[diswot,nwot]").scorer
-    memory = scorer.memory()
-    arch = scorer.space.parse("s0:3-3-3")
-    assert scorer.measure(arch, memory).parts == scorer.measure(arch, memory).parts
+@pytest.mark.parametrize(
+    ("proxy", "kept"),
+    [
+        *(("diswot", True), ("[diswot,params]", True), ("[diswot,zen]", True)),
+        # These watch modules, or read what ran inside.
+        *(("[diswot,nwot]", False), ("[diswot,snip]", False), ("[diswot,effective_rank]", False)),
+    ],
+)
+def test_first_stages_are_kept_where_nobody_watches_modules(proxy: str, kept: bool) -> None:
+    scorer = s0_scorer(f"proxy={proxy}")
+    memory, arch = scorer.memory(), scorer.space.parse("s0:1-1-1")
+    first, second = (scorer.measure(arch, memory) for _ in range(2))
+    assert bits(first) == bits(second)
+    assert bool(memory.prefixes.longest(scorer.space.prefixes(arch))) == kept
 
 
 def test_the_least_recently_used_maps_go_first() -> None:
-    one = torch.zeros(256)  # 1,024 bytes
+    one = torch.zeros(256)
     cache = PrefixCache(limit=3 * one.nbytes)
-    cache.store(["a", "ab"], [one, one])
+    cache.store(["a", "ab"], [one, one + 1])
     cache.store(["c"], [one])
-    assert len(cache.longest(["a", "ab", "abc"])) == 2
+    assert [kept[0].item() for kept in cache.longest(["a", "ab", "abc"])] == [0, 1]
     cache.store(["d"], [one])
     assert cache.longest(["c"]) == []
     assert len(cache.longest(["a", "ab"])) == 2
     assert cache.longest(["b", "a"]) == []
+    cache.store(["a"], [one])
+    assert len(cache.longest(["d"])) == 1

@@ -11,20 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scoring_helpers import bits, members, s0_scorer, setup
 from torch import nn
 
-from diswot.config import conf_dir
 from diswot.errors import UserError
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput
-from diswot.scoring.prefixes import PrefixCache
-from diswot.scoring.scorer import Measurement, Scorer
-from diswot.scoring.setup import Setup
-from diswot.spaces import Arch, Space
-from diswot.spaces.s0 import S0
+from diswot.scoring.scorer import Scorer
+from diswot.spaces import Arch
+from diswot.spaces.s0 import S0, S0Arch
 
-PROXIES = sorted(path.stem for path in (conf_dir() / "proxy").glob("*.yaml"))
-TEXTS = ("s0:1-1-1", "s0:1-3-1", "s0:3-1-1")
+FIRST, SECOND, THIRD = S0Arch((1, 1, 1)), S0Arch((1, 3, 1)), S0Arch((3, 1, 1))
 
 
 @pytest.fixture
@@ -34,160 +31,103 @@ def threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
-def bits(found: Measurement) -> tuple[Any, ...]:
-    parts = {
-        proxy: {part: value.hex() for part, value in parts.items()}
-        for proxy, parts in found.parts.items()
-    }
-    return found.arch, parts, found.failures, found.cost
+def test_measurements_are_complete() -> None:
+    measurement = s0_scorer().measure(FIRST)
+    assert measurement.arch == "s0:1-1-1"
+    assert list(measurement.parts) == list(s0_scorer().proxies)
+    assert measurement.failures == {}
+    assert measurement.cost == s0_scorer().costs().cost(FIRST)
+    assert measurement.seconds > 0
+    assert pickle.loads(pickle.dumps(measurement)) == measurement
 
 
-def test_measurements_are_complete(s0_scorer: Scorer) -> None:
-    arch = s0_scorer.space.parse(TEXTS[0])
-    found = s0_scorer.measure(arch)
-    assert found.arch == TEXTS[0]
-    assert list(found.parts) == list(s0_scorer.proxies)
-    assert found.failures == {}
-    assert found.cost == s0_scorer.costs().cost(arch)
-    assert found.seconds > 0
-    assert pickle.loads(pickle.dumps(found)) == found
-
-
-def test_scores_have_equal_bits_in_any_order(s0_scorer: Scorer) -> None:
-    archs = [s0_scorer.space.parse(text) for text in TEXTS]
-    memory = s0_scorer.memory()
-    forth = [bits(s0_scorer.measure(arch, memory)) for arch in archs]
-    back = [bits(s0_scorer.measure(arch)) for arch in reversed(archs)]
+def test_scores_have_equal_bits_in_any_order_and_pickled() -> None:
+    archs, memory = [FIRST, SECOND, THIRD], s0_scorer().memory()
+    forth = [bits(s0_scorer().measure(arch, memory)) for arch in archs]
+    pickled = pickle.loads(pickle.dumps(s0_scorer()))
+    back = [bits(pickled.measure(arch)) for arch in reversed(archs)]
     assert back[::-1] == forth
     assert len({str(parts) for _, parts, _, _ in forth}) == len(archs)
 
 
-def test_what_is_remembered_changes_no_bit(
-    space: Space, setup_of: Callable[..., Setup], small_archs: Callable[..., list[Arch]]
-) -> None:
-    """Proxies that read outputs only share the maps of first stages; others must not."""
-    scorer = setup_of(f"space={space.name}", "proxy=[diswot,relation]").scorer
-    [arch] = small_archs(space, 1)
-    rng = random.Random(0)
-    archs = [arch, *(space.mutate(arch, rng) for _ in range(5)), arch]
-    memory = scorer.memory()
-    for each in archs:
-        assert bits(scorer.measure(each, memory)) == bits(scorer.measure(each))
-    watching = setup_of(f"space={space.name}", "proxy=[diswot,nwot]").scorer
-    memory = watching.memory()
-    for each in archs[-2:]:
-        assert bits(watching.measure(each, memory)) == bits(watching.measure(each))
-        assert not memory.prefixes.longest(space.prefixes(each))
-
-
-def test_the_least_recently_used_maps_are_forgotten() -> None:
-    maps = {key: torch.full((4,), float(key)) for key in range(4)}
-    cache = PrefixCache(limit=2 * 16)
-    cache.store([0, 1], [maps[0], maps[1]])
-    assert [m.tolist() for m in cache.longest([0, 1, 2])] == [[0.0] * 4, [1.0] * 4]
-    cache.longest([0])
-    cache.store([2], [maps[2]])
-    assert cache.longest([1]) == []
-    assert len(cache.longest([0])) == len(cache.longest([2])) == 1
-    cache.store([0], [maps[0]])
-    assert len(cache.longest([2])) == 1
-
-
-def test_scores_do_not_depend_on_threads_or_global_state(
-    s0_scorer: Scorer, threads: Callable[[int], None]
-) -> None:
-    arch = s0_scorer.space.parse(TEXTS[1])
+def test_scores_do_not_depend_on_threads_or_global_state(threads: Callable[[int], None]) -> None:
     threads(1)
     torch.manual_seed(5)
-    one = bits(s0_scorer.measure(arch))
+    one = bits(s0_scorer().measure(SECOND))
     threads(2)
     torch.manual_seed(6)
     random.seed(7)
-    torch.set_default_dtype(torch.float32)
-    assert bits(s0_scorer.measure(arch)) == one
+    assert bits(s0_scorer().measure(SECOND)) == one
     with torch.enable_grad():
-        assert bits(s0_scorer.measure(arch)) == one
+        assert bits(s0_scorer().measure(SECOND)) == one
 
 
-def test_scoring_leaves_no_trace(s0_scorer: Scorer, threads: Callable[[int], None]) -> None:
+def test_scoring_leaves_no_trace(threads: Callable[[int], None]) -> None:
     threads(2)
     python, numpy, state = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
-    images = s0_scorer.batch.images.clone()
-    deterministic = torch.backends.cudnn.deterministic
-    s0_scorer.measure(s0_scorer.space.parse(TEXTS[0]))
+    images, deterministic = s0_scorer().batch.images.clone(), torch.backends.cudnn.deterministic
+    s0_scorer().measure(FIRST)
     assert torch.get_num_threads() == 2
     assert torch.is_grad_enabled()
     assert random.getstate() == python
     assert (np.random.get_state()[1] == numpy).all()
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(s0_scorer.batch.images, images)
+    assert torch.equal(s0_scorer().batch.images, images)
     assert torch.backends.cudnn.deterministic == deterministic
 
 
-def test_a_pickled_scorer_scores_the_same(s0_scorer: Scorer) -> None:
-    arch = s0_scorer.space.parse(TEXTS[0])
-    again = pickle.loads(pickle.dumps(s0_scorer))
-    assert bits(again.measure(arch)) == bits(s0_scorer.measure(arch))
-
-
-def test_the_seed_changes_scores(s0_scorer: Scorer, setup_of: Callable[..., Setup]) -> None:
-    arch = s0_scorer.space.parse(TEXTS[0])
-    other = setup_of("space=s0", "proxy=[diswot,nwot,params,random]", "seed=1").scorer
-    one, two = s0_scorer.measure(arch).parts, other.measure(arch).parts
+def test_the_seed_changes_scores() -> None:
+    other = s0_scorer("proxy=[diswot,nwot,params,random]", "seed=1")
+    one, two = s0_scorer().measure(FIRST).parts, other.measure(FIRST).parts
     assert one["params"] == two["params"]
     assert all(one[name] != two[name] for name in ("diswot", "nwot", "random"))
 
 
 class _FailingSpace(S0):
-    """Whose second architecture cannot be built, or not with any settings."""
+    """Whose second architecture cannot be built."""
 
-    error: Exception = RuntimeError("boom")
+    error: Exception
 
     def build(self, arch: Any, *, num_classes: int, in_channels: int = 3) -> nn.Module:
-        if str(arch) == TEXTS[1]:
+        if arch == SECOND:
             raise self.error
         return super().build(arch, num_classes=num_classes, in_channels=in_channels)
 
 
-def failing(scorer: Scorer, error: Exception, **changes: Any) -> Scorer:
+def failing(error: Exception, **changes: Any) -> Scorer:
     space = _FailingSpace(name="s0", depths=[1, 3, 5, 7], widths=[16, 16, 32, 64])
     space.error = error
-    return replace(scorer, space=space, **changes)
+    return replace(s0_scorer(), space=space, **changes)
 
 
 @pytest.mark.parametrize(
     "error", [RuntimeError("boom\nmore"), KeyError("boom"), MemoryError("boom"), TypeError("boom")]
 )
-def test_a_candidate_that_cannot_be_built_is_a_record(s0_scorer: Scorer, error: Exception) -> None:
-    scorer = failing(s0_scorer, error)
-    first, second, _ = (scorer.space.parse(text) for text in TEXTS)
-    found = scorer.measure(second)
-    assert found.arch == TEXTS[1]
-    assert found.parts == {}
-    assert found.cost is None
-    assert set(found.failures) == set(scorer.proxies)
-    assert all(type(error).__name__ in why and "boom" in why for why in found.failures.values())
-    assert all("\n" not in why for why in found.failures.values())
-    assert bits(scorer.measure(first)) == bits(s0_scorer.measure(first))
+def test_a_candidate_that_cannot_be_built_is_a_record(error: Exception) -> None:
+    scorer = failing(error)
+    measurement = scorer.measure(SECOND)
+    assert (measurement.arch, measurement.parts, measurement.cost) == ("s0:1-3-1", {}, None)
+    assert set(measurement.failures) == set(scorer.proxies)
+    for reason in measurement.failures.values():
+        assert type(error).__name__ in reason
+        assert "boom" in reason
+        assert "\n" not in reason
+    assert bits(scorer.measure(FIRST)) == bits(s0_scorer().measure(FIRST))
 
 
-def test_a_candidate_that_cannot_be_built_raises_where_debugged(s0_scorer: Scorer) -> None:
-    scorer = failing(s0_scorer, RuntimeError("boom"), debug=True)
-    with pytest.raises(RuntimeError, match="boom"):
-        scorer.measure(scorer.space.parse(TEXTS[1]))
-
-
-@pytest.mark.parametrize("debug", [False, True])
-def test_wrong_settings_are_raised(s0_scorer: Scorer, debug: bool) -> None:
-    scorer = failing(s0_scorer, UserError("wrong"), debug=debug)
-    with pytest.raises(UserError, match="wrong"):
-        scorer.measure(scorer.space.parse(TEXTS[1]))
+@pytest.mark.parametrize(
+    ("error", "debug"),
+    [(RuntimeError("boom"), True), (UserError("boom"), False), (UserError("boom"), True)],
+)
+def test_wrong_settings_are_raised_and_with_debug_all(error: Exception, debug: bool) -> None:
+    with pytest.raises(type(error), match="boom"):
+        failing(error, debug=debug).measure(SECOND)
 
 
 class _Odd(Proxy):
     """Raises an error, or gives a number."""
 
-    def __init__(self, answer: Exception | float) -> None:
+    def __init__(self, answer: Exception | Any) -> None:
         super().__init__(name="odd")
         self.answer = answer
 
@@ -197,81 +137,73 @@ class _Odd(Proxy):
         return {"fine": 1.0, "odd": self.answer}
 
 
-def odd(scorer: Scorer, answer: Exception | float, **changes: Any) -> Scorer:
-    proxies = {"odd": _Odd(answer), **scorer.proxies}
-    return replace(scorer, proxies=proxies, **changes)
+def odd(answer: Exception | Any, **changes: Any) -> Scorer:
+    return replace(s0_scorer(), proxies={"odd": _Odd(answer), **s0_scorer().proxies}, **changes)
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("answer", "reason"),
     [
         (ValueError("boom"), "ValueError: boom (measure)"),
         (ZeroDivisionError("boom"), "ZeroDivisionError: boom (measure)"),
         (RuntimeError(), "RuntimeError: no message (measure)"),
         (float("nan"), "odd is nan"),
+        (torch.tensor(float("nan")), "odd is nan"),
         (float("-inf"), "odd is -inf"),
     ],
 )
-def test_a_proxy_that_fails_is_a_record_beside_the_others(
-    s0_scorer: Scorer, answer: Exception | float, why: str
-) -> None:
-    arch = s0_scorer.space.parse(TEXTS[0])
-    found = odd(s0_scorer, answer).measure(arch)
-    assert found.failures == {"odd": why}
-    assert found.parts == s0_scorer.measure(arch).parts
-    assert found.cost is not None
+def test_a_proxy_that_fails_is_a_record_beside_the_others(answer: Any, reason: str) -> None:
+    measurement = odd(answer).measure(FIRST)
+    assert measurement.failures == {"odd": reason}
+    assert measurement.parts == s0_scorer().measure(FIRST).parts
+    assert measurement.cost is not None
 
 
-def test_a_proxy_that_fails_raises_where_debugged(s0_scorer: Scorer) -> None:
-    scorer = odd(s0_scorer, ValueError("boom"), debug=True)
-    with pytest.raises(ValueError, match="boom"):
-        scorer.measure(scorer.space.parse(TEXTS[0]))
+@pytest.mark.parametrize("answer", [torch.tensor(1.5), np.float32(1.5)])
+def test_a_part_that_is_a_tensor_is_its_number(answer: Any) -> None:
+    parts = odd(answer).measure(FIRST).parts["odd"]
+    assert parts == {"fine": 1.0, "odd": 1.5}
+    assert all(type(value) is float for value in parts.values())
 
 
-def test_threads_are_set_back_after_an_error(
-    s0_scorer: Scorer, threads: Callable[[int], None]
+def test_a_proxy_that_fails_raises_with_debug_and_threads_are_set_back(
+    threads: Callable[[int], None],
 ) -> None:
     threads(2)
-    scorer = odd(s0_scorer, ValueError("boom"), debug=True)
     with pytest.raises(ValueError, match="boom"):
-        scorer.measure(scorer.space.parse(TEXTS[0]))
+        odd(ValueError("boom"), debug=True).measure(FIRST)
     assert torch.get_num_threads() == 2
     assert torch.is_grad_enabled()
 
 
-def test_hooks_end_with_the_forward_pass(s0_scorer: Scorer, monkeypatch: Any) -> None:
-    seen: list[nn.Module] = []
+def test_hooks_end_with_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[nn.Module] = []
     network = Scorer.network
 
     def keep(self: Scorer, arch: Arch) -> nn.Module:
-        seen.append(network(self, arch))
-        return seen[-1]
+        built.append(network(self, arch))
+        return built[-1]
 
     monkeypatch.setattr(Scorer, "network", keep)
-    s0_scorer.measure(s0_scorer.space.parse(TEXTS[0]))
-    hooks = [m._forward_pre_hooks or m._forward_hooks for m in seen[0].modules()]
-    assert not any(hooks)
+    s0_scorer().measure(FIRST)
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in built[0].modules())
 
 
 def test_proxies_that_need_no_forward_pass_build_no_network(
-    setup_of: Callable[..., Setup], monkeypatch: Any
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    free = []
-    for name in PROXIES:
-        setup = setup_of("space=s0", f"proxy={name}")
-        if setup.proxies[name].needs_forward:
-            continue
-        free.append(name)
-        devices: list[str] = []
-        build = S0.build
+    devices: list[str] = []
+    build = S0.build
 
-        def note(self: S0, *args: Any, build: Any = build, **settings: Any) -> nn.Module:
-            devices.append(torch.get_default_device().type)  # noqa: B023
-            return build(self, *args, **settings)
+    def note(self: S0, *args: Any, **settings: Any) -> nn.Module:
+        devices.append(torch.get_default_device().type)
+        return build(self, *args, **settings)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(S0, "build", note)
-            found = setup.scorer.measure(setup.space.parse(TEXTS[0]))
-        assert list(found.parts) == [name]
-        assert set(devices) <= {"meta"}
+    monkeypatch.setattr(S0, "build", note)
+    everything = setup("space=s0", f"proxy=[{','.join(members('proxy'))}]")
+    free = {name: p for name, p in everything.proxies.items() if not p.needs_forward}
     assert free
+    for name, proxy in free.items():
+        measurement = replace(everything.scorer, proxies={name: proxy}).measure(FIRST)
+        assert list(measurement.parts) == [name]
+    assert set(devices) <= {"meta"}

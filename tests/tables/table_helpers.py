@@ -60,6 +60,8 @@ def search(
     result = {
         **{"space": "nasbench201", "arch": "x", "score": 1.0, "params": 1000 + seed, "flops": 10},
         **{"seed": seed, "proxy": proxy, "strategy": "random", "teacher": "resnet56", "top": []},
+        **{"evaluated": 5, "distinct": 5, "rejected": 0, "exhausted": False, "num_classes": 10},
+        **{"candidates_per_second": 1.0, "data": "fashion_mini"},
         **{"seconds": 2.0 + seed, "benchmark": {"source": source, "standings": [standing]}},
     }
     config = {"strategy": {"name": "random"}, "seed": seed, "space": {"name": "nasbench201"}}
@@ -70,6 +72,7 @@ def training(path: Path, run: str | None, top1: float, distiller: Sequence[str] 
     result = {
         **{"student": "s0:1-1-1", "teacher": "resnet56", "distiller": list(distiller)},
         **{"data": "fashion_mini", "epochs": 1, "test_top1": top1, "params": 100, "flops": 10},
-        **{"images_per_second": 5.5, "seed": 0},
+        **{"images_per_second": 5.5, "seed": 0, "test_top5": 99.0, "best_val_top1": top1},
+        **{"validated_on": "test", "seconds": 1.0},
     }
     return write_run(path, {"trainer": {"name": "short"}, "student": {"run": run}}, result)

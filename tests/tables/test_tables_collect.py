@@ -76,7 +76,7 @@ def test_what_did_not_finish_is_named_and_not_counted(tmp_path: Path) -> None:
     assert {line["runs"] for line in read_results(tmp_path / "t").values()} == {"1"}
     told = "\n".join(collected.skipped)
     for name, why in {
-        **{"half": "ended without a word", "odd": "params in result.json is inf, no number"},
+        **{"half": "killed before it could say why", "odd": "result.json cannot be read"},
         **{"cut": "result.json cannot be read", "notes": "no config, result or journal"},
     }.items():
         assert f"{runs / name}: " in told

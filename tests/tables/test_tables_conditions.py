@@ -8,9 +8,7 @@ import pytest
 from table_helpers import read_results, search, training, write_run, write_table
 
 from diswot.errors import UserError
-from diswot.runs import Run
-from diswot.tables import Spec, collect
-from diswot.tables.conditions import but_for_seed
+from diswot.tables import collect
 
 COLUMNS = {"row": "{found_by}", "column": "{statistic}"}
 
@@ -115,7 +113,7 @@ def test_students_of_several_seeds_are_one_figure(tmp_path: Path) -> None:
 
 def test_one_run_that_fills_a_cell_twice_is_named_once(tmp_path: Path) -> None:
     run = search(tmp_path / "runs/a", 0, 90.0)
-    standing = {"dataset": "cifar10", "target": "vanilla", "accuracy": 1.0, "rank": 1}
+    standing = json.loads((run / "result.json").read_text())["benchmark"]["standings"][0]
     standings = [standing, {**standing, "dataset": "cifar100", "accuracy": 2.0}]
     change(run, "result.json", benchmark={"source": "a", "standings": standings})
     table = write_table(tmp_path / "t", runs=str(run), column="{statistic}")
@@ -127,32 +125,10 @@ def test_damaged_settings_are_told(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     search(runs / "good", 0, 90.0)
     change(search(runs / "odd", 1, 90.0), proxy=5)
-    deep: Any = 1
-    for _ in range(900):
-        deep = [deep]
-    change(search(runs / "deep", 2, 90.0), space={"depths": deep})
     collected = collect(write_table(tmp_path / "t", runs=str(runs), conditions={"seed": [0, 1, 2]}))
     assert collected.used == 1
     assert any("odd: the settings in config.json are damaged" in x for x in collected.skipped)
-    assert len(collected.skipped) == 2
-
-
-@pytest.mark.parametrize(
-    ("conditions", "said"),
-    [
-        (["seed"], "conditions"),
-        ({"seed": []}, "conditions.seed"),
-        ({"data": {"batch_size": 64}}, "give the dotted name of a setting"),
-        ({"search": 5}, "conditions.search"),
-        ({"train": {"seed": [[[0]]]}}, "conditions.seed"),
-    ],
-)
-def test_conditions_that_are_none_are_refused(
-    tmp_path: Path, conditions: object, said: str
-) -> None:
-    with pytest.raises(UserError) as caught:
-        Spec.load(write_table(tmp_path, conditions=conditions))
-    assert said in str(caught.value)
+    assert len(collected.skipped) == 1
 
 
 def test_a_folder_of_runs_may_be_the_present_one(
@@ -162,16 +138,6 @@ def test_a_folder_of_runs_may_be_the_present_one(
     search(tmp_path / "runs/a", 0, 90.0)
     monkeypatch.chdir(tmp_path / "runs")
     assert collect(write_table(tmp_path / "t", runs=".")).used == 1
-
-
-def test_accuracies_of_two_sources_are_two_figures() -> None:
-    def settings(command: str, result: dict[str, Any]) -> dict[str, str]:
-        return but_for_seed(Run(Path("run"), command, "finished", None, {"seed": 0}, result))
-
-    assert settings("rank", {"source": "a"}) != settings("rank", {"source": "b"})
-    a, b = ({"benchmark": {"source": source}} for source in "ab")
-    assert settings("search", a) != settings("search", b)
-    assert settings("search", a) == settings("search", dict(a))
 
 
 def test_rankings_of_the_same_seed_name_the_setting_that_differs(tmp_path: Path) -> None:

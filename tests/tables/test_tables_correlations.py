@@ -35,7 +35,7 @@ TINY = [
 def no_pictures() -> Iterator[None]:
     """Drawing takes longer than everything else."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diswot.ranking.report.plot_rank", lambda *_: None)
+        patch.setattr("diswot.reporting.rank.plot_rank", lambda *_: None)
         patch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
         yield
 
@@ -167,12 +167,12 @@ def test_what_cannot_be_used_is_told(searches: Path, ranking: Path, tmp_path: Pa
     collected = collect(write_table(tmp_path / "t", runs=str(runs), **KIND))
     told = {Path(line.partition(": ")[0]).name: line for line in collected.skipped}
     assert "1 of 64 architectures were not scored" in told["part"]
-    assert "candidates.csv lacks flops, params" in told["odd"]
+    assert "it lacks flops, params" in told["odd"]
     assert "no accuracies are known of space mine" in told["other"]
     assert "holds for space.widths" in told["wide"]
-    assert "rank.csv cannot be read" in told["cut"]
+    assert "rank.csv is damaged" in told["cut"]
     assert f"the same search as {runs / 'again'}" in told["seed0"]
-    assert "are damaged" in told["seeds"]
+    assert "result.json cannot be read" in told["seeds"]
     assert "are damaged" in told["proxies"]
     assert (collected.used, len(told)) == (2, 8)
 

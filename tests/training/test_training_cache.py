@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diswot.checkpoint import build_network
 from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.models.build import build_network
 from diswot.runs import EpochRecord, RunDir
 from diswot.training import cache as teacher_cache
 from diswot.training.run import fit

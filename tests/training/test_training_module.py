@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from training_helpers import composed, epochs, prepared, trained
 
+from diswot.checkpoint import build_network
 from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.models.build import build_network
 from diswot.train import run_train
 from diswot.training.module import Distillation
 from diswot.training.setup import TrainingSetup

@@ -9,8 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from diswot.checkpoint import build_network
 from diswot.config import conf_dir
-from diswot.models.build import build_network
 from diswot.models.outputs import Network
 from diswot.training.folding import fold_batch_norms
 from diswot.training.teacher import FrozenTeacher

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from diswot.checkpoint import resolve_student
 from diswot.commands import compose
 from diswot.config import conf_dir
 from diswot.models.resnet import CifarResNet
-from diswot.models.student import resolve_student
 from diswot.scoring.runtime import resolve_device
 from diswot.train import run_train
 from diswot.training.setup import TrainingSetup

@@ -1,22 +1,23 @@
-"""What every distiller is: a loss over the outputs of both networks, with its connectors."""
+"""The distiller interface: a loss over the outputs of both networks, with its connectors."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from diswot.checks import number
+from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
-__all__ = ["Distiller", "Step"]
+__all__ = ["Distiller", "Step", "paired_stages", "refusal", "same_classes"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a distiller may read of a training step beside the outputs of both networks.
+    """Inputs of a distiller at one training step beside the outputs of both networks.
 
     Attributes:
         labels: Class of each image, ``(B,)``, integers.
@@ -41,7 +42,7 @@ class Distiller(nn.Module, ABC):
             several distillers the smallest counts.
 
     Raises:
-        UserError: A weight that is negative or not finite.
+        UserError: A setting that is not allowed; every distiller checks its own.
     """
 
     logits_only: ClassVar[bool] = False
@@ -78,3 +79,49 @@ class Distiller(nn.Module, ABC):
             student: Outputs with a graph.
             step: Labels and what else may be read.
         """
+
+
+def paired_stages(
+    name: str, teacher: NetworkOutputs, student: NetworkOutputs
+) -> list[tuple[Tensor, Tensor]]:
+    """Stage maps of teacher and student, the last with the last; the first of more are left out.
+
+    Args:
+        name: The distiller's, for the message.
+        teacher: Its stage maps.
+        student: Its stage maps.
+
+    Raises:
+        UserError: One of them shows no stages.
+    """
+    count = min(len(teacher.stages), len(student.stages))
+    if not count:
+        raise UserError(
+            f"distiller.{name} reads feature maps: the teacher shows {len(teacher.stages)} "
+            f"stages, the student {len(student.stages)}; a distiller of logits needs none"
+        )
+    return list(zip(teacher.stages[-count:], student.stages[-count:], strict=True))
+
+
+def same_classes(name: str, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+    """Refuse networks of another number of classes.
+
+    Raises:
+        UserError: They differ.
+    """
+    if teacher.logits.shape != student.logits.shape:
+        raise refusal(name, "networks of one number of classes", teacher.logits, student.logits)
+
+
+def refusal(
+    name: str,
+    needs: str,
+    teacher: Tensor,
+    student: Tensor,
+    shown: Literal["logits", "maps", "embeddings"] = "logits",
+) -> UserError:
+    """The error for a pair of networks that a distiller cannot serve."""
+    return UserError(
+        f"distiller.{name} needs {needs}: teacher {shown} {tuple(teacher.shape)}, "
+        f"student {tuple(student.shape)}"
+    )

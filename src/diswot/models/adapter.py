@@ -1,21 +1,21 @@
-"""Makes any classifier of torchvision or timm show its inside, by hooks."""
+"""Classifiers of torchvision and timm as networks that show stage maps and embedding."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 
 from torch import Tensor, nn
 
 from diswot.errors import UserError
-from diswot.models._recorder import Recorder, is_activation
 from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["AdaptedNetwork", "WeightSource", "nearest"]
 
 _REGISTRIES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
+_ACTIVATION_MODULES = ("torch.nn.modules.activation", "timm.layers.activations")
 
 
 class WeightSource(Protocol):
@@ -31,14 +31,16 @@ class WeightSource(Protocol):
 
 
 class AdaptedNetwork(nn.Module):
-    """A :class:`~diswot.models.outputs.Network` around a classifier that knows nothing of it.
+    """A :class:`~diswot.models.outputs.Network` around any classifier, by hooks.
 
     The adapter *shares the registries* of the model (parameters, buffers, children) instead of
     holding the model as a child. So names are the model's own (``layer1.0.conv1.weight``, no
     prefix) in ``state_dict``, ``named_parameters`` and ``named_modules``, and whatever is loaded,
     moved, drawn or replaced through the adapter is so in the model. Plain calls run the model
     untouched; hooks exist only during :meth:`outputs`, which is therefore not to be called from
-    two threads at once.
+    two threads at once. torchvision's ``create_feature_extractor`` and timm's
+    ``forward_intermediates`` do not serve here: they give no preactivations, maps that later
+    operations in place overwrite, and only models that torch.fx can trace or that are timm's.
 
     Args:
         model: The classifier; its ``forward`` returns logits.
@@ -99,36 +101,91 @@ class AdaptedNetwork(nn.Module):
         Raises:
             UserError: Where a stage gives anything but a ``(B, C, H, W)`` map, or does not run.
         """
-        recorder = Recorder()
-        with self._recording(recorder):
+        with self._recorder() as recorder:
             logits = self(images)
-        pairs = [recorder.stage(path) for path in self._stage_paths]
-        return NetworkOutputs(
-            stages=tuple(after for _, after in pairs),
-            preactivations=tuple(before for before, _ in pairs),
-            embedding=recorder.embedding(self._classifier_path),
-            logits=logits,
-        )
+        if missing := [path for path in self._stage_paths if path not in recorder.stages]:
+            raise UserError(f"network.stages: {missing[0]!r} did not run in the forward pass")
+        if recorder.embedding is None:
+            raise UserError(
+                f"network.classifier: {self._classifier_path!r} did not run in the forward pass"
+            )
+        before, after = zip(*(recorder.stages[path] for path in self._stage_paths), strict=True)
+        return NetworkOutputs(after, before, recorder.embedding, logits)
 
     @contextmanager
-    def _recording(self, recorder: Recorder) -> Iterator[None]:
+    def _recorder(self) -> Iterator[_Recorder]:
+        """Hook activations, stages and classifier; activations in place are not so within."""
+        recorder = _Recorder()
         stages = {path: self.get_submodule(path) for path in self._stage_paths}
         inside = (module for stage in stages.values() for module in stage.modules())
-        with ExitStack() as hooks:
-            for module in dict.fromkeys(filter(is_activation, inside)):
-                hooks.enter_context(module.register_forward_pre_hook(recorder.enter_activation))
-                hooks.enter_context(module.register_forward_hook(recorder.leave_activation))
+        with ExitStack() as stack:
+            for module in dict.fromkeys(filter(_is_activation, inside)):
+                if getattr(module, "inplace", False):
+                    stack.callback(setattr, module, "inplace", True)
+                    module.inplace = False  # type: ignore[assignment]
+                stack.enter_context(module.register_forward_hook(recorder.activation))
             for path, stage in stages.items():
-                hooks.enter_context(stage.register_forward_hook(recorder.leave_stage(path)))
-            hooks.enter_context(
-                self.classifier.register_forward_pre_hook(recorder.enter_classifier)
-            )
-            yield
+                stack.enter_context(stage.register_forward_hook(recorder.stage(path)))
+            stack.enter_context(self.classifier.register_forward_pre_hook(recorder.classifier))
+            yield recorder
+
+
+class _Recorder:
+    """Hooks of one forward pass, and the tensors they kept.
+
+    After each stage a copy is passed on, which later operations may overwrite in place; the kept
+    tensor itself lies on the way to the logits, so gradients reach it.
+
+    Attributes:
+        stages: Preactivation and map of each stage that ran.
+        embedding: The classifier's input, flattened.
+    """
+
+    def __init__(self) -> None:
+        self.stages: dict[str, tuple[Tensor, Tensor]] = {}
+        self.embedding: Tensor | None = None
+        self._activation: tuple[Tensor, Tensor, int] | None = None
+        """Input and output of the last activation, and the output's version."""
+
+    def activation(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        self._activation = (args[0], output, _version(output))
+
+    def stage(self, path: str) -> Callable[[nn.Module, Any, Any], Tensor]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Tensor:
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise UserError(f"network.stages: {path!r} gives {shape}, not a (B, C, H, W) map")
+            before, passed_on = output, output.clone()
+            if self._activation is not None:
+                entered, left, version = self._activation
+                if output is left and _version(output) == version:  # nothing was added in place
+                    before = entered
+                    # An enclosing stage may end in the same activation.
+                    self._activation = (entered, passed_on, _version(passed_on))
+            self.stages[path] = (before, output)
+            return passed_on
+
+        return hook
+
+    def classifier(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self.embedding = args[0].flatten(1)
 
 
 def nearest(name: str, allowed: Sequence[str], count: int = 5) -> str:
     """The allowed names most like ``name``, comma separated, for error messages."""
     return ", ".join(difflib.get_close_matches(name, allowed, n=count, cutoff=0.0))
+
+
+def _is_activation(module: nn.Module) -> bool:
+    """Whether a module is an activation function of torch or timm, or derives from one."""
+    homes = {parent.__module__ for parent in type(module).__mro__}
+    is_one = not homes.isdisjoint(_ACTIVATION_MODULES)
+    return is_one and not isinstance(module, nn.MultiheadAttention)
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; unknown (0) under ``torch.inference_mode``."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _check_paths(model: nn.Module, stages: Sequence[str], classifier: str) -> None:

@@ -10,26 +10,18 @@ from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
+from diswot.models.staged import convolution
 
 __all__ = ["Cell", "CellNetwork", "DownBlock", "ReluConvBn", "edges"]
 
 
 class ReluConvBn(nn.Module):
-    """ReLU, K x K convolution, BatchNorm.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel: K, odd.
-        stride: Stride of the convolution.
-    """
+    """ReLU, K x K convolution, BatchNorm."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.relu = nn.ReLU()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False
-        )
+        self.conv = convolution(in_channels, out_channels, kernel, stride)
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +43,7 @@ def edges(nodes: int = 4) -> Iterator[tuple[int, int]]:
 
 
 class Cell(nn.Module):
-    """Four nodes, each the sum of what the operations on its incoming edges give.
+    """Four nodes, each the sum of the outputs of the operations on its incoming edges.
 
     The first node is the input, the last one the output. The modules are named by their edge,
     such as ``edge_0_1``. ``none`` has no module and is left out of the sum; a node that gets
@@ -103,10 +95,6 @@ class DownBlock(nn.Module):
 
     The shortcut is 2 x 2 average pooling and a 1 x 1 convolution without BatchNorm; maps of odd
     size are rounded up, as the strided convolution does.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -114,8 +102,7 @@ class DownBlock(nn.Module):
         self.conv_a = ReluConvBn(in_channels, out_channels, 3, stride=2)
         self.conv_b = ReluConvBn(out_channels, out_channels, 3)
         self.shortcut = nn.Sequential(
-            nn.AvgPool2d(2, 2, ceil_mode=True),
-            nn.Conv2d(in_channels, out_channels, 1, bias=False),
+            nn.AvgPool2d(2, 2, ceil_mode=True), convolution(in_channels, out_channels, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +136,7 @@ class CellNetwork(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
+        self.conv1 = convolution(in_channels, widths[0], 3)
         self.bn1 = nn.BatchNorm2d(widths[0])
         row: list[nn.Module] = []
         for stage, width in enumerate(widths):

@@ -1,4 +1,4 @@
-"""Random initialisation whose every parameter has its own key."""
+"""Random initialisation of networks, with a key for every parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one forward pass of a student or a teacher gives."""
+"""The interface of students and teachers: outputs of one forward pass."""
 
 from __future__ import annotations
 

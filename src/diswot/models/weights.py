@@ -1,28 +1,40 @@
-"""Loading trained weights into a network, from files and tags, without ever running their code."""
+"""Trained weights from files, run directories and tags, read without ever running their code."""
 
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
+import struct
+import warnings
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from diswot.data._assets import read_asset
 from diswot.errors import UserError
-from diswot.models._checkpoint import SUFFIXES, one_line, read_file, state_dict_of
 from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
 
-__all__ = ["WEIGHTS_FILE", "embedded_names", "identified", "load_weights"]
+__all__ = ["DAMAGED", "WEIGHTS_FILE", "embedded_names", "identified", "load_weights", "one_line"]
 
 WEIGHTS_FILE = "student.safetensors"
-"""What a run of ``diswot train`` calls the weights of its student."""
+"""The file in a run directory of ``diswot train`` that holds the weights of its student."""
 
+DAMAGED = (
+    *(AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError),
+    *(ValueError, struct.error),
+)
+"""Errors of ``torch.load`` for files that are cut off or damaged, seen by damaging some."""
+
+_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+_WRAPPERS = ("state_dict", "model")
 _PREFIXES = ("module.", "model.")
 _CLASSIFIERS = ("linear", "classifier", "head", "fc")
 _CRD_NAMES = (
@@ -31,7 +43,7 @@ _CRD_NAMES = (
     (r"\.convShortcut\.", ".shortcut."),
     (r"^block(\d)\.layer\.", r"layer\1."),
 )
-"""What CRD's networks call a part, and its name here."""
+"""Names of parts in CRD's networks, and their names here."""
 
 
 def load_weights(
@@ -66,8 +78,7 @@ def load_weights(
     if weights == "none":
         return
     try:
-        state = _renamed(state_dict_of(_read(network, weights, name), weights), network)
-        _check_classes(state, network, weights)
+        state = _renamed(_state_dict(_content(network, weights, name), weights), network)
         _check_fit(state, network, weights, node)
     except UserError as error:
         raise UserError(f"{setting}: {error}") from None
@@ -75,40 +86,15 @@ def load_weights(
 
 
 def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a network with the sha256 of the file its weights come from, if one does.
+    """The settings of a network with the sha256 of the file its ``weights`` come from, if any.
 
     So a run goes on only with the teacher it began with, and its record says which that was.
-
-    Args:
-        spec: With ``weights``, see :func:`load_weights`; a file that is not there is not named.
     """
     path = Path(str(spec["weights"])).expanduser()
     path = path / WEIGHTS_FILE if path.is_dir() else path
     if not path.is_file():
         return dict(spec)
     return {**spec, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _read(network: nn.Module, weights: str, name: str) -> object:
-    if weights == "embedded":
-        return _read_embedded(name)
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        return read_file(_in_run(path))
-    if path.is_file():
-        return read_file(path)
-    if path.suffix in SUFFIXES or len(path.parts) > 1:
-        raise UserError(f"there is no file {weights}")
-    return _fetch(network, weights, name)
-
-
-def _in_run(run: Path) -> Path:
-    if not (run / WEIGHTS_FILE).is_file():
-        raise UserError(
-            f"the folder {run} holds no {WEIGHTS_FILE}; give a run directory of diswot train that "
-            "has finished, or a file"
-        )
-    return run / WEIGHTS_FILE
 
 
 def embedded_names() -> list[str]:
@@ -118,28 +104,76 @@ def embedded_names() -> list[str]:
     return sorted(Path(file.name).stem for file in files if file.name.endswith(".safetensors"))
 
 
-def _read_embedded(name: str) -> object:
-    embedded = embedded_names()
-    if name not in embedded:
-        raise UserError(
-            f"embedded has no weights for {name!r}; embedded are: {', '.join(embedded) or 'none'}"
-        )
-    return load(read_asset(f"{name}.safetensors", resources.files("diswot") / "assets"))
+def one_line(value: object) -> str:
+    """The text of a value on one line of at most 200 characters."""
+    return " ".join(str(value).split())[:200]
 
 
-def _fetch(network: nn.Module, tag: str, name: str) -> Mapping[str, Tensor]:
+def _content(network: nn.Module, weights: str, name: str) -> object:
+    """Content of the embedded file, the file, the run's file or the download."""
+    if weights == "embedded":
+        if name not in (names := embedded_names()):
+            listed = ", ".join(names) or "none"
+            raise UserError(f"embedded has no weights for {name!r}; embedded are: {listed}")
+        return load(read_asset(f"{name}.safetensors", resources.files("diswot") / "assets"))
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        path = path / WEIGHTS_FILE
+        if not path.is_file():
+            raise UserError(
+                f"the folder {path.parent} holds no {WEIGHTS_FILE}; give a run directory of "
+                "diswot train that has finished, or a file"
+            )
+    if path.is_file():
+        return _read_file(path)
+    if path.suffix in _SUFFIXES or len(path.parts) > 1:
+        raise UserError(f"there is no file {weights}")
     source = network.source if isinstance(network, AdaptedNetwork) else None
     tags = source.tags() if source else ()
-    if source is None or tag not in tags:
-        known = nearest(tag, tags, count=10) or "none"
+    if source is None or weights not in tags:
         raise UserError(
-            f"{tag!r} is not none, embedded or an existing file, nor a tag of "
-            f"{name}; its tags: {known}"
+            f"{weights!r} is not none, embedded or an existing file, nor a tag of {name}; "
+            f"its tags: {nearest(weights, tags, count=10) or 'none'}"
         )
     try:
-        return source.fetch(tag)
+        return source.fetch(weights)
     except OSError as error:
-        raise UserError(f"{tag} failed to download ({one_line(error)})") from None
+        raise UserError(f"{weights} failed to download ({one_line(error)})") from None
+
+
+def _read_file(path: Path) -> object:
+    if path.suffix not in _SUFFIXES:
+        raise UserError(f"{path} must end in one of {', '.join(_SUFFIXES)}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings(action="ignore"):  # of the pickle protocol, before it refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path} is damaged, or holds objects other than tensors, which could "
+            "run code and are never loaded; save a state dict"
+        ) from None
+    except (SafetensorError, *DAMAGED) as error:
+        raise UserError(
+            f"{path} cannot be read, it may be damaged or cut off ({one_line(error)})"
+        ) from None
+
+
+def _state_dict(content: object, weights: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, out of a ``state_dict`` or ``model`` wrapper if any."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{weights} holds no state dict")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise UserError(
+                f"{weights} is no state dict; {one_line(name)!r} is a {kind}, not a tensor"
+            )
+    return dict(content)
 
 
 def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -151,7 +185,7 @@ def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     for pattern, new in _CRD_NAMES:
         if not any(re.search(pattern, name) for name in own):
             state = {re.sub(pattern, new, name): value for name, value in state.items()}
-    classifier = _classifier_name(network)
+    classifier, _ = _classifier(network)
     if f"{classifier}.weight" not in state:
         found = next((name for name in _CLASSIFIERS if f"{name}.weight" in state), classifier)
         for parameter in ("weight", "bias"):
@@ -160,14 +194,11 @@ def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _check_classes(state: Mapping[str, Tensor], network: nn.Module, weights: str) -> None:
-    rows = state.get(f"{_classifier_name(network)}.weight")
-    expected = _classifier(network).out_features
-    if rows is not None and rows.ndim == 2 and rows.shape[0] != expected:
-        raise UserError(f"{weights} classifies {rows.shape[0]} classes, num_classes is {expected}")
-
-
 def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str, node: str) -> None:
+    classifier, classes = _classifier(network)
+    rows = state.get(f"{classifier}.weight")
+    if rows is not None and rows.ndim == 2 and len(rows) != classes:
+        raise UserError(f"{weights} classifies {len(rows)} classes, num_classes is {classes}")
     own = network.state_dict()
     missing = [
         name for name in own if name not in state and not name.endswith("num_batches_tracked")
@@ -179,7 +210,8 @@ def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str, no
         if name in own and value.shape != own[name].shape
     ]
     problems = [
-        f"{kind} {_first(names)}"
+        f"{kind} {', '.join(map(one_line, names[:3]))}"
+        + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         for kind, names in (("lacks", missing), ("adds", unexpected), ("has", reshaped))
         if names
     ]
@@ -189,17 +221,9 @@ def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str, no
         raise UserError(f"{weights} does not fit the network: it {'; '.join(problems)}{hint}")
 
 
-def _classifier(network: nn.Module) -> nn.Linear:
+def _classifier(network: nn.Module) -> tuple[str, int]:
+    """Name and rows of the classifier."""
     if not isinstance(network, Network):
         raise TypeError(f"{type(network).__name__} is no Network: it has no classifier or outputs")
-    return network.classifier
-
-
-def _classifier_name(network: nn.Module) -> str:
     names: dict[nn.Module, str] = {module: name for name, module in network.named_modules()}
-    return names[_classifier(network)]
-
-
-def _first(names: list[str], count: int = 3) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(map(one_line, names[:count])) + more
+    return names[network.classifier], network.classifier.out_features

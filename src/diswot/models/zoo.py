@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm, adapted, with their published weights within reach."""
+"""Adapted networks of torchvision and timm, and their published weights."""
 
 from __future__ import annotations
 
@@ -28,11 +28,7 @@ class TorchvisionSource:
         return tuple(member.name for member in self._weights())
 
     def fetch(self, tag: str) -> Mapping[str, Tensor]:
-        """Download (or take from torch's cache) the weights of a tag.
-
-        Raises:
-            OSError: Where the download or its checksum fails.
-        """
+        """Download the weights of a tag, or take them from torch's cache; see `WeightSource`."""
         try:
             state = self._weights()[tag].get_state_dict(progress=False, check_hash=True)
         except (HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -58,14 +54,9 @@ class TimmSource:
         return tuple(name.partition(".")[2] for name in names)
 
     def fetch(self, tag: str) -> Mapping[str, Tensor]:
-        """Download (or take from the hub's cache) the weights of a tag.
-
-        Raises:
-            OSError: Where the download fails.
-        """
-        name = f"{self.model}.{tag}"
+        """Download the weights of a tag, or take them from the hub's cache; see `WeightSource`."""
         try:
-            model = _import_timm().create_model(name, pretrained=True)
+            model = _import_timm().create_model(f"{self.model}.{tag}", pretrained=True)
         except (HTTPException, RuntimeError) as error:
             raise OSError(str(error)) from error
         return cast(Mapping[str, Tensor], model.state_dict())
@@ -82,7 +73,7 @@ def torchvision_network(
 
     Args:
         model: Name in ``torchvision.models``.
-        stages: Paths of the stage modules, e.g. ``layer1``.
+        stages: Paths of the stage modules, e.g. ``layer1``; each must give ``(B, C, H, W)``.
         classifier: Path of the last linear layer, e.g. ``fc``.
         num_classes: Rows of the classifier.
         in_channels: Channels of the images; other than 3 replaces the first convolution.
@@ -100,7 +91,10 @@ def torchvision_network(
         )
     network = models.get_model(model, weights=None, num_classes=num_classes)
     if in_channels != 3:
-        _replace_first_convolution(network, in_channels)
+        path, conv = next((p, m) for p, m in network.named_modules() if isinstance(m, nn.Conv2d))
+        same: Any = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding")}
+        first = nn.Conv2d(in_channels, conv.out_channels, **same, bias=conv.bias is not None)
+        network.set_submodule(path, first)
     return AdaptedNetwork(network, stages, classifier, source=TorchvisionSource(model))
 
 
@@ -115,7 +109,7 @@ def timm_network(
 
     Args:
         model: Name in timm; a weight tag after a dot is not needed here.
-        stages: Paths of the stage modules, e.g. ``layer1``; each must give ``(B, C, H, W)``.
+        stages: See :func:`torchvision_network`.
         classifier: Path of the last linear layer, e.g. ``fc`` or ``head.fc``.
         num_classes: Rows of the classifier.
         in_channels: Channels of the images.
@@ -141,16 +135,3 @@ def _import_timm() -> Any:
             raise
         raise UserError("network: timm is not installed; pip install 'diswot[timm]'") from None
     return timm
-
-
-def _replace_first_convolution(model: nn.Module, in_channels: int) -> None:
-    path, old = next((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    new = nn.Conv2d(
-        in_channels,
-        old.out_channels,
-        cast(tuple[int, int], old.kernel_size),
-        cast(tuple[int, int], old.stride),
-        cast(tuple[int, int], old.padding),
-        bias=old.bias is not None,
-    )
-    model.set_submodule(path, new)

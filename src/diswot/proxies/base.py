@@ -1,4 +1,4 @@
-"""What a proxy is."""
+"""The proxy interface: its inputs and the components of its score."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from diswot.proxies.passes import Shared
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from diswot.data.batch import MiniBatch
-    from diswot.models.cost import Cost
-    from diswot.models.outputs import NetworkOutputs
-    from diswot.proxies.passes import Gradients, Layer
+from diswot.data.batch import MiniBatch
+from diswot.models.cost import Cost
+from diswot.models.outputs import NetworkOutputs
+from diswot.proxies.passes import Gradients, Layer, Shared
 
 __all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]
 
 Components = dict[str, float]
-Summary = Mapping[str, "Tensor"]
+"""Components of a score, by name."""
+
+Summary = Mapping[str, Tensor]
+"""Tensors that a proxy keeps of the teacher, by name."""
 
 
 @dataclass(frozen=True)
 class ProxyContext:
-    """What is known of a run before the first candidate is scored.
+    """Facts of a run that are known before the first candidate is scored.
 
     Attributes:
         space: Name of the space.
@@ -46,9 +46,10 @@ class ProxyContext:
 
 @dataclass(frozen=True)
 class ProxyInput:
-    """One network under the eyes of one proxy.
+    """Inputs of one proxy for one candidate.
 
-    What no proxy of the run asks for (`Proxy.needs_network` and the like) is not there.
+    What a proxy does not ask for (`Proxy.needs_network` and the like) is None or empty; the types
+    are those for a proxy that asks.
 
     Attributes:
         arch: Text form of the architecture.
@@ -56,7 +57,7 @@ class ProxyInput:
         cost: Parameters, MACs and layers.
         batch: The mini-batch, on the network's device, images in channels_last.
         network: The network in train mode; to run it again, take `copy`.
-        outputs: What its one forward pass gave.
+        outputs: Outputs of its one forward pass.
         layers: Convolutions and linear layers in the order that pass called them.
         gradients: Gradients through that pass.
         observed: What this proxy's `Proxy.observe` gave.
@@ -68,18 +69,16 @@ class ProxyInput:
     seed: int
     cost: Cost
     batch: MiniBatch
-    network: nn.Module | None = None
-    outputs: NetworkOutputs | None = None
+    network: nn.Module = None  # type: ignore[assignment]
+    outputs: NetworkOutputs = None  # type: ignore[assignment]
     layers: Sequence[Layer] = ()
-    gradients: Gradients | None = None
+    gradients: Gradients = None  # type: ignore[assignment]
     observed: Any = None
     teacher: Summary = field(default_factory=dict)
     shared: Shared = field(default_factory=Shared)
 
     def copy(self) -> nn.Module:
-        """The network anew, for passes of one's own: same parameters, fresh running statistics."""
-        from torch import nn
-
+        """A copy of the network for further passes: same parameters, fresh running statistics."""
         assert self.network is not None
         copied = deepcopy(self.network)
         for module in copied.modules():
@@ -94,6 +93,12 @@ class Proxy(ABC):
     Attributes declare what a proxy needs, so that what nobody needs is not computed; `bind` may
     change them.
 
+    Args:
+        name: Key of the config, for reports and messages.
+
+    Raises:
+        UserError: A setting that is not allowed; every proxy checks its own.
+
     Attributes:
         needs_teacher: Compares with a teacher; then it defines `summarize`.
         needs_labels: Reads the mini-batch's labels.
@@ -106,6 +111,7 @@ class Proxy(ABC):
             modules nor reads their running statistics; then first stages that candidates have
             in common need not run again.
         baseline: Looks at size alone, or at next to nothing: what every claim must beat.
+        reported: Names of the attributes that `settings` gives.
     """
 
     needs_teacher: bool = False
@@ -116,6 +122,7 @@ class Proxy(ABC):
     needs_gradients: bool = False
     outputs_only: bool = False
     baseline: bool = False
+    reported: tuple[str, ...] = ()
 
     def __init__(self, *, name: str) -> None:
         self.name = name
@@ -138,15 +145,19 @@ class Proxy(ABC):
 
     @abstractmethod
     def measure(self, inputs: ProxyInput) -> Components:
-        """The parts of the score, by name; each a pure function of the candidate."""
+        """Components of the score, by name; each a pure function of the candidate.
 
-    def fitness(self, parts: Sequence[Components]) -> list[float]:
-        """Scores from the parts of all candidates seen so far, in ask order.
+        Raises:
+            ValueError: The candidate has no score; it is recorded as failed with this reason.
+        """
+
+    def fitness(self, components: Sequence[Components]) -> list[float]:
+        """Scores from the components of all candidates seen so far, in ask order.
 
         A proxy whose scores are relative to other candidates overrides this and sets
-        `relative`; all others add up each candidate's parts.
+        `relative`; all others add up each candidate's components.
         """
-        return [sum(part.values()) for part in parts]
+        return [sum(each.values()) for each in components]
 
     @property
     def relative(self) -> bool:
@@ -155,4 +166,4 @@ class Proxy(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Settings as used, for reports."""
-        return {}
+        return {name: getattr(self, name) for name in self.reported}

@@ -1,4 +1,4 @@
-"""One fitness from several parts."""
+"""Combination of several components into one score."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ __all__ = ["COMBINATIONS", "combine"]
 COMBINATIONS = ("sum", "zscore", "rank")
 
 
-def combine(parts: Sequence[Components], how: str) -> list[float]:
-    """Fitness of each candidate.
+def combine(components: Sequence[Components], how: str) -> list[float]:
+    """Score of each candidate.
 
     Args:
-        parts: Components of all candidates, the same names in each.
-        how: ``sum`` adds the parts as they are; ``zscore`` adds (part − mean) / standard
-            deviation, 0 for a part that is the same for all; ``rank`` adds ranks from 1 up,
-            ties sharing the mean of theirs.
+        components: Those of all candidates, the same names in each.
+        how: ``sum`` adds the components as they are; ``zscore`` adds (component − mean) /
+            standard deviation, 0 for a component that is the same for all; ``rank`` adds ranks
+            from 1 up, ties sharing the mean of theirs.
 
     Returns:
         One number a candidate; higher is better.
+
+    Example:
+        >>> components = [{"a": 1.0, "b": 9.0}, {"a": 3.0, "b": 7.0}, {"a": 2.0, "b": 7.0}]
+        >>> combine(components, "sum"), combine(components, "rank")
+        ([10.0, 10.0, 9.0], [4.0, 4.5, 3.5])
     """
     if how == "sum":
-        return [sum(part.values()) for part in parts]
-    if not parts:
+        return [sum(each.values()) for each in components]
+    if not components:
         return []
-    values = np.array([[part[name] for name in parts[0]] for part in parts], dtype=np.float64)
+    names = list(components[0])
+    values = np.array([[each[name] for name in names] for each in components], dtype=np.float64)
     if how == "rank":
         from scipy.stats import rankdata
 

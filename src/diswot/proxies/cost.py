@@ -1,13 +1,14 @@
-"""The baselines every claim must beat: size alone."""
+"""Baselines that every claim must beat: size alone, and a random number."""
 
 from __future__ import annotations
 
-import math
+import torch
 
+from diswot.keys import generator
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.passes import weighted
+from diswot.proxies.functional import sqrt_params
 
-__all__ = ["Flops", "Layers", "Params", "SqrtParams"]
+__all__ = ["Flops", "Layers", "Params", "Random", "SqrtParams"]
 
 
 class Params(Proxy):
@@ -58,7 +59,17 @@ class SqrtParams(Proxy):
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert inputs.network is not None
-        layers = weighted(inputs.network).values()
-        sizes = (sum(p.numel() for p in layer.parameters(recurse=False)) for layer in layers)
-        return {"sqrt_params": math.fsum(map(math.sqrt, sizes))}
+        return {"sqrt_params": sqrt_params(inputs.network)}
+
+
+class Random(Proxy):
+    """A uniform number in [0, 1), keyed by seed and architecture."""
+
+    needs_network = False
+    needs_forward = False
+    baseline = True
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`."""
+        key = generator("random proxy", inputs.seed, inputs.arch)
+        return {"random": torch.rand((), generator=key, dtype=torch.float64).item()}

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diswot.checks import choice
+from diswot.data.batch import MiniBatch
 from diswot.errors import UserError
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from diswot.data.batch import MiniBatch
-    from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Distillation"]
 
@@ -32,22 +28,17 @@ _OUTPUTS: dict[str, Callable[[NetworkOutputs], tuple[Tensor, ...]]] = {
 class Distillation(Proxy):
     """Minus a distillation loss between an untrained teacher and an untrained student, in float64.
 
-    A candidate whose outputs the loss cannot compare with the teacher's (another width, another
-    number of stages) is recorded as failed.
+    Candidates whose outputs the loss cannot compare (another width or number of stages) fail.
 
     Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut Training",
     CVPR 2023, which holds such proxies against its own; the papers of the losses are with
     `diswot.distillers.functional`.
 
     Args:
-        name: Key of the config.
         loss: Function (teacher, student) → scalar, lower is better. In a config a node with
             ``_partial_: true`` and the loss's settings.
         output: What is compared: ``logits``, ``embedding``, the last stage's ``map``, or all
             stages' ``maps``, the loss added over stages.
-
-    Raises:
-        UserError: An unknown output, or a loss that cannot be computed on it.
     """
 
     needs_teacher = True
@@ -60,17 +51,12 @@ class Distillation(Proxy):
         self.output = choice(f"proxy.{name}.output", output, _OUTPUTS)
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
-        """What is compared, one entry a stage."""
+        """The outputs that are compared, one entry a stage."""
         compared = _OUTPUTS[self.output](outputs)
         return {f"{self.output}.{i}": tensor for i, tensor in enumerate(compared)}
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`.
-
-        Raises:
-            ValueError: Shapes the loss cannot compare.
-        """
-        assert inputs.outputs is not None
+        """See `Proxy`; fails with shapes that the loss cannot compare."""
         teacher, student = tuple(inputs.teacher.values()), _OUTPUTS[self.output](inputs.outputs)
         if len(teacher) != len(student):
             raise ValueError(f"the teacher has {len(teacher)} stages, the student {len(student)}")

@@ -1,25 +1,116 @@
-"""DisWOT: semantic plus relation similarity."""
+"""DisWOT: semantic similarity to a teacher, relation similarity, and their sum."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
-from diswot.checks import choice
+from torch import nn
+
+from diswot.checks import choice, number
+from diswot.data.batch import MiniBatch
+from diswot.errors import UserError
+from diswot.models.outputs import Network, NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.combine import COMBINATIONS, combine
-from diswot.proxies.functional.semantic import FLOOR
-from diswot.proxies.relation import Relation
-from diswot.proxies.semantic import Semantic
+from diswot.proxies.functional import (
+    cam_matrix,
+    cam_similarity,
+    channel_similarity,
+    classifier_gradient,
+    relation_matrix,
+    relation_similarity,
+)
+from diswot.proxies.functional.similarity import FLOOR
 
-if TYPE_CHECKING:
-    from torch import nn
+__all__ = ["DisWOT", "Relation", "Semantic"]
 
-    from diswot.data.batch import MiniBatch
-    from diswot.models.outputs import NetworkOutputs
+_FORMS = ("auto", "channel", "cam")
 
-__all__ = ["DisWOT"]
+
+class Semantic(Proxy):
+    """``M_s``: similarity of class-wise channel gradients, or of class activation maps.
+
+    Formulas: `channel_similarity` and `cam_similarity` of `diswot.proxies.functional`. Source: Dong
+    et al., CVPR 2023, equation 3 and the released code.
+
+    Args:
+        form: ``channel`` as released (teacher and all candidates need one embedding width),
+            ``cam`` as the paper describes it (any widths), ``auto`` takes channel where it can.
+        floor: Least row norm of the channel form. The released 1e-12 is part of the definition:
+            with Gaussian initialisation the softmax saturates, and what the score tells comes
+            from that floor; 0 normalises exactly.
+    """
+
+    needs_teacher = True
+    outputs_only = True
+    needs_labels = True
+
+    def __init__(self, *, name: str, form: str = "auto", floor: float = FLOOR) -> None:
+        super().__init__(name=name)
+        self.form = choice(f"proxy.{name}.form", form, _FORMS)
+        self.floor = number(f"proxy.{name}.floor", floor, low=0)
+
+    def bind(self, context: ProxyContext) -> Semantic:
+        """Settle the form.
+
+        Raises:
+            UserError: The channel form with widths that differ.
+        """
+        same = context.student_width is not None and context.student_width == context.teacher_width
+        if self.form == "channel" and not same:
+            students = context.student_width or "differing widths"
+            raise UserError(
+                f"proxy.{self.name}.form=channel needs students as wide as the teacher: before its "
+                f"classifier {context.teacher} has {context.teacher_width} channels, students of "
+                f"space {context.space} have {students}; use form=cam or form=auto"
+            )
+        bound = copy(self)
+        if self.form == "auto":
+            bound.form = "channel" if same else "cam"
+        bound.needs_labels = bound.form == "channel"
+        return bound
+
+    def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
+        """Class gradient ``(K, C)``, or class-by-class matrix of activation maps ``(K, K)``."""
+        if self.form == "channel":
+            logits, embedding = outputs.logits.double(), outputs.embedding.double()
+            return {"gradient": classifier_gradient(logits, embedding, batch.labels)}
+        weight = cast(Network, network).classifier.weight
+        return {"cam": cam_matrix(outputs.stages[-1].double(), weight.double())}
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`."""
+        teacher, student = inputs.teacher, _summary_of_student(self, inputs)
+        if self.form == "channel":
+            gradients = teacher["gradient"], student["gradient"]
+            return {"semantic": channel_similarity(*gradients, floor=self.floor).item()}
+        return {"semantic": cam_similarity(teacher["cam"], student["cam"]).item()}
+
+    def settings(self) -> dict[str, Any]:
+        """Form and floor."""
+        return {"form": self.form, **({"floor": self.floor} if self.form == "channel" else {})}
+
+
+class Relation(Proxy):
+    """``M_r = −‖G_T − G_S‖²_F / B²`` on the last stage's map, in float64.
+
+    Source: Dong et al., CVPR 2023, equation 4. Needs no labels and no classifier; widths of
+    teacher and student may differ.
+    """
+
+    needs_teacher = True
+    outputs_only = True
+
+    def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
+        """The relation matrix, ``(B, B)``."""
+        return {"relation": relation_matrix(outputs.stages[-1].double())}
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`."""
+        teacher, student = inputs.teacher, _summary_of_student(self, inputs)
+        return {"relation": relation_similarity(teacher["relation"], student["relation"]).item()}
 
 
 class DisWOT(Proxy):
@@ -29,15 +120,11 @@ class DisWOT(Proxy):
     Training", CVPR 2023, equation 5.
 
     Args:
-        name: Key of the config.
         form: Form of the semantic part, see `Semantic`.
         floor: Of the semantic part, see `Semantic`.
         combine: ``sum`` is the published plain sum. ``zscore`` adds the parts after
             standardising each over all candidates seen so far, ``rank`` adds their ranks; both
             are relative: a candidate's score changes as others are seen.
-
-    Raises:
-        UserError: An unknown form, combination or a negative floor.
     """
 
     needs_teacher = True
@@ -60,7 +147,7 @@ class DisWOT(Proxy):
         return bound
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
-        """Both parts' summaries."""
+        """The summaries of `Semantic` and `Relation`."""
         return {
             **self._semantic.summarize(outputs, batch, network),
             **self._relation.summarize(outputs, batch, network),
@@ -70,9 +157,9 @@ class DisWOT(Proxy):
         """``semantic`` and ``relation``."""
         return {**self._semantic.measure(inputs), **self._relation.measure(inputs)}
 
-    def fitness(self, parts: Sequence[Components]) -> list[float]:
+    def fitness(self, components: Sequence[Components]) -> list[float]:
         """The sum, or the relative combination."""
-        return combine(parts, self.combine)
+        return combine(components, self.combine)
 
     @property
     def relative(self) -> bool:
@@ -82,3 +169,7 @@ class DisWOT(Proxy):
     def settings(self) -> dict[str, Any]:
         """Form, floor and combination."""
         return {**self._semantic.settings(), "combine": self.combine}
+
+
+def _summary_of_student(proxy: Proxy, inputs: ProxyInput) -> Summary:
+    return proxy.summarize(inputs.outputs, inputs.batch, inputs.network)

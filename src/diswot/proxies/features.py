@@ -1,10 +1,36 @@
-"""Baselines that look at the outputs of one forward pass, and at nothing in particular there."""
+"""Proxies of a network's activations, maps and outputs."""
 
 from __future__ import annotations
 
-from diswot.proxies.base import Components, Proxy, ProxyInput
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
-__all__ = ["FeatureNorm", "LogitSpread"]
+import torch
+from torch import Tensor, nn
+
+from diswot.checks import choice, whole
+from diswot.keys import generator
+from diswot.models.init import Gaussian
+from diswot.models.outputs import Network
+from diswot.proxies.base import Components, Proxy, ProxyInput
+from diswot.proxies.functional import (
+    activation_agreement,
+    centred_gram,
+    feature_norm,
+    log_effective_rank,
+    logit_spread,
+    nwot,
+    zen_score,
+)
+from diswot.proxies.passes import watch_relus
+
+__all__ = ["NWOT", "EffectiveRank", "FeatureNorm", "LogitSpread", "Zen"]
+
+_RANK_FORMS = ("sqrt_log", "sqrt")
+_ZEN_INITS = ("gaussian", "run")
 
 
 class FeatureNorm(Proxy):
@@ -15,9 +41,7 @@ class FeatureNorm(Proxy):
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert inputs.outputs is not None
-        embedding = inputs.outputs.embedding.double()
-        return {"feature_norm": embedding.norm(dim=1).mean().item()}
+        return {"feature_norm": feature_norm(inputs.outputs.embedding).item()}
 
 
 class LogitSpread(Proxy):
@@ -28,6 +52,138 @@ class LogitSpread(Proxy):
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        assert inputs.outputs is not None
-        logits = inputs.outputs.logits.double()
-        return {"logit_spread": logits.std(dim=1, correction=0).mean().item()}
+        return {"logit_spread": logit_spread(inputs.outputs.logits).item()}
+
+
+class _Agreement:
+    """Adds up the agreement of every ReLU call.
+
+    Several ReLUs may look at one tensor, as the edges that leave a node of a cell do: its
+    agreement is computed once.
+    """
+
+    def __init__(self) -> None:
+        self.kernel: Tensor | None = None
+        self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        agreement = self._agreement(inputs[0])
+        self.kernel = agreement if self.kernel is None else self.kernel + agreement
+
+    def _agreement(self, tensor: Tensor) -> Tensor:
+        for seen, agreement in self._recent:
+            if seen is tensor:
+                return agreement
+        agreement = activation_agreement(tensor.detach())
+        self._recent.append((tensor, agreement))
+        return agreement
+
+
+class NWOT(Proxy):
+    """``ln |det K|`` with K the agreement of ReLU patterns, added over all ReLU calls.
+
+    Source: Mellor et al., "Neural Architecture Search without Training", ICML 2021. Counted are
+    the calls of ``nn.ReLU`` and ``nn.ReLU6`` modules.
+    """
+
+    @contextmanager
+    def observe(self, network: nn.Module) -> Iterator[_Agreement]:
+        """Hook every ReLU."""
+        agreement = _Agreement()
+        with watch_relus(network, agreement):
+            yield agreement
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`; fails without a ReLU module, or where ReLUs do not tell samples apart."""
+        kernel = inputs.observed.kernel
+        if kernel is None:
+            raise ValueError("the network calls no nn.ReLU or nn.ReLU6 module")
+        value = nwot(kernel).item()
+        if value == -math.inf:
+            raise ValueError("two samples switch all ReLUs alike, so the kernel is singular")
+        return {"nwot": value}
+
+
+class EffectiveRank(Proxy):
+    """``Σ √w · ln erank`` (``sqrt_log``) or ``Σ √w · erank`` (``sqrt``) over the layers.
+
+    erank is the exponential of the entropy of the normalised eigenvalues (Roy & Vetterli, EUSIPCO
+    2007) of the centred B × B sample-relation matrix ``A Aᵀ`` of a layer's output, w the layer's
+    number of parameters. The sum goes over all convolutions and linear layers but the classifier,
+    in train mode. A layer that gives the same for all samples adds nothing. Without a teacher and
+    without labels; the scale of the weights does not matter where every convolution is followed
+    by BatchNorm.
+
+    Args:
+        form: ``sqrt_log`` or ``sqrt``.
+    """
+
+    needs_layers = True
+    reported = ("form",)
+
+    def __init__(self, *, name: str, form: str = "sqrt_log") -> None:
+        super().__init__(name=name)
+        self.form = choice(f"proxy.{name}.form", form, _RANK_FORMS)
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`; fails where no layer tells the samples apart."""
+        classifier = cast(Network, inputs.network).classifier
+        layers = [layer for layer in inputs.layers if layer.module is not classifier]
+        if not layers:
+            raise ValueError("the network calls no convolution and no linear layer")
+
+        def logarithms() -> Tensor:
+            return log_effective_rank(torch.stack([centred_gram(each.output) for each in layers]))
+
+        logs = inputs.shared.get("effective ranks", logarithms)
+        ranks = logs if self.form == "sqrt_log" else logs.exp()
+        sizes = [sum(p.numel() for p in layer.module.parameters()) for layer in layers]
+        weights = torch.tensor(sizes, dtype=torch.float64, device=ranks.device).sqrt()
+        if bool(ranks.isnan().all()):
+            raise ValueError("every layer gives the same for all samples")
+        return {self.name: (weights * ranks.nan_to_num(nan=0.0)).sum().item()}
+
+
+class Zen(Proxy):
+    """How far the last map moves when its input does, BatchNorm's scaling put back in.
+
+    ``ln mean_b Σ_chw |f(x) − f(x + 0.01 z)| + Σ_BN ln √(mean running variance)``, see `zen_score`.
+
+    Source: Lin et al., "Zen-NAS: A Zero-Shot NAS for High-Performance Deep Image Recognition",
+    ICCV 2021. Inputs are Gaussian noise of the mini-batch's shape. The released code lets the
+    running statistics drift over its repeats; here each repeat begins with fresh ones, weights
+    and inputs of its own.
+
+    Args:
+        init: ``gaussian`` draws weights from N(0, 1) as published, ``run`` keeps those of the
+            run's ``init``.
+        repeats: How many scores are averaged.
+    """
+
+    needs_forward = False
+    reported = ("init", "repeats")
+
+    def __init__(self, *, name: str, init: str = "gaussian", repeats: int = 1) -> None:
+        super().__init__(name=name)
+        self.init = choice(f"proxy.{name}.init", init, _ZEN_INITS)
+        self.repeats = whole(f"proxy.{name}.repeats", repeats, 1)
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`; fails where the last map does not depend on the images."""
+        scores = torch.stack([self._score(inputs, index) for index in range(self.repeats)])
+        if scores.isneginf().any():
+            raise ValueError("the last map does not depend on the images")
+        return {"zen": scores.mean().item()}
+
+    def _score(self, inputs: ProxyInput, repeat: int) -> Tensor:
+        network, like = inputs.copy(), inputs.batch.images
+        if self.init == "gaussian":
+            role = f"student {repeat}" if repeat else "student"
+            Gaussian()(network, seed=inputs.seed, role=role)
+
+        def noise(purpose: str) -> Tensor:
+            key = generator("zen proxy", inputs.seed, purpose, repeat)
+            drawn = torch.randn(like.shape, generator=key).to(like)
+            return drawn.contiguous(memory_format=torch.channels_last)
+
+        return zen_score(network, noise("images"), noise("direction"))

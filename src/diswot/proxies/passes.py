@@ -1,23 +1,21 @@
-"""What proxies share of one forward pass: the layers it called and the gradients through it."""
+"""Work that proxies share: layers and gradients of one forward pass, results computed once."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-if TYPE_CHECKING:
-    from diswot.data.batch import MiniBatch
+from diswot.data.batch import MiniBatch
 
-__all__ = ["Gradients", "Layer", "Shared", "record_layers", "weighted", "weights"]
-
+__all__ = ["Gradients", "Layer", "Shared", "record_layers", "watch_relus", "weighted", "weights"]
 
 T = TypeVar("T")
 
@@ -29,8 +27,8 @@ class Layer:
     Attributes:
         name: Path of the module in the network.
         module: The layer.
-        output: What it gave, ``(B, C, H, W)`` or ``(B, C)``; on the way to the logits, so that
-            gradients reach it.
+        output: Its output, ``(B, C, H, W)`` or ``(B, C)``, as the logits are computed from it, so
+            that gradients reach it.
     """
 
     name: str
@@ -45,7 +43,7 @@ def weighted(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
-    """Their weights, without biases: what pruning measures are taken over."""
+    """Weights of convolutions and linear layers by path, without biases."""
     return {name: module.get_parameter("weight") for name, module in weighted(network).items()}
 
 
@@ -57,15 +55,25 @@ def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
     def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         calls.append(Layer(name, module, output))
 
-    handles = [
-        module.register_forward_hook(partial(record, name))
-        for name, module in weighted(network).items()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in weighted(network).items():
+            hooks.enter_context(module.register_forward_hook(partial(record, name)))
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+@contextmanager
+def watch_relus(
+    network: nn.Module, hook: Callable[[nn.Module, tuple[Tensor, ...]], None]
+) -> Iterator[None]:
+    """Call ``hook`` with module and inputs before every call of a ReLU or ReLU6 module.
+
+    Modules are told by type and not by class name: a container called ``ReLUConvBN`` is none.
+    """
+    with ExitStack() as hooks:
+        for module in network.modules():
+            if isinstance(module, nn.ReLU | nn.ReLU6):
+                hooks.enter_context(module.register_forward_pre_hook(hook))
+        yield
 
 
 class Shared:
@@ -78,23 +86,23 @@ class Shared:
         self._before: set[str] = set()
 
     def get(self, name: str, compute: Callable[[], T]) -> T:
-        """What ``compute`` gives, from the first call with ``name``."""
+        """The result of ``compute`` at the first call with ``name``."""
         self._used.add(name)
         if name not in self._done:
             started = time.perf_counter()
             self._done[name] = compute()
             self._seconds[name] = time.perf_counter() - started
-        found: T = self._done[name]
-        return found
+        result: T = self._done[name]
+        return result
 
     def restart(self) -> None:
-        """Another proxy's turn."""
+        """Begin to count for the next proxy."""
         self._before = set(self._seconds)
         self._used.clear()
 
     @property
     def reused_seconds(self) -> float:
-        """What was used since `restart` and had been done before it."""
+        """Seconds of what was used since `restart` and had been computed before it."""
         return sum(self._seconds[name] for name in self._used & self._before)
 
 
@@ -105,10 +113,10 @@ class Gradients:
 
     Args:
         network: The network.
-        batch: What it was run on; the images require gradients.
-        logits: What it gave, ``(B, K)``, with the graph.
+        batch: The pass's mini-batch; the images require gradients.
+        logits: The pass's, ``(B, K)``, with the graph.
         layers: Layers of the pass, see `record_layers`.
-        shared: Keeps what was computed; its own by default.
+        shared: Keeps the gradients; its own by default.
     """
 
     def __init__(
@@ -138,10 +146,11 @@ class Gradients:
     @property
     def images(self) -> Tensor:
         """Of the sum of all logits, to the images, ``(B, C, H, W)``."""
-        images = self._batch.images
-        return self._shared.get(
-            "gradients of the logits", lambda: _backward(self._logits.sum(), [images])
-        )[0]
+
+        def compute() -> list[Tensor]:
+            return _backward(self._logits.sum(), [self._batch.images])
+
+        return self._shared.get("gradients of the logits", compute)[0]
 
     def _loss(self) -> list[Tensor]:
         def compute() -> list[Tensor]:
@@ -153,8 +162,4 @@ class Gradients:
 
 
 def _backward(scalar: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(scalar, inputs, retain_graph=True, allow_unused=True)
-    return [
-        torch.zeros_like(tensor) if gradient is None else gradient
-        for tensor, gradient in zip(inputs, found, strict=True)
-    ]
+    return list(torch.autograd.grad(scalar, inputs, retain_graph=True, materialize_grads=True))

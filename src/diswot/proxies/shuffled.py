@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from diswot.data.batch import MiniBatch
 from diswot.keys import generator
+from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from diswot.data.batch import MiniBatch
-    from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Shuffled"]
 
@@ -28,8 +24,8 @@ class Shuffled(Proxy):
     Every sample of the student is compared with the teacher's outputs for another one, so what
     the teacher knows of a sample cannot help. A proxy that predicts no better than this control
     takes nothing from the teacher but statistics of its outputs as a whole. Where a proxy adds
-    over samples before it compares, as the cam form of `diswot.proxies.semantic` does, the order
-    cannot matter and the control is the proxy itself, up to rounding: it then tests nothing.
+    over samples before it compares, as the cam form of `Semantic` does, the order cannot matter
+    and the control is the proxy itself, up to rounding: it then tests nothing.
 
     Args:
         proxy: Teacher-aware.
@@ -58,7 +54,12 @@ class Shuffled(Proxy):
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         """The proxy's summary of the teacher's outputs, their samples exchanged."""
-        order = self._order(len(batch.labels)).to(batch.labels.device)
+        # A single cycle through all samples: none keeps its place.
+        key = generator("shuffled control", self._seed)
+        cycle = torch.randperm(len(batch.labels), generator=key)
+        order = torch.empty_like(cycle)
+        order[cycle] = cycle.roll(1)
+        order = order.to(batch.labels.device)
 
         def exchanged(value: Any) -> Any:
             return value[order] if isinstance(value, Tensor) else tuple(t[order] for t in value)
@@ -66,20 +67,13 @@ class Shuffled(Proxy):
         shuffled = {f.name: exchanged(getattr(outputs, f.name)) for f in fields(outputs)}
         return self._proxy.summarize(replace(outputs, **shuffled), batch, network)
 
-    def _order(self, size: int) -> Tensor:
-        """A single cycle through all samples: none keeps its place."""
-        cycle = torch.randperm(size, generator=generator("shuffled control", self._seed))
-        order = torch.empty_like(cycle)
-        order[cycle] = cycle.roll(1)
-        return order
-
     def measure(self, inputs: ProxyInput) -> Components:
         """As the proxy does."""
         return self._proxy.measure(inputs)
 
-    def fitness(self, parts: Sequence[Components]) -> list[float]:
+    def fitness(self, components: Sequence[Components]) -> list[float]:
         """As the proxy does."""
-        return self._proxy.fitness(parts)
+        return self._proxy.fitness(components)
 
     @property
     def relative(self) -> bool:

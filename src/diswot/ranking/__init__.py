@@ -1,1 +1,1 @@
-"""How well proxies predict accuracies that are known already."""
+"""How well proxies predict known accuracies: scores, correlations, statistics, shards."""

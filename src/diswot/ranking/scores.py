@@ -1,21 +1,36 @@
-"""What a ranking is computed from."""
+"""Scores of all proxies for the architectures of a benchmark, seed by seed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Conditions", "Scores", "Target"]
+from diswot.errors import UserError
+from diswot.runs import ScoreRecord
+from diswot.versions import versions
+
+if TYPE_CHECKING:
+    from diswot.accuracies import Benchmark
+    from diswot.data.base import ImageData
+    from diswot.proxies.base import Proxy
+    from diswot.runs.run_dir import RunDir
+
+__all__ = ["Scores", "Target", "collect", "conditions_of", "score_all", "targets_of"]
+
+_SYNC = 20  # records between two syncs to the disk
+_COSTS = ("params", "flops", "layers")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What every proxy says of every arch, and what they cost.
+    """Scores of every proxy for every arch, and what they cost.
 
-    Args:
+    Attributes:
         archs: Texts of the N architectures.
         seeds: The S seeds they were scored with.
         values: Proxy → (S, N), higher is better, NaN where it could not be scored.
@@ -24,9 +39,6 @@ class Scores:
         flops: (N,), multiply-accumulates of one image.
         baselines: Proxies that look at size alone or at nothing.
         controls: Proxy → its control, which is among the values too.
-
-    Raises:
-        ValueError: Shapes do not fit together.
     """
 
     archs: tuple[str, ...]
@@ -38,20 +50,12 @@ class Scores:
     baselines: frozenset[str]
     controls: Mapping[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        """Check the shapes."""
-        count = len(self.archs)
-        for name, sizes in (("params", self.params), ("flops", self.flops)):
-            _check(name, sizes, (count,))
-        for name, values in self.values.items():
-            _check(f"scores of {name}", values, (len(self.seeds), count))
-
 
 @dataclass(frozen=True)
 class Target:
     """Known accuracies of the archs.
 
-    Args:
+    Attributes:
         dataset: What was trained on, such as ``cifar100``.
         target: How, such as ``vanilla`` or ``distilled``.
         accuracy: (N,), percent, in the order of `Scores.archs`.
@@ -62,33 +66,170 @@ class Target:
     accuracy: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """What was the same for all scores.
+def targets_of(benchmark: Benchmark, archs: Sequence[str]) -> list[Target]:
+    """Accuracies that a benchmark knows of the architectures, data set by data set.
+
+    Raises:
+        UserError: An accuracy is missing.
+    """
+    return [
+        Target(dataset, target, np.array([benchmark.accuracy(a, dataset, target) for a in archs]))
+        for dataset, target in benchmark.entries()
+    ]
+
+
+def conditions_of(config: Mapping[str, Any], data: ImageData, source: str) -> dict[str, Any]:
+    """Columns of rank.csv, and entries of result.json, that are the same for all scores.
 
     Args:
-        space: Name.
-        data: Name of the images' data set.
-        num_classes: Width of the classifiers.
-        init: Name of the initialisation.
-        teacher: Name, ``none`` without one.
-        teacher_weights: As set.
-        batch_size: Images of the mini-batch.
-        image_size: Their side in pixels.
+        config: Resolved, of ``conf/rank.yaml``.
+        data: Of the config.
         source: What the accuracies are read from.
     """
+    return {
+        "space": config["space"]["name"],
+        "data": data.name,
+        "num_classes": config["num_classes"],
+        "init": config["init"]["_target_"].rpartition(".")[2].lower(),
+        "teacher": config["teacher"]["name"],
+        "teacher_weights": str(config["teacher"].get("weights", "none")),
+        "batch_size": config["data"]["batch_size"],
+        "image_size": data.image_size,
+        "source": source,
+    }
 
-    space: str
-    data: str
-    num_classes: int
-    init: str
-    teacher: str
-    teacher_weights: str = "none"
-    batch_size: int = 0
-    image_size: int = 0
-    source: str = ""
+
+def score_all(
+    config: Mapping[str, Any],
+    archs: Sequence[str],
+    seeds: Sequence[int],
+    run_dir: RunDir[ScoreRecord],
+    *,
+    data: ImageData,
+    proxies: Mapping[str, Proxy],
+    workers: int,
+    progress: Callable[[ScoreRecord], object],
+) -> list[ScoreRecord]:
+    """Score every architecture under every seed; what the journal holds is not scored again.
+
+    Args:
+        config: Resolved, of ``conf/rank.yaml``.
+        archs: Text forms.
+        seeds: Each keys parameters and mini-batch.
+        run_dir: Open and locked.
+        data: Of the config.
+        proxies: Of the config, by name, not yet bound.
+        workers: Scoring processes.
+        progress: Called with every new record.
+
+    Returns:
+        A record for every seed and architecture, seed by seed.
+
+    Raises:
+        UserError: Settings that are wrong, or that do not go together.
+    """
+    from diswot.scoring.pool import scoring_pool
+    from diswot.scoring.setup import Setup
+
+    known = {(record.seed, record.arch): record for record, _ in run_dir.journal.read()}
+    for seed in seeds:
+        fresh = [arch for arch in archs if (seed, arch) not in known]
+        if not fresh:
+            continue
+        setup = Setup.from_config({**config, "seed": seed}, data=data, proxies=proxies)
+        try:
+            parsed = [setup.space.parse(arch) for arch in fresh]
+        except UserError as error:
+            raise UserError(
+                f"{error}; space {setup.space.name} must hold every architecture that is ranked: "
+                "change its settings, or give another benchmark"
+            ) from None
+        run_dir.begin()
+        _note_versions(run_dir)
+        with scoring_pool(setup.scorer, workers) as measure:
+            for number, measurement in enumerate(measure(parsed), start=1):
+                costs = asdict(measurement.cost) if measurement.cost else dict.fromkeys(_COSTS)
+                record = ScoreRecord(
+                    arch=measurement.arch,
+                    seed=seed,
+                    parts=measurement.parts,
+                    failures=measurement.failures,
+                    seconds={k: round(spent, 5) for k, spent in measurement.seconds_each.items()},
+                    **costs,
+                )
+                run_dir.journal.append(record)
+                if number % _SYNC == 0:
+                    run_dir.journal.sync()
+                known[seed, record.arch] = record
+                progress(record)
+        run_dir.journal.sync()
+    return [known[seed, arch] for seed in seeds for arch in archs]
 
 
-def _check(name: str, values: NDArray[np.float64], wanted: tuple[int, ...]) -> None:
-    if np.shape(values) != wanted:
-        raise ValueError(f"{name} have shape {np.shape(values)}, expected {wanted}")
+def _note_versions(run_dir: RunDir[ScoreRecord]) -> None:
+    """Record what the bits depend on; say so where an earlier start had others."""
+    here, state = versions(), run_dir.load_state()
+    if state is None:
+        run_dir.save_state({"schema": 1, "versions": here})
+        return
+    begun = state.get("versions", {})
+    if other := ", ".join(f"{name} {old}" for name, old in begun.items() if here.get(name) != old):
+        warnings.warn(f"this run was begun with {other}: bits may differ from now on", stacklevel=1)
+
+
+def collect(
+    records: Sequence[ScoreRecord],
+    archs: Sequence[str],
+    seeds: Sequence[int],
+    proxies: Mapping[str, Proxy],
+) -> Scores:
+    """Scores of every architecture under every seed, made of the parts that records hold.
+
+    Args:
+        records: One for every seed and architecture.
+        archs: Text forms.
+        seeds: As scored.
+        proxies: By name, controls too.
+
+    Raises:
+        UserError: A record says nothing of a proxy.
+    """
+    from diswot.proxies.shuffled import Shuffled
+
+    for record in records:
+        names = {*(name for name, parts in record.parts.items() if parts), *record.failures}
+        if missing := [name for name in proxies if name not in names and "*" not in names]:
+            raise UserError(
+                f"{ScoreRecord.file}: the line of {record.arch} under seed {record.seed} says "
+                f"nothing of {', '.join(missing)}; remove the line, and the same command scores "
+                "it again"
+            )
+    known = {(record.seed, record.arch): record for record in records}
+    rows = [[known[seed, arch] for arch in archs] for seed in seeds]
+    return Scores(
+        archs=tuple(archs),
+        seeds=tuple(seeds),
+        values={
+            name: np.stack([_values(row, name, proxy) for row in rows])
+            for name, proxy in proxies.items()
+        },
+        seconds={name: _mean_seconds(records, name) for name in proxies},
+        params=np.array([record.params for record in rows[0]], dtype=np.float64),
+        flops=np.array([record.flops for record in rows[0]], dtype=np.float64),
+        baselines=frozenset(name for name, proxy in proxies.items() if proxy.baseline),
+        controls={p.of: name for name, p in proxies.items() if isinstance(p, Shuffled)},
+    )
+
+
+def _values(row: Sequence[ScoreRecord], name: str, proxy: Proxy) -> NDArray[np.float64]:
+    """Scores of one seed; a relative proxy compares the architectures of that seed."""
+    values = np.full(len(row), np.nan)
+    measured = [index for index, record in enumerate(row) if name in record.parts]
+    if measured:
+        values[measured] = proxy.fitness([row[index].parts[name] for index in measured])
+    return values
+
+
+def _mean_seconds(records: Sequence[ScoreRecord], name: str) -> float:
+    seconds = [record.seconds[name] for record in records if name in record.seconds]
+    return float(np.mean(seconds)) if seconds else float("nan")

@@ -1,14 +1,15 @@
-"""Parts of one ranking, scored apart, and their union."""
+"""Shards of one ranking, scored apart, and their union."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diswot.config import difference
+from diswot.config import check_harmless, difference
 from diswot.errors import UserError
 from diswot.runs import Journal, ScoreRecord
 from diswot.runs.files import read_json
@@ -75,9 +76,27 @@ def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[
     (first, config), *others = runs.items()
     for path, other in others:
         _compare(first, config, path, other)
-    _check_complete(folder, runs)
-    _check_harmless(first, config, targets)
+    _check_complete(folder, [Shard.parse(config["shard"]) for config in runs.values()])
+    check_harmless(config, targets, f"merge={folder}: config.json of {first.name}")
     return {**config, "shard": None}, [record for path in runs for record in _records(path)]
+
+
+def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    if not folder.is_dir():
+        problem = "is no folder" if folder.exists() else "does not exist"
+        raise UserError(f"merge={folder} {problem}; give the folder that holds the shards' folders")
+    below = sorted(f.parent for depth in ("*", "*/*") for f in folder.glob(f"{depth}/config.json"))
+    for path in below:  # a sweep has them in the folder of their run, or in its own
+        if (path / "config.json").is_file() and (path / ScoreRecord.file).is_file():
+            config = read_json(path / "config.json", "leave this run out of the folder")
+            if config.get("shard") is None:
+                continue
+            if missing := [key for key in _KEYS if key not in config]:
+                raise UserError(
+                    f"merge={folder}: config.json of {path.name} is damaged (it lacks "
+                    f"{', '.join(missing)}); leave this run out of the folder"
+                )
+            yield path, config
 
 
 def _records(path: Path) -> list[ScoreRecord]:
@@ -92,23 +111,6 @@ def _records(path: Path) -> list[ScoreRecord]:
         lock.release()
 
 
-def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    if not folder.is_dir():
-        problem = "is no folder" if folder.exists() else "does not exist"
-        raise UserError(f"merge={folder} {problem}; give the folder that holds the shards' folders")
-    below = sorted(f.parent for depth in ("*", "*/*") for f in folder.glob(f"{depth}/config.json"))
-    for path in below:  # a sweep has them in the folder of their run, or in its own
-        if (path / "config.json").is_file() and (path / ScoreRecord.file).is_file():
-            config = read_json(path / "config.json", "leave this run out of the folder")
-            if config.get("shard") is not None:
-                if missing := [key for key in _KEYS if key not in config]:
-                    raise UserError(
-                        f"merge={folder}: config.json of {path.name} is damaged (it lacks "
-                        f"{', '.join(missing)}); leave this run out of the folder"
-                    )
-                yield path, config
-
-
 def _compare(first: Path, config: Mapping[str, Any], path: Path, other: Mapping[str, Any]) -> None:
     whole = {"shard": None}
     changed = difference({**config, **whole}, {**other, **whole})
@@ -121,47 +123,16 @@ def _compare(first: Path, config: Mapping[str, Any], path: Path, other: Mapping[
         )
 
 
-def _check_complete(folder: Path, runs: Mapping[Path, Mapping[str, Any]]) -> None:
-    shards = {path: Shard.parse(config["shard"]) for path, config in runs.items()}
-    counts = sorted({shard.count for shard in shards.values()})
+def _check_complete(folder: Path, shards: Sequence[Shard]) -> None:
+    counts = sorted({shard.count for shard in shards})
     if len(counts) > 1:
         raise UserError(
             f"merge={folder}: shards of {' and of '.join(map(str, counts))}, such as "
-            f"{' and '.join(sorted(map(str, shards.values())))}; "
-            "keep the shards of one run in one folder"
+            f"{' and '.join(sorted(map(str, shards)))}; keep the shards of one run in one folder"
         )
-    found = sorted(shard.index for shard in shards.values())
-    missing = sorted(set(range(1, counts[0] + 1)) - set(found))
-    if missing:
-        named = ", ".join(f"{index}/{counts[0]}" for index in missing)
-        raise UserError(f"merge={folder}: shard {named} is missing; run it, then merge again")
-    if len(found) > counts[0]:
-        twice = sorted({index for index in found if found.count(index) > 1})
-        named = ", ".join(f"{index}/{counts[0]}" for index in twice)
-        raise UserError(f"merge={folder}: shard {named} is there more than once; leave one of each")
-
-
-def _check_harmless(path: Path, config: Mapping[str, Any], targets: Collection[str]) -> None:
-    """Objects are made of the config: it may name known classes only, and may not refer."""
-    for key, value in _leaves(config):
-        if key == "_target_" and value not in targets:
-            raise UserError(
-                f"merge={path.parent}: config.json of {path.name} names {value}, which is in no "
-                "config folder; give the folder of your plug-ins with --config-dir"
-            )
-        if isinstance(value, str) and "${" in value:
-            raise UserError(
-                f"merge={path.parent}: config.json of {path.name} refers to {value}; runs write "
-                "values only: leave this run out of the folder"
-            )
-
-
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from _leaves(value, name)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _leaves(value, key)
-    else:
-        yield key, node
+    times = Counter(shards)
+    wanted = [Shard(index, counts[0]) for index in range(1, counts[0] + 1)]
+    if missing := ", ".join(str(shard) for shard in wanted if not times[shard]):
+        raise UserError(f"merge={folder}: shard {missing} is missing; run it, then merge again")
+    if twice := ", ".join(str(shard) for shard in wanted if times[shard] > 1):
+        raise UserError(f"merge={folder}: shard {twice} is there more than once; leave one of each")

@@ -1,12 +1,15 @@
-"""The rows of rank.csv: how well each proxy predicts each target."""
+"""Rows of rank.csv: how well each proxy predicts each target."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isnan, nan
+from typing import Any
 
-from diswot.ranking.scores import Conditions, Scores, Target
-from diswot.ranking.statistics import Statistics, compute
+import numpy as np
+
+from diswot.ranking.scores import Scores, Target
+from diswot.ranking.statistics import compute
 from diswot.runs import RankRow
 
 __all__ = ["rank_rows"]
@@ -15,7 +18,7 @@ __all__ = ["rank_rows"]
 def rank_rows(
     scores: Scores,
     targets: Sequence[Target],
-    conditions: Conditions,
+    conditions: Mapping[str, Any],
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -25,7 +28,7 @@ def rank_rows(
     Args:
         scores: Of N archs.
         targets: Their accuracies.
-        conditions: What all rows repeat.
+        conditions: Columns that all rows repeat, see `diswot.ranking.scores.conditions_of`.
         resamples: Bootstrap resamples.
         seed: Of their generator.
 
@@ -35,56 +38,32 @@ def rank_rows(
     table = compute(scores, targets, resamples=resamples, seed=seed)
     rows = []
     for index, target in enumerate(targets):
-        own = [_row(scores, target, conditions, name, table[name][index]) for name in table]
-        rows += sorted(own, key=_best_first)
+        own = []
+        for proxy, by_target in table.items():
+            statistics = by_target[index]
+            estimates: dict[str, Any] = {}
+            for name in ("spearman", "kendall", "pearson", "minus_params", "minus_control"):
+                estimate = getattr(statistics, name)
+                estimates |= {name: estimate.value, f"{name}_lo": estimate.low}
+                estimates[f"{name}_hi"] = estimate.high
+            row = RankRow(
+                **conditions,
+                **estimates,
+                dataset=target.dataset,
+                target=target.target,
+                proxy=proxy,
+                n=statistics.n,
+                failed=statistics.failed,
+                spearman_std=statistics.spearman_std,
+                partial_spearman_params=statistics.partial_params,
+                precision_at_10pct=statistics.precision,
+                regret=statistics.regret,
+                seconds_per_arch=scores.seconds.get(proxy, nan),
+                seeds=len(scores.seeds),
+                better_than_params=statistics.better_than_params,
+                baseline=proxy in scores.baselines,
+                control=proxy in scores.controls.values(),
+            )
+            own.append(row)
+        rows += sorted(own, key=lambda r: (isnan(r.spearman), np.nan_to_num(-r.spearman), r.proxy))
     return rows
-
-
-def _best_first(row: RankRow) -> tuple[bool, float, str]:
-    undefined = math.isnan(row.spearman)
-    return undefined, 0.0 if undefined else -row.spearman, row.proxy
-
-
-def _row(
-    scores: Scores, target: Target, conditions: Conditions, proxy: str, found: Statistics
-) -> RankRow:
-    return RankRow(
-        space=conditions.space,
-        dataset=target.dataset,
-        target=target.target,
-        proxy=proxy,
-        n=found.n,
-        failed=found.failed,
-        spearman=found.spearman.value,
-        spearman_lo=found.spearman.low,
-        spearman_hi=found.spearman.high,
-        spearman_std=found.spearman_std,
-        kendall=found.kendall.value,
-        pearson=found.pearson.value,
-        partial_spearman_params=found.partial_params,
-        precision_at_10pct=found.precision,
-        regret=found.regret,
-        seconds_per_arch=scores.seconds.get(proxy, math.nan),
-        seeds=len(scores.seeds),
-        data=conditions.data,
-        num_classes=conditions.num_classes,
-        init=conditions.init,
-        teacher=conditions.teacher,
-        kendall_lo=found.kendall.low,
-        kendall_hi=found.kendall.high,
-        pearson_lo=found.pearson.low,
-        pearson_hi=found.pearson.high,
-        minus_params=found.minus_params.value,
-        minus_params_lo=found.minus_params.low,
-        minus_params_hi=found.minus_params.high,
-        better_than_params=found.better_than_params,
-        baseline=proxy in scores.baselines,
-        control=proxy in scores.controls.values(),
-        minus_control=found.minus_control.value,
-        minus_control_lo=found.minus_control.low,
-        minus_control_hi=found.minus_control.high,
-        source=conditions.source,
-        teacher_weights=conditions.teacher_weights,
-        batch_size=conditions.batch_size,
-        image_size=conditions.image_size,
-    )

@@ -1,9 +1,8 @@
-"""The picture a finished training leaves: curves.png."""
+"""Curves of a training: losses, accuracy and learning rate over the epochs; curves.png."""
 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,17 @@ _MARKED = 30  # epochs; of more, single points are not marked
 
 
 def plot_curves(path: Path, epochs: Sequence[EpochRecord], title: str, validated_on: str) -> None:
-    """Losses, each as a share of its first value, accuracy and learning rate over the epochs."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Write losses, each as a share of its first value, accuracy and learning rate as a PNG.
+
+    Args:
+        path: The file.
+        epochs: In order, at least one.
+        title: Above the plots.
+        validated_on: Which images gave the accuracy: ``validation`` or ``test``.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
     losses, accuracy, rate = figure.subplots(1, 3)
     plot_losses(losses, {"": epochs})
@@ -65,16 +69,17 @@ def plot_top1(axes: Any, runs: Mapping[str, Sequence[EpochRecord]], validated_on
     Args:
         axes: Of matplotlib.
         runs: As in `plot_losses`.
-        validated_on: Which images: ``val`` or ``test``.
+        validated_on: As in `plot_curves`.
     """
     for index, (name, epochs) in enumerate(runs.items()):
         color = f"C{index % 10}" if len(runs) > 1 else "C3"
         top1 = [epoch.val_top1 for epoch in epochs]
         axes.plot(_numbers(epochs), top1, marker=_marker(epochs), ms=3, color=color)
-        best = max(range(len(top1)), key=lambda each: _or_least(top1[each]))
+        best = max(range(len(top1)), key=lambda epoch: top1[epoch])
         label = f"{name} best {top1[best]:.2f} %".strip()
-        at = [epochs[best].epoch + 1], [top1[best]]
-        axes.scatter(*at, marker="*", s=140, color=color, label=label)
+        axes.scatter(
+            epochs[best].epoch + 1, top1[best], marker="*", s=140, color=color, label=label
+        )
     axes.set(ylabel=f"top-1 on the {validated_on} images (%)")
     _finish(axes, runs)
     axes.legend(framealpha=0.6, loc="lower right")
@@ -96,10 +101,6 @@ def plot_rate(axes: Any, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
 
 def _numbers(epochs: Sequence[EpochRecord]) -> list[int]:
     return [epoch.epoch + 1 for epoch in epochs]
-
-
-def _or_least(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
 
 
 def _marker(epochs: Sequence[EpochRecord]) -> str | None:

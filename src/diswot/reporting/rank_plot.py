@@ -1,4 +1,4 @@
-"""The picture of a ranking: how well each proxy predicts, and its scores against accuracy."""
+"""Plots of a ranking: correlation of each proxy, its scores against accuracy; rank.png."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BAR", "plot_rank", "plot_target", "rank_legend"]
 
-_WIDTH = 12.0  # inches
 BAR = 0.23
 """Inches of height a bar needs."""
 _PANELS = 3  # targets side by side
@@ -31,18 +30,27 @@ _COLORS = {"proxy": "C0", "better": "C2", "baseline": "0.6", "control": "#9ecae1
 def plot_rank(
     path: Path, rows: Sequence[RankRow], scores: Scores, targets: Sequence[Target], title: str
 ) -> None:
-    """Write the picture.
+    """Write a PNG of bars and score panels.
 
     Above, Spearman and its interval for each target; below, the scores of the first seed against
     the accuracy of the first distilled target (or the first there is), best proxy first. Scores
     of many magnitudes are drawn by rank, which their axes say.
+
+    Args:
+        path: The file.
+        rows: Of all targets, best proxy first.
+        scores: Of all proxies.
+        targets: Known accuracies, at least one.
+        title: Above the plots.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    heights = _heights(len(scores.values), len(targets))
-    figure = Figure(figsize=(_WIDTH, sum(heights) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    proxies = len(scores.values)
+    heights = (
+        math.ceil(len(targets) / _PANELS) * (BAR * proxies + 0.9) + 0.4,
+        math.ceil(proxies / _SMALL) * (2.1 if proxies > 2 else 3.2) + 0.5,
+    )
+    figure = Figure(figsize=(12, sum(heights) + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=12)
     halves = figure.subfigures(2, 1, height_ratios=heights, squeeze=False).ravel()
     _plot_bars(halves[0], rows, targets)
@@ -51,12 +59,6 @@ def plot_rank(
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
     write_atomic(path, image.getvalue())
-
-
-def _heights(proxies: int, targets: int) -> tuple[float, float]:
-    """Inches of both halves."""
-    bars = math.ceil(targets / _PANELS) * (BAR * proxies + 0.9) + 0.4
-    return bars, math.ceil(proxies / _SMALL) * (2.1 if proxies > 2 else 3.2) + 0.5
 
 
 def _of(rows: Sequence[RankRow], target: Target) -> list[RankRow]:
@@ -72,7 +74,8 @@ def _plot_bars(figure: Any, rows: Sequence[RankRow], targets: Sequence[Target]) 
     for axes, target in zip(grid, targets, strict=False):
         plot_target(axes, _of(rows, target), f"{target.dataset} {target.target}")
         axes.set_xlim(low - 0.05 if low else 0, 1.0)
-    _explain(figure, rows)
+    handles = rank_legend(rows)
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
 
 
 def plot_target(axes: Any, rows: Sequence[RankRow], title: str) -> None:
@@ -109,13 +112,8 @@ def _kind(row: RankRow) -> str:
     return "better" if row.better_than_params else "proxy"
 
 
-def _explain(figure: Any, rows: Sequence[RankRow]) -> None:
-    handles = rank_legend(rows)
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-
-
 def rank_legend(rows: Sequence[RankRow]) -> list[Any]:
-    """What the bars' colours mean, those that occur."""
+    """Handles of a legend for the colours of bars that occur in rows."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -126,21 +124,22 @@ def rank_legend(rows: Sequence[RankRow]) -> list[Any]:
         "control": "control: teacher's samples exchanged",
     }
     kinds = {_kind(row) for row in rows}
-    handles: list[Any] = [
-        Patch(color=_COLORS[k], label=name) for k, name in names.items() if k in kinds
+    return [
+        *(Patch(color=_COLORS[k], label=name) for k, name in names.items() if k in kinds),
+        Line2D([], [], color=_COLORS["params"], linestyle="--", label="ρ of params"),
     ]
-    handles.append(Line2D([], [], color=_COLORS["params"], linestyle="--", label="ρ of params"))
-    return handles
 
 
 def _plot_scores(figure: Any, rows: Sequence[RankRow], scores: Scores, target: Target) -> None:
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
     from matplotlib.ticker import EngFormatter
 
     columns = min(_SMALL, len(rows))
     lines = math.ceil(len(rows) / columns)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
-    norm = _params_norm(scores.params)
+    low, high = float(scores.params.min()), float(scores.params.max())
+    norm = LogNorm(low, high) if 0 < 10 * low < high else Normalize(low, high)
     floor = _floor(target.accuracy)
     for axes in grid[len(rows) :]:
         axes.set_axis_off()
@@ -157,13 +156,6 @@ def _plot_scores(figure: Any, rows: Sequence[RankRow], scores: Scores, target: T
     bar.set_label("parameters", fontsize=9)
 
 
-def _params_norm(params: NDArray[np.float64]) -> Any:
-    from matplotlib.colors import LogNorm, Normalize
-
-    low, high = float(params.min()), float(params.max())
-    return LogNorm(low, high) if 0 < 10 * low < high else Normalize(low, high)
-
-
 def _floor(accuracy: NDArray[np.float64]) -> float:
     """Under this a few archs that learned next to nothing would press all others together."""
     low, high = np.quantile(accuracy, (0.25, 0.75))
@@ -173,6 +165,8 @@ def _floor(accuracy: NDArray[np.float64]) -> float:
 def _plot_proxy(
     axes: Any, row: RankRow, scores: Scores, accuracy: NDArray[np.float64], norm: Any
 ) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     values = scores.values[row.proxy][0]
     scored = np.isfinite(values)
     shown, label = _readable(values[scored])
@@ -188,17 +182,9 @@ def _plot_proxy(
         linewidths=0,
         rasterized=True,
     )
-    if not len(shown):
-        axes.text(0.5, 0.5, "not scored", transform=axes.transAxes, ha="center", color="0.4")
     rho = "—" if math.isnan(row.spearman) else f"{row.spearman:.3f}".replace("-", "−")
     axes.set_title(f"{row.proxy}\nρ = {rho}", fontsize=8)
     axes.set_xlabel(label, fontsize=7, labelpad=1)
-    _tidy(axes, shown)
-
-
-def _tidy(axes: Any, shown: NDArray[np.float64]) -> None:
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -209,15 +195,13 @@ def _tidy(axes: Any, shown: NDArray[np.float64]) -> None:
         axes.ticklabel_format(axis="x", scilimits=(-2, 4))
     else:
         axes.set_xticks([])
+        axes.text(0.5, 0.5, "not scored", transform=axes.transAxes, ha="center", color="0.4")
 
 
 def _readable(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
     """The scores, or their ranks where a few of them would press all others together."""
-    if len(values) < 3:
-        return values, ""
-    low, high = np.quantile(values, (0.25, 0.75))
-    if values.max() - values.min() <= _LONG * (high - low):
-        return values, ""
     from scipy.stats import rankdata
 
-    return rankdata(values), "rank of score"
+    low, high = np.quantile(values, (0.25, 0.75)) if len(values) > 2 else (0, math.inf)
+    near = not len(values) or np.ptp(values) <= _LONG * (high - low)
+    return (values, "") if near else (rankdata(values), "rank of score")

@@ -14,7 +14,7 @@ from diswot.errors import UserError
 from diswot.reporting.plan import conditions
 from diswot.reporting.search_plot import Point, plot_course, plot_params
 from diswot.runs import KnownAccuracies, SearchSummary, TopCandidate, write_atomic, write_table
-from diswot.scoring.similarity import save_similarity
+from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def export(
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
     _write_candidates(run_dir.path / "candidates.csv", history)
     plot_search(run_dir.path / "search.png", history, title, strategy.proposals.budget.limits())
-    save_similarity(run_dir.path / "similarity.npz", config, setup, best.arch)
+    save_similarity(run_dir.path / "similarity.npz", setup, best.arch)
     run_dir.save_result(summary)
     return summary
 

@@ -1,4 +1,4 @@
-"""How a search is drawn: what it found over time, and its scores against size and accuracy."""
+"""Plots of a search: its course over time, its scores against size and against accuracy."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["Point", "distinct", "front", "plot_accuracy", "plot_course", "plot_params"]
 
 _SCORE = "score (higher is better)"
 _STEPS = 20  # means on one curve, at most
 _MANY = 200  # points drawn as shapes; more become one image
-_CMAP = "viridis"
 _DECADES = 3  # of positive scores from which on their axis is logarithmic
-_FAR = 2  # times the largest network, from which on a budget is told, not drawn
+_FAR = 2  # times the largest network, from which on a budget is named, not drawn
 
 
 @dataclass(frozen=True)
 class Point:
-    """One candidate as it was asked for.
+    """One candidate of a search, in ask order.
 
     Attributes:
         arch: Text form.
@@ -34,81 +36,66 @@ class Point:
     generation: int
 
 
+Searches = Mapping[str, Sequence[Point]]
+
+
 def distinct(points: Sequence[Point]) -> list[Point]:
     """Every architecture that has score and size once, best first, ties in ask order."""
     known: dict[str, Point] = {}
     for point in points:
         if point.score is not None and point.params is not None:
             known.setdefault(point.arch, point)
-    return sorted(known.values(), key=lambda point: -_score(point))
+    return sorted(known.values(), key=_score, reverse=True)
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Those of which none other is as small and scores higher, smallest first."""
+    """Architectures of which none other is as small and scores higher, smallest first."""
     chosen: list[Point] = []
-    for point in sorted(distinct(points), key=lambda p: (p.params or 0, -_score(p))):
+    for point in sorted(distinct(points), key=lambda point: (_params(point), -_score(point))):
         if not chosen or _score(point) > _score(chosen[-1]):
             chosen.append(point)
     return chosen
 
 
-def plot_course(axes: Any, searches: Mapping[str, Sequence[Point]]) -> None:
+def plot_course(axes: Any, searches: Searches) -> None:
     """Best so far and mean of the candidates, in the order they were asked for.
 
     Args:
         axes: Of matplotlib.
         searches: Candidates in ask order; names are shown where there are several searches.
     """
+    several = len(searches) > 1
     for index, (name, points) in enumerate(searches.items()):
-        several = len(searches) > 1
-        best, block = _best(points), math.ceil(len(points) / _STEPS)
+        block = max(math.ceil(len(points) / _STEPS), 1)
+        mean = f"mean of every {block}" if block > 1 else "each candidate"
+        scores = np.array([math.nan if p.score is None else p.score for p in points])
         axes.plot(
-            *zip(*best, strict=True) if best else ([], []),
+            range(1, len(scores) + 1),
+            np.fmax.accumulate(scores),
             drawstyle="steps-post",
-            color=f"C{index % 10}" if several else "C3",
+            color=f"C{index}" if several else "C3",
             label=name if several else "best so far",
         )
         axes.plot(
-            *zip(*means, strict=True) if (means := _means(points, block)) else ([], []),
-            color=f"C{index % 10}" if several else "C0",
+            [min(start + block, len(scores)) for start in range(0, len(scores), block)],
+            [_mean(scores[start : start + block]) for start in range(0, len(scores), block)],
+            color=f"C{index}" if several else "C0",
             alpha=0.5 if several else 0.8,
             linewidth=1,
-            label=_of_means(block, several, index),
+            label=(None if index else f"thin: {mean}") if several else mean,
         )
     axes.set(xlabel="candidates asked for", ylabel=_SCORE)
-    _spread(axes, "y", searches)
+    _scale_scores(axes.yaxis, searches)
     _finish(axes)
 
 
-def _of_means(block: int, several: bool, index: int) -> str | None:
-    if several and index:
-        return None
-    told = f"mean of every {block}" if block > 1 else "each candidate"
-    return f"thin: {told}" if several else told
+def _mean(scores: NDArray[np.float64]) -> float:
+    """Of those that could be scored, NaN of none."""
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if len(known) else math.nan
 
 
-def _best(points: Sequence[Point]) -> list[tuple[int, float]]:
-    """Where the best so far changes, and the end."""
-    found: list[tuple[int, float]] = []
-    for number, point in enumerate(points, start=1):
-        if point.score is not None and (not found or point.score > found[-1][1]):
-            found.append((number, point.score))
-    return [*found, (len(points), found[-1][1])] if found else []
-
-
-def _means(points: Sequence[Point], block: int) -> list[tuple[int, float]]:
-    means = []
-    for start in range(0, len(points), max(block, 1)):
-        part = points[start : start + block]
-        scores = [point.score for point in part if point.score is not None]
-        if scores:
-            means.append((start + len(part), sum(scores) / len(scores)))
-    return means
-
-
-def plot_params(
-    axes: Any, searches: Mapping[str, Sequence[Point]], limit: float | None = None
-) -> None:
+def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> None:
     """Score against parameters: all candidates, the one found, the front, the budget.
 
     Args:
@@ -116,33 +103,35 @@ def plot_params(
         searches: As in `plot_course`; one alone is coloured by generation.
         limit: Of the parameters, if there is one.
     """
+    several = len(searches) > 1
     for index, points in enumerate(searches.values()):
         ranking, best = distinct(points), front(points)
-        sizes = [(point.params or 0) / 1e6 for point in ranking]
-        _scatter(axes, sizes, ranking, index if len(searches) > 1 else None)
+        sizes = [_params(point) / 1e6 for point in ranking]
+        scores = [_score(point) for point in ranking]
+        _scatter(axes, sizes, scores, ranking, index if several else None)
         axes.plot(
-            [(point.params or 0) / 1e6 for point in best],
-            [point.score for point in best],
+            [_params(point) / 1e6 for point in best],
+            [_score(point) for point in best],
             drawstyle="steps-post",
-            color=f"C{index % 10}" if len(searches) > 1 else "C1",
+            color=f"C{index}" if several else "C1",
             linewidth=1,
             label=None if index else "front of score and size",
         )
-        _star(axes, sizes[:1], [point.score for point in ranking[:1]], index)
+        _star(axes, sizes, scores, index)
     if limit is not None:
-        largest = max((p.params or 0 for points in searches.values() for p in points), default=0)
+        largest = max(
+            (_params(point) for points in searches.values() for point in points), default=0
+        )
         far = limit > _FAR * largest  # drawn, it would squeeze the networks to one line
         place = math.nan if far else limit / 1e6
         label = f"budget {limit:,.0f}{' →' if far else ''}"
         axes.axvline(place, color="0.3", linestyle="--", label=label)
     axes.set(xlabel="parameters (millions)", ylabel=_SCORE)
-    _spread(axes, "y", searches)
+    _scale_scores(axes.yaxis, searches)
     _finish(axes)
 
 
-def plot_accuracy(
-    axes: Any, searches: Mapping[str, Sequence[Point]], accuracy: Mapping[str, float], label: str
-) -> None:
+def plot_accuracy(axes: Any, searches: Searches, accuracy: Mapping[str, float], label: str) -> None:
     """Accuracy after training against score; those on the front of score and size are ringed.
 
     Args:
@@ -155,61 +144,65 @@ def plot_accuracy(
         ranking = [point for point in distinct(points) if point.arch in accuracy]
         scores = [_score(point) for point in ranking]
         heights = [accuracy[point.arch] for point in ranking]
-        _scatter(axes, scores, ranking, index if len(searches) > 1 else None, heights)
+        _scatter(axes, scores, heights, ranking, index if len(searches) > 1 else None)
         ringed = [point for point in front(points) if point.arch in accuracy]
         axes.scatter(
-            [point.score for point in ringed],
+            [_score(point) for point in ringed],
             [accuracy[point.arch] for point in ringed],
             s=40,
             facecolors="none",
             edgecolors="C1",
             label=None if index else "on the front of score and size",
         )
-        _star(axes, scores[:1], heights[:1], index)
+        _star(axes, scores, heights, index)
     axes.set(xlabel=_SCORE, ylabel=label)
-    _spread(axes, "x", searches)
+    _scale_scores(axes.xaxis, searches)
     _finish(axes)
 
 
 def _scatter(
-    axes: Any,
-    across: Sequence[float],
-    points: Sequence[Point],
-    index: int | None,
-    up: Sequence[float] | None = None,
+    axes: Any, x: Sequence[float], y: Sequence[float], points: Sequence[Point], index: int | None
 ) -> None:
+    """The points in the colour of their search, or of one alone by generation."""
     from matplotlib.ticker import MaxNLocator
 
     many = len(points) > _MANY
-    by_generation = [point.generation for point in points]
+    generations = [point.generation for point in points]
     drawn = axes.scatter(
-        across,
-        [point.score for point in points] if up is None else up,
-        c=by_generation if index is None else f"C{index % 10}",
-        cmap=_CMAP if index is None else None,
+        x,
+        y,
+        c=generations if index is None else f"C{index}",
+        cmap="viridis" if index is None else None,
         s=6 if many else 14,
         alpha=0.8,
         linewidths=0,
         rasterized=many,
     )
-    if index is None and len(set(by_generation)) > 1:
+    if index is None and len(set(generations)) > 1:
         bar = axes.figure.colorbar(drawn, ax=axes, label="generation first asked in")
         bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _star(axes: Any, across: Sequence[float], up: Sequence[Any], index: int) -> None:
+def _star(axes: Any, x: Sequence[float], y: Sequence[float], index: int) -> None:
+    """Mark the first point, that of the architecture found."""
     label = None if index else "found"
-    axes.scatter(across, up, marker="*", s=150, color="C3", linewidths=0, zorder=3, label=label)
+    axes.scatter(x[:1], y[:1], marker="*", s=150, color="C3", linewidths=0, zorder=3, label=label)
 
 
-def _spread(axes: Any, side: str, searches: Mapping[str, Sequence[Point]]) -> None:
+def _scale_scores(axis: Any, searches: Searches) -> None:
     """A logarithmic axis where scores are positive and of very different size, as of synflow."""
+    from matplotlib.ticker import LogLocator
+
     scores = [p.score for points in searches.values() for p in points if p.score is not None]
     if scores and min(scores) > 0 and math.log10(max(scores)) - math.log10(min(scores)) > _DECADES:
-        axes.set(**{f"{side}scale": "log"})
-        axis = getattr(axes, f"{side}axis")
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_locator(LogLocator(numticks=6))
         axis.set_major_formatter("{x:.0e}")
         axis.set_minor_formatter("")
+
+
+def _params(point: Point) -> float:
+    return point.params or 0.0
 
 
 def _score(point: Point) -> float:

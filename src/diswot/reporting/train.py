@@ -16,9 +16,9 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from diswot import _torchvision
+from diswot.checkpoint import describe_student, save_student
 from diswot.console import print_lines, print_pairs, shown
 from diswot.models.cost import count_flops, count_params
-from diswot.models.student import describe_student, save_student
 from diswot.models.weights import load_weights
 from diswot.reporting.curves import plot_curves
 from diswot.runs import TrainSummary, write_atomic

@@ -17,7 +17,14 @@ from diswot.runs.records import (
     TrainSummary,
 )
 from diswot.runs.run_dir import RunDir
-from diswot.runs.tables import read_candidates, read_epochs, read_rank_rows, read_table, write_table
+from diswot.runs.tables import (
+    read_candidates,
+    read_epochs,
+    read_rank_rows,
+    read_similarity,
+    read_table,
+    write_table,
+)
 
 __all__ = [
     "CandidateRecord",
@@ -40,6 +47,7 @@ __all__ = [
     "read_epochs",
     "read_json",
     "read_rank_rows",
+    "read_similarity",
     "read_summary",
     "read_table",
     "replacing",

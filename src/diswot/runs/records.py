@@ -178,31 +178,12 @@ class Summary:
 class SearchSummary(Summary):
     """Outcome of a search.
 
-    Attributes:
-        space: Its name.
-        arch: Text of the best architecture.
-        score: Its fitness.
-        params: Its trainable parameters.
-        flops: Its multiply-accumulates of one image.
-        evaluated: Proposals answered, repeats included.
-        distinct: Different architectures among them.
-        failed: Candidates that could not be scored.
-        rejected: Proposals that broke the budget.
-        exhausted: Whether the strategy had nothing left to ask.
-        seconds: Over all restarts.
-        candidates_per_second: Scored ones.
-        teacher: Name, None without one.
-        teacher_weights: As configured.
-        proxy: That gave the fitness.
-        proxy_settings: As used.
-        strategy: Its name.
-        seed: Of the run.
-        data: Name of the data set.
-        num_classes: Width of the classifiers.
-        in_channels: Of the images; None in files that do not say it.
-        device: ``cpu`` or ``cuda``.
-        benchmark: What training is known to give the best architecture.
-        top: The best candidates, best first.
+    ``arch`` is the best architecture, ``score`` its fitness by ``proxy``; ``params``, ``flops``
+    (MACs of one image) and ``benchmark`` (what training is known to give it) are of it; ``top`` are
+    the best candidates, best first. ``evaluated`` proposals were answered, repeats included,
+    ``distinct`` different ones among them, ``failed`` could not be scored; ``rejected`` ones broke
+    the budget, and ``exhausted`` says that the strategy had no more. ``seconds`` are over all
+    restarts. ``in_channels`` is None in files that do not say it.
     """
 
     space: str
@@ -235,30 +216,12 @@ class SearchSummary(Summary):
 class TrainSummary(Summary):
     """Outcome of a training; accuracies in percent.
 
-    Attributes:
-        student: Architecture, or name of a fixed network.
-        space: Of the architecture.
-        teacher: Name, None where it was trained alone.
-        teacher_weights: As configured.
-        teacher_sha256: Of the teacher's weights.
-        distiller: Names.
-        data: Name of the data set.
-        protocol: Name of the preset.
-        epochs: Trained.
-        test_top1: On the test images, after the last epoch.
-        test_top5: The same for the five likeliest classes.
-        test_top1_of_best: On the test images, of the epoch that other images chose.
-        best_val_top1: On the validation images.
-        best_epoch: From 0.
-        validated_on: ``validation`` or ``test``: which images validated.
-        params: Trainable parameters.
-        flops: Multiply-accumulates of one image.
-        images_per_second: Trained.
-        seconds: Over all restarts.
-        seed: Of the run.
-        checkpoint: Name of the student's file.
-        device: ``cpu`` or ``cuda``.
-        threads: Intra-op threads.
+    ``student`` is an architecture of ``space``, or a fixed network; ``teacher`` None where it was
+    trained alone. ``test_top1`` and ``test_top5`` are on the test images after the last epoch,
+    ``best_val_top1`` of ``best_epoch`` (from 0) on the images of ``validated_on``,
+    ``test_top1_of_best`` on the test images where others chose the epoch. ``checkpoint`` is the
+    file of the student.
+    ``images_per_second`` are trained ones; ``seconds`` are over all restarts.
     """
 
     student: str
@@ -290,18 +253,7 @@ class TrainSummary(Summary):
 class RankSummary(Summary):
     """Conditions of a ranking; its figures are in ``rank.csv``.
 
-    Attributes:
-        space: Its name.
-        data: Name of the data set.
-        num_classes: Width of untrained classifiers.
-        init: Of untrained networks.
-        teacher: Name.
-        teacher_weights: As configured.
-        batch_size: Images of the mini-batch.
-        image_size: Their height and width.
-        source: Of the accuracies.
-        n: Architectures.
-        seeds: As scored.
+    ``n`` architectures were scored under ``seeds``; ``source`` is that of the accuracies.
     """
 
     space: str

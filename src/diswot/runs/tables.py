@@ -1,14 +1,16 @@
-"""The CSV files of a run: ``candidates.csv``, ``rank.csv``, ``scores.csv``, ``metrics.csv``."""
+"""The tables of a run: its CSV files, the lines of its journals, its similarity matrices."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from zipfile import BadZipFile
 
 import msgspec
 
@@ -18,9 +20,17 @@ from diswot.runs.journal import Journal
 from diswot.runs.records import CandidateRecord, EpochRecord, RankRow
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pandas import DataFrame
 
-__all__ = ["read_candidates", "read_epochs", "read_rank_rows", "read_table", "write_table"]
+__all__ = [
+    "read_candidates",
+    "read_epochs",
+    "read_rank_rows",
+    "read_similarity",
+    "read_table",
+    "write_table",
+]
 
 
 R = TypeVar("R", CandidateRecord, EpochRecord)
@@ -55,9 +65,7 @@ def read_table(file: Path, columns: Iterable[str] = ()) -> DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(
-            file, keep_default_na=False, na_values=[""], float_precision="round_trip"
-        )
+        table = pd.read_csv(file, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
         raise UnreadableError(file, error) from error
     if lacking := sorted({*columns} - {*table.columns}):
@@ -113,3 +121,30 @@ def _peek(journal: Journal[R]) -> list[R]:
         return journal.peek()
     except OSError as error:
         raise UnreadableError(journal.path, error.strerror) from error
+
+
+def read_similarity(folder: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """The similarity matrices of a search, of ``similarity.npz``.
+
+    Returns:
+        Matrices ``(n, n)`` of teacher and student by kind, ``relation`` and ``semantic``; empty
+        where the search left none.
+
+    Raises:
+        UnreadableError: The file is damaged.
+    """
+    import numpy as np
+
+    file = folder / "similarity.npz"
+    if not file.is_file():
+        return {}
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            kinds = [name.removesuffix("_teacher") for name in arrays if name.endswith("_teacher")]
+            pairs = {kind: (arrays[f"{kind}_teacher"], arrays[f"{kind}_student"]) for kind in kinds}
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise UnreadableError(file, error) from error
+    for kind, pair in pairs.items():
+        if any(m.ndim != 2 or m.dtype.kind != "f" or m.shape != pair[0].shape for m in pair):
+            raise UnreadableError(file, f"{kind}: not two matrices of numbers of one shape")
+    return pairs

@@ -1,4 +1,4 @@
-"""What candidates cost, and the limits they must keep before they are scored."""
+"""Costs of candidates, and the limits they must keep before they are scored."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from diswot.checks import positive, whole
 from diswot.models.cost import FREE_LAYERS, Cost, count_flops, count_layers, count_params
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from diswot.spaces.base import Arch, Space
 
 __all__ = ["Budget", "CostModel"]
@@ -47,8 +46,8 @@ class Budget:
 
     def limits(self) -> dict[str, float]:
         """The limits that are set, by name."""
-        named = {"params": self.params, "flops": self.flops, "layers": self.layers}
-        return {name: limit for name, limit in named.items() if limit is not None}
+        limits = {"params": self.params, "flops": self.flops, "layers": self.layers}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     def excess(self, arch: Arch, costs: CostModel, enough: float = math.inf) -> float:
         """How far ``arch`` is over its worst limit: 0 inside, 1 at twice the limit.
@@ -118,10 +117,8 @@ class CostModel:
         """Running costs more than building, so MACs are counted only where asked."""
         summands = self._space.summands(arch)
         if len(summands) > 2:  # else it is the base, or the base with one choice changed
-            self._static[arch] = (
-                _total([self.params(a) for a in summands]),
-                _total([self.layers(a) for a in summands]),
-            )
+            params, layers = [self.params(a) for a in summands], [self.layers(a) for a in summands]
+            self._static[arch] = _total(params), _total(layers)
             if flops:
                 self._flops[arch] = _total([self.flops(a) for a in summands])
             return
@@ -131,17 +128,13 @@ class CostModel:
             )
         self._static[arch] = count_params(network), count_layers(network)
         if flops:
+            unchanged = nn.Identity().forward
             for module in network.modules():
                 if isinstance(module, FREE_LAYERS):
-                    module.forward = _same  # type: ignore[method-assign]
+                    module.forward = unchanged  # type: ignore[method-assign]
             self._flops[arch] = count_flops(network, self._image)
 
 
 def _total(counts: Sequence[int]) -> int:
     """The first, and what each other one has more than it."""
-    base, *others = counts
-    return base + sum(other - base for other in others)
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
+    return sum(counts) - (len(counts) - 1) * counts[0]

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -20,7 +21,7 @@ from diswot.scoring.scorer import Measurement, Scorer
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch
 
-__all__ = ["Measure", "scoring_pool"]
+__all__ = ["Measure", "scoring_pool", "serve"]
 
 _FOR_THE_SEARCH = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a cluster sends to all processes of a job."""
@@ -34,6 +35,9 @@ def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
     """Measure with ``workers`` processes; with one, in this process.
 
     Processes are started by the first call and end with the context.
+
+    Raises:
+        UserError: The scorer cannot be sent to a process.
     """
     if workers == 1:
         memory = scorer.memory()
@@ -44,47 +48,6 @@ def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
         yield pool.measure
     finally:
         pool.close()
-
-
-@contextmanager
-def _blocked(numbers: Sequence[signal.Signals]) -> Iterator[None]:
-    """Processes started meanwhile never get these signals; this one gets them afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Worker:
-    """One process and the connection to it."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        env = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-            "OMP_NUM_THREADS": "1",
-            # Keep freed activations instead of giving the pages back after every layer.
-            "MALLOC_MMAP_THRESHOLD_": str(2**30),
-            "MALLOC_TRIM_THRESHOLD_": str(2**32),
-        }
-        with theirs, _blocked(_FOR_THE_SEARCH):
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "diswot.scoring.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=env,
-                start_new_session=True,  # Ctrl-C is for the search, which then ends its workers
-            )
-        self.connection = Connection(ours.detach())
-        self.task: int | None = None
-
-    def stop(self) -> int:
-        """Close, end and reap; gives the exit status, negative for a signal."""
-        self.connection.close()
-        if self.process.poll() is None:
-            self.process.kill()  # it keeps nothing, and does not heed what else would end it
-        return self.process.wait()
 
 
 class _Pool:
@@ -119,7 +82,7 @@ class _Pool:
             for worker in self._workers:
                 if worker.task is None and waiting:
                     worker.task = waiting.pop()
-                    self._try_send(worker, texts[worker.task].encode())
+                    worker.send(texts[worker.task].encode())
             busy = [worker.connection for worker in self._workers if worker.task is not None]
             ready = set(wait(busy))
             for worker in [w for w in self._workers if w.connection in ready]:
@@ -147,7 +110,7 @@ class _Pool:
         fresh = [_Worker() for _ in range(needed - len(self._workers))]
         self._workers += fresh
         for worker in fresh:  # after all were started: a send waits until its worker reads
-            self._try_send(worker, self._payload)
+            worker.send(self._payload)
         for worker in fresh:
             try:
                 problem = worker.connection.recv()
@@ -158,11 +121,6 @@ class _Pool:
                     f"workers={self._size}: a scoring process could not start: {problem}; "
                     "workers=1 scores in this process"
                 )
-
-    @staticmethod
-    def _try_send(worker: _Worker, message: bytes) -> None:
-        with suppress(ConnectionError):  # it has died: who waits for its answer will see
-            worker.connection.send_bytes(message)
 
     def _replace(self, worker: _Worker) -> int:
         status = worker.stop()
@@ -180,3 +138,77 @@ def _lost(text: str, status: int) -> Measurement:
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
     reason = f"the scoring process ended twice on this candidate ({how}); out of memory?"
     return Measurement(text, {}, {"*": reason}, None, 0.0)
+
+
+class _Worker:
+    """One process and the connection to it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+            "OMP_NUM_THREADS": "1",
+            # Keep freed activations instead of giving the pages back after every layer.
+            "MALLOC_MMAP_THRESHOLD_": str(2**30),
+            "MALLOC_TRIM_THRESHOLD_": str(2**32),
+        }
+        # What is blocked here stays blocked in the process; this one gets it afterwards.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_SEARCH)
+        try:
+            with theirs:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "diswot.scoring.pool", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    env=env,
+                    start_new_session=True,  # Ctrl-C is for the search, which ends its workers
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self.connection = Connection(ours.detach())
+        self.task: int | None = None
+
+    def send(self, message: bytes) -> None:
+        with suppress(ConnectionError):  # it has died: who waits for its answer will see
+            self.connection.send_bytes(message)
+
+    def stop(self) -> int:
+        """Close, end and reap; gives the exit status, negative for a signal."""
+        self.connection.close()
+        if self.process.poll() is None:
+            self.process.kill()  # it keeps nothing, and does not heed what else would end it
+        return self.process.wait()
+
+
+def serve(handle: int) -> None:
+    """Score what comes through a connection until its other end closes: a worker's whole life.
+
+    That end also closes when the parent is killed, so no worker outlives its search.
+
+    Args:
+        handle: File descriptor of a duplex connection. First comes a pickled `Scorer`, answered
+            with None or with what is wrong; then texts of architectures, each answered with a
+            `Measurement` or an exception.
+    """
+    connection = Connection(handle)
+    with suppress(EOFError, ConnectionError):
+        try:
+            scorer = pickle.loads(connection.recv_bytes())
+        except (AttributeError, ImportError, pickle.UnpicklingError) as error:
+            # A plug-in defined in a script or notebook: only its own process can see it.
+            connection.send(f"{type(error).__name__}: {error}")
+            return
+        connection.send(None)
+        memory = scorer.memory()
+        while True:
+            text = connection.recv_bytes().decode()
+            try:
+                answer = scorer.measure(scorer.space.parse(text), memory)
+            except Exception as error:  # a `UserError`, or any with debug=true: the parent raises
+                error.add_note(traceback.format_exc())
+                answer = error
+            connection.send(answer)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

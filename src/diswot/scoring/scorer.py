@@ -1,36 +1,37 @@
-"""The score of one architecture, as a pure function."""
+"""Score of one architecture, as a pure function."""
 
 from __future__ import annotations
 
 import math
 import time
 import traceback
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diswot.errors import UserError
-from diswot.models.cost import Cost
 from diswot.models.init import Initializer, materialize
+from diswot.models.outputs import NetworkOutputs
+from diswot.proxies.base import ProxyInput
 from diswot.scoring.budget import CostModel
-from diswot.scoring.candidate import Candidate, Forward, forward
-from diswot.scoring.prefixes import PrefixCache
-from diswot.scoring.runtime import Runtime
+from diswot.scoring.runtime import Forward, PrefixCache, Runtime, forward
 
 if TYPE_CHECKING:
     from diswot.data.batch import MiniBatch
+    from diswot.models.cost import Cost
     from diswot.proxies.base import Components, Proxy, Summary
+    from diswot.proxies.passes import Gradients
     from diswot.spaces.base import Arch, Space
 
-__all__ = ["Measurement", "Scorer", "summarize_teacher"]
+__all__ = ["Candidate", "Measurement", "Memory", "Scorer", "summarize_teacher"]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What scoring one architecture gave.
+    """Parts of the scores of one architecture, and its costs.
 
     Attributes:
         arch: Text form.
@@ -112,62 +113,49 @@ class Scorer:
         started = time.perf_counter()
         memory = memory or self.memory()
         cost: Cost | None = None
-        found = Measurement(str(arch), {}, {}, None, 0.0)
+        result = Measurement(str(arch), {}, {}, None, 0.0)
         try:
             cost = memory.costs.cost(arch)
             with self.runtime.reproducible():
-                self._measure_into(found, self._candidate(arch, cost, memory.prefixes))
-        except UserError:
-            raise
+                candidate = self._candidate(arch, cost, memory.prefixes)
+                for name, proxy in self.proxies.items():
+                    try:
+                        parts, result.seconds_each[name] = candidate.measure(name, proxy)
+                        result.parts[name] = _finite(parts)
+                    except Exception as error:
+                        result.failures[name] = self._reason(error)
         except Exception as error:  # a candidate may fail in any way: that is its record
-            if self.debug:
-                raise
-            missing = [name for name in self.proxies if name not in found.parts]
-            found.failures.update(dict.fromkeys(missing, _reason(error)))
-        return replace(found, cost=cost, seconds=time.perf_counter() - started)
-
-    def _measure_into(self, found: Measurement, candidate: Candidate) -> None:
-        for name, proxy in self.proxies.items():
-            try:
-                parts, found.seconds_each[name] = candidate.measure(name, proxy)
-                found.parts[name] = _finite(parts)
-            except UserError:
-                raise
-            except Exception as error:
-                if self.debug:
-                    raise
-                found.failures[name] = _reason(error)
+            missing = [name for name in self.proxies if name not in result.parts]
+            result.failures.update(dict.fromkeys(missing, self._reason(error)))
+        return replace(result, cost=cost, seconds=time.perf_counter() - started)
 
     def _candidate(self, arch: Arch, cost: Cost, prefixes: PrefixCache) -> Candidate:
         started = time.perf_counter()
+        device = self.runtime.device
         batch = self.runtime.place_batch(self.batch)
         network: nn.Module | None = None
-        run: Forward | None = None
+        passed: Forward | None = None
         if any(proxy.needs_network for proxy in self.proxies.values()):
             network = self.network(arch)
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
-            keys = self._shared(arch)
-            run = forward(network, watching, batch, self.runtime, prefixes.longest(keys))
-            prefixes.store(keys, run.outputs.preactivations)
+            # First stages need not run again where no proxy needs every module to run.
+            shareable = all(proxy.outputs_only for proxy in watching.values())
+            keys = self.space.prefixes(arch) if shareable else ()
+            passed = forward(network, watching, batch, self.runtime, prefixes.longest(keys))
+            prefixes.store(keys, passed.outputs.preactivations)
         return Candidate(
             str(arch),
+            self.seed,
             cost,
-            seed=self.seed,
-            batch=batch,
-            teacher={
-                name: _moved(told, self.runtime.device) for name, told in self.teacher.items()
-            },
-            network=network,
-            run=run,
-            seconds=(built - started, time.perf_counter() - built),
+            batch,
+            {name: _moved(summary, device) for name, summary in self.teacher.items()},
+            network,
+            passed,
+            build_seconds=built - started,
+            forward_seconds=time.perf_counter() - built,
         )
-
-    def _shared(self, arch: Arch) -> Sequence[Hashable]:
-        """Keys of the first stages' maps, none where a proxy needs every module to run."""
-        forward = [proxy for proxy in self.proxies.values() if proxy.needs_forward]
-        return self.space.prefixes(arch) if all(p.outputs_only for p in forward) else ()
 
     def network(self, arch: Arch) -> nn.Module:
         """A student with the weights it is scored with."""
@@ -178,6 +166,82 @@ class Scorer:
         )
         self.init(network, seed=self.seed, role="student")
         return self.runtime.place(network)
+
+    def _reason(self, error: Exception) -> str:
+        """One line for the record; the error itself where it is no matter of this candidate."""
+        if self.debug or isinstance(error, UserError):
+            raise error
+        if isinstance(error, _NotFiniteError):
+            return str(error)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = str(error).strip().split("\n")[0][:300] or "no message"
+        return f"{type(error).__name__}: {text} ({where.name})"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network and its forward pass, of which each proxy sees what it asks for.
+
+    Attributes:
+        arch: Text form.
+        seed: Seed of the run.
+        cost: Parameters, MACs and layers.
+        batch: On the network's device.
+        teacher: Each teacher-aware proxy's summary, by name, on the network's device.
+        network: None where no proxy needs it.
+        passed: Its forward pass; None where no proxy needs it.
+        build_seconds: Time that building the network took.
+        forward_seconds: Time that the forward pass took.
+    """
+
+    arch: str
+    seed: int
+    cost: Cost
+    batch: MiniBatch
+    teacher: Mapping[str, Summary]
+    network: nn.Module | None = None
+    passed: Forward | None = None
+    build_seconds: float = 0.0
+    forward_seconds: float = 0.0
+
+    def inputs(self, name: str, proxy: Proxy) -> ProxyInput:
+        """What the proxy called ``name`` sees."""
+        inputs = ProxyInput(
+            self.arch,
+            self.seed,
+            self.cost,
+            self.batch,
+            network=cast("nn.Module", self.network if proxy.needs_network else None),
+            teacher=self.teacher.get(name, {}),
+        )
+        if self.passed is None or not proxy.needs_forward:
+            return inputs
+        passed, attached = self.passed, proxy.needs_gradients
+        calls = passed.layers if proxy.needs_layers else ()
+        return replace(
+            inputs,
+            outputs=passed.outputs if attached else _detached(passed.outputs),
+            layers=calls
+            if attached
+            else tuple(replace(call, output=call.output.detach()) for call in calls),
+            gradients=cast("Gradients", passed.gradients if attached else None),
+            observed=passed.observed[name],
+            shared=passed.shared,
+        )
+
+    def measure(self, name: str, proxy: Proxy) -> tuple[dict[str, float], float]:
+        """A proxy's parts, and the seconds it would take without the others.
+
+        These are its own work and the passes it shares, each counted in full.
+        """
+        started = time.perf_counter()
+        inputs = self.inputs(name, proxy)
+        inputs.shared.restart()
+        with torch.set_grad_enabled(proxy.needs_gradients):
+            parts = proxy.measure(inputs)
+        seconds = time.perf_counter() - started + inputs.shared.reused_seconds
+        seconds += self.build_seconds * proxy.needs_network
+        return parts, seconds + self.forward_seconds * proxy.needs_forward
 
 
 def summarize_teacher(
@@ -207,6 +271,13 @@ def _moved(summary: Summary, device: str) -> Summary:
     return {key: tensor.to(device) for key, tensor in summary.items()}
 
 
+def _detached(outputs: NetworkOutputs) -> NetworkOutputs:
+    def cut(value: Any) -> Any:
+        return value.detach() if isinstance(value, Tensor) else tuple(t.detach() for t in value)
+
+    return NetworkOutputs(**{f.name: cut(getattr(outputs, f.name)) for f in fields(outputs)})
+
+
 class _NotFiniteError(ValueError):
     """Says which part of a score is infinite or no number."""
 
@@ -217,11 +288,3 @@ def _finite(parts: Components) -> Components:
     if wrong:
         raise _NotFiniteError("; ".join(wrong))
     return parts
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, _NotFiniteError):
-        return str(error)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = str(error).strip().split("\n")[0][:300] or "no message"
-    return f"{type(error).__name__}: {text} ({where.name})"

@@ -1,1 +1,1 @@
-"""The search loop and its history."""
+"""Search runs: the loop, its history, the similarities of the student it chose."""

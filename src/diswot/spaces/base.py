@@ -1,12 +1,16 @@
-"""What a search space is."""
+"""Search spaces, products of independent choices among them, and their configs by name."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from diswot.checks import whole
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,7 +18,19 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["Arch", "Space", "SpaceSize"]
+__all__ = [
+    "Arch",
+    "Gene",
+    "ProductSpace",
+    "Space",
+    "SpaceSize",
+    "Value",
+    "odd",
+    "space_node",
+    "steps",
+]
+
+Value = int | str
 
 
 class Arch(Protocol):
@@ -103,18 +119,188 @@ class Space(ABC):
         """
 
     def summands(self, arch: Arch) -> Sequence[Arch]:
-        """Architectures whose costs give that of ``arch``: a base, and what comes on top of it.
+        """Architectures whose costs give that of ``arch``: a base, and additions to it.
 
         Parameters, MACs and layers of ``arch`` are those of the first plus, for each other one,
-        what it has more than the first. Empty: costs do not add up in this space.
+        its difference to the first. Empty: costs do not add up in this space.
         """
         return ()
 
     def prefixes(self, arch: Arch) -> Sequence[Hashable]:
-        """What determines the map after each of the first stages, shallowest first.
+        """A key for the map after each of the first stages, shallowest first.
 
-        Equal values in two architectures of a space mean: the same layers under the same names
+        Equal keys in two architectures of a space mean: the same layers under the same names
         up to there. A space that gives any builds networks whose ``outputs`` takes ``known``
         (see `diswot.models.staged.StagedNetwork`). Empty: nothing is shared.
         """
         return ()
+
+
+@dataclass(frozen=True)
+class Gene:
+    """One choice of an architecture.
+
+    Attributes:
+        name: For messages, such as ``depth of stage 2``.
+        choices: Allowed values; in ascending order where ``ordered``.
+        ordered: Whether neighbouring values are alike, so that a mutation moves by at most a
+            quarter of the range instead of anywhere.
+    """
+
+    name: str
+    choices: tuple[Value, ...]
+    ordered: bool = False
+
+    def sample(self, rng: Random) -> Value:
+        """Draw a value."""
+        return rng.choice(self.choices)
+
+    def neighbours(self, value: Value) -> list[Value]:
+        """The choices that a mutation may put in the place of ``value``."""
+        here = self.choices.index(value)
+        reach = max(1, len(self.choices) // 4) if self.ordered else len(self.choices)
+        return [other for i, other in enumerate(self.choices) if 0 < abs(i - here) <= reach]
+
+
+A = TypeVar("A", bound=Arch)
+
+
+class ProductSpace(Space, Generic[A]):
+    """A space whose architectures are the combinations of its genes' choices.
+
+    A member gives its genes, how to turn values into an architecture and back, and, where not all
+    combinations are members, :meth:`allows`.
+
+    Args:
+        name: See `Space`.
+        genes: The choices; a gene with one choice is fixed.
+        default_budget: See `Space`.
+
+    Raises:
+        UserError: A gene without choices, or with the same one twice.
+    """
+
+    additive: bool = False
+    """Whether every choice adds the same parameters, MACs and layers whatever the others are."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        genes: Sequence[Gene],
+        default_budget: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(name=name, default_budget=default_budget)
+        self.genes = tuple(genes)
+        for gene in self.genes:
+            if not gene.choices or len(set(gene.choices)) != len(gene.choices):
+                raise UserError(
+                    f"space={name}: {gene.name} has the choices {list(gene.choices)}; "
+                    "at least one is needed, and each only once"
+                )
+
+    @property
+    def size(self) -> SpaceSize:
+        """The product of the numbers of choices: exact where all are allowed."""
+        return SpaceSize(math.prod(len(gene.choices) for gene in self.genes))
+
+    @abstractmethod
+    def from_values(self, values: Sequence[Value]) -> A:
+        """The architecture of one value a gene."""
+
+    @abstractmethod
+    def values(self, arch: A) -> tuple[Value, ...]:
+        """The values of an architecture, in gene order."""
+
+    def allows(self, arch: A) -> bool:
+        """Whether a combination of choices is a member of the space."""
+        return True
+
+    def sample(self, rng: Random) -> A:
+        """Draw every gene by itself, again and again until the combination is allowed."""
+        while True:
+            arch = self.from_values([gene.sample(rng) for gene in self.genes])
+            if self.allows(arch):
+                return arch
+
+    def mutate(self, arch: A, rng: Random) -> A:  # type: ignore[override]
+        """Change one gene, drawn uniformly among those that have a choice."""
+        values = list(self.values(arch))
+        free = [i for i, gene in enumerate(self.genes) if len(gene.choices) > 1]
+        if not free:
+            raise UserError(f"space={self.name}: holds a single architecture: nothing to mutate")
+        index = rng.choice(free)
+        values[index] = rng.choice(self.genes[index].neighbours(values[index]))
+        return self.from_values(values)
+
+    def summands(self, arch: A) -> list[A]:  # type: ignore[override]
+        """See `Space`; the first choices, and every other choice of ``arch`` alone."""
+        if not self.additive:
+            return []
+        first = [gene.choices[0] for gene in self.genes]
+        changed = [(i, v) for i, v in enumerate(self.values(arch)) if v != first[i]]
+        alone = ([*first[:i], value, *first[i + 1 :]] for i, value in changed)
+        return [self.from_values(values) for values in (first, *alone)]
+
+    def enumerate(self) -> Iterator[A]:
+        """All that are allowed, the last gene changing fastest."""
+        combinations = itertools.product(*(gene.choices for gene in self.genes))
+        return filter(self.allows, map(self.from_values, combinations))
+
+    def checked(self, arch: A, text: str) -> A:
+        """``arch`` if every value is among its gene's choices and ``text`` is its canonical form.
+
+        Raises:
+            UserError: Names the first value that is not, or gives the canonical form.
+        """
+        for gene, value in zip(self.genes, self.values(arch), strict=True):
+            if value not in gene.choices:
+                allowed = ", ".join(map(str, gene.choices))
+                raise UserError(
+                    f"arch {text!r}: {gene.name} is {value}; space {self.name} allows {allowed}"
+                )
+        if str(arch) != text:
+            raise UserError(f"arch {text!r} is not in canonical form, which is {arch}")
+        return arch
+
+
+def steps(low: int, high: int, step: int = 1) -> tuple[int, ...]:
+    """The values from ``low`` to ``high``, both included."""
+    return tuple(range(low, high + 1, step))
+
+
+def odd(kernels: Sequence[int]) -> tuple[int, ...]:
+    """The kernel sizes of a setting ``space.kernels``; UserError for one that is not odd."""
+    for kernel in kernels:
+        if whole("space.kernels", kernel, 1) % 2 == 0:
+            raise UserError(f"space.kernels: {kernel} is even; only odd kernels keep the size")
+    return tuple(kernels)
+
+
+def space_node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """The node of a space as plain values, read from a file of the folders of configs.
+
+    Args:
+        name: Of a file ``space/<name>.yaml``; not a path.
+        folders: Of configs; the first that holds the file counts.
+
+    Raises:
+        UserError: There is no such space, or its file needs the whole config to be read.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    files = [file for folder in folders for file in sorted((folder / "space").glob("*.yaml"))]
+    file = next((file for file in files if file.stem == name), None)
+    if file is None:
+        known = ", ".join(dict.fromkeys(file.stem for file in files)) or "none"
+        raise UserError(f"there is no space {name!r}; spaces are: {known}")
+    try:
+        node = OmegaConf.to_container(OmegaConf.load(file), resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"{file} cannot be read alone ({problem}); give space={name}") from None
+    if not isinstance(node, dict) or "_target_" not in node or "defaults" in node:
+        raise UserError(f"{file} is no whole config of a space by itself; give space={name}")
+    return {str(key): value for key, value in node.items()}

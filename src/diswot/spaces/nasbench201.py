@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.spaces.product import Gene, ProductSpace, Value
+from diswot.spaces.base import Gene, ProductSpace, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,10 +67,8 @@ class NasBench201(ProductSpace[NasBench201Arch]):
     ) -> None:
         if not widths:
             raise UserError("space.widths=[]: give at least one stage's")
-        genes = [
-            Gene(f"operation from node {source} to {target}", _OPERATIONS)
-            for source, target in _EDGES
-        ]
+        names = (f"operation from node {source} to {target}" for source, target in _EDGES)
+        genes = [Gene(name, _OPERATIONS) for name in names]
         super().__init__(name=name, genes=genes, default_budget=default_budget)
         self.cells = whole("space.cells", cells, 1)
         self.widths = tuple(whole("space.widths", width, 1) for width in widths)
@@ -125,17 +123,11 @@ class NasBench201(ProductSpace[NasBench201Arch]):
         """See `Space`."""
         from diswot.models.cells import CellNetwork
 
-        return CellNetwork(
-            arch.operations,
-            self.widths,
-            self.cells,
-            num_classes=num_classes,
-            in_channels=in_channels,
-        )
+        return CellNetwork(arch.operations, self.widths, self.cells, num_classes, in_channels)
 
 
 def _term(operation: str, node: str) -> str:
-    """What an operation makes of the text of the node before it."""
+    """The term of an operation on the edge from a node."""
     if operation == "none" or node == "#":
         return "#"
     return node if operation == "skip_connect" else f"({node})@{operation}"

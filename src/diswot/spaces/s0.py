@@ -7,9 +7,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from diswot.checks import whole
+from diswot.checks import choice, whole
 from diswot.errors import UserError
-from diswot.spaces.product import Gene, ProductSpace, Value
+from diswot.spaces.base import Gene, ProductSpace, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,16 +55,12 @@ class S0(ProductSpace[S0Arch]):
             raise UserError(
                 f"space.widths={list(widths)}: give the stem's and at least one stage's"
             )
-        if shortcut not in ("A", "B"):
-            raise UserError(f"space.shortcut={shortcut}: allowed are A and B")
-        depths = [whole("space.depths", depth, 1) for depth in depths]
-        genes = [
-            Gene(f"depth of stage {stage}", tuple(depths), ordered=True)
-            for stage in range(1, len(widths))
-        ]
+        choices = tuple(whole("space.depths", depth, 1) for depth in depths)
+        names = (f"depth of stage {stage}" for stage in range(1, len(widths)))
+        genes = [Gene(name, choices, ordered=True) for name in names]
         super().__init__(name=name, genes=genes, default_budget=default_budget)
         self.widths = tuple(whole("space.widths", width, 1) for width in widths)
-        self.shortcut = shortcut
+        self.shortcut = choice("space.shortcut", shortcut, ("A", "B"))
 
     @property
     def embedding_width(self) -> int:
@@ -100,10 +96,4 @@ class S0(ProductSpace[S0Arch]):
         """See `Space`."""
         from diswot.models.resnet import CifarResNet
 
-        return CifarResNet(
-            arch.depths,
-            self.widths,
-            shortcut=self.shortcut,
-            num_classes=num_classes,
-            in_channels=in_channels,
-        )
+        return CifarResNet(arch.depths, self.widths, self.shortcut, num_classes, in_channels)

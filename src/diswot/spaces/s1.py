@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.spaces.product import Gene, ProductSpace, Value, steps
+from diswot.spaces.base import Gene, ProductSpace, Value, odd, steps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,19 +93,17 @@ class S1(ProductSpace[S1Arch]):
         for block in blocks:
             if block not in _LETTERS:
                 raise UserError(f"space.blocks: {block!r}; allowed: {', '.join(_LETTERS)}")
+        kernels = odd(kernels)
         whole("space.max_depth", max_depth, 1)
         whole("space.width_step", width_step, 1)
         for widest in (max_stem, *max_widths):
             whole("space.max_stem and space.max_widths", widest, width_step)
-        for kernel in kernels:
-            if whole("space.kernels", kernel, 1) % 2 == 0:
-                raise UserError(f"space.kernels: {kernel} is even; only odd kernels keep the size")
         genes = [Gene("stem", steps(width_step, max_stem, width_step), ordered=True)]
         for stage, widest in enumerate(max_widths, start=1):
             widths = steps(width_step, widest, width_step)
             genes += [
                 Gene(f"block of stage {stage}", tuple(blocks)),
-                Gene(f"kernel of stage {stage}", tuple(kernels)),
+                Gene(f"kernel of stage {stage}", kernels),
                 Gene(f"depth of stage {stage}", steps(1, max_depth), ordered=True),
                 Gene(f"middle width of stage {stage}", widths, ordered=True),
                 Gene(f"width of stage {stage}", widths, ordered=True),
@@ -139,19 +137,15 @@ class S1(ProductSpace[S1Arch]):
         """
         prefix, _, rest = text.partition(":")
         stem, *stages = rest.split("/")
-        found = [_STAGE.fullmatch(stage) for stage in stages]
-        if prefix != self.name or not re.fullmatch(r"\d{1,9}", stem) or not all(found):
+        matches = [match for stage in stages if (match := _STAGE.fullmatch(stage))]
+        if prefix != self.name or not re.fullmatch(r"\d{1,9}", stem) or len(matches) != len(stages):
             example = self.from_values([gene.choices[0] for gene in self.genes])
             raise UserError(f"arch {text!r} is not of space {self.name}, which reads {example}")
-        if len(found) != (expected := len(self.genes) // 5):
+        if len(stages) != (expected := len(self.genes) // 5):
             raise UserError(
-                f"arch {text!r} has {len(found)} stages; space {self.name} has {expected}"
+                f"arch {text!r} has {len(stages)} stages; space {self.name} has {expected}"
             )
-        parsed = tuple(
-            S1Stage(_BLOCKS[match[1]], *(int(match[group]) for group in range(2, 6)))
-            for match in found
-            if match is not None
-        )
+        parsed = tuple(S1Stage(_BLOCKS[m[1]], *map(int, m.groups()[1:])) for m in matches)
         return self.checked(S1Arch(int(stem), parsed, self.name), text)
 
     def prefixes(self, arch: S1Arch) -> list[Hashable]:  # type: ignore[override]
@@ -160,25 +154,14 @@ class S1(ProductSpace[S1Arch]):
 
     def build(self, arch: S1Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
         """See `Space`."""
-        from diswot.models.blocks import BasicBlock, Bottleneck
-        from diswot.models.staged import StagedNetwork
+        from diswot.models.staged import BasicBlock, Bottleneck, StagedNetwork, make_stage
 
         types = {"basic": BasicBlock, "bottleneck": Bottleneck}
-        channels, stages = arch.stem, []
-        for index, stage in enumerate(arch.stages):
-            blocks = []
-            for block in range(stage.depth):
-                stride = 2 if index > 0 and block == 0 else 1
-                blocks.append(
-                    types[stage.block](
-                        channels,
-                        stage.width,
-                        stride,
-                        kernel=stage.kernel,
-                        mid_channels=stage.middle,
-                        shortcut="B",
-                    )
-                )
-                channels = stage.width
-            stages.append(blocks)
-        return StagedNetwork(arch.stem, stages, num_classes=num_classes, in_channels=in_channels)
+        stages, channels, stride = [], arch.stem, 1
+        for s in arch.stages:
+            settings = {"kernel": s.kernel, "mid_channels": s.middle}
+            stages.append(
+                make_stage(types[s.block], s.depth, channels, s.width, stride, **settings)
+            )
+            channels, stride = s.width, 2
+        return StagedNetwork(arch.stem, stages, num_classes, in_channels)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from diswot.checks import number, whole
 from diswot.errors import UserError
-from diswot.spaces.base import SpaceSize
-from diswot.spaces.product import Gene, ProductSpace, Value, steps
+from diswot.spaces.base import Gene, ProductSpace, SpaceSize, Value, odd, steps
 
 if TYPE_CHECKING:
     from random import Random
@@ -63,11 +62,41 @@ class S2Arch:
         return _ENDS + 2 * sum(stage.depth for stage in self.stages)
 
 
+@dataclass(frozen=True)
+class _Depth(Gene):
+    """A number of blocks; a mutation adds or removes one."""
+
+    def neighbours(self, value: Value) -> list[Value]:
+        return [other for other in self.choices if abs(int(other) - int(value)) == 1]
+
+
+@dataclass(frozen=True)
+class _Width(Gene):
+    """A width, drawn log-uniformly; a mutation multiplies or divides it by a factor."""
+
+    factors: tuple[float, ...] = ()
+    step: int = 1
+
+    def sample(self, rng: Random) -> Value:
+        low, high = math.log(int(self.choices[0])), math.log(int(self.choices[-1]))
+        return self._rounded(math.exp(rng.uniform(low, high)))
+
+    def neighbours(self, value: Value) -> list[Value]:
+        scaled = (width for f in self.factors for width in (int(value) * f, int(value) / f))
+        near = set(map(self._rounded, scaled)) - {value}
+        return [choice for choice in self.choices if choice in near]
+
+    def _rounded(self, width: float) -> int:
+        return self.step * math.floor(width / self.step + 0.5)
+
+
 class S2(ProductSpace[S2Arch]):
     """The ImageNet space of DisWOT: networks around ResNet-18, of limited depth altogether.
 
     A 7×7 stem of stride 2 and a max-pool, then stages of basic blocks, of which all but the first
-    halve the map. Every shape-changing shortcut is a 1×1 convolution with BatchNorm.
+    halve the map. Every shape-changing shortcut is a 1×1 convolution with BatchNorm. Random members
+    have uniform kernels, depths uniform among those allowed together, and widths log-uniform
+    between their limits, rounded to a multiple of ``width_step``.
 
     Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut
     Training", CVPR 2023, search space S2. The width limits are ours.
@@ -98,32 +127,39 @@ class S2(ProductSpace[S2Arch]):
         arch = _read(str(base), name)
         if arch is None:
             raise UserError(f"space.base={base} is not allowed; give one as {name}:64/b3x2-64")
-        self.base = arch
-        self.step = whole("space.width_step", width_step, 1)
-        self.factors = tuple(number("space.width_factors", f, low=1) for f in width_factors)
-        self.max_layers = whole("space.max_layers", max_layers, _ENDS + 2 * len(arch.stages))
-        genes = self._genes(_odd(kernels), *_limits(width_limits))
+        self.base, stages = arch, len(arch.stages)
+        step = whole("space.width_step", width_step, 1)
+        factors = tuple(number("space.width_factors", f, low=1) for f in width_factors)
+        if len(width_limits) != 2:
+            raise UserError(
+                f"space.width_limits={list(width_limits)}: give the narrowest and the widest"
+            )
+        low = number("space.width_limits", width_limits[0], low=0, high=1)
+        high = number("space.width_limits", width_limits[1], low=1)
+        self.max_layers = whole("space.max_layers", max_layers, _ENDS + 2 * stages)
+        self._blocks = (self.max_layers - _ENDS) // 2
+        """Most blocks of all stages together."""
+
+        def width(gene: str, of_base: int) -> Gene:
+            narrowest = max(1, math.ceil(of_base * low / step)) * step
+            widths = steps(narrowest, math.floor(of_base * high / step) * step, step)
+            return _Width(gene, widths, factors=factors, step=step)
+
+        genes = [width("stem", arch.stem)]
+        for position, stage in enumerate(arch.stages, start=1):
+            genes += [
+                Gene(f"kernel of stage {position}", odd(kernels)),
+                _Depth(f"depth of stage {position}", steps(1, self._blocks - stages + 1)),
+                width(f"width of stage {position}", stage.width),
+            ]
         super().__init__(name=name, genes=genes, default_budget=default_budget)
         self.parse(str(base))
-
-    def _genes(self, kernels: Sequence[int], low: float, high: float) -> list[Gene]:
-        """Stem width, then kernel, depth and width of each stage."""
-        stages = self.base.stages
-        depths = steps(1, (self.max_layers - _ENDS) // 2 - len(stages) + 1)
-        genes = [Gene("stem", _multiples(self.base.stem, low, high, self.step))]
-        for position, stage in enumerate(stages, start=1):
-            genes += [
-                Gene(f"kernel of stage {position}", tuple(kernels)),
-                Gene(f"depth of stage {position}", depths),
-                Gene(f"width of stage {position}", _multiples(stage.width, low, high, self.step)),
-            ]
-        return genes
 
     @property
     def size(self) -> SpaceSize:
         """Exact: all widths and kernels, times the depths that ``max_layers`` allows together."""
         free = [gene for gene in self.genes if not gene.name.startswith("depth")]
-        depths = math.comb((self.max_layers - _ENDS) // 2, len(self.base.stages))
+        depths = math.comb(self._blocks, len(self.base.stages))
         return SpaceSize(math.prod(len(gene.choices) for gene in free) * depths)
 
     @property
@@ -132,16 +168,9 @@ class S2(ProductSpace[S2Arch]):
         widths = self.genes[-1].choices
         return int(widths[0]) if len(widths) == 1 else None
 
-    def sample(self, rng: Random) -> S2Arch:
-        """Draw every gene by itself, again and again until ``max_layers`` is kept.
-
-        Kernels and depths are uniform, so depths are uniform among those allowed together; a
-        width is log-uniform between its limits, rounded to a multiple of ``width_step``.
-        """
-        while True:
-            arch = self.from_values([self._draw(gene, rng) for gene in self.genes])
-            if arch.layers <= self.max_layers:
-                return arch
+    def allows(self, arch: S2Arch) -> bool:
+        """Whether ``max_layers`` is kept."""
+        return arch.layers <= self.max_layers
 
     def mutate(self, arch: S2Arch, rng: Random) -> S2Arch:  # type: ignore[override]
         """Change one thing in one place.
@@ -153,22 +182,18 @@ class S2(ProductSpace[S2Arch]):
         values = self.values(arch)
         places: dict[int, list[list[S2Arch]]] = {}
         for index, gene in enumerate(self.genes):
-            near = [
+            near = (
                 self.from_values([*values[:index], value, *values[index + 1 :]])
-                for value in self._near(gene, int(values[index]))
-            ]
-            if allowed := [other for other in near if other.layers <= self.max_layers]:
+                for value in gene.neighbours(values[index])
+            )
+            if allowed := list(filter(self.allows, near)):
                 places.setdefault((index + 2) // 3, []).append(allowed)
         if not places:
             raise UserError(f"space={self.name}: {arch} has no neighbour: nothing to mutate")
         return rng.choice(rng.choice(rng.choice(list(places.values()))))
 
-    def enumerate(self) -> Iterator[S2Arch]:
-        """All architectures, the last gene changing fastest."""
-        return (arch for arch in super().enumerate() if arch.layers <= self.max_layers)
-
     def from_values(self, values: Sequence[Value]) -> S2Arch:
-        """See `ProductSpace`; it does not check ``max_layers``."""
+        """See `ProductSpace`."""
         stem, *rest = map(int, values)
         stages = (S2Stage(*stage) for stage in zip(*[iter(rest)] * 3, strict=True))
         return S2Arch(stem, tuple(stages), self.name)
@@ -187,11 +212,12 @@ class S2(ProductSpace[S2Arch]):
         arch = _read(text, self.name)
         if arch is None:
             raise UserError(f"arch {text!r} is not of space {self.name}, which reads {self.base}")
-        found, expected = len(arch.stages), len(self.base.stages)
-        if found != expected:
-            raise UserError(f"arch {text!r} has {found} stages; space {self.name} has {expected}")
+        if len(arch.stages) != (expected := len(self.base.stages)):
+            raise UserError(
+                f"arch {text!r} has {len(arch.stages)} stages; space {self.name} has {expected}"
+            )
         self.checked(arch, text)
-        if arch.layers > self.max_layers:
+        if not self.allows(arch):
             raise UserError(
                 f"arch {text!r} has {arch.layers} layers; space.max_layers allows {self.max_layers}"
             )
@@ -203,66 +229,22 @@ class S2(ProductSpace[S2Arch]):
 
     def build(self, arch: S2Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
         """See `Space`."""
-        from diswot.models.blocks import BasicBlock
-        from diswot.models.staged import StagedNetwork
+        from diswot.models.staged import BasicBlock, StagedNetwork, make_stage
 
-        channels, stages = arch.stem, []
-        for index, stage in enumerate(arch.stages):
-            blocks = []
-            for block in range(stage.depth):
-                stride = 2 if index > 0 and block == 0 else 1
-                blocks.append(BasicBlock(channels, stage.width, stride, kernel=stage.kernel))
-                channels = stage.width
-            stages.append(blocks)
+        stages, channels, stride = [], arch.stem, 1
+        for s in arch.stages:
+            stages.append(
+                make_stage(BasicBlock, s.depth, channels, s.width, stride, kernel=s.kernel)
+            )
+            channels, stride = s.width, 2
         return StagedNetwork(arch.stem, stages, num_classes, in_channels, stem="imagenet")
-
-    def _draw(self, gene: Gene, rng: Random) -> Value:
-        if gene.name.startswith(("kernel", "depth")):
-            return rng.choice(gene.choices)
-        low, high = math.log(int(gene.choices[0])), math.log(int(gene.choices[-1]))
-        return _rounded(math.exp(rng.uniform(low, high)), self.step)
-
-    def _near(self, gene: Gene, value: int) -> list[Value]:
-        """The choices of a gene that a mutation may put in the place of ``value``."""
-        if gene.name.startswith("kernel"):
-            near = set(gene.choices)
-        elif gene.name.startswith("depth"):
-            near = {value - 1, value + 1}
-        else:
-            scaled = (w for f in self.factors for w in (value * f, value / f))
-            near = {_rounded(width, self.step) for width in scaled}
-        return [choice for choice in gene.choices if choice in near and choice != value]
 
 
 def _read(text: str, name: str) -> S2Arch | None:
     """The architecture of a text of the right form, its values unchecked."""
     prefix, _, rest = text.partition(":")
     stem, *stages = rest.split("/")
-    found = [match for stage in stages if (match := _STAGE.fullmatch(stage))]
-    if prefix != name or not re.fullmatch(r"[0-9]{1,9}", stem) or len(found) != len(stages):
+    matches = [match for stage in stages if (match := _STAGE.fullmatch(stage))]
+    if prefix != name or not re.fullmatch(r"\d{1,9}", stem) or len(matches) != len(stages):
         return None
-    parsed = (S2Stage(*(int(value) for value in match.groups())) for match in found)
-    return S2Arch(int(stem), tuple(parsed), name)
-
-
-def _limits(limits: Sequence[float]) -> tuple[float, float]:
-    if len(limits) != 2:
-        raise UserError(f"space.width_limits={list(limits)}: give the narrowest and the widest")
-    low = number("space.width_limits", limits[0], low=0, high=1)
-    return low, number("space.width_limits", limits[1], low=1)
-
-
-def _odd(kernels: Sequence[int]) -> list[int]:
-    for kernel in kernels:
-        if whole("space.kernels", kernel, 1) % 2 == 0:
-            raise UserError(f"space.kernels: {kernel} is even; only odd kernels keep the size")
-    return list(kernels)
-
-
-def _multiples(width: int, low: float, high: float, step: int) -> tuple[int, ...]:
-    narrowest = max(1, math.ceil(width * low / step))
-    return steps(narrowest * step, math.floor(width * high / step) * step, step)
-
-
-def _rounded(width: float, step: int) -> int:
-    return step * math.floor(width / step + 0.5)
+    return S2Arch(int(stem), tuple(S2Stage(*map(int, match.groups())) for match in matches), name)

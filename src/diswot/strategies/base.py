@@ -1,24 +1,34 @@
-"""What a search strategy is."""
+"""Search strategies, and the architectures they draw inside the budget."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diswot.checks import whole
+from diswot.config import make
+from diswot.errors import UserError
+from diswot.keys import stable_hash
+from diswot.scoring.budget import Budget, CostModel
 
 if TYPE_CHECKING:
-    from diswot.spaces.base import Arch
-    from diswot.strategies.proposals import Proposals
+    from diswot.scoring.setup import Setup
+    from diswot.spaces.base import Arch, Space
 
-__all__ = ["Observation", "Strategy"]
+__all__ = ["Observation", "Proposals", "Strategy", "make_strategy"]
+
+_PLAIN_TRIES = 100
+_STALL = 100  # steps of the walk without getting nearer, after which it starts anew
 
 
 @dataclass(frozen=True)
 class Observation:
-    """An architecture and what it scored.
+    """An architecture and its score.
 
     Attributes:
         arch: The architecture.
@@ -33,13 +43,13 @@ class Strategy(ABC):
     """Asks for a generation of architectures, is told their scores, asks for the next.
 
     A strategy is deterministic: what it asks depends on its settings, on the generator inside
-    ``proposals`` and on what it was told. Its whole state can be saved and restored.
+    ``proposals`` and on its observations. Its whole state can be saved and restored.
 
     Args:
         name: The word the config and the result use.
         evaluations: Proposals to score, first population and repeats included; None where
             the strategy ends by itself.
-        generation: Proposals asked at once, before any of them is told.
+        generation: Proposals asked at once, before any of them is observed.
 
     Raises:
         UserError: A number below one.
@@ -69,11 +79,11 @@ class Strategy(ABC):
     def ask(self) -> list[Arch]:
         """The next proposals, at most ``generation``; none when there is nothing left to ask."""
 
-    def tell(self, told: Sequence[Observation]) -> None:  # noqa: B027 - not every strategy learns
+    def tell(self, observations: Sequence[Observation]) -> None:  # noqa: B027 - not all learn
         """Take the scores of the generation asked last, in the order asked."""
 
     def revise(self, scores: Mapping[Arch, float]) -> None:  # noqa: B027
-        """Take new scores of architectures told before.
+        """Take new scores of architectures observed before.
 
         Called before every `tell` where scores are relative to all candidates seen so far.
         """
@@ -85,3 +95,113 @@ class Strategy(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.proposals.load_state_dict(state["proposals"])
+
+
+def make_strategy(config: Mapping[str, Any], setup: Setup) -> Strategy:
+    """The strategy of a resolved config, started inside its budget.
+
+    Raises:
+        UserError: Settings that are wrong.
+    """
+    strategy = make(config["strategy"], "strategy", Strategy)  # type: ignore[type-abstract]
+    budget = make(config["budget"], "budget", Budget)
+    rng = Random(stable_hash("strategy", config["seed"]))
+    strategy.start(Proposals(setup.space, budget, setup.scorer.costs(), rng))
+    return strategy
+
+
+class Proposals:
+    """Draws from a space until the budget is kept.
+
+    A plain draw is repeated at most 100 times. Then the draw that broke the budget least is
+    mutated, step by step and never away from the budget, so that small budgets are found in
+    large spaces; a walk that gets no nearer for 100 steps starts anew from another draw.
+
+    Args:
+        space: Where to draw from.
+        budget: The limits; its ``max_tries`` caps the tries of one proposal.
+        costs: Counts what the limits are about.
+        rng: The one generator of the search.
+
+    Attributes:
+        rejected: Draws that broke the budget so far.
+    """
+
+    def __init__(self, space: Space, budget: Budget, costs: CostModel, rng: Random) -> None:
+        self.space = space
+        self.budget = budget
+        self.costs = costs
+        self.rng = rng
+        self.rejected = 0
+
+    def sample(self) -> Arch:
+        """A random architecture inside the budget.
+
+        Raises:
+            UserError: None was found.
+        """
+        return self._inside(lambda: self.space.sample(self.rng))
+
+    def mutate(self, parent: Arch) -> Arch:
+        """A neighbour of ``parent`` inside the budget.
+
+        Raises:
+            UserError: None was found.
+        """
+        return self._inside(lambda: self.space.mutate(parent, self.rng))
+
+    def enumerate(self, start: int = 0) -> Iterator[tuple[int, Arch]]:
+        """All architectures inside the budget from position ``start`` on, with the next position.
+
+        Raises:
+            UserError: The space cannot be listed.
+        """
+        for position, arch in islice(enumerate(self.space.enumerate(), 1), start, None):
+            if self.budget.excess(arch, self.costs, 0.0) <= 0:
+                yield position, arch
+            else:
+                self.rejected += 1
+
+    def _inside(self, draw: Callable[[], Arch]) -> Arch:
+        tries = self.budget.max_tries
+        nearest = here = draw()
+        least = level = self.budget.excess(here, self.costs)
+        plain, stalled = min(_PLAIN_TRIES, tries // 2), 0
+        for attempt in range(1, tries + 1):
+            if level <= 0:
+                return here
+            self.rejected += 1
+            if attempt == tries:
+                break
+            restart = stalled >= _STALL
+            arch = draw() if restart or attempt < plain else self._step(here)
+            bound = math.inf if restart else level
+            excess = self.budget.excess(arch, self.costs, bound)
+            stalled = 0 if excess < bound or attempt < plain else stalled + 1
+            if excess <= bound:
+                here, level = arch, excess
+            if level < least:
+                nearest, least = here, level
+        measures = self.costs.measures()
+        costs = ", ".join(f"{measures[key](nearest):,} {key}" for key in self.budget.limits())
+        raise UserError(
+            f"budget: no architecture of space {self.space.name} with {self.budget} was found in "
+            f"{tries} tries; the nearest, {nearest}, has {costs}. "
+            "Raise the limit, or budget.max_tries"
+        )
+
+    def _step(self, arch: Arch) -> Arch:
+        for _ in range(self.rng.randint(1, 2)):
+            arch = self.space.mutate(arch, self.rng)
+        return arch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generator and counter, as JSON values."""
+        version, internal, gauss = self.rng.getstate()
+        return {"rng": [version, list(internal), gauss], "rejected": self.rejected}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        version, internal, gauss = state["rng"]
+        self.rng.setstate((version, tuple(internal), gauss))
+        self.rejected = state["rejected"]

@@ -1,4 +1,4 @@
-"""What evolutionary strategies share."""
+"""Evolutionary strategies: the evolution of the DisWOT paper and regularised evolution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diswot.strategies.base import Observation, Strategy
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch
 
-__all__ = ["Member", "PopulationStrategy"]
+__all__ = ["AgingEvolution", "Evolution", "Member", "PopulationStrategy"]
 
 
 @dataclass
@@ -29,23 +29,19 @@ class PopulationStrategy(Strategy):
     """A random first population; afterwards every proposal is the mutation of a parent.
 
     All parents of a generation come from the population as it was when the generation was
-    asked. A member is in the order in which it joined.
+    asked. Members are in the order in which they joined.
 
     Args:
-        name: See `Strategy`.
-        evaluations: See `Strategy`.
-        generation: See `Strategy`.
         population: Members kept, and random architectures scored first.
-        sample: Members drawn, without repetition, to choose a parent from.
+        sample: Members drawn, without repetition, to select a parent from.
+        settings: See `Strategy`.
 
     Raises:
         UserError: A number below one, or a sample larger than the population.
     """
 
-    def __init__(
-        self, *, name: str, evaluations: int, generation: int, population: int, sample: int
-    ) -> None:
-        super().__init__(name=name, evaluations=evaluations, generation=generation)
+    def __init__(self, *, population: int, sample: int, **settings: Any) -> None:
+        super().__init__(**settings)
         self.population = whole("strategy.population", population, 1)
         self.sample = whole("strategy.sample", sample, 1)
         if self.sample > self.population:
@@ -57,19 +53,22 @@ class PopulationStrategy(Strategy):
 
     def ask(self) -> list[Arch]:
         """The rest of the first population in portions, then children."""
-        if self._founded < self.population:
-            portion = min(self.generation, self.population - self._founded)
-            return [self.proposals.sample() for _ in range(portion)]
-        if not self.members:  # nothing could be scored so far
-            return [self.proposals.sample() for _ in range(self.generation)]
+        missing = self.population - self._founded
+        if missing > 0 or not self.members:  # without members: nothing could be scored so far
+            count = min(self.generation, missing) if missing > 0 else self.generation
+            return [self.proposals.sample() for _ in range(count)]
         return [self.proposals.mutate(self._parent()) for _ in range(self.generation)]
 
-    def tell(self, told: Sequence[Observation]) -> None:
+    def _parent(self) -> Arch:
+        drawn = self.proposals.rng.sample(self.members, min(self.sample, len(self.members)))
+        return self.select_parent(sorted(drawn, key=lambda member: -member.fitness)).arch
+
+    def tell(self, observations: Sequence[Observation]) -> None:
         """Let each scored proposal join, and another member leave where there are too many."""
-        for one in told:
+        for observation in observations:
             self._founded += 1
-            if one.score is not None and self.accepts(one.arch):
-                self.members.append(Member(one.arch, one.score))
+            if observation.score is not None and self.accepts(observation.arch):
+                self.members.append(Member(observation.arch, observation.score))
                 if len(self.members) > self.population:
                     self.members.remove(self.select_removal())
 
@@ -79,21 +78,16 @@ class PopulationStrategy(Strategy):
             member.fitness = scores[member.arch]
 
     def accepts(self, arch: Arch) -> bool:
-        """Whether ``arch`` may join."""
+        """Whether ``arch`` may join the population."""
         return True
 
     @abstractmethod
-    def choose(self, drawn: list[Member]) -> Member:
-        """The parent among ``drawn``, which is sorted from the fittest down."""
+    def select_parent(self, sample: Sequence[Member]) -> Member:
+        """The parent, one of ``sample``, which is sorted from the fittest down."""
 
     @abstractmethod
     def select_removal(self) -> Member:
-        """The member that leaves."""
-
-    def _parent(self) -> Arch:
-        size = min(self.sample, len(self.members))
-        drawn = self.proposals.rng.sample(self.members, size)
-        return self.choose(sorted(drawn, key=lambda member: -member.fitness)).arch
+        """The member that leaves the population."""
 
     def state_dict(self) -> dict[str, Any]:
         """Population and the state of `Strategy`."""
@@ -106,3 +100,54 @@ class PopulationStrategy(Strategy):
         parse = self.proposals.space.parse
         self.members = [Member(parse(text), fitness) for text, fitness in state["members"]]
         self._founded = state["founded"]
+
+
+class Evolution(PopulationStrategy):
+    """Keeps the fittest: the least fit member leaves.
+
+    A random sample of the population is drawn, one of its ``top`` fittest is chosen at random
+    as the parent, its mutation joins if it keeps the budget, and the least fit leaves (Dong
+    et al., "DisWOT: Student Architecture Search for Distillation WithOut Training", CVPR 2023,
+    algorithm 1). An architecture is a member at most once.
+
+    Args:
+        top: How many of the sample may become the parent.
+        settings: See `PopulationStrategy`.
+
+    Raises:
+        UserError: ``top`` is below one or above ``sample``.
+    """
+
+    def __init__(self, *, top: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.top = whole("strategy.top", top, 1)
+        if self.top > self.sample:
+            raise UserError(f"strategy.top={top}: at most strategy.sample={self.sample}")
+
+    def accepts(self, arch: Arch) -> bool:
+        """Only newcomers."""
+        return all(member.arch != arch for member in self.members)
+
+    def select_parent(self, sample: Sequence[Member]) -> Member:
+        """One of the ``top`` fittest, at random."""
+        return self.proposals.rng.choice(sample[: self.top])
+
+    def select_removal(self) -> Member:
+        """The least fit; of several the one that joined first."""
+        return min(self.members, key=lambda member: member.fitness)
+
+
+class AgingEvolution(PopulationStrategy):
+    """Regularised evolution: the fittest of a sample is the parent, the oldest member leaves.
+
+    Source: Real et al., "Regularized Evolution for Image Classifier Architecture Search",
+    AAAI 2019, algorithm 1.
+    """
+
+    def select_parent(self, sample: Sequence[Member]) -> Member:
+        """The fittest."""
+        return sample[0]
+
+    def select_removal(self) -> Member:
+        """The oldest."""
+        return self.members[0]

@@ -1,10 +1,8 @@
-"""The paper's tables: how each is made, what was published and what was measured."""
+"""Tables of publications: how each is made, what was published and what was measured."""
 
-from diswot.tables.base import Cell, Table
 from diswot.tables.collect import Collection, collect
-from diswot.tables.files import is_table, load_table
-from diswot.tables.markdown import to_markdown
 from diswot.tables.spec import Spec
+from diswot.tables.table import Cell, Table, is_table, load_table, to_markdown
 
 __all__ = [
     "Cell",

@@ -1,33 +1,31 @@
-"""Makes ``results.csv`` anew from the runs of a table."""
+"""``results.csv`` of a table, made anew from its runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean, stdev
+
+import msgspec
 
 from diswot.errors import UserError
-from diswot.runs import Run, find_runs
-from diswot.tables.conditions import Conditions, accuracies_from, violation
-from diswot.tables.files import Key, write_results
-from diswot.tables.found import of_searches, of_trainings
-from diswot.tables.records import Record, Skip, united
+from diswot.runs import Run, find_runs, write_table
+from diswot.tables.figures import Figure, accuracies_from, figures_of, violation
 from diswot.tables.spec import Spec
+from diswot.tables.table import RESULTS
 
 __all__ = ["Collection", "collect"]
 
+_NOISE = 1e-12  # relative; a spread below stems from rounding
 
-_OF_KIND = {
-    "correlations": ("search", "rank"),
-    "searches": ("search",),
-    "trainings": ("train", "search"),
-}
-"""Commands whose runs a kind of table reads."""
+Key = tuple[str, str]
+"""Row and column."""
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What came of collecting.
+    """Outcome of collecting.
 
     Attributes:
         used: Runs that entered the table.
@@ -57,50 +55,45 @@ def collect(folder: Path, runs: Path | None = None, scale: str | None = None) ->
     """
     spec = Spec.load(folder)
     where = _existing(runs, spec, folder)
-    found = find_runs([where])
-    skipped = [f"{run.path}: {run.problem or run.state}" for run in found if not _finished(run)]
+    if scale not in (None, spec.scale):
+        spec = msgspec.structs.replace(spec, conditions={})
+    skipped: list[str] = []
 
     def skip(run: Run, problem: str) -> None:
         skipped.append(f"{run.path}: {problem}")
 
-    conditions: Conditions = spec.conditions if scale in (None, spec.scale) else {}
-    finished = [run for run in found if _finished(run) and run.command in _OF_KIND[spec.kind]]
     kept = []
-    for run in finished:
-        if problem := violation(run, conditions):
-            skip(run, problem)
-        else:
-            kept.append(run)
-    records = _records(spec, kept, conditions, skip)
-    records = [record for record in records if spec.takes(record.fields)]
-    if not records:
+    for run in find_runs([where]):
+        if run.state != "finished":
+            skip(run, run.problem or run.state)
+        elif run.command in _COMMANDS[spec.kind]:
+            if problem := violation(run, spec):
+                skip(run, problem)
+            else:
+                kept.append(run)
+    figures = [f for f in figures_of(kept, spec, skip) if spec.takes(f.fields)]
+    if not figures:
         raise UserError("\n".join([f"{where} holds no finished run for {folder}", *skipped]))
-    cells: dict[Key, list[Record]] = {}
-    for record in records:
-        row = spec.label(spec.row, record.fields)
-        cells.setdefault((row, spec.label(spec.column, record.fields)), []).append(record)
-    results = [united(key, cells[key]) for key in _ordered(cells, spec)]
-    used = {path for record in records for path in record.paths}
-    sources = {accuracies_from(run) for run in kept if run.path in used} - {None}
-    write_results(folder / "results.csv", results, _told(scale or spec.scale, sources))
-    return Collection(len(used), len(results), tuple(skipped))
+    cells: dict[Key, list[Figure]] = {}
+    for figure in figures:
+        key = spec.label(spec.row, figure.fields), spec.label(spec.column, figure.fields)
+        cells.setdefault(key, []).append(figure)
+    used = {path for figure in figures for path in figure.paths}
+    sources = {Path(s).name for run in kept if run.path in used and (s := accuracies_from(run))}
+    told = scale or spec.scale
+    if sources:  # of a file the name, wherever it lies here
+        told += f"; accuracies: {', '.join(sorted(sources))}"
+    lines = [_line(key, cells[key], told) for key in _ordered(cells, spec)]
+    write_table(folder / "results.csv", RESULTS, lines)
+    return Collection(len(used), len(cells), tuple(skipped))
 
 
-def _told(scale: str, sources: Set[str | None]) -> str:
-    """The scale, and where the accuracies are from: of a file the name, wherever it lies here."""
-    names = sorted({Path(str(source)).name for source in sources})
-    return f"{scale}; accuracies: {', '.join(names)}" if names else scale
-
-
-def _ordered(cells: Mapping[Key, object], spec: Spec) -> list[Key]:
-    """Rows and columns in the order of `Spec.names`, those without one as they were found."""
-    labels = [*spec.names.values(), *(label for key in cells for label in key)]
-    places = {label: place for place, label in reversed(list(enumerate(labels)))}
-    return sorted(cells, key=lambda key: (places[key[0]], places[key[1]]))
-
-
-def _finished(run: Run) -> bool:
-    return run.state == "finished"
+_COMMANDS = {
+    "correlations": ("search", "rank"),
+    "searches": ("search",),
+    "trainings": ("train", "search"),
+}
+"""Commands whose runs a kind of table reads."""
 
 
 def _existing(runs: Path | None, spec: Spec, folder: Path) -> Path:
@@ -108,19 +101,91 @@ def _existing(runs: Path | None, spec: Spec, folder: Path) -> Path:
         raise UserError(f"{folder / 'table.yaml'}: runs: is missing; no small runs are named")
     where = runs or Path(spec.runs)
     if not where.is_dir():
-        made = " and ".join(f"python -m diswot.{words}" for words in spec.small)
+        commands = " and ".join(f"python -m diswot.{words}" for words in spec.small)
         raise UserError(
             f"{folder / 'table.yaml'}: runs: {str(where)!r} is no folder below {Path.cwd()}; "
-            + (f"{made} makes it" if made else "no small runs are named")
+            + (f"{commands} makes it" if commands else "no small runs are named")
         )
     return where
 
 
-def _records(spec: Spec, runs: Sequence[Run], conditions: Conditions, skip: Skip) -> list[Record]:
-    if spec.kind == "correlations":
-        from diswot.tables.correlations import of_correlations
+def _ordered(cells: dict[Key, list[Figure]], spec: Spec) -> list[Key]:
+    """Rows and columns in the order of `Spec.names`, those without one as they were found."""
+    labels = dict.fromkeys([*spec.names.values(), *(label for key in cells for label in key)])
+    places = {label: place for place, label in enumerate(labels)}
+    return sorted(cells, key=lambda key: (places[key[0]], places[key[1]]))
 
-        return of_correlations(runs, spec, skip)
-    if spec.kind == "searches":
-        return of_searches(runs, skip)
-    return of_trainings(runs, conditions, skip)
+
+def _line(key: Key, figures: Sequence[Figure], scale: str) -> list[object]:
+    """The one figure of a cell, as `RESULTS` has it.
+
+    Equal figures, as every ranking has of the number of parameters, count once; figures of one seed
+    each give mean and standard deviation.
+
+    Raises:
+        UserError: Two figures of one seed differ, or figures of several seeds in other settings:
+            the labels do not tell them apart.
+    """
+    groups: dict[object, list[Figure]] = {}
+    for figure in figures:
+        numbers = (figure.value, figure.std, figure.low, figure.high, figure.seeds)
+        groups.setdefault(numbers, []).append(figure)
+    distinct = [group[0] for group in groups.values()]
+    one, count = distinct[0], len(distinct[0].seeds)
+    if len(distinct) > 1:
+        _check_seeds(key, distinct)
+        _check_settings(key, list(groups.values()))
+        values = [figure.value for figure in distinct if figure.value is not None]
+        whole, count = len(values) == len(distinct), len(distinct)
+        united = (mean(values), stdev(values)) if whole else (None, None)
+        one = replace(one, value=united[0], std=united[1])
+    if one.std is not None and one.value is not None and one.std <= _NOISE * abs(one.value):
+        one = replace(one, std=0.0)
+    digits = [None if n is None else f"{n:.8g}" for n in (one.value, one.std, one.low, one.high)]
+    runs = {path for figure in figures for path in figure.paths}
+    return [*key, *digits, count, scale, max(figure.date for figure in figures), len(runs)]
+
+
+def _check_seeds(key: Key, figures: Sequence[Figure]) -> None:
+    """Figures of one seed each, all of another: no mean can have an interval over architectures."""
+    for place, one in enumerate(figures):
+        for other in figures[:place]:
+            if len(one.seeds) == len(other.seeds) == 1 and one.seeds != other.seeds:
+                continue
+            if one.paths != other.paths and (names := _differences(one, other)):
+                raise _unlike(key, names[0], one, other)
+            if one.paths == other.paths:
+                apart = [n for n, value in one.fields.items() if other.fields[n] != value]
+                pair = f"two figures of {one.paths[0]} belong there, which differ in {apart[0]}"
+            else:
+                first, second = sorted([one.paths[0], other.paths[0]])
+                pair = f"{first} and {second} both belong there"
+            raise UserError(
+                f"row {key[0]}, column {key[1]}: {pair}; tell them apart by row, column or where "
+                "in table.yaml"
+            )
+
+
+def _check_settings(key: Key, groups: Sequence[Sequence[Figure]]) -> None:
+    """Equal figures may stem from several settings, of which one must be that of all seeds."""
+    first, *others = groups
+    if not any(all(one.settings in [f.settings for f in g] for g in others) for one in first):
+        pairs = [(one, other) for one in first for group in others for other in group]
+        differing = [(names, *pair) for pair in pairs if (names := _differences(*pair))]
+        names, one, other = min(differing, key=lambda each: len(each[0]))
+        raise _unlike(key, names[0], one, other)
+
+
+def _differences(one: Figure, other: Figure) -> list[str]:
+    mine, theirs = one.settings, other.settings
+    return [name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
+
+
+def _unlike(key: Key, name: str, one: Figure, other: Figure) -> UserError:
+    first, second = sorted([one, other], key=lambda figure: figure.paths[0])
+    return UserError(
+        f"row {key[0]}, column {key[1]}: {first.paths[0]} and {second.paths[0]} are no seeds of "
+        f"one figure: {name} is {first.settings.get(name, 'not set')} in one, "
+        f"{second.settings.get(name, 'not set')} in the other; tell them apart by row, column or "
+        "conditions in table.yaml"
+    )

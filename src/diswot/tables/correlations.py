@@ -1,118 +1,245 @@
-"""Records of how well scores predict accuracies: of rankings, and of searches of a whole space."""
+"""The figures of rankings, and of searches that scored a whole space."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
+from diswot.config import conf_dir
 from diswot.errors import UserError
-from diswot.ranking.scores import Scores, Target
-from diswot.runs import Run
-from diswot.tables.conditions import but_for_seed
-from diswot.tables.exhaustive import of_exhaustive
-from diswot.tables.records import Record, Skip, UnusableError, date_of, read_lines
-from diswot.tables.scored import Origin, Values, sums_of, to_records
-from diswot.tables.spec import FIELDS, STATISTICS, Spec
+from diswot.runs import RankSummary, Run, SearchSummary, read_rank_rows, read_table
+from diswot.tables.figures import Figure, Skip, but_for_seed, date_of, finished, skipping
+from diswot.tables.spec import FIELDS, STATISTICS, Spec, as_text
+
+if TYPE_CHECKING:
+    from diswot.accuracies import Benchmark
+    from diswot.ranking.scores import Scores, Target
 
 __all__ = ["of_correlations"]
 
-_SHARED = FIELDS["correlations"][:-1]
-"""Columns of rank.csv that are fields as they are."""
+_SIZES = ("params", "flops")
 
 
-def of_correlations(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Record]:
+def of_correlations(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]:
     """Spearman's ρ and Kendall's τ of every score, target by target, and of the sums.
 
     Args:
-        runs: Finished ones; trainings are left out.
-        spec: Of the table, for its sums.
+        runs: Rankings and searches.
+        spec: Of the table.
         skip: Called with runs that cannot be used.
     """
-    records: list[Record] = []
-    for run in runs:
-        if run.command == "rank":
-            try:
-                records += _of_ranking(run, spec)
-            except (UnusableError, UserError) as problem:
-                skip(run, str(problem))
-    return records + of_exhaustive(runs, spec, skip)
+    rankings = [skipping(skip, run, _of_ranking, spec) for run in finished(runs, "rank")]
+    return [*(figure for each in rankings for figure in each), *_of_exhaustive(runs, spec, skip)]
 
 
-def _of_ranking(run: Run, spec: Spec) -> list[Record]:
-    limits = [f"{name}_{end}" for name in STATISTICS["correlations"] for end in ("lo", "hi")]
-    needed = [*_SHARED, *STATISTICS["correlations"], *limits, "spearman_std", "baseline"]
-    lines = read_lines(run.path / "rank.csv", needed)
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _of_ranking(run: Run, spec: Spec) -> Iterator[Figure]:
+    """Spearman's ρ and Kendall's τ of every score, target by target, and of the sums."""
+    ranked = cast(RankSummary, run.summary)
+    rows = read_rank_rows(run.path)
+    shared = FIELDS["correlations"][:-1]
+    settings, date = but_for_seed(run), date_of([run])
     # The order of a ranking is that of one target; a table has sizes last.
-    lines.sort(key=lambda line: line["proxy"] in ("params", "flops"))
-    settings = but_for_seed(run)
-    records = [
-        _record(run, settings, line, statistic)
-        for line in lines
-        for statistic in STATISTICS["correlations"]
-    ]
-    return [*records, *_of_sums(run, lines, spec)] if spec.sums else records
+    for row in sorted(rows, key=lambda row: row.proxy in _SIZES):
+        for name in STATISTICS["correlations"]:
+            yield Figure(
+                {**{f: str(getattr(row, f)) for f in shared}, "statistic": name},
+                _defined(getattr(row, name)),
+                tuple(ranked.seeds),
+                (run.path,),
+                date,
+                std=_defined(row.spearman_std) if name == "spearman" else None,
+                low=_defined(getattr(row, f"{name}_lo")),
+                high=_defined(getattr(row, f"{name}_hi")),
+                settings=settings,
+            )
+    if spec.sums and rows:
+        targets = list(dict.fromkeys((row.dataset, row.target) for row in rows))
+        like = Figure(
+            {f: str(getattr(rows[0], f)) for f in shared},
+            *(None, tuple(ranked.seeds), (run.path,), date),
+            settings=settings,
+        )
+        yield from _of_sums(run, spec, targets, like)
 
 
-def _record(run: Run, settings: Mapping[str, str], line: dict[str, str], statistic: str) -> Record:
-    return Record(
-        {**{field: line[field] for field in _SHARED}, "statistic": statistic},
-        _number(line[statistic]),
-        _seeds(run),
-        (run.path,),
-        date_of([run]),
-        std=_number(line.get(f"{statistic}_std", "")),
-        low=_number(line[f"{statistic}_lo"]),
-        high=_number(line[f"{statistic}_hi"]),
-        settings=settings,
+def _of_sums(
+    run: Run, spec: Spec, targets: Sequence[tuple[str, str]], like: Figure
+) -> Iterator[Figure]:
+    from diswot.ranking.scores import Scores, Target
+
+    accuracies = {f"{dataset}_{target}": (dataset, target) for dataset, target in targets}
+    table = read_table(run.path / "scores.csv", ("arch", "seed", *_SIZES, *accuracies))
+    archs = tuple(dict.fromkeys(table["arch"]))
+    try:
+        wide = table.pivot(index="seed", columns="arch")
+        rows = {
+            name: wide[name].loc[list(like.seeds), list(archs)].to_numpy(dtype=float)
+            for name in table.columns.drop(["arch", "seed"])
+        }
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{run.path / 'scores.csv'} is not complete ({error})") from error
+    sums = _summed(rows, spec)
+    if sums:
+        params, flops = (rows[size][0] for size in _SIZES)
+        scores = Scores(archs, like.seeds, sums, {}, params, flops, frozenset())
+        known = [Target(*pair, rows[name][0]) for name, pair in accuracies.items()]
+        yield from _estimated(scores, known, like)
+
+
+def _of_exhaustive(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]:
+    """Searches that left no architecture out are rankings; the seeds of one search are one."""
+    groups: dict[str, dict[int, Run]] = {}
+    for run in finished(runs, "search"):
+        try:
+            settings = as_text(but_for_seed(run))
+        except UserError as problem:
+            skip(run, str(problem))
+            continue
+        group = groups.setdefault(settings, {})
+        known = group.setdefault(cast(SearchSummary, run.summary).seed, run)
+        if known is not run:
+            skip(run, f"the same search as {known.path}")
+    figures: list[Figure] = []
+    for group in groups.values():
+        try:
+            figures += _of_group([group[seed] for seed in sorted(group)], spec)
+        except UserError as problem:
+            for run in group.values():
+                skip(run, str(problem))
+    return figures
+
+
+def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
+    import numpy as np
+
+    from diswot.ranking.scores import Scores, Target
+
+    found = [cast(SearchSummary, run.summary) for run in runs]
+    first, config = found[0], runs[0].config
+    benchmark = _benchmark(first.space, config.get("space"))
+    archs = list(benchmark.archs())
+    columns = {first.proxy: "score"}
+    columns |= {name: f"score_{name}" for name in config["proxy"] if name != first.proxy}
+    tables = [_by_arch(run, archs, columns.values()) for run in runs]
+    values = {
+        name: np.stack([table[column].to_numpy(dtype=float) for table in tables])
+        for name, column in columns.items()
+        if name not in _SIZES
+    }
+    sizes = {size: tables[0][size].to_numpy(dtype=float) for size in _SIZES}
+    scores = Scores(
+        archs=tuple(archs),
+        seeds=tuple(each.seed for each in found),
+        values={
+            **values,
+            **_summed(values, spec),
+            **{name: np.stack([row] * len(runs)) for name, row in sizes.items()},
+        },
+        seconds={},
+        **sizes,
+        baselines=frozenset(_SIZES),
     )
+    targets = [
+        Target(dataset, target, np.array([benchmark.accuracy(a, dataset, target) for a in archs]))
+        for dataset, target in benchmark.entries()
+    ]
+    fields = {
+        "space": first.space,
+        "init": str(config["init"]["_target_"]).rpartition(".")[2].lower(),
+        "teacher": first.teacher or "none",
+        "data": first.data,
+        "num_classes": str(first.num_classes),
+    }
+    paths = tuple(run.path for run in runs)
+    like = Figure(fields, None, scores.seeds, paths, date_of(runs), settings=but_for_seed(runs[0]))
+    yield from _estimated(scores, targets, like)
 
 
-def _of_sums(run: Run, ranked: Sequence[dict[str, str]], spec: Spec) -> list[Record]:
-    if not ranked:
-        raise UnusableError("rank.csv is empty")
-    targets = list(dict.fromkeys((line["dataset"], line["target"]) for line in ranked))
-    accuracies = [f"{dataset}_{target}" for dataset, target in targets]
-    lines = read_lines(run.path / "scores.csv", ["arch", "seed", "params", "flops", *accuracies])
-    if not lines:
-        raise UnusableError("scores.csv is empty")
-    archs = tuple(dict.fromkeys(line["arch"] for line in lines))
-    seeds = _seeds(run)
-    places = {(line["seed"], line["arch"]): place for place, line in enumerate(lines)}
-    try:
-        order = [places[str(seed), arch] for seed in seeds for arch in archs]
-    except KeyError as error:
-        raise UnusableError("scores.csv is not complete") from error
+def _benchmark(name: str, space: object) -> Benchmark:
+    """The accuracies of a space; what they are is said by the package, not by the run."""
+    from omegaconf import OmegaConf
 
-    def rows(name: str) -> Values:
-        numbers = [_number(lines[place][name]) for place in order]
-        return np.array(numbers, dtype=np.float64).reshape(len(seeds), -1)
+    from diswot.accuracies import benchmark_of
 
-    terms = {term for _, added in spec.sums.values() for term in added} & set(lines[0])
-    sums = sums_of({term: rows(term) for term in terms}, spec.sums)
-    if not sums:
-        return []
-    params, flops = rows("params")[0], rows("flops")[0]
-    scores = Scores(archs, seeds, sums, {}, params, flops, frozenset())
-    known = zip(targets, accuracies, strict=True)
-    fields = {field: ranked[0][field] for field in _SHARED}
-    origin = Origin(fields, (run.path,), date_of([run]), but_for_seed(run))
-    return to_records(scores, [Target(*pair, rows(name)[0]) for pair, name in known], origin)
+    file = {file.stem: file for file in (conf_dir() / "benchmark").glob("*.yaml")}.get(name)
+    if file is None:
+        raise UserError(f"no accuracies are known of space {name}")
+    node = OmegaConf.to_container(OmegaConf.load(file))
+    settings = space if isinstance(space, Mapping) else {}
+    return benchmark_of({"benchmark": node, "space": {**settings, "name": name}})
 
 
-def _seeds(run: Run) -> tuple[int, ...]:
-    seeds = run.result["seeds"]
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
-        raise UnusableError("the seeds in result.json are damaged")
-    return tuple(seeds)
+def _by_arch(run: Run, archs: Sequence[str], columns: Any) -> Any:
+    """The candidates of a search, a row an architecture, in the order of ``archs``."""
+    table = read_table(run.path / "candidates.csv", ("arch", *_SIZES, *columns))
+    table = table.drop_duplicates("arch").set_index("arch")
+    if missing := [arch for arch in archs if arch not in table.index]:
+        raise UserError(
+            f"{len(missing):,} of {len(archs):,} architectures were not scored, such as "
+            f"{missing[0]}; correlations take searches with strategy=exhaustive"
+        )
+    return table.loc[archs]
 
 
-def _number(text: str) -> float | None:
-    try:
-        value = float(text) if text else None
-    except ValueError as error:
-        raise UnusableError(f"{text!r} in a table of it is no number") from error
-    if value is not None and not math.isfinite(value):
-        raise UnusableError(f"{text!r} in a table of it is not finite")
-    return value
+def _summed(values: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
+    """Sums of scores by name, ``(S, N)``, NaN where a term is; without those that lack a term."""
+    import numpy as np
+
+    from diswot.proxies.combine import combine
+
+    def added(rows: Sequence[Any], how: str) -> Any:
+        terms = np.stack(rows)
+        scored = np.isfinite(terms).all(axis=0)
+        names = [str(place) for place in range(len(terms))]
+        parts = [dict(zip(names, each, strict=True)) for each in terms[:, scored].T.tolist()]
+        total = np.full(terms.shape[1], np.nan)
+        total[scored] = combine(parts, how)
+        return total
+
+    return {
+        name: np.stack([added(r, how) for r in zip(*(values[t] for t in terms), strict=True)])
+        for name, how, terms in spec.summed()
+        if set(terms) <= set(values)
+    }
+
+
+def _estimated(scores: Scores, targets: Sequence[Target], like: Figure) -> Iterator[Figure]:
+    """Spearman's ρ and Kendall's τ of every score, with interval and spread over seeds."""
+    import numpy as np
+
+    from diswot.ranking.statistics import compute
+
+    estimates = compute(scores, targets)
+    single = [
+        compute(
+            replace(
+                scores,
+                seeds=(seed,),
+                values={name: rows[place : place + 1] for name, rows in scores.values.items()},
+                controls={},
+            ),
+            targets,
+            resamples=1,
+        )
+        for place, seed in enumerate(scores.seeds)
+    ]
+    for index, target in enumerate(targets):
+        for proxy, found in estimates.items():
+            for name in STATISTICS["correlations"]:
+                estimate = getattr(found[index], name)
+                each = [getattr(of_seed[proxy][index], name).value for of_seed in single]
+                where = {"proxy": proxy, "dataset": target.dataset, "target": target.target}
+                yield replace(
+                    like,
+                    fields={**like.fields, **where, "statistic": name},
+                    value=_defined(estimate.value),
+                    std=_defined(float(np.std(each, ddof=1))) if len(each) > 1 else None,
+                    low=_defined(estimate.low),
+                    high=_defined(estimate.high),
+                )

@@ -1,53 +1,77 @@
-"""``table.yaml``: how a table is made of runs."""
+"""``table.yaml``: the settings that make a table of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from string import Formatter
+from typing import Annotated, Any, Literal
 
-from diswot.tables.conditions import Conditions
-from diswot.tables.plain_yaml import read_settings
-from diswot.tables.schema import COMBINED, FIELDS, STATISTICS, Reader
+import msgspec
 
-__all__ = ["COMBINED", "FIELDS", "STATISTICS", "Spec"]
+from diswot.errors import UserError
+
+__all__ = ["COMMANDS", "FIELDS", "STATISTICS", "Spec", "as_text"]
+
+COMMANDS = ("search", "rank", "train")
+
+FIELDS = {
+    "correlations": (
+        *("space", "init", "teacher", "data", "num_classes"),
+        *("proxy", "dataset", "target", "statistic"),
+    ),
+    "searches": ("space", "teacher", "strategy", "proxy", "dataset", "target", "statistic"),
+    "trainings": ("student", "found_by", "teacher", "distiller", "data", "statistic"),
+}
+"""Kinds of tables, and the fields that tell their figures apart."""
+
+STATISTICS = {
+    "correlations": ("spearman", "kendall"),
+    "searches": ("accuracy", "rank", "regret", "seconds", "params", "flops"),
+    "trainings": ("test_top1", "params", "flops", "images_per_second"),
+}
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Texts = Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Spec:
-    """What a ``table.yaml`` says.
+class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of a ``table.yaml``.
 
     Attributes:
         title: One line.
-        paper: What is compared with, and what of it could not be sourced.
+        paper: The publication that is compared with, and what of it could not be sourced.
         scale: Of the small runs.
         kind: Of `FIELDS`.
-        row: Label of a record's row; ``{proxy}`` stands for that field.
+        row: Label of a figure's row; ``{proxy}`` stands for that field.
         column: Label of its column.
         commands: At full scale, what follows ``python -m diswot.``.
         small: The same at small scale.
-        runs: Folder of the small runs.
+        runs: Folder of the small runs; empty where there are none.
         where: Fields and the values that enter the table; of other fields all do.
         names: Labels as made, and as shown; rows and columns come in this order.
-        sums: Names of summed scores, and how (`COMBINED`) which proxies are added.
+        sums: Names of summed scores, how they are combined (see `diswot.proxies`), and of which
+            proxies.
         conditions: What the scale claims of every run, as settings and their allowed values (one,
-            or a list); below ``search``, ``rank`` or ``train`` those of that command alone;
-            ``result.n`` stands for n of result.json.
+            or a list; a setting that is a list itself is a list in the list); below ``search``,
+            ``rank`` or ``train`` those of that command alone; ``result.n`` stands for n of
+            result.json.
     """
 
-    title: str
-    paper: str
-    scale: str
-    kind: str
-    row: str
-    column: str
-    commands: tuple[str, ...]
-    small: tuple[str, ...]
-    runs: str
-    where: Mapping[str, tuple[str, ...]]
-    names: Mapping[str, str]
-    sums: Mapping[str, tuple[str, tuple[str, ...]]]
-    conditions: Conditions
+    title: Text
+    paper: Text
+    scale: Text
+    kind: Literal["correlations", "searches", "trainings"]
+    row: Text
+    column: Text
+    commands: list[Text] = []
+    small: list[Text] = []
+    runs: str = ""
+    where: dict[str, str | Texts] = {}
+    names: dict[str, Text] = {}
+    sums: dict[str, Texts | dict[Literal["sum", "rank", "zscore"], Texts]] = {}
+    conditions: dict[str, Any] = {}
 
     @classmethod
     def load(cls, folder: Path) -> Spec:
@@ -57,32 +81,99 @@ class Spec:
             UserError: There is none, or it says what is not allowed.
         """
         file = folder / "table.yaml"
-        read = Reader(file, read_settings(file))
-        read.check_keys([field.name for field in fields(cls)])
-        kind = read.text("kind")
-        if kind not in FIELDS:
-            raise read.wrong("kind", kind, f"allowed are {', '.join(FIELDS)}")
-        return cls(
-            title=read.text("title"),
-            paper=read.text("paper"),
-            scale=read.text("scale"),
-            kind=kind,
-            row=read.template("row", FIELDS[kind]),
-            column=read.template("column", FIELDS[kind]),
-            commands=read.commands("commands"),
-            small=read.commands("small"),
-            runs=read.text("runs", required=False),
-            where=read.where(kind),
-            names=read.names(),
-            sums=read.sums(kind),
-            conditions=read.conditions(),
-        )
+        try:
+            return msgspec.convert(_content(file), cls)
+        except msgspec.ValidationError as error:
+            keys = ", ".join(cls.__struct_fields__)
+            raise UserError(f"{file}: {error}; its keys are {keys}") from error
 
-    def label(self, template: str, record: Mapping[str, str]) -> str:
-        """What a template gives for the fields of a record, by the name that is shown."""
-        label = " ".join(template.format_map(record).split())
+    def __post_init__(self) -> None:
+        """Refuse what types do not say.
+
+        Raises:
+            ValueError: Becomes the message of `load`.
+        """
+        for key in ("row", "column"):
+            for _, name, form, conversion in Formatter().parse(getattr(self, key)):
+                if name is not None and (name not in FIELDS[self.kind] or form or conversion):
+                    allowed = ", ".join(f"{{{field}}}" for field in FIELDS[self.kind])
+                    raise ValueError(f"{key}: its fields may be {allowed}")
+        for command in (*self.commands, *self.small):
+            if command.split()[:1] not in [[each] for each in COMMANDS]:
+                raise ValueError(f"{command!r}: commands are {', '.join(COMMANDS)}")
+        _check_known("where", self.where, FIELDS[self.kind])
+        _check_known("statistic", _listed(self.where.get("statistic", [])), STATISTICS[self.kind])
+        if self.sums and self.kind != "correlations":
+            raise ValueError("sums: only kind correlations adds scores")
+        if any(isinstance(terms, dict) and len(terms) != 1 for terms in self.sums.values()):
+            raise ValueError("sums: give proxies, or one of sum, rank, zscore with proxies")
+        self.conditions_of("")
+
+    def label(self, template: str, fields: Mapping[str, str]) -> str:
+        """The label that a template gives for the fields of a figure, by the name that is shown."""
+        label = " ".join(template.format_map(fields).split())
         return self.names.get(label, label)
 
-    def takes(self, record: Mapping[str, str]) -> bool:
-        """Whether the record enters the table."""
-        return all(record[field] in allowed for field, allowed in self.where.items())
+    def takes(self, fields: Mapping[str, str]) -> bool:
+        """Whether a figure with these fields enters the table."""
+        return all(fields[name] in _listed(allowed) for name, allowed in self.where.items())
+
+    def summed(self) -> Iterator[tuple[str, str, list[str]]]:
+        """Name of every sum, how its terms are combined, and the terms."""
+        for name, terms in self.sums.items():
+            ways = terms if isinstance(terms, dict) else {"sum": terms}
+            yield from ((name, how, proxies) for how, proxies in ways.items())
+
+    def conditions_of(self, command: str) -> dict[str, list[str]]:
+        """Setting → allowed values, as `as_text` has them, for the runs of a command.
+
+        Raises:
+            ValueError: What is written there is no such thing.
+        """
+        own = {c: self.conditions.get(c, {}) for c in COMMANDS}
+        if wrong := [name for name, each in own.items() if not isinstance(each, dict)]:
+            raise ValueError(f"conditions.{wrong[0]}: give settings and values")
+        every = {name: value for name, value in self.conditions.items() if name not in COMMANDS}
+        allowed = {}
+        for name, value in {**every, **own.get(command, {})}.items():
+            listed = value if isinstance(value, list) else [value]
+            flat = [x for each in listed for x in (each if isinstance(each, list) else [each])]
+            if not listed or any(isinstance(inner, dict | list) for inner in flat):
+                raise ValueError(
+                    f"conditions.{name}: give the dotted name of a setting, and a value or a list"
+                )
+            allowed[name] = [as_text(each) for each in listed]
+        return allowed
+
+
+def as_text(value: object) -> str:
+    """JSON, in which 1.0 is 1 and true is not."""
+
+    def whole(value: object) -> object:
+        if isinstance(value, list):
+            return [whole(inner) for inner in value]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    return json.dumps(whole(value), sort_keys=True)
+
+
+def _content(file: Path) -> object:
+    """Plain values; references to other keys or to the environment stay texts."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    try:
+        return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+        problem = " ".join(str(error).split())[:300]
+        raise UserError(f"{file} cannot be read as settings ({problem})") from error
+
+
+def _listed(values: str | list[str]) -> list[str]:
+    return values if isinstance(values, list) else [values]
+
+
+def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None:
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{key}: {unknown[0]} is not known; allowed are {', '.join(known)}")

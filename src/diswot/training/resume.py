@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from diswot.errors import UserError
-from diswot.models._checkpoint import DAMAGED, one_line
+from diswot.models.weights import DAMAGED, one_line
 from diswot.runs import EpochRecord, RunDir
 from diswot.training.module import Distillation
 

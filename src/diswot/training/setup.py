@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from diswot.checkpoint import build_network, build_student
 from diswot.checks import whole
 from diswot.config import make
 from diswot.data.base import ImageData
@@ -17,7 +18,6 @@ from diswot.data.training import TrainingData
 from diswot.distillers.base import Distiller
 from diswot.errors import UserError
 from diswot.keys import stable_hash
-from diswot.models.build import build_network, build_student
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.cache import stored_logits
 from diswot.training.module import Distillation
@@ -51,7 +51,7 @@ class TrainingSetup:
         """Build everything; compute the teacher's logits where they are to be stored.
 
         Args:
-            config: As `diswot.models.student.resolve_student` leaves it.
+            config: As `diswot.checkpoint.resolve_student` leaves it.
             quiet: Show no progress.
 
         Raises:

@@ -5,23 +5,12 @@ cross-entropy is inside. The gradient is meant for the student; none is cut, so 
 none for the teacher runs it without. `standardize` alone is no loss, but what may come before one.
 """
 
-from diswot.distillers.functional.channels import ickd, vid
-from diswot.distillers.functional.logits import dist, dkd, kd, standardize
-from diswot.distillers.functional.maps import at, fitnet, nst
-from diswot.distillers.functional.relations import cc, pkt, rkd, sp
+from diswot.distillers.functional import logits, maps, relations
+from diswot.distillers.functional.logits import *  # noqa: F403
+from diswot.distillers.functional.maps import *  # noqa: F403
+from diswot.distillers.functional.relations import *  # noqa: F403
 
-__all__ = [
-    "at",
-    "cc",
-    "dist",
-    "dkd",
-    "fitnet",
-    "ickd",
-    "kd",
-    "nst",
-    "pkt",
-    "rkd",
-    "sp",
-    "standardize",
-    "vid",
-]
+__all__: list[str] = []
+__all__ += logits.__all__
+__all__ += maps.__all__
+__all__ += relations.__all__

@@ -1,4 +1,4 @@
-"""What can be compared with what."""
+"""Checks of shapes that losses share, and pooling of maps to one size."""
 
 from __future__ import annotations
 

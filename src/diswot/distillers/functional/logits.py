@@ -26,11 +26,13 @@ def kd(teacher: Tensor, student: Tensor, *, temperature: float = 4.0) -> Tensor:
 
     Raises:
         ValueError: Shapes that differ, or a temperature that is not positive.
+
+    >>> kd(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]).log(), temperature=1)
+    tensor(0.1438)
     """
     _check("kd", teacher, student, temperature)
-    told = (teacher / temperature).log_softmax(dim=1)
-    said = (student / temperature).log_softmax(dim=1)
-    return _divergence(told, said) * temperature**2
+    log_t, log_s = ((logits / temperature).log_softmax(dim=1) for logits in (teacher, student))
+    return _divergence(log_t, log_s) * temperature**2
 
 
 def dkd(
@@ -62,6 +64,10 @@ def dkd(
     Raises:
         ValueError: Shapes that differ, a single class, labels of another batch, or a temperature
             that is not positive.
+
+    >>> student = torch.tensor([[0.25, 0.375, 0.375]]).log()
+    >>> dkd(torch.zeros(1, 3), student, labels=torch.tensor([0]), beta=0, temperature=1)
+    tensor(0.0174)
     """
     _check("dkd", teacher, student, temperature)
     if labels.shape != teacher.shape[:1] or teacher.shape[1] < 2:
@@ -101,10 +107,14 @@ def dist(
 
     Raises:
         ValueError: Shapes that differ, or a temperature that is not positive.
+
+    >>> teacher = torch.tensor([[0.25, 0.75]]).log()
+    >>> dist(teacher, teacher.flip(1), gamma=0)
+    tensor(2.0000)
     """
     _check("dist", teacher, student, temperature)
-    told, said = ((logits / temperature).softmax(dim=1) for logits in (teacher, student))
-    inter, intra = 1 - _pearson(told, said), 1 - _pearson(told.T, said.T)
+    soft_t, soft_s = ((logits / temperature).softmax(dim=1) for logits in (teacher, student))
+    inter, intra = 1 - _pearson(soft_t, soft_s), 1 - _pearson(soft_t.T, soft_s.T)
     return (beta * inter + gamma * intra) * temperature**2
 
 
@@ -115,6 +125,9 @@ def standardize(logits: Tensor) -> Tensor:
 
     Args:
         logits: ``(B, K)``, K at least 2; the deviation has K − 1 below it.
+
+    >>> standardize(torch.tensor([[10.0, 20.0, 30.0]])).round()
+    tensor([[-1.,  0.,  1.]])
     """
     centred = logits - logits.mean(dim=1, keepdim=True)
     return centred / (logits.std(dim=1, keepdim=True) + 1e-7)
@@ -127,9 +140,9 @@ def _check(loss: str, teacher: Tensor, student: Tensor, temperature: float) -> N
         raise ValueError(f"temperature={temperature} of {loss}: give a positive number")
 
 
-def _divergence(told: Tensor, said: Tensor) -> Tensor:
+def _divergence(log_t: Tensor, log_s: Tensor) -> Tensor:
     """Mean over the batch of the divergence between log-probabilities."""
-    return F.kl_div(said, told, reduction="batchmean", log_target=True)
+    return F.kl_div(log_s, log_t, reduction="batchmean", log_target=True)
 
 
 def _decoupled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.distillers.functional._shapes import equal_shapes, maps_of_one_batch, one_size
+from diswot.distillers.functional._shapes import (
+    equal_shapes,
+    maps_of_one_batch,
+    maps_of_one_width,
+    one_size,
+)
 
-__all__ = ["at", "fitnet", "nst"]
+__all__ = ["at", "fitnet", "ickd", "nst", "vid"]
 
 
 def fitnet(teacher: Tensor, student: Tensor) -> Tensor:
@@ -26,6 +31,9 @@ def fitnet(teacher: Tensor, student: Tensor) -> Tensor:
 
     Raises:
         ValueError: Shapes that differ.
+
+    >>> fitnet(torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]))
+    tensor(5.)
     """
     equal_shapes("fitnet", teacher, student)
     return F.mse_loss(student, teacher)
@@ -50,6 +58,10 @@ def at(teacher: Tensor, student: Tensor, *, power: float = 2) -> Tensor:
 
     Raises:
         ValueError: No maps, batches that differ, or a power that is not positive.
+
+    >>> left = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+    >>> at(left, left.flip(3))
+    tensor(1.)
     """
     maps_of_one_batch("at", teacher, student)
     if power <= 0:
@@ -77,6 +89,10 @@ def nst(teacher: Tensor, student: Tensor) -> Tensor:
 
     Raises:
         ValueError: No maps, or batches that differ.
+
+    >>> left = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+    >>> nst(left, left.flip(3)), nst(left, 5 * left.expand(1, 3, 1, 2))
+    (tensor(2.), tensor(0.))
     """
     maps_of_one_batch("nst", teacher, student)
     teacher, student = (
@@ -86,9 +102,78 @@ def nst(teacher: Tensor, student: Tensor) -> Tensor:
     return own - 2 * _selectivity(teacher, student)
 
 
+def ickd(teacher: Tensor, student: Tensor) -> Tensor:
+    """Inter-channel correlation: ``Σ_b ‖G_T,b − G_S,b‖²_F / (B·C)``.
+
+    ``G_b`` is the ``(C, C)`` Gram matrix of an image's channels over space, each row divided by
+    max(norm, 1e-12).
+
+    Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-Preserved Knowledge
+    Distillation", ICCV 2021. The embedding that makes widths equal is the caller's; the released
+    loss regroups channels where they are not.
+
+    Args:
+        teacher: Map ``(B, C, H, W)``; its size is free.
+        student: Map ``(B, C, H', W')``.
+
+    Returns:
+        Scalar, at least 0; 0 for equal maps.
+
+    Raises:
+        ValueError: No maps, batches or widths that differ.
+
+    >>> ickd(torch.eye(2).view(1, 2, 1, 2), torch.ones(1, 2, 1, 2))
+    tensor(0.5858)
+    """
+    maps_of_one_width("ickd", teacher, student)
+    difference = _channel_gram(teacher) - _channel_gram(student)
+    return difference.square().sum() / (teacher.shape[0] * teacher.shape[1])
+
+
+def vid(teacher: Tensor, student: Tensor, *, log_scale: Tensor, eps: float = 1e-5) -> Tensor:
+    """Variational information distillation: negative log-likelihood of the teacher's map.
+
+    ``½ mean [(μ − t)² / v_c + log v_c]`` with the mean ``μ`` made of the student's map and one
+    variance ``v_c = log(1 + exp(a_c)) + ε`` a channel; constants are left out.
+
+    Source: Ahn et al., "Variational Information Distillation for Knowledge Transfer", CVPR 2019,
+    in the form of RepDistiller (Tian et al., ICLR 2020). The network that gives μ is the caller's.
+
+    Args:
+        teacher: Map ``(B, C, H, W)``.
+        student: μ, of the same shape.
+        log_scale: a, ``(C,)``.
+        eps: ε, above 0.
+
+    Returns:
+        Scalar; below 0 where variances are below one and the mean is near.
+
+    Raises:
+        ValueError: Shapes that differ, no maps, or a log-scale that is not one number a channel.
+
+    >>> variance_of_one = torch.tensor([1.0]).expm1().log()
+    >>> vid(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 2.0), log_scale=variance_of_one)
+    tensor(2.0000)
+    """
+    maps_of_one_width("vid", teacher, student)
+    equal_shapes("vid", teacher, student)
+    if log_scale.shape != teacher.shape[1:2]:
+        raise ValueError(
+            f"log_scale {tuple(log_scale.shape)} of vid: give one number for each of "
+            f"{teacher.shape[1]} channels"
+        )
+    variance = (F.softplus(log_scale) + eps).view(1, -1, 1, 1)
+    return 0.5 * torch.mean((student - teacher) ** 2 / variance + variance.log())
+
+
 def _attention(maps: Tensor, power: float) -> Tensor:
     return F.normalize(maps.pow(power).mean(dim=1).flatten(1), dim=1, eps=1e-12)
 
 
 def _selectivity(one: Tensor, other: Tensor) -> Tensor:
     return torch.mean((one @ other.mT) ** 2)
+
+
+def _channel_gram(maps: Tensor) -> Tensor:
+    channels = maps.flatten(2)
+    return F.normalize(channels @ channels.mT, dim=2, eps=1e-12)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from diswot.distillers.functional._shapes import equal_shapes, one_batch
-from diswot.proxies.functional.relation import relation_matrix, relation_similarity
+from diswot.proxies.functional import relation_matrix, relation_similarity
 
 __all__ = ["cc", "pkt", "rkd", "sp"]
 
@@ -29,6 +29,9 @@ def sp(teacher: Tensor, student: Tensor) -> Tensor:
 
     Raises:
         ValueError: Batches that differ.
+
+    >>> sp(torch.eye(2), torch.ones(2, 5))
+    tensor(0.2929)
     """
     one_batch("sp", teacher, student)
     return -relation_similarity(relation_matrix(teacher), relation_matrix(student))
@@ -52,6 +55,9 @@ def cc(teacher: Tensor, student: Tensor) -> Tensor:
 
     Raises:
         ValueError: Shapes that differ, or fewer than two images.
+
+    >>> cc(torch.zeros(3, 1), torch.tensor([[1.0], [2.0], [3.0]]))
+    tensor(4.)
     """
     equal_shapes("cc", teacher, student)
     one_batch("cc", teacher, student, least=2)
@@ -81,6 +87,10 @@ def rkd(
 
     Raises:
         ValueError: Batches that differ, or fewer than two images.
+
+    >>> corner = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> rkd(corner, 4 * corner), rkd(corner, corner * torch.tensor([2.0, 1.0]))
+    (tensor(0.), tensor(0.6522))
     """
     one_batch("rkd", teacher, student, least=2)
     distance_t, angle_t = _distances_and_angles(teacher.flatten(1))
@@ -109,10 +119,13 @@ def pkt(teacher: Tensor, student: Tensor, *, eps: float = 1e-7) -> Tensor:
 
     Raises:
         ValueError: Batches that differ.
+
+    >>> pkt(torch.eye(2), torch.ones(2, 3))
+    tensor(0.0283)
     """
     one_batch("pkt", teacher, student)
-    told, said = (_neighbours(features.flatten(1), eps) for features in (teacher, student))
-    return torch.mean(told * torch.log((told + eps) / (said + eps)))
+    p_t, p_s = (_neighbours(features.flatten(1), eps) for features in (teacher, student))
+    return torch.mean(p_t * torch.log((p_t + eps) / (p_s + eps)))
 
 
 def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,23 +1,18 @@
-"""Pure functions of tensors; the same maths serves proxies and distillation losses."""
+"""Pure functions behind the proxies: of tensors, or of a network and what it is run on.
 
-from diswot.proxies.functional.nwot import activation_agreement, log_determinant
-from diswot.proxies.functional.relation import relation_matrix, relation_similarity
-from diswot.proxies.functional.semantic import (
-    ClassGradient,
-    cam_matrix,
-    cam_similarity,
-    channel_similarity,
-    classifier_gradient,
-)
+None changes a parameter or draws a random number. Losses that KD-based proxies turn round are in
+`diswot.distillers.functional`, parameters, MACs and layers in `diswot.models.cost`.
+"""
 
-__all__ = [
-    "ClassGradient",
-    "activation_agreement",
-    "cam_matrix",
-    "cam_similarity",
-    "channel_similarity",
-    "classifier_gradient",
-    "log_determinant",
-    "relation_matrix",
-    "relation_similarity",
-]
+from diswot.proxies.combine import combine
+from diswot.proxies.functional import features, gradients, saliency, similarity
+from diswot.proxies.functional.features import *  # noqa: F403
+from diswot.proxies.functional.gradients import *  # noqa: F403
+from diswot.proxies.functional.saliency import *  # noqa: F403
+from diswot.proxies.functional.similarity import *  # noqa: F403
+
+__all__ = ["combine"]
+__all__ += features.__all__
+__all__ += gradients.__all__
+__all__ += saliency.__all__
+__all__ += similarity.__all__

@@ -1,71 +1,78 @@
-"""What the table of runs says of each."""
+"""Facts of runs: the cells of the table of runs, figures over seeds, accuracies of a space."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from diswot.runs import Run
+from diswot.errors import UserError
+from diswot.runs import Run, SearchSummary, TrainSummary
 
-__all__ = ["COLUMNS", "LARGEST", "Value", "at", "facts", "number", "shown", "top1"]
+__all__ = [
+    "COLUMNS",
+    "SeedFigure",
+    "SpaceAccuracies",
+    "Value",
+    "at",
+    "number",
+    "readable",
+    "run_facts",
+    "seed_figures",
+    "space_accuracies",
+]
 
-COLUMNS = (
-    *(("name", "run"), ("command", "command"), ("state", "state"), ("space", "space")),
-    *(("teacher", "teacher"), ("by", "proxy, loss"), ("arch", "arch")),
-    *(("score", "score"), ("top1", "top-1, %"), ("params", "params"), ("flops", "MACs")),
-    *(("seconds", "seconds"), ("seed", "seed")),
-)
-"""Keys of `facts` and the heads of their columns."""
+COLUMNS = {
+    **{"name": "run", "command": "command", "state": "state", "space": "space"},
+    **{"teacher": "teacher", "by": "proxy, loss", "arch": "arch", "score": "score"},
+    **{"top1": "top-1, %", "params": "params", "flops": "MACs", "seconds": "seconds"},
+    "seed": "seed",
+}
+"""Heads of the columns, by the keys of `run_facts`."""
 
-LARGEST = 1e100
-"""Magnitude up to which figures are drawn and averaged; sums of larger ones may overflow."""
+_FIGURES = ("score", "top1", "params", "flops", "seconds")
+_UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 
 
 @dataclass(frozen=True)
 class Value:
-    """A cell of a table.
+    """A cell of the table of runs.
 
     Attributes:
         text: What is shown.
-        sort: What the table is sorted by, None for nothing.
-        title: What is said of it when pointed at.
+        sort: What the table is sorted by, None for an empty cell.
+        title: Shown when it is pointed at.
     """
 
-    text: str
-    sort: float | str | None
+    text: str = "—"
+    sort: float | str | None = None
     title: str = ""
 
 
-_NOTHING = Value("—", None)
-
-
 def at(node: object, *keys: str) -> Any:
-    """A value in nested mappings, None where one of them has no such key or is none."""
+    """A value in nested mappings, None where one of them has no such key or is no mapping."""
     for key in keys:
         node = node.get(key) if isinstance(node, Mapping) else None
     return node
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None."""
+    """A finite number (below 1e300) as a float, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if abs(value) < 1e300 else None
 
 
-def shown(value: float, digits: int = 5) -> str:
-    """A number for people: with a minus sign, and commas in whole ones."""
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.{digits}g}".replace("-", "−")
+def readable(value: float) -> str:
+    """A number of five digits, or a whole one with commas, with a typographic minus sign."""
+    whole = float(value).is_integer() and abs(value) < 1e15
+    return f"{value:,.0f}".replace("-", "−") if whole else f"{value:.5g}".replace("-", "−")
 
 
-def facts(run: Run, name: str) -> dict[str, Value]:
+def run_facts(run: Run, name: str) -> dict[str, Value]:
     """The cells of a run's line, by the keys of `COLUMNS`.
 
     Args:
@@ -73,61 +80,171 @@ def facts(run: Run, name: str) -> dict[str, Value]:
         name: What to call it.
     """
     result, config = run.result, run.config
-    arch = result.get("arch") or at(config, "student", "arch") or result.get("student")
-    counts = {key: number(result.get(key)) for key in ("score", "params", "flops", "seconds")}
+    key = "distiller" if run.command == "train" else "proxy"
+    members = config.get(key) or result.get(key) or ()
+    if isinstance(members, Mapping | Sequence) and not isinstance(members, str):
+        members = ", ".join(map(str, members))
+    alone = run.command == "train" and not config.get("distiller")
+    teacher = result.get("teacher") or at(config, "teacher", "name")
+    texts = {
+        "command": run.command,
+        "space": result.get("space") or at(config, "space", "name"),
+        "teacher": None if alone else teacher,
+        "by": members,
+        "arch": result.get("arch") or result.get("student") or at(config, "student", "name"),
+    }
+    counts = {key: result.get(key) for key in ("score", "params", "flops", "seconds")}
+    counts["seed"] = config.get("seed")
+    accuracy, source = _top1(run)
+    mark = "†" if run.command == "search" else ""
     return {
         "name": Value(name, name, str(run.path)),
-        "command": _text(run.command),
         "state": Value(run.state, run.state, run.problem or ""),
-        "space": _text(result.get("space") or at(config, "space", "name")),
-        "teacher": _text(_teacher(run)),
-        "by": _text(_by(run)),
-        "arch": _text(arch or at(config, "student", "name")),
-        **{key: _count(value) for key, value in counts.items()},
-        "top1": _accuracy(run),
-        "seed": _count(number(config.get("seed"))),
+        "top1": Value() if accuracy is None else Value(f"{accuracy:.2f}{mark}", accuracy, source),
+        **{key: Value(str(text), str(text)) if text else Value() for key, text in texts.items()},
+        **{
+            key: Value() if (value := number(count)) is None else Value(readable(value), value)
+            for key, count in counts.items()
+        },
     }
 
 
-def _teacher(run: Run) -> object:
-    alone = run.command == "train" and not run.config.get("distiller")
-    return None if alone else run.result.get("teacher") or at(run.config, "teacher", "name")
-
-
-def _by(run: Run) -> str:
-    key = "distiller" if run.command == "train" else "proxy"
-    names = run.config.get(key) or run.result.get(key) or ()
-    if isinstance(names, str):
-        return names
-    return ", ".join(map(str, names)) if isinstance(names, Mapping | Sequence) else ""
-
-
-def top1(run: Run) -> tuple[float | None, str]:
-    """Accuracy in percent, and what it is of."""
-    if run.command == "train":
-        return number(run.result.get("test_top1")), "on the test images, after the last epoch"
-    standings = at(run.result, "benchmark", "standings")
-    if not isinstance(standings, list):
-        return None, ""
-    order = sorted(standings, key=lambda each: at(each, "target") != "distilled")
-    for each in order:
-        told = (
-            f"{at(each, 'dataset')}, {at(each, 'target')}, {at(run.result, 'benchmark', 'source')}"
-        )
-        return number(at(each, "accuracy")), f"of the benchmark: {told}"
+def _top1(run: Run) -> tuple[float | None, str]:
+    """Top-1 in percent, and of what: measured by a training, known of an architecture found."""
+    summary = run.summary
+    if isinstance(summary, TrainSummary):
+        return summary.test_top1, "on the test images, after the last epoch"
+    if isinstance(summary, SearchSummary) and summary.benchmark and summary.benchmark.standings:
+        best = min(summary.benchmark.standings, key=lambda each: each.target != "distilled")
+        of = f"{best.dataset}, {best.target}, {summary.benchmark.source}"
+        return best.accuracy, f"of the benchmark: {of}"
     return None, ""
 
 
-def _accuracy(run: Run) -> Value:
-    value, what = top1(run)
-    if value is None:
-        return _NOTHING
-    return Value(f"{value:.2f}{'†' if run.command == 'search' else ''}", value, what)
+@dataclass(frozen=True)
+class SeedFigure:
+    """A figure over the seeds of a group of runs.
+
+    Attributes:
+        values: One a seed, at least one.
+        mean: Their mean.
+        std: Standard deviation (ddof 1), None of one seed.
+        low: Lower limit of the 95 % interval of the mean, by Student's t; None of two seeds.
+        high: Upper limit.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, values: tuple[float, ...]) -> SeedFigure:
+        """The figure of given values."""
+        mean, count = statistics.mean(values), len(values)  # exact: scores may be near overflow
+        if count < 3:  # an interval of fewer would say nothing
+            return cls(values, mean, statistics.stdev(values) if count > 1 else None)
+        from scipy.stats import t
+
+        std = statistics.stdev(values)
+        half = float(t.ppf(0.975, count - 1)) * std / count**0.5
+        return cls(values, mean, std, mean - half, mean + half)
+
+    @property
+    def text(self) -> str:
+        """Mean ± standard deviation, to the second digit of the latter."""
+        if not self.std:
+            return readable(self.mean) + ("" if self.std is None else " ± 0")
+        return f"{self._rounded(self.mean)} ± {self._rounded(self.std)}"
+
+    @property
+    def interval(self) -> str:
+        """Limits of the interval, empty where there is none."""
+        if not self.std or self.low is None or self.high is None:
+            return ""
+        return f"[{self._rounded(self.low)}, {self._rounded(self.high)}]"
+
+    @property
+    def each(self) -> str:
+        """The value of every seed, empty where they are the same."""
+        return " · ".join(map(self._rounded, self.values)) if self.std else ""
+
+    def _rounded(self, value: float) -> str:
+        """To the second digit of the deviation; large figures in thousands, millions or more."""
+        std, size = self.std or 1.0, max(self.std or 1.0, abs(self.mean))
+        if size >= 1e12:
+            return f"{value:.3g}".replace("-", "−")
+        unit, suffix = next((u for u in _UNITS if std >= 1e3 and size >= u[0]), (1.0, ""))
+        places = max(0, 1 - math.floor(math.log10(std / unit)))
+        return f"{value / unit:,.{min(places, 9)}f}{suffix}".replace("-", "−")
 
 
-def _text(value: object) -> Value:
-    return Value(str(value), str(value)) if value else _NOTHING
+def seed_figures(runs: Sequence[Run]) -> dict[str, SeedFigure]:
+    """Score, top1, params, flops and seconds of those runs that finished; those that are known."""
+    finished = [run for run in runs if run.state == "finished"]
+    found = {}
+    for name in _FIGURES:
+        values = [
+            number(_top1(run)[0] if name == "top1" else run.result.get(name)) for run in finished
+        ]
+        known = tuple(value for value in values if value is not None)
+        if known:
+            found[name] = SeedFigure.of(known)
+    return found
 
 
-def _count(value: float | None) -> Value:
-    return _NOTHING if value is None else Value(shown(value), value)
+@dataclass(frozen=True)
+class SpaceAccuracies:
+    """Accuracies that training is known to give the architectures of a space.
+
+    Attributes:
+        label: Data set and target; empty where nothing is known.
+        source: What they were read from.
+        accuracy: Top-1 in percent, by architecture.
+        holds_for: Settings of the space with which they hold.
+        problem: Why nothing is known.
+    """
+
+    label: str = ""
+    source: str = ""
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    holds_for: Mapping[str, object] = field(default_factory=dict)
+    problem: str = ""
+
+
+def space_accuracies(run: Run) -> SpaceAccuracies:
+    """The distilled accuracies, else the first there are, of the space of a search.
+
+    They are read through this package's own config of the benchmark: what the run's config says
+    under ``benchmark`` is neither built nor opened.
+
+    Args:
+        run: Of its config only the name and the settings of the space are looked at.
+    """
+    space = run.config.get("space")
+    known = _accuracies_of(str(at(space, "name")))
+    for key, value in known.holds_for.items():
+        if at(space, key) not in (None, value):
+            return SpaceAccuracies(problem=f"accuracies are known for space.{key}={value} only")
+    return known
+
+
+@cache
+def _accuracies_of(space: str) -> SpaceAccuracies:
+    from omegaconf import OmegaConf
+
+    from diswot.accuracies import Benchmark
+    from diswot.config import conf_dir, make
+
+    configs = {file.stem: file for file in (conf_dir() / "benchmark").glob("*.yaml")}
+    if space not in configs:
+        return SpaceAccuracies(problem=f"there is no benchmark of space {space}")
+    node = OmegaConf.to_container(OmegaConf.load(configs[space]))
+    try:
+        benchmark = make(node, "benchmark", Benchmark)  # type: ignore[arg-type, type-abstract]
+        entry = min(benchmark.entries(), key=lambda each: each[1] != "distilled")
+        found = {arch: benchmark.lookup(arch, *entry) for arch in benchmark.archs()}
+    except (UserError, OSError) as error:
+        return SpaceAccuracies(problem=str(error))
+    return SpaceAccuracies(", ".join(entry), benchmark.source, found, benchmark.holds_for)

@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but their seed, and what sets others apart."""
+"""Groups of runs that differ in nothing but their seed, and the settings that set others apart."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diswot.config import IRRELEVANT, MAY_GROW, flatten, identity
+from diswot.config import IRRELEVANT, flatten
 from diswot.reporting.page.facts import at, number
 from diswot.runs import Run
 
-__all__ = ["Group", "differences", "flat", "groups"]
+__all__ = ["Group", "differences", "group_runs"]
 
 _NOT_COMPARED = ("seed", "student.run")
-_WORDS = {
-    "search": (("space", "name"), ("teacher", "name"), ("proxy",), ("strategy", "name")),
-    "train": (("student", "name"), ("teacher", "name"), ("distiller",), ("trainer", "name")),
+_LABELS = {
+    "search": ("space", "teacher", "proxy", "strategy"),
+    "train": ("student", "teacher", "distiller", "protocol"),
 }
-_FIRST = {
-    group: place
-    for place, group in enumerate(
-        ("proxy", "distiller", "strategy", "student", "teacher", "space", "budget", "seed", "seeds")
-    )
-}
+_FIRST = (
+    *("proxy", "distiller", "strategy", "student", "teacher", "space", "budget", "seed", "seeds"),
+)
 _OF_RANKING = ("resamples", "benchmark.source", "benchmark.path", "benchmark.datasets")
-_LAST = len(_FIRST) + 1
-_NAMED = 4  # settings that tell groups of the same words apart
+"""Settings that change no score, but the correlations of a ranking."""
+_LISTED = 4  # settings in a label
 
 
 @dataclass(frozen=True)
@@ -34,140 +31,130 @@ class Group:
     """Runs of one command that differ in their seeds alone.
 
     Attributes:
-        label: What they are, and what sets them apart from other groups.
+        label: Names of their parts, then the settings that set them apart from other groups.
         command: ``search`` or ``train``.
-        runs: By seed; of two with the same seed the first.
-        left_out: How many had the seed of another.
+        runs: By seed; of two with the same seed the first that finished.
+        left_out: Number of runs with the seed of another.
     """
 
     label: str
     command: str
     runs: tuple[Run, ...]
-    left_out: int
+    left_out: int = 0
 
-    def named(self) -> dict[str, Run]:
+    def by_seed(self) -> dict[str, Run]:
         """The runs by their seeds, as pictures name them."""
         return {f"seed {run.config.get('seed')}": run for run in self.runs}
 
 
-def groups(runs: Sequence[Run]) -> list[Group]:
-    """Searches and trainings by what they share, in order of their first run."""
-    found: dict[tuple[str, str], list[Run]] = {}
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Searches and trainings by the settings they share, in order of their first run.
+
+    Args:
+        runs: Of any command; rankings and runs without a config are left out.
+    """
+    found: dict[str, list[Run]] = {}
     for run in runs:
-        if run.command in _WORDS and run.config:
-            found.setdefault((run.command, _key(run)), []).append(run)
+        if run.command in _LABELS and run.config:
+            found.setdefault(_key(run), []).append(run)
     firsts = [members[0] for members in found.values()]
     return [_group(members, firsts) for members in found.values()]
 
 
+def _key(run: Run) -> str:
+    """All in which the runs of a group agree: the first of its proxies is what a search follows."""
+    settings = {
+        name: value
+        for name, value in _compared(run).items()
+        if name not in _NOT_COMPARED and not name.startswith("benchmark")
+    }
+    proxies = run.config.get("proxy")
+    return json.dumps([run.command, settings, [*proxies] if isinstance(proxies, Mapping) else []])
+
+
 def _group(members: Sequence[Run], firsts: Sequence[Run]) -> Group:
-    by_seed: dict[str, Run] = {}
-    for run in sorted(members, key=lambda run: (run.state != "finished", _seed(run))):
-        by_seed.setdefault(str(run.config.get("seed")), run)
-    chosen = sorted(by_seed.values(), key=_seed)
-    first = members[0]
-    words = _words(first)
-    alike = [other for other in firsts if _words(other) == words]
+    by_seed: dict[float, Run] = {}
+    for run in sorted(members, key=lambda run: run.state != "finished"):
+        by_seed.setdefault(number(run.config.get("seed")) or 0.0, run)
+    first, parts = members[0], _parts(members[0])
+    alike = [other for other in firsts if _parts(other) == parts]
     apart = differences(alike)
     kept = [f"{k}={apart[k][alike.index(first)]}" for k in apart if k not in _NOT_COMPARED]
-    label = ", ".join([*words, *kept[:_NAMED], *(["…"] if len(kept) > _NAMED else [])])
-    return Group(label, first.command, tuple(chosen), len(members) - len(chosen))
+    label = ", ".join([*parts, *kept[:_LISTED], *(["…"] if len(kept) > _LISTED else [])])
+    chosen = tuple(by_seed[seed] for seed in sorted(by_seed))
+    return Group(label, first.command, chosen, len(members) - len(chosen))
 
 
-def _seed(run: Run) -> float:
-    return number(run.config.get("seed")) or 0.0
-
-
-def _key(run: Run) -> str:
-    settings = _without_copies(run, _settings(run))
-    return json.dumps({k: v for k, v in settings.items() if k not in _NOT_COMPARED}, sort_keys=True)
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    try:
-        grown = {name: value for name, value in flatten(run.config) if name in MAY_GROW}
-        return identity(run.config) | grown
-    except (TypeError, AttributeError, RecursionError):  # not written by this project
-        return {"path": str(run.path)}
-
-
-def _words(run: Run) -> list[str]:
-    words = []
-    alone = run.command == "train" and not run.config.get("distiller")
-    for keys in _WORDS[run.command]:
-        value = at(run.config, *keys)
-        if keys[0] == "teacher" and alone:
-            value = "alone"
-        elif isinstance(value, Mapping):
-            value = "+".join(map(str, value))
-        words += [str(value)] if value else []
-    return words
+def _parts(run: Run) -> list[str]:
+    """Names of what a run was made of."""
+    names = []
+    for group in _LABELS[run.command]:
+        node = run.config.get(group)
+        if group == "protocol" and not at(node, "name"):
+            node = run.config.get("trainer")  # as it was called before
+        if group == "teacher" and run.command == "train" and not run.config.get("distiller"):
+            name: object = "alone"
+        elif group in ("proxy", "distiller"):
+            name = "+".join(map(str, node)) if isinstance(node, Mapping) else node
+        else:
+            name = at(node, "name")
+        names += [str(name)] if name else []
+    return names
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Settings that are not the same in all runs, with their value in each.
 
-    What tells runs apart best comes first. Further seeds that are the run's own in every run, and
-    what changes no score, are left out.
+    Those that tell runs apart best come first. Left out are settings that change no score, further
+    seeds that are the run's own in every run, and the settings of a proxy or distiller that not
+    all runs have: its name says it.
+
+    Args:
+        runs: Of one command.
     """
-    told = [_without_copies(run, _relevant(run)) for run in runs]
+    settings = [_compared(run) for run in runs]
     for group in ("proxy", "distiller"):
-        _name_members(group, runs, told)
-    names = sorted({name for settings in told for name in settings}, key=_place)
-    columns = {name: [_told(settings.get(name, "—")) for settings in told] for name in names}
+        _name_members(group, runs, settings)
+    names = sorted({name for each in settings for name in each}, key=_place)
+    columns = {name: [_text(each.get(name, "—")) for each in settings] for name in names}
     apart = {name: values for name, values in columns.items() if len(set(values)) > 1}
-    return {name: values for name, values in apart.items() if not _said_by_name(name, apart)}
-
-
-def _relevant(run: Run) -> dict[str, Any]:
-    """Without what changes no score, such as where it was logged; accuracies make a ranking."""
-    left_out = {*IRRELEVANT} - ({*_OF_RANKING} if run.command == "rank" else set())
-    settings = flat(run.config)
-    return {k: v for k, v in settings.items() if not {k, k.partition(".")[0]} & left_out}
-
-
-def _place(name: str) -> tuple[int, bool, str]:
-    """Sorts settings: what runs are told apart by first, what only explains it last."""
-    group, _, key = name.partition(".")
-    place = _LAST if group == "benchmark" else _FIRST.get(group, _LAST - 1)
-    return place, key not in ("", "name"), name
-
-
-def _said_by_name(name: str, apart: Mapping[str, object]) -> bool:
-    """Whether it is the class of something whose name differs as well."""
-    group, _, key = name.rpartition(".")
-    return key == "_target_" and f"{group}.name" in apart
-
-
-def _name_members(group: str, runs: Sequence[Run], told: Sequence[dict[str, Any]]) -> None:
-    """Where runs have other members of a group, their names say it, not all of their settings."""
-    chosen = [run.config.get(group) for run in runs]
-    members = [list(map(str, each)) if isinstance(each, Mapping) else [] for each in chosen]
-    shared = {name for name in members[0] if all(name in each for each in members)}
-    for names, settings in zip(members, told, strict=True):
-        for name in set(names) - shared:
-            for key in [key for key in settings if key.startswith(f"{group}.{name}.")]:
-                del settings[key]
-        if names:
-            settings[group] = "+".join(names)
-
-
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings with their dotted names; none where they are nested too deeply."""
-    try:
-        return dict(flatten(config))
-    except RecursionError:
-        return {}
-
-
-def _without_copies(run: Run, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without the further seeds that follow ``seed``."""
-    seed = run.config.get("seed")
     return {
-        name: "as seed" if name.endswith(".shuffle_seed") and value == seed else value
-        for name, value in settings.items()
+        name: values
+        for name, values in apart.items()
+        if not (name.endswith("._target_") and f"{name.removesuffix('._target_')}.name" in apart)
     }
 
 
-def _told(value: object) -> str:
+def _compared(run: Run) -> dict[str, Any]:
+    """Settings by name but those that change no score, and without copies of the run's seed."""
+    left_out = {*IRRELEVANT} - ({*_OF_RANKING} if run.command == "rank" else set())
+    seed = run.config.get("seed")
+    return {
+        name: "as seed" if name.endswith(".shuffle_seed") and value == seed else value
+        for name, value in sorted(flatten(run.config))
+        if not {name, name.partition(".")[0]} & left_out
+    }
+
+
+def _place(name: str) -> tuple[int, bool, str]:
+    """Sorts settings: those that tell runs apart first, the benchmark last."""
+    group, _, key = name.partition(".")
+    last = len(_FIRST) + (group == "benchmark")
+    return _FIRST.index(group) if group in _FIRST else last, key not in ("", "name"), name
+
+
+def _name_members(group: str, runs: Sequence[Run], settings: Sequence[dict[str, Any]]) -> None:
+    """Replace the settings of members that not all runs have by the members' names."""
+    nodes = [run.config.get(group) for run in runs]
+    members = [list(map(str, node)) if isinstance(node, Mapping) else [] for node in nodes]
+    shared = set(members[0]).intersection(*members)
+    for names, own in zip(members, settings, strict=True):
+        for name in set(names) - shared:
+            for key in [key for key in own if key.startswith(f"{group}.{name}.")]:
+                del own[key]
+        if names:
+            own[group] = "+".join(names)
+
+
+def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -8,12 +8,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
       for (const other of heads) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const rows = [...body.rows].map((row) => [row, row.cells[column].dataset.sort]);
-      const told = rows.filter(([, value]) => value !== undefined);
-      const numbers = told.every(([, value]) => value !== "" && !Number.isNaN(Number(value)));
+      const known = rows.filter(([, value]) => value !== undefined);
+      const numbers = known.every(([, value]) => value !== "" && !Number.isNaN(Number(value)));
       const compare = numbers ? (a, b) => a - b : (a, b) => a.localeCompare(b, "en", { numeric: true });
-      told.sort(([, a], [, b]) => (up ? compare(a, b) : compare(b, a)));
-      const untold = rows.filter(([, value]) => value === undefined);
-      body.append(...[...told, ...untold].map(([row]) => row));
+      known.sort(([, a], [, b]) => (up ? compare(a, b) : compare(b, a)));
+      const empty = rows.filter(([, value]) => value === undefined);
+      body.append(...[...known, ...empty].map(([row]) => row));
     });
   });
 }

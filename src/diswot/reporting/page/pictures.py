@@ -1,155 +1,244 @@
-"""The pictures of searches, trainings and rankings."""
+"""Pictures of searches, trainings, rankings and similarity matrices, as inline SVG."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
+from diswot.errors import UnreadableError
 from diswot.reporting.curves import LOSSES, plot_losses, plot_rate, plot_top1
-from diswot.reporting.page import reading
-from diswot.reporting.page.accuracies import known_accuracies
-from diswot.reporting.page.facts import at, number
-from diswot.reporting.page.heat import heat_maps
-from diswot.reporting.page.matrices import similarity
-from diswot.reporting.page.picture import Picture
-from diswot.reporting.page.svg import plain
+from diswot.reporting.page.facts import at, number, space_accuracies
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
 from diswot.reporting.search_plot import Point, distinct, plot_accuracy, plot_course, plot_params
+from diswot.runs import read_candidates, read_epochs, read_rank_rows, read_similarity
 
 if TYPE_CHECKING:
     from diswot.reporting.page.groups import Group
     from diswot.runs import RankRow, Run
 
-__all__ = ["of_ranking", "of_search", "of_similarity", "of_training"]
+__all__ = [
+    "Panel",
+    "Pictures",
+    "ranking_pictures",
+    "search_pictures",
+    "similarity_pictures",
+    "training_pictures",
+]
 
-_SIZES = ("params", "flops")
-_TARGETS = 24  # of a ranking that are shown
-_BARS = 60  # in one picture
-_ROWS = 1000  # in one table
+T = TypeVar("T")
 
-Searches = Mapping[str, Sequence[Point]]
+_SEEDS = 10  # drawn in one picture; there are as many colours
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.facecolor": "none",
+    "legend.edgecolor": "none",
+    "savefig.facecolor": "none",
+    "savefig.dpi": 160.0,  # of what is drawn as an image
+}
+_AXES = {"relation": "images of the mini-batch", "semantic": "classes"}
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
-def of_search(group: Group, name: str) -> Picture:
+@dataclass(frozen=True)
+class Panel:
+    """One picture.
+
+    Attributes:
+        label: What it shows, for those who cannot see it.
+        svg: An ``svg`` element, dark on a transparent ground.
+    """
+
+    label: str
+    svg: str
+
+
+@dataclass
+class Pictures:
+    """Pictures of one group of runs, or of one ranking.
+
+    Attributes:
+        title: What they are of.
+        name: Unlike that of any other on the page; letters, digits and hyphens.
+        panels: In order.
+        rows: Of a ranking, by data set and target.
+        notes: Sentences on what is missing, and where figures are from.
+    """
+
+    title: str
+    name: str
+    panels: list[Panel] = field(default_factory=list)
+    rows: dict[str, list[RankRow]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def read(self, reader: Callable[[Path], T], run: Run, who: str) -> T | None:
+        """What a reader gives of a run's folder; if a file is damaged, a note says so."""
+        try:
+            return reader(run.path)
+        except UnreadableError as error:
+            line = "" if error.line is None else f", line {error.line}"
+            self.notes.append(f"{who}: {error.file.name}{line} cannot be read: {error.problem}.")
+            return None
+
+    def read_all(self, reader: Callable[[Path], Sequence[T]], group: Group) -> dict[str, list[T]]:
+        """The same of the runs of a group, by seed, as many as one picture can show."""
+        runs = group.by_seed()
+        if len(runs) > _SEEDS:
+            self.notes.append(f"The first {_SEEDS} of {len(runs)} seeds are drawn.")
+        known = {seed: self.read(reader, run, seed) for seed, run in list(runs.items())[:_SEEDS]}
+        unfinished = [f"{seed} ({run.state})" for seed, run in runs.items() if not run.summary]
+        if unfinished:
+            self.notes.append(f"Drawn as far as they have come: {', '.join(unfinished)}.")
+        return {seed: list(records) for seed, records in known.items() if records}
+
+    @contextmanager
+    def draw(self, label: str, width: float = 4.4, height: float = 3.1) -> Iterator[Any]:
+        """Axes to draw the next panel on; where matplotlib cannot, a note says why.
+
+        Args:
+            label: See `Panel`.
+            width: Inches.
+            height: Inches.
+        """
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+
+        name, text = f"{self.name}-{len(self.panels)}", io.StringIO()
+        try:
+            with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of missing glyphs (the browser's font has them)
+                figure = Figure(figsize=(width, height), layout="constrained")
+                yield figure.subplots()
+                figure.draw_without_rendering()
+                for index, artist in enumerate(figure.findobj()):
+                    artist.set_gid(f"{name}-{index}")  # ids are unlike those of other pictures
+                figure.savefig(text, format="svg", metadata=_NO_METADATA)
+        except (ValueError, ArithmeticError, MemoryError) as error:
+            problem = " ".join(str(error).split()) or type(error).__name__
+            self.notes.append(f"No picture “{label}”: {problem[:200]}.")
+        else:
+            svg = text.getvalue()
+            self.panels.append(Panel(label, svg[svg.index("<svg") :]))
+
+
+def search_pictures(group: Group, name: str) -> Pictures:
     """Course of the search, scores against size and, where it is known, against accuracy.
 
     Args:
         group: Of searches.
-        name: See `Picture`.
+        name: See `Pictures`.
     """
-    picture = Picture(group.label, name)
-    read = picture.read_all(reading.points, group)
-    found = {seed: points for seed, points in read.items() if distinct(points)}
+    pictures = Pictures(group.label, name)
+    found = {
+        seed: [Point(r.arch, r.score, r.params, r.generation) for r in records]
+        for seed, records in pictures.read_all(read_candidates, group).items()
+    }
+    found = {seed: points for seed, points in found.items() if distinct(points)}
     if not found:
-        picture.notes.append("No candidate was scored.")
-        return picture
-    with picture.draw("Best and mean score as the search went on") as axes:
+        pictures.notes.append("No candidate was scored.")
+        return pictures
+    config = group.runs[0].config
+    with pictures.draw("Best and mean score as the search went on") as axes:
         plot_course(axes, found)
-    with picture.draw("Score against number of parameters") as axes:
-        plot_params(axes, found, number(at(group.runs[0].config, "budget", "params")))
-    _accuracy(group.runs[0], found, picture)
-    return picture
-
-
-def _accuracy(run: Run, found: Searches, picture: Picture) -> None:
-    known = known_accuracies(run)
-    asked = {point.arch for points in found.values() for point in distinct(points)}
+    with pictures.draw("Score against number of parameters") as axes:
+        plot_params(axes, found, number(at(config, "budget", "params")))
+    known = space_accuracies(group.runs[0])
     if known.problem:
-        picture.notes.append(f"No picture of accuracy: {known.problem}.")
-    elif not asked & set(known.accuracy):
-        picture.notes.append(f"No picture of accuracy: {known.source} has none of these networks.")
+        pictures.notes.append(f"No picture of accuracy: {known.problem}.")
+    elif not any(point.arch in known.accuracy for points in found.values() for point in points):
+        pictures.notes.append(f"No picture of accuracy: {known.source} has none of these networks.")
     else:
-        with picture.draw(f"Accuracy ({known.label}) against score") as axes:
+        with pictures.draw(f"Accuracy ({known.label}) against score") as axes:
             plot_accuracy(axes, found, known.accuracy, f"top-1, % ({known.label})")
-        picture.notes.append(f"Accuracies: {known.source}. The search did not see them.")
-    if at(run.config, "benchmark", "path"):
-        picture.notes.append("The file that the run's benchmark.path names was not opened.")
+        pictures.notes.append(f"Accuracies: {known.source}. The search did not see them.")
+    if at(config, "benchmark", "path"):
+        pictures.notes.append("The file that the run's benchmark.path names was not opened.")
+    return pictures
 
 
-def of_training(group: Group, name: str) -> Picture:
-    """Losses, accuracy and learning rate over the epochs; arguments as in `of_search`."""
-    picture = Picture(group.label, name)
-    found = picture.read_all(reading.epochs, group)
+def training_pictures(group: Group, name: str) -> Pictures:
+    """Losses, accuracy and learning rate over the epochs.
+
+    Args:
+        group: Of trainings.
+        name: See `Pictures`.
+    """
+    pictures = Pictures(group.label, name)
+    found = pictures.read_all(read_epochs, group)
     if not found:
-        picture.notes.append("No epoch was finished.")
-        return picture
-    validated = [run.result.get("validated_on") for run in group.runs]
-    images = next((each for each in validated if each in ("val", "test")), "validation")
-    most = max(len(epochs[0].losses) for epochs in found.values())
-    if most > LOSSES and len(found) == 1:
-        picture.notes.append(f"{LOSSES} of {most:,} losses are drawn.")
-    with picture.draw("Training losses over the epochs") as axes:
+        pictures.notes.append("No epoch was finished.")
+        return pictures
+    images = [str(run.result["validated_on"]) for run in group.runs if run.summary]
+    losses = max(len(epochs[0].losses) for epochs in found.values())
+    if losses > LOSSES and len(found) == 1:
+        pictures.notes.append(f"{LOSSES} of {losses:,} losses are drawn.")
+    with pictures.draw("Training losses over the epochs") as axes:
         plot_losses(axes, found)
-    with picture.draw("Accuracy over the epochs") as axes:
-        plot_top1(axes, found, images)
-    with picture.draw("Learning rate over the epochs") as axes:
+    with pictures.draw("Accuracy over the epochs") as axes:
+        plot_top1(axes, found, images[0] if images else "validation")
+    with pictures.draw("Learning rate over the epochs") as axes:
         plot_rate(axes, found)
-    return picture
+    return pictures
 
 
-def of_ranking(run: Run, title: str, name: str) -> Picture:
-    """A bar a proxy, for each data set and target.
+def ranking_pictures(run: Run, title: str, name: str) -> Pictures:
+    """Bars of the rank correlation of each proxy, for each data set and target.
 
     Args:
         run: A ranking that has finished.
         title: What to call it.
-        name: See `Picture`.
+        name: See `Pictures`.
     """
-    picture = Picture(title, name)
-    rows = picture.read(reading.rank_rows, run, title) or []
-    by_target: dict[str, list[RankRow]] = {}
-    for row in rows:
-        by_target.setdefault(f"{row.dataset} {row.target}", []).append(row)
-    picture.counts = {target: len(own) for target, own in by_target.items()}
-    for target, own in list(by_target.items())[:_TARGETS]:
-        picture.rows[target] = _best(own, _ROWS)
-        _bars(picture, target, [replace(r, proxy=plain(r.proxy)) for r in _best(own, _BARS)])
-    picture.notes += _left_out(picture.counts)
-    return picture
+    pictures = Pictures(title, name)
+    for row in pictures.read(read_rank_rows, run, title) or []:
+        pictures.rows.setdefault(f"{row.dataset} {row.target}", []).append(row)
+    for target, rows in pictures.rows.items():
+        handles = rank_legend(rows)
+        height = BAR * len(rows) + 0.9 + 0.19 * len(handles)
+        low = min((row.spearman_lo for row in rows if row.spearman_lo < 0), default=0.0)
+        with pictures.draw(f"Rank correlation of each proxy with {target}", 4.6, height) as axes:
+            plot_target(axes, rows, target)
+            axes.set_xlim(low - 0.05 if low else 0, 1.0)
+            axes.figure.legend(handles=handles, loc="outside lower left", fontsize=8, frameon=False)
+    return pictures
 
 
-def _best(rows: Sequence[RankRow], limit: int) -> list[RankRow]:
-    """Those with the highest correlation, size always among them, in the order they are in."""
+def similarity_pictures(group: Group, name: str) -> Pictures:
+    """Matrices of teacher and found student in the same colours, and where they differ.
 
-    def last(index: int) -> tuple[bool, float]:
-        rho = rows[index].spearman
-        return rows[index].proxy not in _SIZES, math.inf if math.isnan(rho) else -rho
-
-    return [rows[index] for index in sorted(sorted(range(len(rows)), key=last)[:limit])]
-
-
-def _left_out(counts: Mapping[str, int]) -> list[str]:
-    """Sentences on what a ranking has beyond what is shown."""
-    told, most = [], max(counts.values(), default=0)
-    if len(counts) > _TARGETS:
-        told.append(f"The first {_TARGETS} of {len(counts)} targets are shown.")
-    if most > _BARS:
-        told.append(f"Of {most:,} proxies the best {_BARS} are drawn, with params and FLOPs.")
-    if most > _ROWS:
-        told.append(f"A table holds the best {_ROWS:,}; rank.csv has all.")
-    return told
-
-
-def _bars(picture: Picture, target: str, rows: Sequence[RankRow]) -> None:
-    handles = rank_legend(rows)
-    height = BAR * len(rows) + 0.9 + 0.19 * len(handles)
-    low = min((row.spearman_lo for row in rows if row.spearman_lo < 0), default=0.0)
-    label = f"Rank correlation of each proxy with {target}"
-    with picture.draw(label, width=5.2, height=height) as axes:
-        plot_target(axes, rows, plain(target))
-        axes.set_xlim(low - 0.05 if low else 0, 1.0)
-        axes.figure.legend(handles=handles, loc="outside lower left", fontsize=8, frameon=False)
-
-
-def of_similarity(group: Group, name: str) -> Picture:
-    """Matrices of teacher and found student, of the first seed that has them; see `of_search`."""
-    picture = Picture(group.label, name)
-    for seed, run in group.named().items():
-        pairs = picture.read(similarity, run, seed)
+    Args:
+        group: Of searches; the first seed that has matrices is shown.
+        name: See `Pictures`.
+    """
+    pictures = Pictures(group.label, name)
+    for seed, run in group.by_seed().items():
+        pairs = pictures.read(read_similarity, run, seed)
+        for kind, (teacher, student) in (pairs or {}).items():
+            limits = {"vmin": np.min([teacher, student]), "vmax": np.max([teacher, student])}
+            matrices: Mapping[str, tuple[Any, Any]] = {
+                "teacher": (teacher, limits),
+                "student": (student, limits),
+                "|teacher − student|": (np.abs(teacher - student), {"vmin": 0}),
+            }
+            for title, (matrix, colors) in matrices.items():
+                with pictures.draw(f"{kind} similarity, {title}", 3.6, 3.0) as axes:
+                    axes.figure.colorbar(axes.imshow(matrix, **colors), ax=axes)
+                    axes.set(title=f"{kind}: {title}", xlabel=_AXES.get(kind, ""))
+                    axes.title.set_fontsize(10)
         if pairs:
-            picture.heats = {kind: heat_maps(*pair) for kind, pair in pairs.items()}
-            picture.notes.append(f"{seed}, student {run.result.get('arch', 'not known yet')}.")
+            arch = run.result.get("arch", "not known yet")
+            pictures.notes.append(f"{seed}, student {arch}.")
             break
-    return picture
+    return pictures

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diswot.tables import Cell, Table
-from diswot.tables.markdown import decimals, figure, measured
+from diswot.tables.table import decimals, figure, measured
 
 __all__ = ["Shown", "table_section", "terminal_table"]
 
@@ -47,26 +47,18 @@ def table_section(table: Table) -> dict[str, object]:
 def _shown(cell: Cell | None, places: int, notes: dict[str, int]) -> Shown:
     if cell is None:
         return Shown()
-    told = ". ".join(part for part in (cell.source, cell.note) if part)
+    told = cell.reference
     ours = measured(cell, places) if cell.seeds else ""
     number = notes.setdefault(told, len(notes) + 1) if told else 0
     if cell.paper is None:
         return Shown(ours, cell.seeds, note=number)
-    paper = f"{_published(cell, places)}{f' {cell.unit}' if cell.unit else ''}"
+    paper = f"{cell.paper_text} {cell.unit}".strip()
     if cell.value is None or not cell.seeds:
         return Shown(ours, cell.seeds, paper, note=number)
     apart = round(cell.value - cell.paper, places)
     side = "above" if apart > 0 else "below" if apart < 0 else "level"
     sign = "+" if apart > 0 else ""
     return Shown(ours, cell.seeds, paper, f"{sign}{figure(apart, places)}", side, number)
-
-
-def _published(cell: Cell, places: int) -> str:
-    """The figure with the digits it was published with."""
-    if cell.paper_text or cell.paper is None:
-        return cell.paper_text
-    spread = "" if cell.paper_std is None else f" ± {figure(cell.paper_std, places)}"
-    return f"{figure(cell.paper, places)}{spread}"
 
 
 def terminal_table(table: Table) -> Any:

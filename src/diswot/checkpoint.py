@@ -1,0 +1,302 @@
+"""Building, saving and loading of students and teachers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from diswot.checks import folder
+from diswot.config import check_harmless, conf_dir, known_targets, make
+from diswot.errors import UnreadableError, UserError
+from diswot.models.cost import count_params
+from diswot.models.weights import WEIGHTS_FILE, load_weights
+from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
+from diswot.spaces.base import Space, space_node
+
+__all__ = [
+    "build_network",
+    "build_student",
+    "build_teacher",
+    "describe_student",
+    "load_student",
+    "read_student",
+    "resolve_student",
+    "save_student",
+]
+
+DESCRIPTION_FILE = "student.json"
+"""The file beside the weights of a trained student that says what to build."""
+
+_FINISHED_TRAINING = "give a run directory of diswot train that has finished"
+_SEARCH_AGAIN = "run the same search again in a new folder"
+
+Classes = Annotated[int, msgspec.Meta(ge=2, le=10**6)]
+Size = Annotated[int, msgspec.Meta(ge=1, le=10**5)]
+
+
+class _Description(msgspec.Struct):
+    """The content of ``student.json``."""
+
+    schema: Literal[1]
+    student: dict[str, Any]
+    space: dict[str, Any] | None
+    num_classes: Classes
+    in_channels: Size
+    image_size: Size
+    mean: list[float]
+    std: list[float]
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if sorted(self.student) not in (["arch", "name"], ["name", "network"]):
+            raise ValueError("student must hold name, and either arch or network")
+        if not len(self.mean) == len(self.std) == self.in_channels or min(self.std) <= 0:
+            raise ValueError("mean and std must have a number, of std positive, a channel")
+
+
+def build_network(
+    spec: Mapping[str, Any], role: str, num_classes: int, in_channels: int
+) -> nn.Module:
+    """Build a network as a file of ``conf/teacher`` or ``conf/student`` describes it.
+
+    Args:
+        spec: ``name``, ``network`` (a node with ``_target_``) and ``weights``, see
+            :func:`~diswot.models.weights.load_weights`.
+        role: ``teacher`` or ``student``, for messages.
+        num_classes: Rows of the classifier; trained weights must have as many.
+        in_channels: Channels of the images.
+
+    Returns:
+        A module that is a :class:`~diswot.models.outputs.Network`, in training mode.
+
+    Raises:
+        UserError: For settings the network refuses or weights that cannot be loaded into it.
+    """
+    node = f"{role}.network"
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    return _loaded(make(spec["network"], node, nn.Module, **sizes), spec, role, node)
+
+
+def build_teacher(spec: Mapping[str, Any], num_classes: int, in_channels: int) -> nn.Module:
+    """Build a teacher, see :func:`build_network`."""
+    return build_network(spec, "teacher", num_classes, in_channels)
+
+
+def build_student(
+    spec: Mapping[str, Any], space: Mapping[str, Any] | None, num_classes: int, in_channels: int
+) -> nn.Module:
+    """Build a student, an architecture of a space or a fixed network; see :func:`build_network`.
+
+    Args:
+        spec: As :func:`resolve_student` leaves it, with ``arch`` or ``network``.
+        space: The node of the architecture's space.
+        num_classes: Rows of the classifier; trained weights must have as many.
+        in_channels: Channels of the images.
+    """
+    if spec.get("arch") is None:
+        return build_network(spec, "student", num_classes, in_channels)
+    if space is None:
+        raise UserError("space: none is given; student.arch needs the space it is of")
+    made = _space(space)
+    arch = made.parse(str(spec["arch"]))
+    network = made.build(arch, num_classes=num_classes, in_channels=in_channels)
+    return _loaded(network, spec, "student", "space")
+
+
+def _loaded(network: nn.Module, spec: Mapping[str, Any], role: str, node: str) -> nn.Module:
+    weights = str(spec.get("weights", "none"))
+    load_weights(network, weights, name=spec["name"], setting=f"{role}.weights", node=node)
+    return network
+
+
+def _space(node: Mapping[str, Any]) -> Space:
+    return make(node, "space", Space)  # type: ignore[type-abstract]
+
+
+def describe_student(
+    config: Mapping[str, Any],
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> dict[str, Any]:
+    """The description that :func:`save_student` keeps beside the weights.
+
+    Args:
+        config: As :func:`resolve_student` gives it.
+        num_classes: Rows of the classifier.
+        in_channels: Channels of the images.
+        image_size: Height and width of the images.
+        mean: Subtracted from the channels of images in [0, 1].
+        std: The channels are divided by it then.
+    """
+    spec = config["student"]
+    kind = "network" if spec.get("arch") is None else "arch"
+    return {
+        "student": {"name": spec["name"], kind: spec[kind]},
+        "space": config.get("space") if kind == "arch" else None,
+        **{"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size},
+        **{"mean": list(map(float, mean)), "std": list(map(float, std))},
+    }
+
+
+def save_student(network: nn.Module, folder: Path, description: Mapping[str, Any]) -> None:
+    """Write ``student.safetensors``, a bare state dict, and ``student.json``, each in one step.
+
+    Args:
+        network: The student.
+        folder: An existing folder.
+        description: See :func:`describe_student`.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    content = save({name: value.contiguous().clone() for name, value in state.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    write_atomic(folder / WEIGHTS_FILE, content)
+    write_json(folder / DESCRIPTION_FILE, {"schema": 1, **description, "sha256": digest})
+
+
+def read_student(run: str | Path, *, config_dir: str | Path | None = None) -> dict[str, Any]:
+    """The content of ``student.json``, checked; for arguments and errors see :func:`load_student`.
+
+    Returns:
+        The entries of :func:`describe_student`, ``schema`` and ``sha256`` of the weights.
+    """
+    path = Path(run).expanduser()
+    file, weights = path / DESCRIPTION_FILE, path / WEIGHTS_FILE
+    for needed in (file, weights):
+        if not needed.is_file():
+            raise UserError(f"{path} holds no {needed.name}; {_FINISHED_TRAINING}")
+    try:
+        description = msgspec.json.decode(file.read_bytes(), type=_Description)
+    except msgspec.MsgspecError as error:
+        raise UnreadableError(file, error, remedy=_FINISHED_TRAINING) from None
+    folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
+    networks = known_targets(f / group for f in folders for group in ("teacher", "student"))
+    check_harmless(description.student, networks, f"{file}: student")
+    check_harmless(description.space, known_targets(f / "space" for f in folders), f"{file}: space")
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != description.sha256:
+        raise UserError(
+            f"{weights} is not the file {DESCRIPTION_FILE} was written for, it is cut off or "
+            f"replaced; {_FINISHED_TRAINING}"
+        )
+    return msgspec.structs.asdict(description)
+
+
+def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn.Module:
+    """Load the student that a run of ``diswot train`` has trained.
+
+    Args:
+        run: The run directory.
+        config_dir: The folder of further configs, where the student is of one of yours.
+
+    Returns:
+        The student on the CPU, in eval mode; it takes ``(B, in_channels, H, W)`` images, normalised
+        with the ``mean`` and ``std`` of :func:`read_student`.
+
+    Raises:
+        UserError: There is no trained student, or its files are not what training wrote.
+    """
+    content = read_student(run, config_dir=config_dir)
+    spec, file = content["student"], Path(run).expanduser() / DESCRIPTION_FILE
+    sizes = (content["num_classes"], content["in_channels"])
+    try:
+        with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
+            network = build_student(spec, content["space"], *sizes)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    load_weights(network, str(file.parent), name=spec["name"], setting=str(file))
+    return network.eval()
+
+
+def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """Fill in the student's architecture and space where a config refers to a search.
+
+    Only the names of space and architecture of the search's result are used, after they were
+    checked; the class of the space is looked up in the folders of configs.
+
+    Args:
+        config: Resolved, with ``student`` and, where one is given, ``space``.
+        folders: Of configs.
+
+    Returns:
+        The config with ``space``, None for a fixed network, and ``student.arch`` filled in.
+
+    Raises:
+        UserError: A setting is missing or does not fit, or the search's result is not of its space.
+    """
+    student, space = config["student"], config.get("space")
+    if "run" in student:
+        return {**config, **_searched(student, space, folders)}
+    name, problem = student["name"], None
+    if "arch" not in student:
+        if space is not None:
+            problem = (
+                f"space={space.get('name')}: student={name} is a fixed network; leave the space "
+                "out, or give student=arch or student=searched"
+            )
+    elif space is None:
+        problem = f"space: none is given; student={name} needs the space of its architecture"
+    elif not student["arch"]:
+        problem = (
+            f"student.arch: not given; give the text of an architecture of {space.get('name')}"
+        )
+    else:
+        made = _space(space)
+        try:
+            made.parse(str(student["arch"]))
+        except UserError as error:
+            problem = f"student.arch: {error}"
+    if problem:
+        raise UserError(problem)
+    return {**config, "space": space}
+
+
+def _searched(
+    student: Mapping[str, Any], space: Mapping[str, Any] | None, folders: Sequence[Path]
+) -> dict[str, Any]:
+    """Space and student of a search's best architecture."""
+    run = folder("student.run", student["run"] or None, "the run directory of a diswot search")
+    file = run / "result.json"
+    if (run / DESCRIPTION_FILE).is_file():
+        raise UserError(f"student.run: {run} is the run of a training; give that of a search")
+    if not file.is_file():
+        problem = "holds no result.json; give the run directory of a diswot search"
+        if (run / "candidates.jsonl").is_file():
+            problem = "has not finished; run its command again, which goes on from there"
+        raise UserError(f"student.run: {run} {problem}")
+    found = read_summary(file, SearchSummary, _SEARCH_AGAIN)
+    try:
+        space = space_node(found.space, folders) if space is None else space
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    made = _space(space)
+    if made.name != found.space:
+        raise UserError(f"space={made.name}: {file} is of {found.space}; give space={found.space}")
+    try:
+        arch = made.parse(found.arch)
+    except UserError as error:
+        raise UnreadableError(file, error, remedy=_SEARCH_AGAIN) from None
+    with torch.device("meta"):
+        counts = [
+            count_params(made.build(arch, num_classes=found.num_classes, in_channels=channels))
+            for channels in ([found.in_channels] if found.in_channels else [3, 1])
+        ]
+    if found.params not in counts:
+        raise UserError(
+            f"{file}: params is {found.params}, but {arch} with {found.num_classes} classes has "
+            f"{' or '.join(map(str, counts))}; if the search had settings of space {found.space} "
+            f"changed, give the same ones here, else {_SEARCH_AGAIN}"
+        )
+    return {"space": dict(space), "student": {**student, "arch": found.arch}}

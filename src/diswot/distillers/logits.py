@@ -1,0 +1,137 @@
+"""Distillers of logits; ``name``, ``weight`` and ``ce_weight`` are those of `Distiller`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diswot.checks import flag, number, positive, whole
+from diswot.distillers.base import Distiller, Step, refusal, same_classes
+from diswot.distillers.functional import dist, dkd, kd, standardize
+from diswot.models.outputs import NetworkOutputs
+
+__all__ = ["DIST", "DKD", "KD"]
+
+
+class KD(Distiller):
+    """Divergence of the softened predictions, see `diswot.distillers.functional.kd`.
+
+    Sources: Hinton et al., 2015; ``standardize``: Sun et al., "Logit Standardization in Knowledge
+    Distillation", CVPR 2024.
+
+    Args:
+        temperature: T of both softmaxes.
+        standardize: Whether logits are standardised per image first. The publication goes with
+            ``weight=9 temperature=2``.
+    """
+
+    logits_only = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        temperature: float = 4.0,
+        standardize: bool = False,
+        weight: float = 0.9,
+        ce_weight: float = 0.1,
+    ) -> None:
+        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        self.temperature = positive(f"distiller.{name}.temperature", temperature)
+        self.standardize = flag(f"distiller.{name}.standardize", standardize)
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks of another number of classes."""
+        same_classes(self.name, teacher, student)
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        logits_t, logits_s = teacher.logits, student.logits
+        if self.standardize:
+            logits_t, logits_s = standardize(logits_t), standardize(logits_s)
+        return kd(logits_t, logits_s, temperature=self.temperature)
+
+
+class DKD(Distiller):
+    """Label's class and the other classes weighted apart, see `diswot.distillers.functional.dkd`.
+
+    In the first epochs the loss is multiplied by ``(epoch + 1) / warmup``, as in mdistiller, which
+    counts epochs from 1.
+
+    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022.
+
+    Args:
+        alpha: Weight of the label's class against the others.
+        beta: Weight of the others among themselves.
+        temperature: T of both softmaxes.
+        warmup: Epochs until the loss counts fully; 0 for at once.
+    """
+
+    logits_only = True
+    needs_labels = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        alpha: float = 1.0,
+        beta: float = 8.0,
+        temperature: float = 4.0,
+        warmup: int = 20,
+        weight: float = 1.0,
+        ce_weight: float = 1.0,
+    ) -> None:
+        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        self.alpha = number(f"distiller.{name}.alpha", alpha, low=0)
+        self.beta = number(f"distiller.{name}.beta", beta, low=0)
+        self.temperature = positive(f"distiller.{name}.temperature", temperature)
+        self.warmup = whole(f"distiller.{name}.warmup", warmup, least=0)
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks of another number of classes, or of one."""
+        same_classes(self.name, teacher, student)
+        if student.logits.shape[1] < 2:
+            raise refusal(self.name, "at least two classes", teacher.logits, student.logits)
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        weights = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
+        loss = dkd(teacher.logits, student.logits, labels=step.labels, **weights)
+        return loss * min((step.epoch + 1) / max(self.warmup, 1), 1.0)
+
+
+class DIST(Distiller):
+    """Correlation of predictions within images and classes, `diswot.distillers.functional.dist`.
+
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022.
+
+    Args:
+        beta: Weight of the classes of an image.
+        gamma: Weight of the images of a class.
+        temperature: T of both softmaxes.
+    """
+
+    logits_only = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        beta: float = 2.0,
+        gamma: float = 2.0,
+        temperature: float = 4.0,
+        weight: float = 1.0,
+        ce_weight: float = 1.0,
+    ) -> None:
+        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        self.beta = number(f"distiller.{name}.beta", beta, low=0)
+        self.gamma = number(f"distiller.{name}.gamma", gamma, low=0)
+        self.temperature = positive(f"distiller.{name}.temperature", temperature)
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks of another number of classes."""
+        same_classes(self.name, teacher, student)
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        weights = {"beta": self.beta, "gamma": self.gamma, "temperature": self.temperature}
+        return dist(teacher.logits, student.logits, **weights)

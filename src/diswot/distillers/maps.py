@@ -1,0 +1,243 @@
+"""Distillers of feature maps, and the connectors they put between student and teacher.
+
+``name``, ``weight`` and ``ce_weight`` are those of `Distiller`. All but `ICKD`, which takes any
+sizes, average-pool the larger of two maps to the size of the smaller one.
+"""
+
+from __future__ import annotations
+
+from math import expm1, log
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from diswot.checks import choice, number, positive, whole
+from diswot.distillers.base import Distiller, Step, paired_stages
+from diswot.distillers.functional import at, fitnet, ickd, nst, vid
+from diswot.distillers.functional._shapes import one_size
+from diswot.errors import UserError
+from diswot.models.outputs import NetworkOutputs
+
+__all__ = ["AT", "ICKD", "NST", "VID", "FitNet", "MeanNetwork", "Projection"]
+
+_CONNECTORS = ("always", "auto")  # a projection always, as published, or only where widths differ
+_EPS = 1e-5
+
+
+class AT(Distiller):
+    """Attention maps of every stage, added, see `diswot.distillers.functional.at`.
+
+    Source: Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017; all stages as in
+    RepDistiller. Widths are free.
+
+    Args:
+        power: Of the activations; an even one where stages do not end in a ReLU.
+    """
+
+    def __init__(
+        self, *, name: str, power: float = 2, weight: float = 1000.0, ce_weight: float = 1.0
+    ) -> None:
+        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        self.power = positive(f"distiller.{name}.power", power)
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks that show no stages."""
+        paired_stages(self.name, teacher, student)
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        pairs = paired_stages(self.name, teacher, student)
+        return torch.stack([at(*pair, power=self.power) for pair in pairs]).sum()
+
+
+class NST(Distiller):
+    """Squared MMD of the channels of every stage, added, `diswot.distillers.functional.nst`.
+
+    Source: Huang & Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer",
+    2017; all stages as in RepDistiller. Widths are free.
+    """
+
+    def __init__(self, *, name: str, weight: float = 50.0, ce_weight: float = 1.0) -> None:
+        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks that show no stages."""
+        paired_stages(self.name, teacher, student)
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        pairs = paired_stages(self.name, teacher, student)
+        return torch.stack([nst(*pair) for pair in pairs]).sum()
+
+
+class Projection(nn.Module):
+    """1 x 1 convolution and BatchNorm, then a ReLU where the map it is compared with had one.
+
+    Args:
+        in_channels: The student's width.
+        out_channels: The teacher's width.
+        bias: Whether the convolution has one.
+        relu: Whether a ReLU follows.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool, relu: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.activation = nn.ReLU() if relu else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map ``(B, out_channels, H, W)`` of ``(B, in_channels, H, W)``."""
+        return cast(Tensor, self.activation(self.bn(self.conv(maps))))
+
+
+class FitNet(Distiller):
+    """Squared error of one stage's map after a regressor, `diswot.distillers.functional.fitnet`.
+
+    Sizes are made equal by pooling; RepDistiller strides or transposes the regressor's convolution
+    instead. Everything is trained at once, in one stage.
+
+    Source: Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015. RepDistiller hints the
+    second of three stages and puts a 1 x 1 convolution, BatchNorm and ReLU after the student's.
+
+    Args:
+        stage: Which of the stages both have, from 1; ``None`` is the middle one.
+        connector: Regressor ``always``, as published, or ``auto``: only where widths differ.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        stage: int | None = None,
+        connector: str = "always",
+        weight: float = 100.0,
+        ce_weight: float = 1.0,
+    ) -> None:
+        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        self.stage = None if stage is None else whole(f"distiller.{name}.stage", stage, least=1)
+        self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
+        self.regressor: nn.Module = nn.Identity()
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Build the regressor."""
+        width_t, width_s = (maps.shape[1] for maps in self._hint(teacher, student))
+        if self.connector == "always" or width_t != width_s:
+            self.regressor = Projection(width_s, width_t, bias=True, relu=True)
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        map_t, map_s = one_size(*self._hint(teacher, student))
+        return fitnet(map_t, self.regressor(map_s))
+
+    def _hint(self, teacher: NetworkOutputs, student: NetworkOutputs) -> tuple[Tensor, Tensor]:
+        pairs = paired_stages(self.name, teacher, student)
+        stage = self.stage or (len(pairs) + 1) // 2
+        if stage > len(pairs):
+            raise UserError(
+                f"distiller.{self.name}.stage={stage}: teacher and student share {len(pairs)} "
+                f"stages; give 1 to {len(pairs)}, or null for the middle one"
+            )
+        return pairs[stage - 1]
+
+
+class ICKD(Distiller):
+    """Correlations of channels in the last stage's map, see `diswot.distillers.functional.ickd`.
+
+    Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-Preserved Knowledge
+    Distillation", ICCV 2021. Its released code puts a 1 x 1 convolution and BatchNorm after the
+    student's map and compares the last map alone; sizes are free.
+
+    Args:
+        connector: Embedding ``always``, as published, or ``auto``: only where widths differ.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        connector: str = "always",
+        weight: float = 2.5,
+        ce_weight: float = 1.0,
+    ) -> None:
+        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
+        self.embed: nn.Module = nn.Identity()
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Build the embedding."""
+        width_t, width_s = (m.shape[1] for m in paired_stages(self.name, teacher, student)[-1])
+        if self.connector == "always" or width_t != width_s:
+            self.embed = Projection(width_s, width_t, bias=False, relu=False)
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        map_t, map_s = paired_stages(self.name, teacher, student)[-1]
+        return ickd(map_t, self.embed(map_s))
+
+
+class MeanNetwork(nn.Module):
+    """Mean and log-scale of VID: three 1 x 1 convolutions without bias, a scale a channel.
+
+    Args:
+        in_channels: The student's width.
+        out_channels: The teacher's width, also between the convolutions.
+        variance: Of every channel at the start.
+        eps: Least variance, below ``variance``.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, variance: float = 5.0, eps: float = _EPS
+    ) -> None:
+        super().__init__()
+        self.regressor = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 1, bias=False),
+        )
+        self.log_scale = nn.Parameter(torch.full((out_channels,), log(expm1(variance - eps))))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Mean ``(B, out_channels, H, W)`` of ``(B, in_channels, H, W)``."""
+        return cast(Tensor, self.regressor(maps))
+
+
+class VID(Distiller):
+    """Likelihood of the teacher's maps given the student's, `diswot.distillers.functional.vid`.
+
+    Added over all stages, each with a network for the mean and a learned variance a channel. It
+    may fall below 0.
+
+    Source: Ahn et al., "Variational Information Distillation for Knowledge Transfer", CVPR 2019,
+    in the form of RepDistiller (Tian et al., ICLR 2020).
+
+    Args:
+        variance: Of every channel at the start, from 0.001 to 100.
+    """
+
+    def __init__(
+        self, *, name: str, variance: float = 5.0, weight: float = 1.0, ce_weight: float = 1.0
+    ) -> None:
+        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        self.variance = number(f"distiller.{name}.variance", variance, low=1e-3, high=100)
+        self.means = nn.ModuleList()
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Build a network for the mean of each stage."""
+        self.means = nn.ModuleList(
+            MeanNetwork(map_s.shape[1], map_t.shape[1], variance=self.variance)
+            for map_t, map_s in paired_stages(self.name, teacher, student)
+        )
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        losses = []
+        pairs = paired_stages(self.name, teacher, student)
+        for module, pair in zip(self.means, pairs, strict=True):
+            mean = cast(MeanNetwork, module)
+            map_t, map_s = one_size(*pair)
+            losses.append(vid(map_t, mean(map_s), log_scale=mean.log_scale, eps=_EPS))
+        return torch.stack(losses).sum()

@@ -1,0 +1,148 @@
+"""Scores of what one forward pass gives: activations, maps, embedding and logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from diswot.models.outputs import Network
+
+__all__ = [
+    "activation_agreement",
+    "centred_gram",
+    "feature_norm",
+    "log_effective_rank",
+    "logit_spread",
+    "nwot",
+    "zen_score",
+]
+
+_STEP = 0.01
+
+
+def feature_norm(embedding: Tensor) -> Tensor:
+    """``mean_b ‖p_b‖₂`` of the pooled embedding p, ``(B, C)``, in float64.
+
+    >>> feature_norm(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor(3., dtype=torch.float64)
+    """
+    lengths: Tensor = embedding.double().norm(dim=1)
+    return lengths.mean()
+
+
+def logit_spread(logits: Tensor) -> Tensor:
+    """Mean over images of the population's standard deviation of the logits, ``(B, K)``.
+
+    >>> logit_spread(torch.tensor([[1.0, 3.0], [5.0, -5.0]]))
+    tensor(3., dtype=torch.float64)
+    """
+    return logits.double().std(dim=1, correction=0).mean()
+
+
+def activation_agreement(inputs: Tensor) -> Tensor:
+    """For every two samples, how many units are on in both or off in both.
+
+    ``X Xᵀ + (1 − X)(1 − X)ᵀ`` with ``X = [input > 0]``, by one matrix product.
+
+    Args:
+        inputs: What a ReLU is given, ``(B, ...)``.
+
+    Returns:
+        ``(B, B)`` in float64: exact integers.
+
+    >>> activation_agreement(torch.tensor([[1.0, -1.0, 2.0], [-1.0, 1.0, 3.0]]))
+    tensor([[3., 1.],
+            [1., 3.]], dtype=torch.float64)
+    """
+    flat = inputs.movedim(1, -1).flatten(1)  # a view in channels_last; the order is free
+    on = torch.gt(flat, 0, out=torch.empty_like(flat))  # exact in float32 below 2²⁴ units
+    both = (on @ on.T).double()
+    counts = both.diagonal()
+    # XXᵀ + (1 − X)(1 − X)ᵀ = 2 XXᵀ − x1ᵀ − 1xᵀ + D with x the number of units that are on
+    return 2 * both - counts[:, None] - counts[None, :] + flat.shape[1]
+
+
+def nwot(kernel: Tensor) -> Tensor:
+    """``ln |det K|`` of the `activation_agreement` added over all ReLU calls, ``(B, B)``.
+
+    Source: Mellor et al., "Neural Architecture Search without Training", ICML 2021.
+
+    Returns:
+        Scalar; −inf where two samples cannot be told apart.
+
+    >>> nwot(torch.tensor([[3.0, 1.0], [1.0, 3.0]])).exp()
+    tensor(8.)
+    """
+    logabsdet: Tensor = torch.linalg.slogdet(kernel).logabsdet
+    return logabsdet
+
+
+def centred_gram(features: Tensor) -> Tensor:
+    """Gram matrix ``A Aᵀ``, ``(B, B)``, of features less their mean over samples.
+
+    Args:
+        features: ``(B, C, H, W)`` or ``(B, D)``.
+
+    >>> centred_gram(torch.tensor([[5.0, 1.0], [3.0, 1.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
+    """
+    flat = features.movedim(1, -1).flatten(1)  # a view in channels_last; the order is free
+    centred = flat - flat.mean(0)
+    return centred @ centred.T
+
+
+def log_effective_rank(grams: Tensor) -> Tensor:
+    """Entropy of the eigenvalues, normalised to sum to one: the logarithm of the effective rank.
+
+    Source: Roy & Vetterli, "The effective rank: a measure of effective dimensionality",
+    EUSIPCO 2007, definition 1.
+
+    Args:
+        grams: Symmetric and positive semidefinite, ``(..., B, B)``.
+
+    Returns:
+        ``(...)`` in float64, from 0 to ln B; NaN for a matrix of zeros, which has no rank.
+
+    >>> log_effective_rank(torch.stack([torch.eye(4), torch.ones(4, 4)])).exp()
+    tensor([4.0000, 1.0000], dtype=torch.float64)
+    """
+    eigenvalues = torch.linalg.eigvalsh(grams.double()).clamp_min(0)
+    shares = eigenvalues / eigenvalues.sum(-1, keepdim=True)
+    entropy: Tensor = torch.special.entr(shares).sum(-1)
+    return entropy
+
+
+def zen_score(network: nn.Module, images: Tensor, direction: Tensor) -> Tensor:
+    """``ln mean_b Σ_chw |f(x) − f(x + 0.01 z)| + Σ_BN ln √(mean running variance)``.
+
+    f is the map before global average pooling. The running variances are what both passes leave
+    behind, a moving average and not the variance of a batch: running statistics that are fresh
+    before make the score a function of its arguments.
+
+    Source: Lin et al., "Zen-NAS", ICCV 2021, algorithm 1.
+
+    Args:
+        network: A `diswot.models.Network` in train mode; its running statistics change.
+        images: x, ``(B, C, H, W)``.
+        direction: z, of the same shape.
+
+    A network that doubles moves its map by twice the step of 0.01 × 50.
+
+    >>> from diswot.models.outputs import NetworkOutputs
+    >>> network, images = nn.Identity(), torch.zeros(1, 1, 1, 1)
+    >>> network.outputs = lambda x: NetworkOutputs((2 * x,), (), x, x)
+    >>> zen_score(network, images, direction=images + 50).exp()
+    tensor(1., dtype=torch.float64)
+    """
+    with torch.no_grad():
+        passes = (images, images + _STEP * direction)
+        here, there = (cast("Network", network).outputs(x).stages[-1].double() for x in passes)
+        score = (here - there).abs().flatten(1).sum(1).mean().log()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.running_var is not None:
+                score = score + module.running_var.double().mean().sqrt().log()
+    return score

@@ -1,0 +1,260 @@
+"""Students and teachers: built from config files, saved and loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from models_helpers import CONF, TINY, Json, files, of_space, read, trained
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from diswot.checkpoint import (
+    build_network,
+    build_student,
+    build_teacher,
+    load_student,
+    read_student,
+    resolve_student,
+    save_student,
+)
+from diswot.config import check_harmless
+from diswot.errors import UserError
+from diswot.models import Network
+
+IMAGES = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+TEACHERS = files("teacher")
+FIXED = sorted({file.stem for file in (CONF / "student").glob("*.yaml")} - {"arch", "searched"})
+
+
+def composed(*overrides: str) -> Json:
+    """Only student and space, as the command line composes them."""
+    node = {"defaults": ["_self_", {"space": None}, {"student": "resnet20"}], "seed": 0}
+    ConfigStore.instance().store(name="only_student", node=node)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("only_student", list(overrides)), resolve=True)
+    assert isinstance(config, dict)
+    return {"space": None, **{str(key): value for key, value in config.items()}}
+
+
+@pytest.mark.parametrize("file", TEACHERS, ids=lambda file: file.stem)
+def test_every_teacher_builds_and_shows_its_inside(file: Path) -> None:
+    spec = read(file)
+    teacher = build_teacher(spec, num_classes=5, in_channels=3).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        outputs, logits = teacher.outputs(images), teacher(images)
+        classified = teacher.classifier(outputs.embedding)
+    assert file.read_text().startswith("# ")
+    assert spec["name"].startswith(file.stem)
+    assert spec["weights"] == "none"
+    assert isinstance(teacher, Network)
+    assert torch.equal(outputs.logits, logits)
+    assert logits.shape == (2, 5)
+    assert all(stage.ndim == 4 for stage in outputs.stages)
+    for before, after in zip(outputs.preactivations, outputs.stages, strict=True):
+        assert torch.equal(before.relu(), after)
+    torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
+    torch.testing.assert_close(classified, logits)
+
+
+def test_teachers_of_the_paper_are_there_and_can_be_taught() -> None:
+    paper = {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet32x4"}
+    assert paper < {file.stem for file in TEACHERS} < set(FIXED)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_every_fixed_student_builds(name: str) -> None:
+    config = resolve_student(composed(f"student={name}"), [CONF])
+    with torch.device("meta"):
+        student = build_student(config["student"], config["space"], 5, 1)
+    assert isinstance(student, Network)
+    assert student.classifier.out_features == 5
+    assert config["student"]["name"].startswith(name)
+    assert config["student"]["weights"] == "none"
+    assert config["space"] is None
+
+
+def test_architectures_of_a_space() -> None:
+    config = composed("space=s0", "student=arch", "student.arch=s0:1-3-5")
+    config = resolve_student(config, [CONF])
+    assert config["space"]["name"] == "s0"
+    assert build_student(config["student"], config["space"], 7, 1)(IMAGES).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["student=arch", "student.arch=s0:1-3-5"], "^space: none is given; student=arch needs"),
+        (["student=arch", "space=s0"], "^student.arch: not given; give the text of .* of s0$"),
+        (["student=arch", "space=s0", "student.arch=s0:2-3-5"], "^student.arch: .*s0:2-3-5"),
+        (["student=arch", "space=s0", "student.arch=3"], "^student.arch: "),
+        (["space=s0"], "^space=s0: student=resnet20 is a fixed network"),
+        (["student=searched"], "^student.run: not given"),
+        (["student=searched", "student.run=/absent"], "^student.run: /absent does not exist"),
+    ],
+)
+def test_students_that_are_not_all_there(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve_student(composed(*overrides), [CONF])
+
+
+def test_wrong_settings_are_user_errors() -> None:
+    spec = read(CONF / "teacher" / "resnet8.yaml")
+    with pytest.raises(UserError, match="allowed are A and B"):
+        build_teacher({**spec, "network": {**spec["network"], "shortcut": "C"}}, 10, 3)
+    with pytest.raises(UserError, match=r"teacher.weights: there is no file /absent.pt"):
+        build_teacher({**spec, "weights": "/absent.pt"}, 10, 3)
+    with pytest.raises(UserError, match="space: none is given"):
+        build_student(of_space()["student"], None, 5, 1)
+
+
+@pytest.mark.parametrize("config", [None, of_space()], ids=["fixed", "arch"])
+def test_round_trip(tmp_path: Path, config: Json | None) -> None:
+    student = trained(tmp_path, config)
+    before = torch.random.get_rng_state()
+    loaded = load_student(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not loaded.training
+    with torch.no_grad():
+        assert torch.equal(loaded(IMAGES), student(IMAGES))
+    assert load_file(tmp_path / "student.safetensors").keys() == student.state_dict().keys()
+    assert {file.name for file in tmp_path.iterdir()} == {"student.json", "student.safetensors"}
+    expected = {"name": "arch", "arch": "s0:1-1-1"} if config else {**TINY}
+    expected.pop("weights", None)
+    assert json.loads((tmp_path / "student.json").read_text())["student"] == expected
+
+
+def test_equal_students_are_equal_files(tmp_path: Path) -> None:
+    trained(tmp_path)
+    first = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    student = load_student(tmp_path).to(memory_format=torch.channels_last)
+    save_student(student, tmp_path, read_student(tmp_path))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
+
+
+def altered(run: Path, change: Callable[[Json], object]) -> str:
+    """The message of loading after ``change`` was applied to ``student.json``."""
+    description = json.loads((run / "student.json").read_text())
+    change(description)
+    (run / "student.json").write_text(json.dumps(description))
+    with pytest.raises(UserError) as caught:
+        load_student(run)
+    assert str(caught.value).startswith(str(run / "student.json"))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def network(**changes: object) -> Callable[[Json], object]:
+    return lambda description: description["student"]["network"].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (network(_target_="os.system"), "student names 'os.system', which is in no config folder"),
+        (network(_target_="diswot.data.npz.NpzData"), "student names 'diswot.data.npz.NpzData'"),
+        (network(depths=[{"a": {"_target_": "os.getcwd"}}]), "student names 'os.getcwd'"),
+        (network(shortcut="${oc.env:HOME}"), "student refers to '${oc.env:HOME}'"),
+        (network(depths=[1, 1]), "network.widths: "),
+        (network(depths=[1, 2, 1]), "does not fit the network: it lacks layer2.1"),
+        (lambda d: d.update(space={"_target_": "os.system"}), "space names 'os.system'"),
+        (lambda d: d.update(space=3), "is damaged (Expected `object | null`, got `int`"),
+        (lambda d: d.update(schema=2), "is damaged (Invalid enum value 2 - at `$.schema`)"),
+        (lambda d: d.update(num_classes=6), "classifies 5 classes, num_classes is 6"),
+        (lambda d: d.update(num_classes=10**12), "is damaged (Expected `int` <= 1000000"),
+        (lambda d: d.update(std=[0]), "mean and std must have a number"),
+        (lambda d: d.pop("sha256"), "missing required field `sha256`"),
+        (lambda d: d["student"].pop("network"), "either arch or network"),
+        (lambda d: d["student"].update(arch="s0:1-1-1"), "either arch or network"),
+    ],
+)
+def test_changed_descriptions(
+    tmp_path: Path, change: Callable[[Json], object], message: str
+) -> None:
+    trained(tmp_path)
+    assert message in altered(tmp_path, change)
+
+
+@pytest.mark.parametrize("space", [of_space()["space"], None])
+def test_architectures_that_are_not_of_the_space(tmp_path: Path, space: Json | None) -> None:
+    trained(tmp_path, of_space("s0:1-1-1"))
+    student = {"name": "arch", "arch": "s0:9-9-9"}
+    message = altered(tmp_path, lambda d: d.update(student=student, space=space))
+    assert ("s0:9-9-9" if space else "space: none is given") in message
+
+
+def test_harmless_nodes() -> None:
+    node = {"_target_": "a.B", "list": [{"_target_": "a.C"}, 3, None, "text"], "_partial_": True}
+    check_harmless(node, {"a.B", "a.C"}, "x.json")
+    with pytest.raises(UserError, match=r"^x.json names 'a.C', which is in no config folder; give"):
+        check_harmless(node, {"a.B"}, "x.json")
+    with pytest.raises(UserError, match=r"^x.json names \['a.B'\]"):
+        check_harmless([{"_target_": ["a.B"]}], {"a.B"}, "x.json")
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.999])
+def test_truncated_weights(tmp_path: Path, keep: float) -> None:
+    trained(tmp_path)
+    path = tmp_path / "student.safetensors"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    with pytest.raises(UserError, match="cut off or replaced"):
+        load_student(tmp_path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "may be damaged" in altered(tmp_path, lambda d: d.update(sha256=digest))
+
+
+@pytest.mark.parametrize("name", ["student.json", "student.safetensors"])
+def test_runs_that_have_not_finished(tmp_path: Path, name: str) -> None:
+    trained(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=f"holds no {name}; give a run directory of diswot train"):
+        load_student(tmp_path)
+
+
+def test_students_of_further_config_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wide_words.py").write_text(
+        "from diswot.models.resnet import CifarResNet\n\n\nclass Mine(CifarResNet):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    node = {**TINY["network"], "_target_": "wide_words.Mine"}
+    trained(tmp_path / "run", {"student": {**TINY, "network": node}, "space": None})
+    with pytest.raises(UserError, match="give the folder of your plug-ins: --config-dir"):
+        load_student(tmp_path / "run")
+    (tmp_path / "conf" / "student").mkdir(parents=True)
+    (tmp_path / "conf" / "student" / "mine.yaml").write_text("_target_: wide_words.Mine\n")
+    loaded = load_student(tmp_path / "run", config_dir=tmp_path / "conf")
+    assert type(loaded).__name__ == "Mine"
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_trained_students_teach_and_are_trained_on(tmp_path: Path, role: str) -> None:
+    def rebuilt(classes: int = 5, **changes: object) -> Network:
+        spec = {**TINY, "network": {**TINY["network"], **changes}, "weights": str(tmp_path)}
+        return build_network(spec, role, classes, 1)
+
+    student = trained(tmp_path)
+    assert torch.equal(rebuilt().state_dict()["fc.weight"], student.state_dict()["fc.weight"])
+    with pytest.raises(UserError, match=f"^{role}.weights: .* 5 classes, num_classes is 10"):
+        rebuilt(10)
+    with pytest.raises(UserError, match=f"^{role}.weights: .*lacks layer2.1.conv1.weight"):
+        rebuilt(depths=[1, 2, 1])
+    with pytest.raises(UserError, match=f"{role}.network.shortcut=A or B"):
+        rebuilt(shortcut="A")
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    trained(tmp_path, of_space())
+    config = of_space("s0:3-1-1")
+    spec = {**config["student"], "weights": str(tmp_path)}
+    build_student({**spec, "arch": "s0:1-1-1"}, config["space"], 5, 1)
+    with pytest.raises(UserError, match=r"^student.weights: .*lacks layer1.1"):
+        build_student(spec, config["space"], 5, 1)

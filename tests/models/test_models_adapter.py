@@ -1,0 +1,200 @@
+"""Adapted networks of torchvision and timm."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diswot.errors import UserError
+from diswot.models import Network
+from diswot.models.adapter import AdaptedNetwork
+from diswot.models.zoo import timm_network, torchvision_network
+
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+MOBILE = ("features.3", "features.6", "features.18")
+
+
+class Tiny(nn.Module):
+    """In-place activations everywhere, one of them called twice, and one after the last stage."""
+
+    def __init__(self, inplace: bool = True) -> None:
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace))
+        self.b = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+        self.relu = nn.ReLU(inplace)
+        self.inplace = inplace
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(self.relu(self.a(x) - 0.5))
+        x = self.relu(x)
+        x = x.add_(1) if self.inplace else x + 1
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("build", "model", "stages", "classifier", "channels"),
+    [
+        (torchvision_network, "resnet34", LAYERS, "fc", (64, 128, 256, 512)),
+        (torchvision_network, "mobilenet_v2", MOBILE, "classifier.1", (24, 32, 1280)),
+        (timm_network, "resnet18", LAYERS, "fc", (64, 128, 256, 512)),
+    ],
+)
+def test_outputs_are_what_the_plain_model_computes(
+    build: Callable[..., AdaptedNetwork],
+    model: str,
+    stages: tuple[str, ...],
+    classifier: str,
+    channels: tuple[int, ...],
+) -> None:
+    torch.manual_seed(0)
+    adapted = build(model, stages, classifier, num_classes=7).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        plain, outputs = adapted._model(images), adapted.outputs(images)
+    assert isinstance(adapted, Network)
+    assert torch.equal(outputs.logits, plain)
+    assert torch.equal(adapted(images), plain)
+    sides = (16, 8, 2) if model == "mobilenet_v2" else (16, 8, 4, 2)
+    shapes = [(2, width, side, side) for width, side in zip(channels, sides, strict=True)]
+    assert [tuple(stage.shape) for stage in outputs.stages] == shapes
+    torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
+    torch.testing.assert_close(adapted.classifier(outputs.embedding), plain)
+    pairs = list(zip(outputs.preactivations, outputs.stages, strict=True))
+    if model == "mobilenet_v2":  # linear bottlenecks, but the last stage ends in a ReLU6
+        assert pairs[0][0] is pairs[0][1]
+        assert torch.equal(pairs[-1][0].clamp(0, 6), pairs[-1][1])
+    else:
+        assert all(
+            before is not after and torch.equal(before.relu(), after) for before, after in pairs
+        )
+
+
+def test_what_is_recorded_survives_operations_in_place() -> None:
+    model = Tiny(inplace=True).eval()
+    reference = Tiny(inplace=False).eval()
+    reference.load_state_dict(model.state_dict())
+    images = torch.randn(2, 3, 8, 8)
+    seen = [AdaptedNetwork(m, ["a", "b", "relu"], "fc").outputs(images) for m in (model, reference)]
+    ours, expected = ([*o.stages, *o.preactivations, o.embedding, o.logits] for o in seen)
+    assert all(map(torch.equal, ours, expected))
+    assert seen[0].preactivations[0].min() < 0
+    assert seen[0].preactivations[1] is seen[0].stages[1]
+
+
+def test_gradients_reach_what_outputs_shows() -> None:
+    outputs = AdaptedNetwork(Tiny(), ["a", "relu"], "fc").outputs(torch.randn(2, 3, 8, 8))
+    targets = (*outputs.stages, *outputs.preactivations, outputs.embedding)
+    assert len(torch.autograd.grad(outputs.logits.square().sum(), targets)) == 5
+
+
+def test_a_sum_in_place_after_the_activation_is_no_activation() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.relu(x).add_(x)
+
+    model = nn.Sequential(Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    outputs = AdaptedNetwork(model, ["0"], "3").outputs(torch.randn(2, 3, 4, 4))
+    assert outputs.preactivations[0] is outputs.stages[0]
+
+
+def test_nested_stages_and_inference_mode() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(True)), nn.AvgPool2d(4))
+    model.append(nn.Flatten()).append(nn.Linear(4, 2))
+    with torch.inference_mode():
+        outputs = AdaptedNetwork(model, ["0.1", "0"], "3").outputs(torch.randn(2, 3, 4, 4))
+    for before, after in zip(outputs.preactivations, outputs.stages, strict=True):
+        assert torch.equal(before.relu(), after)
+        assert before.min() < 0
+
+
+def test_hooks_are_gone_afterwards_even_after_an_error() -> None:
+    network = AdaptedNetwork(Tiny(), ["a", "relu"], "fc")
+    network.outputs(torch.randn(1, 3, 8, 8))
+    with pytest.raises(RuntimeError):
+        network.outputs(torch.randn(1, 2, 8, 8))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert network.relu.inplace
+    assert network.a[2].inplace
+
+
+def test_parameters_have_the_names_of_the_model_and_are_shared_with_it() -> None:
+    model = Tiny()
+    network = AdaptedNetwork(model, ["a"], "fc")
+    assert list(network.state_dict()) == list(model.state_dict())
+    assert [n for n, _ in network.named_parameters()] == [n for n, _ in model.named_parameters()]
+    assert [n for n, _ in network.named_modules()] == [n for n, _ in model.named_modules()]
+    network.double().eval()
+    assert model.fc.weight.dtype == torch.float64
+    assert not model.training
+    network.fc = nn.Linear(4, 2).double()
+    assert network(torch.randn(1, 3, 8, 8).double()).shape == (1, 2)
+
+
+def test_copies_are_independent_and_meta_networks_can_be_filled() -> None:
+    network = AdaptedNetwork(Tiny(), ["a"], "fc").eval()
+    images = torch.randn(1, 3, 8, 8)
+    with torch.device("meta"):
+        empty = AdaptedNetwork(Tiny(), ["a"], "fc").eval()
+    empty.to_empty(device="cpu").load_state_dict(network.state_dict())
+    duplicate = copy.deepcopy(network)
+    with torch.no_grad():
+        duplicate.classifier.weight.zero_()
+    assert torch.equal(empty(images), network(images))
+    assert not torch.equal(duplicate(images), network(images))
+    weights = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
+    assert not torch.func.functional_call(network, weights, images).any()
+
+
+@pytest.mark.parametrize(
+    ("stages", "classifier", "message"),
+    [
+        (["a", "c"], "fc", r"network.stages: Tiny has no module 'c'; nearest: fc, relu"),
+        (["a"], "fcc", "network.classifier: Tiny has no module 'fcc'; nearest: fc"),
+        (["a"], "relu", "'relu' is a ReLU, not a Linear; allowed: fc"),
+        ([], "fc", "at least one"),
+    ],
+)
+def test_wrong_paths(stages: list[str], classifier: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        AdaptedNetwork(Tiny(), stages, classifier)
+
+
+def test_a_stage_must_give_a_map() -> None:
+    network = AdaptedNetwork(Tiny(), ["fc"], "fc")
+    with pytest.raises(UserError, match=r"'fc' gives \(1, 5\), not a \(B, C, H, W\) map"):
+        network.outputs(torch.randn(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("build", [torchvision_network, timm_network])
+def test_factories(build: Callable[..., AdaptedNetwork]) -> None:
+    with pytest.raises(UserError, match=r"no 'resnet19'; nearest: .*resnet18"):
+        build("resnet19", LAYERS, "fc")
+    with torch.device("meta"):
+        network = build("resnet18", LAYERS, "fc", num_classes=3, in_channels=1)
+    assert network.conv1.weight.shape == (64, 1, 7, 7)
+    assert network.fc.weight.shape == (3, 512)
+
+
+def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "timm":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_NoTimm(), *sys.meta_path])
+    with pytest.raises(UserError, match=r"pip install 'diswot\[timm\]'"):
+        timm_network("resnet18", LAYERS, "fc")
+
+
+class _NoTimm:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "timm":
+            raise ModuleNotFoundError("No module named 'timm'", name="timm")

@@ -1,0 +1,157 @@
+"""The matrices a search leaves are those its scores were made of."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diswot.commands import compose
+from diswot.models.staged import StagedNetwork
+from diswot.scoring.setup import Setup
+from diswot.search import run_search
+from diswot.searching import similarity
+from diswot.searching.similarity import save_similarity, similarity_matrices
+
+NOISE = ["data=gaussian", "data.batch_size=6", "data.image_size=16"]
+REAL = ["data=fashion_mini", "data.batch_size=6", "teacher=resnet20", "teacher.weights=embedded"]
+S0 = ["space=s0", "space.depths=[1,2]", "strategy=exhaustive", "device=cpu", "workers=1"]
+S1 = ["space=s1", "strategy=random", "strategy.evaluations=1", "device=cpu", "workers=1"]
+TINY = [*S0, *NOISE, "teacher=resnet8"]
+CAM = ["proxy=semantic", "proxy.semantic.form=cam"]
+SIZES = {"relation": (6, 6), "semantic": (10, 10)}
+NAMES = {f"{kind}_{side}" for kind in SIZES for side in ("teacher", "student")}
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def setup() -> Setup:
+    return Setup.from_config(compose("search", [*TINY, "proxy=diswot"], None))
+
+
+def searched(path: Path, *overrides: str) -> Path:
+    """The file of a search in a folder."""
+    run_search(compose("search", overrides, None), path, quiet=True)
+    return path / "similarity.npz"
+
+
+def check(file: Path, *parts: str) -> None:
+    """The parts of the best score follow from the matrices."""
+    with np.load(file, allow_pickle=False) as stored:
+        matrices = dict(stored)
+    assert set(matrices) == NAMES
+    for name, matrix in matrices.items():
+        assert (matrix.dtype, matrix.shape) == (np.float32, SIZES[name.partition("_")[0]])
+    with (file.parent / "candidates.csv").open(newline="", encoding="utf-8") as table:
+        best = max(csv.DictReader(table), key=lambda row: float(row["score"]))
+    for part in parts:
+        teacher, student = (matrices[f"{part}_{s}"].astype(float) for s in ("teacher", "student"))
+        score = -float(np.square(teacher - student).sum() / teacher.size)
+        assert score == pytest.approx(float(best[f"part_{part}"]), rel=1e-4)
+        assert score < 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        ([*TINY, "proxy=relation"], ["relation"]),
+        ([*TINY, *CAM, "init=kaiming"], ["semantic"]),
+        ([*S0, *REAL, "proxy=relation"], ["relation"]),
+        ([*S0, *REAL, *CAM], ["semantic"]),
+        ([*S1, *NOISE, "teacher=resnet8x4", "proxy=diswot"], ["relation", "semantic"]),
+    ],
+)
+def test_the_best_score_follows_from_them(
+    tmp_path: Path, overrides: list[str], parts: list[str]
+) -> None:
+    check(searched(tmp_path, *overrides), *parts)
+
+
+@pytest.mark.parametrize("teacher", ["none", "resnet8"])
+def test_there_are_none_where_no_teacher_was_compared_with(tmp_path: Path, teacher: str) -> None:
+    file = searched(tmp_path, *TINY, f"teacher={teacher}", "proxy=params")
+    assert (tmp_path / "result.json").exists()
+    assert not file.exists()
+
+
+def test_a_search_that_goes_on_writes_them_anew(tmp_path: Path) -> None:
+    settings = [*TINY, "proxy=relation", "strategy=random"]
+    file = searched(tmp_path, *settings, "strategy.evaluations=1")
+    file.write_bytes(b"old")
+    assert searched(tmp_path, *settings, "strategy.evaluations=1").read_bytes() == b"old"
+    check(searched(tmp_path, *settings, "strategy.evaluations=12"), "relation")
+
+
+def test_each_network_runs_once_and_nothing_that_was_scored_changes(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arch, state = setup.space.parse("s0:1-2-1"), torch.get_rng_state()
+    before = setup.scorer.measure(arch).parts
+    calls, outputs = [], StagedNetwork.outputs
+
+    def counted(network: StagedNetwork, *args: Any, **further: Any) -> Any:
+        calls.append(network)
+        return outputs(network, *args, **further)
+
+    monkeypatch.setattr(StagedNetwork, "outputs", counted)
+    first, again = (similarity_matrices(setup, str(arch)) for _ in range(2))
+    assert len(calls) == 4
+    assert all(np.array_equal(first[name], again[name]) for name in NAMES)
+    assert setup.scorer.measure(arch).parts == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_many_classes_are_cut(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = similarity_matrices(setup, "s0:1-1-1")
+    monkeypatch.setattr(similarity, "_CLASSES", 4)
+    cut = similarity_matrices(setup, "s0:1-1-1")
+    for name in ("semantic_teacher", "semantic_student"):
+        np.testing.assert_allclose(cut[name], whole[name][:4, :4], rtol=1e-6)
+    assert np.array_equal(cut["relation_student"], whole["relation_student"])
+
+
+@pytest.mark.parametrize("broken", ["nan", "raises"])
+def test_what_cannot_be_compared_leaves_no_file(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    calls = []
+
+    def relation(features: torch.Tensor) -> torch.Tensor:
+        calls.append(features)
+        if len(calls) == 1:  # the teacher's
+            return torch.zeros(6, 6)
+        if broken == "raises":
+            raise RuntimeError("no memory")
+        return torch.full((6, 6), torch.nan)
+
+    file = tmp_path / "similarity.npz"
+    file.write_bytes(b"of another student")
+    monkeypatch.setattr(similarity, "relation_matrix", relation)
+    save_similarity(file, setup, "s0:1-1-1")
+    assert len(calls) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Any, **_: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "similarity.npz"
+    file.write_bytes(b"old")
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_similarity(file, setup, "s0:1-1-1")
+    assert caught.value.filename == str(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["similarity.npz"]
+    assert file.read_bytes() == b"old"

@@ -1,0 +1,201 @@
+"""Writes what pages say of members: ``make docs``.
+
+Tables between ``<!-- members: GROUP -->`` and ``<!-- end -->`` are made of the YAML files of a
+config group; those of docs/proxies.md also of what tools/measure_proxies.py has stored in
+experiments/proxies.
+``--check`` writes nothing and ends with 1 where a page is not up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+STORE = ROOT / "experiments" / "proxies"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GROUPS = (
+    *("space", "teacher", "student", "proxy", "benchmark", "strategy", "data", "init", "budget"),
+    *("distiller", "protocol", "trainer", "callbacks", "logger", "hydra/launcher"),
+)
+SPACES = ("s0", "nasbench201", "s1", "s2")
+
+
+def members(group: str) -> dict[str, str]:
+    """Names of a group's members, and the comment at the top of each file."""
+    return {file.stem: _header(file) for file in sorted((CONF / group).glob("*.yaml"))}
+
+
+def _header(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = lines[1:] if lines[0].startswith("# @package") else lines
+    comment = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comment.append(line.removeprefix("#").strip())
+    return " ".join(comment).removesuffix(".")
+
+
+def _table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> list[str]:
+    lines = [columns, ["---"] * len(columns), *rows]
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return [f"| {' | '.join(line)} |" for line in escaped]
+
+
+def all_groups() -> list[str]:
+    """Every group and its members' names."""
+    rows = ([f"`{g}`", ", ".join(f"`{name}`" for name in members(g))] for g in GROUPS)
+    return _table(["group", "members"], rows)
+
+
+def of_group(group: str) -> list[str]:
+    """A line a member."""
+    rows = ([f"`{name}`", what] for name, what in members(group).items())
+    return _table([f"`{group}=`", "what it is"], rows)
+
+
+def of_distillers() -> list[str]:
+    """A line a distiller: the formula of its docstring and the weights of its YAML."""
+    from diswot.distillers import functional
+
+    def rows() -> Iterator[list[str]]:
+        for name, what in members("distiller").items():
+            node = yaml.safe_load((CONF / "distiller" / f"{name}.yaml").read_text(encoding="utf-8"))
+            module, _, kind = node.get("_target_", "").rpartition(".")
+            described = getattr(functional, name, None)
+            if described is None and module:
+                described = getattr(import_module(module), kind)
+            formula = re.search(r"``(.+?)``", getattr(described, "__doc__", None) or "", re.DOTALL)
+            cells = [" ".join(formula[1].split()) if formula else "–"]
+            cells += [f"{node.get(key, '–')}" for key in ("weight", "ce_weight")]
+            yield [f"`{name}`", what, *cells]
+
+    return _table(["name", "what it is", "formula", "weight", "ce_weight"], rows())
+
+
+def of_support() -> list[str]:
+    """What every proxy needs and where it works; a dash where it was not measured yet."""
+    measured = pd.read_csv(STORE / "support.csv", keep_default_na=False)
+    known = {(row.proxy, row.space): row for row in measured.itertuples()}
+    needs = dict(pd.read_csv(STORE / "needs.csv", keep_default_na=False).to_numpy())
+
+    def cell(name: str, space: str) -> str:
+        row = known.get((name, space))
+        if row is None:
+            return "–"
+        seconds = f", {float(row.seconds):.2f} s" if row.seconds != "" else ""
+        return f"{row.scored}/{row.tried}{seconds}{f' ({row.reason})' if row.reason else ''}"
+
+    rows = (
+        [
+            *(f"`{name}`", what, ", ".join(needs.get(name, "").split()) or "–"),
+            *(cell(name, space) for space in SPACES),
+        ]
+        for name, what in members("proxy").items()
+    )
+    return _table(["proxy", "what it is", "needs", *SPACES], rows)
+
+
+def of_ranking(space: str) -> list[str]:
+    """Every measured proxy on every target of a space, the best first, its control beside it."""
+    table = pd.read_csv(STORE / f"{space}.csv")
+    lines: list[str] = []
+    for (dataset, target), own in table.groupby(["dataset", "target"], sort=False):
+        controls = own[own["control"]]
+        controls = controls.set_index(controls["proxy"].str.removesuffix("@shuffled"))
+        lines += ["", f"### {dataset}, {target}", ""] if lines else [f"### {dataset}, {target}", ""]
+        rows = (_ranked(row, controls) for _, row in own[~own["control"]].iterrows())
+        columns = ["proxy", "ρ", "95 % interval", "± seeds", "P@10", "ρ − ρ(params)", "interval"]
+        columns += ["ρ, params fixed", "control ρ", "ρ − ρ(control)", "failed"]
+        lines += _table(columns, rows)
+    return lines
+
+
+def _ranked(row: pd.Series, controls: pd.DataFrame) -> list[str]:
+    name = row["proxy"]
+    mark = f"{' ▲' if row['better_than_params'] else ''}{' ○' if row['baseline'] else ''}"
+    control = [_number(controls.loc[name, "spearman"]) if name in controls.index else ""]
+    control += [
+        f"{_number(row['minus_control'])} ({_interval(row, 'minus_control')})" if control[0] else ""
+    ]
+    return [
+        f"`{name}`{mark}",
+        *(_number(row["spearman"]), _interval(row, "spearman"), _number(row["spearman_std"])),
+        f"{row['precision_at_10pct']:.2f}",
+        *(_number(row["minus_params"]), _interval(row, "minus_params")),
+        *(_number(row["partial_spearman_params"]), *control, str(row["failed"])),
+    ]
+
+
+def _number(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}".replace("-", "−")
+
+
+def _interval(row: pd.Series, key: str) -> str:
+    low, high = row[f"{key}_lo"], row[f"{key}_hi"]
+    return "–" if pd.isna(low) else f"{low:.2f} – {high:.2f}".replace("-", "−")
+
+
+def of_combinations() -> list[str]:
+    """DisWOT's parts alone and combined, on every target."""
+    table = pd.read_csv(STORE / "combinations.csv")
+    table["cell"] = [
+        f"{_number(row.spearman)} ({row.low:.2f} – {row.high:.2f})" for row in table.itertuples()
+    ]
+    names = {"sum": "sum", "zscore": "z-score sum", "rank": "rank sum"}
+    scores = list(dict.fromkeys(table["score"]))
+    grid = table.pivot(index=["space", "dataset", "target"], columns="score", values="cell")
+    rows = (
+        [space, f"{dataset} {target}", *grid.loc[(space, dataset, target), scores]]
+        for space, dataset, target in dict.fromkeys(grid.index.sort_values(ascending=False))
+    )
+    return _table(["space", "target", *(names.get(score, score) for score in scores)], rows)
+
+
+SPECIAL: dict[str, Callable[[], list[str]]] = {
+    "all": all_groups,
+    "distillers": of_distillers,
+    "support": of_support,
+    "ranking s0": lambda: of_ranking("s0"),
+    "ranking nasbench201": lambda: of_ranking("nasbench201"),
+    "combinations": of_combinations,
+}
+
+
+def updated(page: str) -> str:
+    """A page with its tables made anew."""
+
+    def block(found: re.Match[str]) -> str:
+        name = found[1]
+        lines = SPECIAL[name]() if name in SPECIAL else of_group(name)
+        return "\n".join([f"<!-- members: {name} -->", "", *lines, "", "<!-- end -->"])
+
+    return re.sub(r"<!-- members: ([\w /]+) -->.*?<!-- end -->", block, page, flags=re.DOTALL)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write or check the pages."""
+    stale = []
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = updated(before)
+        if before != after:
+            stale.append(page.relative_to(ROOT))
+            if "--check" not in argv:
+                page.write_text(after, encoding="utf-8")
+    for page in stale:
+        verb = "is not up to date: make docs" if "--check" in argv else "written"
+        sys.stdout.write(f"{page} {verb}\n")
+    return int(bool(stale) and "--check" in argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
