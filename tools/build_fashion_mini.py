@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diswot.data._idx import read_idx
+from diswot.data.fashion import read_idx
 
 NAME = "fashion_mini.npz"
 ASSETS = Path(__file__).resolve().parents[1] / "src" / "diswot" / "assets"
@@ -30,8 +30,8 @@ def first_of_each_class(labels: NDArray[np.uint8], count: int) -> NDArray[np.int
 
 def subset(folder: Path, prefix: str, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read one split and keep ``count`` images a class: (N, 28, 28) and (N,)."""
-    images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz", dims=3)
-    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", dims=1)
+    images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz").numpy()
+    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz").numpy().astype(np.uint8)
     chosen = first_of_each_class(labels, count)
     return images[chosen], labels[chosen]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
 
 __all__ = [
-    "ProgressBar",
+    "ScoringProgress",
     "SearchProgress",
     "print_lines",
     "print_pairs",
@@ -104,8 +104,8 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.5g}"
 
 
-class ProgressBar:
-    """Rate, best so far and time left: a bar on a terminal, else a line now and then.
+class ScoringProgress:
+    """Shows rate, best so far and time left: a bar on a terminal, else a line now and then.
 
     A context manager; `advance` is called with every candidate.
 
@@ -170,7 +170,7 @@ class ProgressBar:
             self._console.print(f"{done:,}{total} candidates, {rate:.1f}/s, {note}{left}")
 
 
-class SearchProgress(ProgressBar):
+class SearchProgress(ScoringProgress):
     """The progress of a search, see `diswot.searching.engine.OnCandidate`."""
 
     def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:

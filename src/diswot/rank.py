@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,9 @@ from diswot.errors import UserError
 from diswot.runs import RankSummary, ScoreRecord
 
 if TYPE_CHECKING:
-    from diswot.accuracies import Benchmark
     from diswot.data.base import ImageData
-    from diswot.loggers.rank import RankLog
+    from diswot.loggers.followers import RankLog
     from diswot.proxies.base import Proxy
-    from diswot.ranking.scores import Scores, Target
     from diswot.ranking.shards import Shard
     from diswot.runs import RankRow
 
@@ -28,8 +25,8 @@ __all__ = ["main", "merge_shards", "run_rank"]
 _COMMAND = Command("rank", "ranking", ScoreRecord, RankSummary, axis="scored")
 
 _BASELINES = {
-    "params": {"_target_": "diswot.proxies.cost.Params", "name": "params"},
-    "flops": {"_target_": "diswot.proxies.cost.Flops", "name": "flops"},
+    "params": "diswot.proxies.cost.Params",
+    "flops": "diswot.proxies.cost.Flops",
 }
 """In every table, chosen or not."""
 
@@ -108,6 +105,7 @@ def run_rank(
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import Shard
     from diswot.reporting.plan import show_rank_plan
+    from diswot.reporting.rank import export
     from diswot.scoring.setup import (
         class_count,
         make_data,
@@ -119,7 +117,12 @@ def run_rank(
     config = settled(config, "space", "benchmark", "teacher", "data", "init")
     whole("resamples", config["resamples"], 1)
     proxies = make_proxies(config)
-    if missing := {name: node for name, node in _BASELINES.items() if name not in proxies}:
+    missing = {
+        name: {"_target_": target, "name": name}
+        for name, target in _BASELINES.items()
+        if name not in proxies
+    }
+    if missing:
         config["proxy"] = {**config["proxy"], **missing}
         proxies |= make_proxies({"proxy": missing})
     seeds, workers = _seeds(config), worker_count(config)
@@ -134,10 +137,10 @@ def run_rank(
         show_rank_plan, config, benchmark, len(archs), data=data, workers=workers, path=path
     )
     with session.opened():
-        records, log = _score(session, archs, seeds, data, proxies, workers=workers)
+        records, log = _score(session, archs, seeds, data=data, proxies=proxies, workers=workers)
         if shard.count == 1:
             scores = collect(records, archs, seeds, controlled)
-            rows = _report(config, benchmark, data, scores, targets, path=path, quiet=quiet)
+            rows = export(config, benchmark, data, scores, targets, path=path, quiet=quiet)
             log.finish(rows, path)
             return rows
     done = f"Shard {shard} is done; when all are: {_merge_command(config, path)}"
@@ -166,13 +169,13 @@ def _score(
     session: Session[ScoreRecord, RankSummary],
     archs: Sequence[str],
     seeds: range,
+    *,
     data: ImageData,
     proxies: Mapping[str, Proxy],
-    *,
     workers: int,
 ) -> tuple[list[ScoreRecord], RankLog]:
-    from diswot.console import ProgressBar
-    from diswot.loggers.rank import RankLog
+    from diswot.console import ScoringProgress
+    from diswot.loggers.followers import RankLog
     from diswot.ranking.scores import score_all
 
     run_dir = session.run_dir
@@ -181,7 +184,7 @@ def _score(
     again = run_dir.load_result(RankSummary) is not None
     log = RankLog(session.loggers, len(wanted), done, again=again)
     log.begin()
-    with ProgressBar(len(wanted), done, "scores.jsonl", quiet=session.quiet) as progress:
+    with ScoringProgress(len(wanted), done, "scores.jsonl", quiet=session.quiet) as progress:
 
         def scored(record: ScoreRecord) -> None:
             nonlocal done
@@ -239,6 +242,7 @@ def merge_shards(
     from diswot.checks import whole
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import union
+    from diswot.reporting.rank import export
     from diswot.scoring.setup import make_data, make_proxies, with_controls
 
     whole("resamples", resamples, 1)
@@ -260,51 +264,9 @@ def merge_shards(
             f"merge={folder}: {len(missing):,} scores are missing, such as {arch} under seed "
             f"{seed}: a shard has not finished; run its command again"
         )
-    known = targets_of(table, archs)
     proxies = with_controls(make_proxies(config), config.get("control", "none"), seeds.start)
-    scores = collect(records, archs, seeds, proxies)
-    return _report(config, table, make_data(config), scores, known, path=folder, quiet=quiet)
-
-
-def _report(
-    config: Mapping[str, Any],
-    benchmark: Benchmark,
-    data: ImageData,
-    scores: Scores,
-    targets: Sequence[Target],
-    *,
-    path: Path,
-    quiet: bool,
-) -> list[RankRow]:
-    """Write rank.csv, scores.csv, rank.png and result.json, show the table; gives its rows."""
-    from diswot.console import print_lines, shown
-    from diswot.ranking.scores import conditions_of
-    from diswot.ranking.table import rank_rows
-    from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
-    from diswot.runs import write_json
-    from diswot.versions import versions
-
-    conditions = conditions_of(config, data, benchmark.source)
-    title = (
-        f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
-        f"teacher {conditions['teacher']}, {data.name}, {len(scores.seeds)} seed"
-        f"{'s' if len(scores.seeds) > 1 else ''}"
-    )
-    rows = rank_rows(
-        scores, targets, conditions, resamples=config["resamples"], seed=config["seed"]
-    )
-    rank_csv(path / "rank.csv", rows)
-    scores_csv(path / "scores.csv", scores, targets)
-    plot_rank(path / "rank.png", rows, scores, targets, title)
-    summary = RankSummary(
-        **conditions, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
-    )
-    write_json(path / "result.json", asdict(summary))
-    if not quiet:
-        show_rank(rows)
-        files = (shown(path / name) for name in ("rank.csv", "rank.png", "scores.csv"))
-        print_lines([title, *(f"  {file}" for file in files)])
-    return rows
+    scores, known = collect(records, archs, seeds, proxies), targets_of(table, archs)
+    return export(config, table, make_data(config), scores, known, path=folder, quiet=quiet)
 
 
 if __name__ == "__main__":

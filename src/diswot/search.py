@@ -69,7 +69,7 @@ def run_search(
 def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.accuracies import Benchmark, NoAccuraciesError, benchmark_of
     from diswot.console import SearchProgress
-    from diswot.loggers.search import SearchLog
+    from diswot.loggers.followers import SearchLog
     from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, worker_count

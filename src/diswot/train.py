@@ -13,7 +13,7 @@ from diswot.errors import UserError
 from diswot.runs import EpochRecord, TrainSummary
 
 if TYPE_CHECKING:
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import Loggers
     from diswot.runs import RunDir
 
 __all__ = ["main", "run_train"]

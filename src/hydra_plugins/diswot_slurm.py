@@ -1,13 +1,14 @@
-"""``hydra/launcher=slurm``: the jobs of a sweep on a Slurm cluster.
+"""``hydra/launcher=slurm``: hydra-submitit-launcher's Slurm launcher, with waiting of our own.
 
-Hydra looks for launchers here and imports this module whenever a program of its starts.
+Hydra looks for launchers in this package and imports this module at every start.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,31 +18,32 @@ from hydra.plugins.launcher import Launcher
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
+    from submitit import Job
 
-    from diswot.commands.task import Failed
-    from diswot.slurm.waiting import Lost, Submitted
+    from diswot.slurm import JobFailure
+
+try:
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import (  # type: ignore[import-untyped]
+        SlurmLauncher as _SubmititLauncher,
+    )
+except ImportError:  # without the extra `slurm`, which `setup` says
+
+    class _SubmititLauncher(Launcher):  # type: ignore[no-redef]
+        def __init__(self, **params: Any) -> None:
+            self.params = params
+
 
 __all__ = ["SlurmLauncher"]
 
 log = logging.getLogger(__name__)
 
 
-class SlurmLauncher(Launcher):
+class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
     """Submits a sweep as one job array and waits for every job of it.
 
     Args:
-        submitit_folder: Takes what a job is given, prints and returns; ``%j`` is its id.
-        max_num_timeout: Time-outs after which a job is not requeued again.
-        settings: What the jobs ask of Slurm.
+        params: Settings of `SlurmQueueConf`, and others of submitit's Slurm executor.
     """
-
-    def __init__(self, submitit_folder: str, max_num_timeout: int, **settings: Any) -> None:
-        self._folder = submitit_folder
-        self._timeouts = max_num_timeout
-        self._settings = settings
-        self._context: HydraContext
-        self._config: DictConfig
-        self._task: TaskFunction
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -51,105 +53,122 @@ class SlurmLauncher(Launcher):
         Raises:
             UserError: Says what is missing, or which setting is wrong.
         """
-        from diswot.slurm.submission import refuse_settings, refuse_without_slurm
+        from diswot.slurm import require_cluster, require_packages
 
-        refuse_settings({**self._settings, "max_num_timeout": self._timeouts})
-        refuse_without_slurm()
-        self._context, self._task, self._config = hydra_context, task_function, config
+        require_packages()
+        _check_settings(self.params)
+        require_cluster()
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def __call__(self, *job: Any) -> JobReturn:
+        """Run one job, on the cluster; its run directory is found again when it is requeued."""
+        from diswot.slurm import run_requeueable
+
+        return run_requeueable(super().__call__, *job)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Submit and wait.
-
-        Returns:
-            One a job; of failed ones the same error, which tells of all.
+        """Submit and wait; every failed job gets the same error, a summary of all.
 
         Raises:
             UserError: No job could be submitted.
             KeyboardInterrupt: The waiting was stopped; the jobs go on.
         """
-        from diswot.slurm.waiting import ended
+        from diswot.commands.task import Failed, named, sweep_summary
+        from diswot.errors import UserError
+        from diswot.slurm import wait_for_jobs
 
         jobs = self._submit(job_overrides, initial_job_idx)
-        array = jobs[0].job_id.partition("_")[0]
-        log.info("Slurm job %s: %s", array, _counted(len(jobs)))
-        results: dict[int, JobReturn | Lost] = {}
+        array, count = jobs[0].job_id.partition("_")[0], len(jobs)
+        log.info("Slurm job %s: %s", array, "1 job" if count == 1 else f"an array of {count} jobs")
+        returns = [JobReturn(list(words), status=JobStatus.FAILED) for words in job_overrides]
+        failed: dict[int, Failed] = {}
         try:
-            for number, result in ended(jobs):
-                results[number] = result
-                self._tell(job_overrides, number, result, len(results))
+            for done, (index, outcome) in enumerate(wait_for_jobs(jobs), start=1):
+                state = "finished"
+                if isinstance(outcome, JobReturn):
+                    returns[index] = outcome
+                if reason := _failure(outcome):
+                    failed[index] = Failed(index, self._run_dir(returns[index]), reason)
+                    state = f"failed: {reason}"
+                log.info("%s %s (%d of %d)", named(job_overrides, index), state, done, count)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"Stopped waiting; Slurm job {array} goes on, and scancel {array} ends it."
             ) from None
-        return self._returns(job_overrides, results)
-
-    def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Submitted]:
-        from hydra.core.singleton import Singleton
-
-        from diswot.slurm.job import Job
-        from diswot.slurm.submission import submit
-
-        submitit_launcher = import_module("hydra_plugins.hydra_submitit_launcher.submitit_launcher")
-        Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        run = submitit_launcher.SlurmLauncher()
-        run.setup(hydra_context=self._context, task_function=self._task, config=self._config)
-        state = Singleton.get_state()
-        arguments = [
-            (list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", state)
-            for number, overrides in enumerate(job_overrides, start=first)
-        ]
-        return submit(
-            Job(run),
-            arguments,
-            folder=self._folder,
-            timeouts=self._timeouts,
-            settings=self._settings,
-        )
-
-    def _tell(
-        self, jobs: Sequence[Sequence[str]], number: int, result: JobReturn | Lost, done: int
-    ) -> None:
-        from diswot.commands.task import named
-
-        failed = self._failed(jobs, number, result)
-        state = f"failed: {failed.reason}" if failed else "finished"
-        log.info("%s %s (%d of %d)", named(jobs, number), state, done, len(jobs))
-
-    def _failed(
-        self, jobs: Sequence[Sequence[str]], number: int, result: JobReturn | Lost
-    ) -> Failed | None:
-        from diswot.commands.task import Failed, one_line
-
-        if not isinstance(result, JobReturn):
-            return Failed(number, self._run_dir(jobs[number]), result.reason)
-        if result.status is JobStatus.COMPLETED:
-            return None
-        path = None if result.hydra_cfg is None else result.hydra_cfg.hydra.runtime.output_dir
-        return Failed(number, path and Path(path), one_line(result._return_value))
-
-    def _run_dir(self, overrides: Sequence[str]) -> Path:
-        config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-        return Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
-
-    def _returns(
-        self, jobs: Sequence[Sequence[str]], results: Mapping[int, JobReturn | Lost]
-    ) -> list[JobReturn]:
-        from diswot.commands.task import sweep_summary
-        from diswot.errors import UserError
-
-        failed = {n: self._failed(jobs, n, results[n]) for n in range(len(jobs))}
-        summary = UserError(sweep_summary(jobs, [each for each in failed.values() if each]))
-        returns = []
-        for number, job in enumerate(jobs):
-            result = results[number]
-            done = result if isinstance(result, JobReturn) else JobReturn(overrides=list(job))
-            if failed[number]:
-                done.status, done.return_value = JobStatus.FAILED, summary
-            returns.append(done)
+        summary = UserError(sweep_summary(job_overrides, [failed[i] for i in sorted(failed)]))
+        for index in failed:
+            returns[index].return_value = summary
         return returns
 
+    def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job[JobReturn]]:
+        import submitit
+        from hydra.core.singleton import Singleton
+        from hydra_plugins.hydra_submitit_launcher import config  # type: ignore[import-untyped]
 
-def _counted(jobs: int) -> str:
-    return "1 job" if jobs == 1 else f"an array of {jobs} jobs"
+        from diswot.errors import UserError
+
+        shared = vars(
+            config.BaseQueueConf()
+        )  # settings of every kind of cluster; others are Slurm's
+        settings = {k if k in shared else f"slurm_{k}": v for k, v in self.params.items()}
+        where = settings.pop("submitit_folder")
+        timeouts = settings.pop("slurm_max_num_timeout")
+        state = Singleton.get_state()
+        arguments = [
+            (list(overrides), "hydra.sweep.dir", index, f"job_id_for_{index}", state)
+            for index, overrides in enumerate(job_overrides, start=first)
+        ]
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        folder = Path(where.partition("%")[0])
+        existed = folder.exists()
+        try:
+            executor = submitit.AutoExecutor(where, "slurm", slurm_max_num_timeout=timeouts)
+            executor.update_parameters(**settings)
+            return list(executor.map_array(self, *zip(*arguments, strict=True)))
+        except (RuntimeError, ValueError, NameError, AssertionError) as error:
+            if not existed and not any(path.is_dir() for path in folder.glob("*")):
+                shutil.rmtree(folder, ignore_errors=True)
+            refusals = re.findall(r"sbatch: error:\s*(.*?)\s*$", str(error), flags=re.MULTILINE)
+            reason = "; ".join(refusals) or " ".join(str(error).split())
+            raise UserError(f"hydra.launcher: no job is submitted: {reason}") from error
+
+    def _run_dir(self, job: JobReturn) -> Path:
+        if job.hydra_cfg is not None:
+            return Path(job.hydra_cfg.hydra.runtime.output_dir)
+        overrides = list(job.overrides or ())
+        sweep = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        return Path(sweep.hydra.sweep.dir, sweep.hydra.sweep.subdir)
+
+
+def _failure(outcome: JobReturn | JobFailure) -> str | None:
+    """Why a job failed, None where it did not."""
+    from diswot.commands.task import one_line
+
+    if not isinstance(outcome, JobReturn):
+        return outcome.reason
+    if outcome.status is JobStatus.COMPLETED:
+        return None
+    return one_line(outcome._return_value)  # the property prints and raises it
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    """Compare the settings with the types of hydra-submitit-launcher's.
+
+    Raises:
+        UserError: Names a setting of another type.
+    """
+    from hydra_plugins.hydra_submitit_launcher import config
+    from omegaconf import OmegaConf, ValidationError
+
+    from diswot.errors import UserError
+
+    schema = OmegaConf.structured(config.SlurmQueueConf)
+    for name, value in settings.items():
+        try:
+            if name in vars(config.SlurmQueueConf()):
+                schema[name] = value
+        except ValidationError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"hydra.launcher.{name}={value} is not allowed: {reason}") from None

@@ -1,7 +1,12 @@
-"""All cells of NAS-Bench-201 and a table of them with made-up figures."""
+"""All cells of NAS-Bench-201, a table of them with made-up figures, and edits of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
+
+import pytest
+
+from diswot.accuracies.nasbench201 import NasBench201
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 DATASETS = ("cifar10", "cifar100", "imagenet16_120")
@@ -9,6 +14,7 @@ COLUMNS = [
     *(f"{name}_test_200ep" for name in DATASETS),
     *(f"{name}_{split}_12ep" for name in DATASETS for split in ("test", "val")),
 ]
+Edit = Callable[[list[str]], object]
 
 
 def cell(operations: Sequence[str]) -> str:
@@ -19,11 +25,37 @@ def cell(operations: Sequence[str]) -> str:
 CELLS = [cell(operations) for operations in product(OPERATIONS, repeat=6)]
 
 
-def csv_lines() -> list[str]:
+def nasbench201(**settings: object) -> NasBench201:
+    return NasBench201(name="nasbench201", space="nasbench201", **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def whole_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A header and 15,625 lines; column j of cell i is a number that names both."""
-    header = ",".join(["index", "cell", *COLUMNS, "params_m_cifar10"])
-    rows = (
-        ",".join([str(i), text, *(f"{j + i / 20_000:.6f}" for j in range(len(COLUMNS))), "0.1"])
-        for i, text in enumerate(CELLS)
-    )
-    return [header, *rows]
+    lines = [",".join(["index", "cell", *COLUMNS, "params_m_cifar10"])]
+    for i, text in enumerate(CELLS):
+        figures = (f"{j + i / 20_000:.6f}" for j in range(len(COLUMNS)))
+        lines.append(",".join([str(i), text, *figures, "0.1"]))
+    path = tmp_path_factory.mktemp("nasbench201") / "whole.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def edited_csv(tmp_path: Path, whole_csv: Path) -> Callable[[Edit], Path]:
+    """The whole file after an edit of its list of lines."""
+
+    def write(edit: Edit) -> Path:
+        lines = whole_csv.read_text(encoding="utf-8").splitlines()
+        edit(lines)
+        path = tmp_path / "edited.csv"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return path
+
+    return write
+
+
+SETTINGS: dict[str, Callable[[Path], dict[str, str]]] = {
+    "nasbench201": lambda whole_csv: {"path": str(whole_csv)}
+}
+"""By name of a benchmark whose figures are not in the package, settings that read those here."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_helpers import nasbench201
 from scipy.stats import spearmanr
 
-from diswot.accuracies._analog import installed
-from diswot.accuracies.nasbench201 import NasBench201
+from diswot.accuracies.sources import AnalogSource
 from diswot.errors import UserError
 
 KEYS = list(product(range(5), repeat=6))
@@ -22,22 +22,6 @@ class Architecture:
 
 
 Architecture.__module__ = "analognasbench.data"
-
-
-class Payload:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return (_touch, (str(self.target), "ran"))
-
-
-def _touch(path: str, text: str) -> None:
-    Path(path).write_text(text, encoding="utf-8")
-
-
-def benchmark(**settings: object) -> NasBench201:
-    return NasBench201(name="n", space="n", source="analog", **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -65,9 +49,9 @@ def write(path: Path, content: object) -> None:
         sys.modules.pop(name, None)
 
 
-def test_reads_without_importing(site: Path) -> None:
+def test_analog_is_read_without_being_imported(site: Path) -> None:
     write(site, {key: Architecture(i / 200) for i, key in enumerate(KEYS)})
-    table = benchmark()
+    table = nasbench201(source="analog")
     assert table.source == "analog-nasbench 9.9"
     assert table.entries() == [("cifar10", "vanilla")]
     assert len(table.archs()) == 15_625
@@ -76,15 +60,15 @@ def test_reads_without_importing(site: Path) -> None:
     assert table.accuracy(cell, "cifar10") == KEYS.index(key) / 200
     assert not {name for name in sys.modules if name.startswith("analognasbench")}
     with pytest.raises(UserError, match=r"datasets=\['cifar100'\] is not allowed.*9\.9.*cifar10"):
-        benchmark(datasets=["cifar100"])
+        nasbench201(source="analog", datasets=["cifar100"])
 
 
-def test_code_does_not_run(site: Path, tmp_path: Path) -> None:
-    target = tmp_path / "ran"
-    write(site, {KEYS[0]: Payload(target)})
-    with pytest.raises(UserError, match="_touch, which is not allowed"):
-        benchmark().archs()
-    assert not target.exists()
+class Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return (Path.touch, (self.target,))
 
 
 @pytest.mark.parametrize(
@@ -93,51 +77,50 @@ def test_code_does_not_run(site: Path, tmp_path: Path) -> None:
         ({key: Architecture(50.0) for key in KEYS[1:]}, "15,624 cells, not 15,625"),
         ({key: Architecture(101.0) for key in KEYS}, "no number from 0 to 100"),
         ({key: Architecture("x") for key in KEYS}, "cannot be used"),
-        (dict.fromkeys(KEYS, 3), "cannot be used"),
         ({(-1, *key[1:]): Architecture(1.0) for key in KEYS}, "is no cell"),
-        ({(5, *key[1:]): Architecture(1.0) for key in KEYS}, "cannot be used"),
         ({key[1:]: Architecture(1.0) for key in KEYS}, "cannot be used"),
         ([1, 2], "cannot be used"),
-        (None, "cannot be used"),
+        ("payload", r"Path\.touch, which is not allowed"),
+        ("missing", r"data\.anb cannot be used"),
     ],
 )
-def test_other_content(site: Path, content: object, message: str) -> None:
-    write(site, content)
+def test_other_content_of_analog(site: Path, content: object, message: str) -> None:
+    target = site.with_name("ran")
+    if content != "missing":
+        write(site, {KEYS[0]: Payload(target)} if content == "payload" else content)
     with pytest.raises(UserError, match=rf"benchmark\.source=analog: .*{message}.*reinstall"):
-        benchmark().archs()
+        nasbench201(source="analog").archs()
+    assert not target.exists()
 
 
-def test_damaged_file(site: Path) -> None:
+def test_damaged_file_of_analog(site: Path) -> None:
     write(site, {key: Architecture(1.0) for key in KEYS[:50]})
     content = site.read_bytes()
     for place in range(0, len(content), 7):
-        damaged = content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :]
-        site.write_bytes(damaged)
-        with pytest.raises(UserError, match="reinstall"):
-            benchmark().archs()
-        site.write_bytes(content[:place])
-        with pytest.raises(UserError, match="reinstall"):
-            benchmark().archs()
+        flipped = content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :]
+        for damaged in (flipped, content[:place]):
+            site.write_bytes(damaged)
+            with pytest.raises(UserError, match="reinstall"):
+                nasbench201(source="analog").archs()
 
 
-def test_missing_file(site: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.anb cannot be used.*reinstall"):
-        benchmark().archs()
-
-
-def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diswot.accuracies._analog._package", lambda: None)
+def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "diswot.accuracies.sources.AnalogSource.package", staticmethod(lambda: None)
+    )
     with pytest.raises(UserError, match=r"analog-nasbench is missing; pip install 'diswot\[ana"):
-        benchmark()
+        nasbench201(source="analog")
+    monkeypatch.setattr("diswot.accuracies.sources.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"its package is missing; pip install 'diswot\[nats\]'"):
+        nasbench201(path=tmp_path)
 
 
 @pytest.mark.data
-def test_agrees_with_the_official_figures(data_root: Path) -> None:
-    if not installed():
+def test_analog_agrees_with_the_official_figures(data_root: Path) -> None:
+    if not AnalogSource.package():
         pytest.skip("pip install 'diswot[analog]'")
-    path = data_root / "benchmarks" / "nasbench201.csv.gz"
-    official = NasBench201(name="n", space="n", path=path)
-    table = benchmark()
+    official = nasbench201(path=data_root / "benchmarks" / "nasbench201.csv.gz")
+    table = nasbench201(source="analog")
     pairs = [(table.accuracy(a, "cifar10"), official.accuracy(a, "cifar10")) for a in table.archs()]
     assert len(pairs) == 15_625
     assert spearmanr(pairs).statistic == pytest.approx(0.991, abs=6e-4)

@@ -1,33 +1,32 @@
-"""The published figures of S0."""
+"""The published figures of S0, and where a found architecture stands among them."""
+
+from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from diswot.hydra_app import compose
+from scipy.stats import spearmanr
 
-from diswot.accuracies.s0 import S0Cifar100
-from diswot.spaces.s0 import S0
-
-
-@pytest.fixture
-def s0() -> S0Cifar100:
-    return S0Cifar100(name="s0", space="s0")
+import diswot
+from diswot.accuracies import Benchmark, benchmark_of, standings
+from diswot.errors import UserError
 
 
-def test_figures(s0: S0Cifar100) -> None:
+@pytest.fixture(scope="module")
+def s0() -> Benchmark:
+    return benchmark_of(compose("rank", ["space=s0"], None))
+
+
+def test_figures(s0: Benchmark) -> None:
     assert len(s0.archs()) == 64
     assert s0.entries() == [("cifar100", "vanilla"), ("cifar100", "distilled")]
     assert s0.accuracy("s0:1-1-1", "cifar100") == 60.2
     assert s0.accuracy("s0:1-1-1", "cifar100", "distilled") == 61.87
-
-
-def test_knows_the_archs_of_the_space(s0: S0Cifar100) -> None:
-    space = S0(name="s0", depths=[1, 3, 5, 7], widths=[16, 16, 32, 64])
-    assert set(map(str, space.enumerate())) == set(s0.archs())
-    arch = space.parse("s0:1-1-1")
-    assert s0.accuracy(arch, "cifar100", "distilled") == 61.87
 
 
 def test_notice_names_the_file() -> None:
@@ -39,7 +38,7 @@ def test_notice_names_the_file() -> None:
 
 
 @pytest.mark.data
-def test_equals_the_source(s0: S0Cifar100, data_root: Path) -> None:
+def test_equals_the_source(s0: Benchmark, data_root: Path) -> None:
     with (data_root / "benchmarks" / "s0_cifar100.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 64
@@ -47,3 +46,87 @@ def test_equals_the_source(s0: S0Cifar100, data_root: Path) -> None:
         arch = "s0:{depth1}-{depth2}-{depth3}".format(**row)
         assert s0.accuracy(arch, "cifar100") == float(row["vanilla_top1"])
         assert s0.accuracy(arch, "cifar100", "distilled") == float(row["kd_top1"])
+
+
+@pytest.mark.slow
+def test_semantic_similarity_ranks_s0(s0: Benchmark, tmp_path: Path) -> None:
+    """Channel form, 100 classes, embedded images, ResNet-56: mean of three seeds."""
+    correlations = []
+    for seed in (0, 1, 2):
+        found = diswot.find_student(
+            space="s0",
+            teacher="resnet56",
+            proxy="semantic",
+            strategy="exhaustive",
+            overrides=["proxy.semantic.form=channel", "num_classes=100"],
+            seed=seed,
+            run_dir=tmp_path / str(seed),
+        )
+        assert found.summary["evaluated"] == 64
+        journal = (tmp_path / str(seed) / "candidates.jsonl").read_text(encoding="utf-8")
+        records = [json.loads(line) for line in journal.splitlines()]
+        accuracies = [s0.accuracy(record["arch"], "cifar100", "distilled") for record in records]
+        correlations.append(
+            spearmanr([record["score"] for record in records], accuracies).statistic
+        )
+    assert sum(correlations) / 3 >= 0.65, correlations
+
+
+def test_an_arch_stands_among_all_and_beside_the_best_in_reach(s0: Benchmark) -> None:
+    best, accuracy = s0.best("cifar100", "distilled")
+    standing = standings(s0, best, lambda arch: arch != best)[1]
+    assert (standing.dataset, standing.target) == ("cifar100", "distilled")
+    assert (standing.accuracy, standing.rank, standing.count) == (accuracy, 1, 64)
+    assert standing.best_arch not in {None, best}
+    assert standing.best_accuracy is not None
+    assert standing.best_accuracy <= accuracy
+
+
+def test_the_best_in_reach_is_the_first_that_keeps_the_budget(s0: Benchmark) -> None:
+    below = [arch for arch in s0.archs() if s0.accuracy(arch, "cifar100") < 70]
+    vanilla, _ = standings(s0, "s0:1-1-1", lambda arch: arch in below)
+    assert vanilla.best_arch == max(below, key=lambda arch: s0.accuracy(arch, "cifar100"))
+    assert vanilla.rank == 64
+    none, _ = standings(s0, "s0:1-1-1", lambda arch: False)
+    assert (none.best_arch, none.best_accuracy) == (None, None)
+    with pytest.raises(UserError, match="not among its 64"):
+        standings(s0, "s0:2-2-2", lambda arch: True)
+
+
+def test_equals_share_the_best_place(s0: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(s0), "lookup", lambda *_: 50.0)
+    assert {each.rank for each in standings(s0, "s0:7-7-7", lambda arch: True)} == {1}
+
+
+SEARCH = {"space": "s0", "teacher": "none", "proxy": "params"}
+SMALL = ["data.image_size=16", "data.batch_size=8", "workers=1", "strategy.evaluations=4"]
+
+
+def test_a_search_tells_what_it_found_scores_when_trained(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    limits = {"strategy": "exhaustive", "budget": {"params": 2e5}, "overrides": SMALL[:-1]}
+    found = diswot.find_student(**SEARCH, **limits, run_dir=tmp_path, quiet=False)
+    assert found.summary["benchmark"]["source"] == "the published table in the package"
+    vanilla, distilled = found.summary["benchmark"]["standings"]
+    assert found.params <= 2e5
+    assert distilled["accuracy"] <= distilled["best_accuracy"]
+    assert distilled["best_arch"] in (tmp_path / "candidates.csv").read_text()
+    shown = capfd.readouterr().out
+    assert f"{vanilla['accuracy']:.2f} %" in shown
+    assert f"{distilled['rank']} of 64" in shown
+    saved = json.loads((tmp_path / "result.json").read_text())
+    assert saved["benchmark"] == found.summary["benchmark"]
+
+
+@pytest.mark.parametrize(
+    "further", [["~benchmark"], ["space.depths=[2,4]"], ["space.widths=[4,4,8,8]"]]
+)
+def test_without_known_accuracies_a_search_says_nothing_of_them(further: list[str]) -> None:
+    found = diswot.find_student(**SEARCH, strategy="random", overrides=[*SMALL, *further])
+    assert found.summary["benchmark"] is None
+
+
+def test_wrong_settings_of_the_benchmark_stop_a_search() -> None:
+    with pytest.raises(UserError, match="benchmark=s0 knows architectures of space s0, not of s1"):
+        diswot.find_student(**SEARCH | {"space": "s1"}, overrides=[*SMALL, "benchmark=s0"])

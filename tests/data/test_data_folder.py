@@ -30,18 +30,15 @@ def test_flat_folder_holds_images_out(tmp_path: Path) -> None:
     assert set(test.paths) <= set(again.paths)  # type: ignore[attr-defined]
 
 
-def test_flat_folder_without_holdout(tmp_path: Path) -> None:
-    data = FolderData(root=fill(tmp_path, 3, 4), holdout=0.0, **SETTINGS)
-    assert len(data.train_dataset()) == 12
-    with pytest.raises(UserError, match=r"has no test images .* data\.holdout=0"):
-        data.test_dataset()
-
-
 def test_test_folder_serves_where_val_is_missing(tmp_path: Path) -> None:
     fill(tmp_path / "train", 2, 3)
     fill(tmp_path / "test", 2, 2)
     data = FolderData(root=tmp_path, **SETTINGS)
     assert (len(data.train_dataset()), len(data.test_dataset())) == (6, 4)
+    flat = FolderData(root=tmp_path / "train", holdout=0.0, **SETTINGS)
+    assert len(flat.train_dataset()) == 6
+    with pytest.raises(UserError, match=r"has no test images .* data\.holdout=0"):
+        flat.test_dataset()
 
 
 def test_only_the_chosen_images_are_decoded(
@@ -50,9 +47,9 @@ def test_only_the_chosen_images_are_decoded(
     opened: list[str] = []
     real = Image.open
 
-    def counting(path: str) -> Image.Image:
+    def counting(path: str, **settings: object) -> Image.Image:
         opened.append(path)
-        return real(path)
+        return real(path, **settings)
 
     monkeypatch.setattr(Image, "open", counting)
     data = FolderData(root=fill(tmp_path, 3, 20), balanced=True, **SETTINGS)
@@ -82,36 +79,37 @@ def test_grey_and_palette_images_become_rgb(tmp_path: Path) -> None:
     assert data.mini_batch(0).images.shape == (6, 3, 16, 16)
 
 
-def test_unreadable_image_is_named(tmp_path: Path) -> None:
-    fill(tmp_path, 2, 2)
-    (tmp_path / "c1" / "0.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"data\.root: .*0\.png is not a readable image"):
-        FolderData(root=tmp_path, holdout=0.0, **SETTINGS).mini_batch(0)
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_image_whose_copy_was_cut_short_is_named(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("name", ["1.jpg", "1.png", "0.png"])
+def test_image_that_is_damaged_is_named(tmp_path: Path, name: str) -> None:
     fill(tmp_path, 2, 1)
-    path = tmp_path / "c1" / f"1.{suffix}"
+    path = tmp_path / "c1" / name
     noise = torch.randint(256, (40, 40, 3), generator=torch.Generator().manual_seed(0))
     Image.fromarray(noise.to(torch.uint8).numpy()).save(path)
-    path.write_bytes(path.read_bytes()[:-400])
+    path.write_bytes(b"no image" if name == "0.png" else path.read_bytes()[:-400])
     images = FolderData(root=tmp_path, holdout=0.0, **SETTINGS).train_dataset()
-    pattern = rf"^data\.root: .*1\.{suffix} is not a readable image \(.*\); replace or remove it$"
+    pattern = rf"^data\.root: {path} is not a readable image \(.*\); replace or remove it$"
     with pytest.raises(UserError, match=pattern):
-        images.pixels(2)
+        images.pixels(len(images) - 1)
 
 
-def test_classes_and_order_are_those_of_image_folder(tmp_path: Path) -> None:
-    fill(tmp_path, 3, 2)
-    fill(tmp_path / "c1" / "below", 2, 1)
+def test_classes_are_those_of_image_folder_and_folders_come_before_those_below(
+    tmp_path: Path,
+) -> None:
+    for below in ("", "c1", "c1/x", "c1/x-1", "c1/x/y"):
+        fill(tmp_path / below, 2, 1)
+    (tmp_path / ".hidden").mkdir()
     images = FolderData(root=tmp_path, holdout=0.0, **SETTINGS).train_dataset()
     _torchvision.ensure()
     from torchvision.datasets import ImageFolder
 
-    samples = ImageFolder(tmp_path).samples
-    assert set(zip(images.paths, images.labels.tolist(), strict=True)) == set(samples)  # type: ignore[attr-defined]
-    assert sorted(images.labels.tolist()) == images.labels.tolist()
+    samples = ImageFolder(tmp_path, allow_empty=True).samples
+    paths = images.paths  # type: ignore[attr-defined]
+    assert {
+        (path, label + 1) for path, label in zip(paths, images.labels.tolist(), strict=True)
+    } == set(samples)
+    folders = [Path(path).parent.relative_to(tmp_path).parts for path in paths]
+    assert folders == sorted(folders)
+    assert len(paths) == 10
 
 
 def test_bad_folders(tmp_path: Path) -> None:
@@ -127,14 +125,26 @@ def test_bad_folders(tmp_path: Path) -> None:
         FolderData(root=tmp_path, **SETTINGS).mini_batch(0)
 
 
-def test_number_of_classes_is_checked(tmp_path: Path) -> None:
-    fill(tmp_path, 3, 2)
-    with pytest.raises(UserError, match=r"has 3 classes, not 1000; give data\.num_classes=3"):
-        FolderData(root=tmp_path, num_classes=1000, **SETTINGS)
-
-
-def test_unknown_class_in_the_test_folder(tmp_path: Path) -> None:
+def test_classes_are_checked(tmp_path: Path) -> None:
     fill(tmp_path / "train", 2, 2)
     fill(tmp_path / "val", 3, 2)
     with pytest.raises(UserError, match="c2 is a class that the train folder lacks"):
         FolderData(root=tmp_path, **SETTINGS).test_dataset()
+    with pytest.raises(UserError, match=r"has 2 classes, not 1000; give data\.num_classes=2"):
+        FolderData(root=tmp_path, num_classes=1000, **SETTINGS)
+
+
+@pytest.mark.data
+def test_imagenet_sample(data_root: Path) -> None:
+    data = FolderData(
+        root=data_root / "imagenet_sample",
+        num_classes=1000,
+        holdout=0.0,
+        crop=0.875,
+        balanced=True,
+        **{"image_size": 224, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+    )
+    batch = data.mini_batch(0)
+    assert batch.images.shape == (64, 3, 224, 224)
+    assert len(batch.labels.unique()) == 64
+    assert abs(float(batch.images.mean())) < 0.5

@@ -1,14 +1,13 @@
-"""Small pairs of networks and what a training step shows a distiller of them."""
+"""Distillers as their YAML makes them, small pairs of networks, and what a training step shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from diswot.hydra_app import compose
 from torch import Tensor
 
 from diswot.config import conf_dir, make
@@ -21,20 +20,15 @@ MEMBERS = [name for name in NAMES if name != "none"]
 CLASSES = 5
 
 
-def composed(chosen: str, *overrides: str) -> dict[str, object]:
+@cache
+def composed(chosen: str, *overrides: str) -> dict[str, dict[str, object]]:
     """What choosing distillers puts into a config."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base=None):
-        config = compose(overrides=[f"+distiller={chosen}", *overrides])
-    found = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(found, dict)
-    return found["distiller"]
+    return compose("train", [f"distiller={chosen}", *overrides], None)["distiller"]
 
 
 def built(name: str, **settings: object) -> Distiller:
     """A distiller as its YAML describes it, but for some settings."""
-    node = OmegaConf.to_container(OmegaConf.load(conf_dir() / "distiller" / f"{name}.yaml"))
-    assert isinstance(node, dict)
+    node = dict(composed(name)[name])
     assert not set(settings) - set(node), "a setting that is not in the YAML"
     return make({**node, **settings}, f"distiller.{name}", Distiller)
 
@@ -49,29 +43,23 @@ class Pair:
     seen: Tensor
     labels: Tensor
 
-    def told(self) -> NetworkOutputs:
+    def outputs(self) -> tuple[NetworkOutputs, NetworkOutputs]:
+        """The teacher's, without a graph, and the student's."""
         with torch.no_grad():
-            return self.teacher.outputs(self.images)
-
-    def said(self) -> NetworkOutputs:
-        return self.student.outputs(self.seen)
+            teacher = self.teacher.outputs(self.images)
+        return teacher, self.student.outputs(self.seen)
 
     def step(self, epoch: int = 0) -> Step:
-        return Step(
-            labels=self.labels,
-            epoch=epoch,
-            teacher_weight=self.teacher.fc.weight.detach(),
-            student_weight=self.student.fc.weight,
-        )
+        return Step(self.labels, epoch, self.teacher.fc.weight.detach(), self.student.fc.weight)
 
     def connected(self, name: str, **settings: object) -> Distiller:
         distiller = built(name, **settings)
         torch.manual_seed(7)
-        distiller.connect(self.told(), self.said())
+        distiller.connect(*self.outputs())
         return distiller
 
     def loss(self, distiller: Distiller, epoch: int = 0) -> Tensor:
-        return distiller(self.told(), self.said(), self.step(epoch))
+        return distiller(*self.outputs(), self.step(epoch))
 
 
 def network(seed: int, depths: Sequence[int], widths: Sequence[int], classes: int) -> CifarResNet:

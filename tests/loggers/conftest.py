@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from logger_helpers import MEMBERS, RANK, SEARCH, TRAIN, Pair
 
 from diswot.commands import compose
@@ -29,35 +29,23 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def pair(folder: Path, run: Callable[[list[str], Path], object]) -> Pair:
-    both = Pair(folder / "logged", folder / "plain")
-    run([f"logger=[{','.join(MEMBERS)}]"], both.logged)
-    run([], both.plain)
+def pair(folder: Path, run: Callable[..., object], words: list[str], *extra: Any) -> Pair:
+    both, command = Pair(folder / "logged", folder / "plain"), run.__name__.removeprefix("run_")
+    for path, loggers in ((both.logged, [f"logger=[{','.join(MEMBERS)}]"]), (both.plain, [])):
+        run(compose(command, [*words, *loggers], None), path, *extra, quiet=True)
     return both
 
 
 @pytest.fixture(scope="session")
 def searched(nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    def run(words: list[str], path: Path) -> None:
-        run_search(compose("search", [*SEARCH, *words], None), path, quiet=True)
-
-    return pair(tmp_path_factory.mktemp("search"), run)
+    return pair(tmp_path_factory.mktemp("search"), run_search, SEARCH)
 
 
 @pytest.fixture(scope="session")
-def trained(nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    def run(words: list[str], path: Path) -> None:
-        run_train(compose("train", [*TRAIN, *words], None), path, [conf_dir()], quiet=True)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield pair(tmp_path_factory.mktemp("train"), run)
-    torch.set_num_threads(threads)
+def trained(nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pair(tmp_path_factory.mktemp("train"), run_train, TRAIN, [conf_dir()])
 
 
 @pytest.fixture(scope="session")
 def ranked(nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    def run(words: list[str], path: Path) -> None:
-        run_rank(compose("rank", [*RANK, *words], None), path, quiet=True)
-
-    return pair(tmp_path_factory.mktemp("rank"), run)
+    return pair(tmp_path_factory.mktemp("rank"), run_rank, RANK)

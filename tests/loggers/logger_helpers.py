@@ -40,10 +40,10 @@ class Pair:
 
 
 def steps(path: Path, name: str) -> list[tuple[int, float]]:
-    """What log.csv holds of a metric."""
-    with (path / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return [(int(row["step"]), float(row["value"])) for row in rows if row["name"] == name]
+    """Steps and values of a metric in what the CSV logger wrote, over all starts."""
+    files = sorted((path / "csv").glob("version_*/metrics.csv"))
+    rows = [row for file in files for row in csv.DictReader(file.open())]
+    return [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
 
 
 def offline_runs(path: Path) -> list[Path]:
@@ -70,17 +70,20 @@ def records(file: Path) -> Iterator[Record]:
 
 
 class Offline:
-    """What one .wandb file says."""
+    """Content of one .wandb file."""
 
     def __init__(self, file: Path) -> None:
         self.history: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}
         self.exit_code: int | None = None
         self.folder = file.parent
         for record in records(file):
             match record.WhichOneof("record_type"):
                 case "run":
                     self.run = record.run
+                case "config":
+                    self.config |= _values(record.config.update)
                 case "history":
                     self.history.append(_values(record.history.item))
                 case "summary":
@@ -88,17 +91,13 @@ class Offline:
                 case "exit":
                     self.exit_code = record.exit.exit_code
 
-    @property
-    def config(self) -> Mapping[str, Any]:
-        return {each.key: json.loads(each.value_json) for each in self.run.config.update}
-
     def points(self, name: str, axis: str) -> list[tuple[int, float]]:
         return [(line[axis], line[name]) for line in self.history if name in line]
 
     def table(self, name: str) -> Mapping[str, Any]:
         (file,) = (self.folder / "files/media/table").glob(f"{name}_*.table.json")
-        found: Mapping[str, Any] = json.loads(file.read_text())
-        return found
+        table: Mapping[str, Any] = json.loads(file.read_text())
+        return table
 
 
 def _values(items: Any) -> dict[str, Any]:

@@ -1,25 +1,23 @@
-"""Loggers that fail."""
+"""A logger of Lightning's that fails."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from typing import Any
 
-from diswot.loggers import Logger, Run
+from lightning.pytorch.loggers.logger import DummyLogger
 
 
-class Odd(Logger):
+class Odd(DummyLogger):
     """Fails at its second point, in the way that is asked for."""
 
-    errors = (ValueError,)
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.points = how, 0
 
-    def __init__(self, name: str, how: str) -> None:
-        self.name, self.how, self.points = name, how, 0
-
-    def start(self, run: Run) -> None:
-        pass
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
         self.points += 1
         if self.points == 2:
-            raise ValueError("gone") if self.how == "gone" else OSError(errno.ENOSPC, "disk full")
+            raise ValueError("gone") from (
+                OSError(errno.ENOSPC, "disk full") if self.how == "full" else None
+            )

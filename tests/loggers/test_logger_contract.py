@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from lightning.pytorch import loggers as _  # noqa: F401  (sets variables of its own)
 from logger_helpers import MEMBERS, SEARCH, Pair
+from PIL import Image
 
 from diswot.commands import compose
-from diswot.loggers import Cell, Run
-from diswot.loggers.several import Loggers
+from diswot.loggers import LoggedRun, Loggers
 
 
 def config(*words: str) -> dict[str, Any]:
@@ -24,15 +26,8 @@ def config(*words: str) -> dict[str, Any]:
 
 def children() -> set[str]:
     """Processes that this one has started and that still live."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            _, _, rest = stat.read_text().rpartition(")")
-        except OSError:
-            continue
-        if int(rest.split()[1]) == os.getpid():
-            found.add(stat.parent.name)
-    return found
+    threads = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {child for thread in threads for child in thread.read_text().split()}
 
 
 def process() -> tuple[object, ...]:
@@ -43,12 +38,11 @@ def process() -> tuple[object, ...]:
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_life_and_another(member: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before, alive = process(), children()
-    rows: list[list[Cell]] = [["s0:1|2", math.pi], ['nasty,\n"x"', None]]
-    table = ["arch", "score"], rows
+    table = pd.DataFrame({"arch": ["s0:1|2", 'nasty,\n"x"'], "score": [math.pi, None]})
     path = tmp_path / "run"
     path.mkdir()
-    _write_png(picture := tmp_path / "dot.png")
-    run = Run("search", path, config(f"logger={member}"), "evaluated", "runs/sweep")
+    Image.new("RGB", (4, 3), "red").save(picture := tmp_path / "dot.png")
+    run = LoggedRun("search", path, config(f"logger={member}"), "evaluated", "runs/sweep")
     with Loggers(run, quiet=True) as loggers:
         loggers.start()
         loggers.log({"best": 1.5, "none": None, "wild": math.nan}, 10)
@@ -65,13 +59,16 @@ def test_a_life_and_another(member: str, tmp_path: Path, capfd: pytest.CaptureFi
 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_nothing_is_left_where_nothing_begins(member: str, tmp_path: Path) -> None:
-    run = Run("search", tmp_path, config(f"logger={member}"), "evaluated")
+    run = LoggedRun("search", tmp_path, config(f"logger={member}"), "evaluated")
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(KeyboardInterrupt), Loggers(run, quiet=True):
+        raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         _stopped(run)
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def _stopped(run: Run) -> None:
+def _stopped(run: LoggedRun) -> None:
     with Loggers(run, quiet=True) as loggers:
         loggers.start()
         if (run.path / "config.json").exists():
@@ -83,7 +80,7 @@ def _stopped(run: Run) -> None:
 def test_yaml(member: str) -> None:
     node = config(f"logger={member}")["logger"]
     assert list(node) == [member]
-    assert node[member]["name"] == member
+    assert node[member]["_target_"].startswith("lightning.pytorch.loggers.")
 
 
 def test_none_and_all() -> None:
@@ -92,25 +89,21 @@ def test_none_and_all() -> None:
     assert set(config("logger=all")["logger"]) == set(MEMBERS)
 
 
-def test_search_is_the_same_with_and_without(searched: Pair) -> None:
-    logged, plain = (_journal(path / "candidates.jsonl") for path in vars(searched).values())
+@pytest.mark.parametrize(
+    ("run", "journal", "count"),
+    [("searched", "candidates", 25), ("trained", "epochs", 3), ("ranked", "scores", 64)],
+)
+def test_a_run_is_the_same_with_and_without(
+    run: str, journal: str, count: int, request: pytest.FixtureRequest
+) -> None:
+    pair: Pair = request.getfixturevalue(run)
+    logged, plain = (_journal(path / f"{journal}.jsonl") for path in (pair.logged, pair.plain))
     assert logged == plain
-    assert len(logged) == 25
-    assert _result(searched.logged) == _result(searched.plain)
-
-
-def test_training_is_the_same_with_and_without(trained: Pair) -> None:
-    logged, plain = (_journal(path / "epochs.jsonl") for path in vars(trained).values())
-    assert logged == plain
-    weights = [(path / "student.safetensors").read_bytes() for path in vars(trained).values()]
-    assert weights[0] == weights[1]
-    assert _result(trained.logged) == _result(trained.plain)
-
-
-def test_ranking_is_the_same_with_and_without(ranked: Pair) -> None:
-    logged, plain = (_journal(path / "scores.jsonl") for path in vars(ranked).values())
-    assert logged == plain
-    assert _result(ranked.logged) == _result(ranked.plain)
+    assert len(logged) == count
+    assert _result(pair.logged) == _result(pair.plain)
+    if run == "trained":
+        weights = [path / "student.safetensors" for path in (pair.logged, pair.plain)]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def _journal(file: Path) -> list[dict[str, Any]]:
@@ -122,9 +115,3 @@ def _journal(file: Path) -> list[dict[str, Any]]:
 def _result(path: Path) -> dict[str, Any]:
     result = json.loads((path / "result.json").read_text())
     return {k: v for k, v in result.items() if "second" not in k}
-
-
-def _write_png(file: Path) -> None:
-    from PIL import Image
-
-    Image.new("RGB", (4, 3), "red").save(file)

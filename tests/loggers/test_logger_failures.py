@@ -10,21 +10,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import pandas as pd
 import pytest
 from logger_helpers import SEARCH, steps
 
 from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.loggers import Run
-from diswot.loggers.several import Loggers
-from diswot.runs import EpochRecord
+from diswot.loggers import LoggedRun, Loggers
+from diswot.runs import EpochRecord, SearchSummary
 from diswot.search import run_search
 from diswot.training import follow
 from diswot.training.follow import EpochLog
@@ -32,59 +31,56 @@ from diswot.training.follow import EpochLog
 KEY = "0123456789" * 4
 
 
-def search(path: Path, *words: str) -> dict[str, Any]:
+def search(path: Path, *words: str) -> SearchSummary:
     return run_search(compose("search", [*SEARCH, *words], None), path, quiet=True)
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """A server that knows no key, and says which it was given."""
+class Server(BaseHTTPRequestHandler):
+    """Takes every key and run while its status is 200; a refusal names the key."""
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.send_response(401)
-        self.end_headers()
-        told = {"errors": [{"message": f"user is not logged in with {KEY}"}]}
-        self.wfile.write(json.dumps(told).encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class Accepting(BaseHTTPRequestHandler):
-    """A server that takes every key and run, until it breaks down."""
-
-    broken = False
-    asked: ClassVar[list[str]] = []
+    status = 200
+    queries: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
         query = self.rfile.read(int(self.headers.get("content-length", 0))).decode(errors="replace")
-        self.asked.append(query)
+        self.queries.append(query)
         project = {"id": "p", "name": "diswot", "entity": {"id": "e", "name": "me"}}
         bucket = {"id": "b", "name": "x", "displayName": "x", "config": "{}", "project": project}
-        data: dict[str, Any] = {}
-        if "RunResumeStatus" in query:
-            data = {"model": {**project, "bucket": None}}
+        answer: dict[str, Any] = {"data": {}}
+        if self.status == 401:
+            answer = {"errors": [{"message": f"user is not logged in with {KEY}"}]}
+        elif "RunResumeStatus" in query:
+            answer["data"] = {"model": {**project, "bucket": None}}
         elif "UpsertBucket" in query:
-            data = {"upsertBucket": {"bucket": bucket, "inserted": True}}
-        self.send_response(503 if Accepting.broken else 200)
+            answer["data"] = {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        self.send_response(self.status)
         self.send_header("content-type", "application/json")
         self.end_headers()
-        self.wfile.write(json.dumps({"data": data}).encode())
+        self.wfile.write(json.dumps(answer).encode())
 
     def log_message(self, *_: Any) -> None:
         pass
 
 
-@contextmanager
-def served(by: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), by) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
+    """W&B's server, and a key that makes runs online."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{http.server_port}")
+        monkeypatch.setattr(Server, "status", 200)
+        yield Server
+        http.shutdown()
+
+
+def loggers_of(path: Path, *words: str, quiet: bool = True) -> Loggers:
+    config = compose("search", [*SEARCH, *words], None)
+    return Loggers(LoggedRun("search", path, config, "evaluated"), quiet=quiet)
 
 
 @pytest.mark.parametrize(
-    ("words", "env", "told"),
+    ("words", "env", "message"),
     [
         (["logger.wandb.mode=sideways"], {}, "logger.wandb.mode=sideways: allowed are auto, onl"),
         (["logger.wandb.project='a/b'"], {}, "Invalid project name 'a/b'"),
@@ -97,7 +93,7 @@ def served(by: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 def test_wandb_settings(
     words: list[str],
     env: dict[str, str],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -106,22 +102,20 @@ def test_wandb_settings(
     with pytest.raises(UserError) as caught:
         search(tmp_path / "run", "logger=[csv,tensorboard,wandb]", *words)
     assert str(caught.value).startswith("logger.wandb")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "foo bar" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_server_that_refuses_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
+def test_a_server_that_refuses_the_key(server: type[Server], tmp_path: Path) -> None:
+    server.status = 401
     refused = r"401.*; give a valid key .*wandb\.mode=offline"
-    with served(Refusing) as url:
-        monkeypatch.setenv("WANDB_BASE_URL", url)
-        with pytest.raises(UserError, match=refused) as caught:
-            search(tmp_path / "run", "logger=wandb")
+    with pytest.raises(UserError, match=refused) as caught:
+        search(tmp_path / "run", "logger=wandb")
     assert KEY not in str(caught.value)
     assert not (tmp_path / "run").exists()
-    assert search(tmp_path / "run", "logger=wandb", "logger.wandb.mode=offline")["evaluated"] == 25
+    assert search(tmp_path / "run", "logger=wandb", "logger.wandb.mode=offline").evaluated == 25
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -129,56 +123,45 @@ def test_that_it_connects_is_said_first(
     quiet: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def begin(**_: Any) -> None:
-        said.append(capsys.readouterr().out)
+        shown.append(capsys.readouterr().out)
         raise ConnectionError("no server")
 
-    said: list[str] = []
+    shown: list[str] = []
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setattr("wandb.init", begin)
-    config = compose("search", [*SEARCH, "logger=wandb"], None)
-    loggers = Loggers(Run("search", tmp_path, config, "evaluated"), quiet=quiet)
     with pytest.raises(UserError, match="no server"):
-        loggers.start()
-    assert said == ["" if quiet else "wandb  connecting to W&B …\n"]
+        loggers_of(tmp_path, "logger=wandb", quiet=quiet).start()
+    assert shown == ["" if quiet else "wandb  connecting to W&B …\n"]
 
 
 def test_a_table_longer_than_wandb_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = compose("search", [*SEARCH, "logger=wandb"], None)
     monkeypatch.setattr("wandb.Table.MAX_ROWS", 2)
-    with Loggers(Run("search", tmp_path, config, "evaluated"), quiet=True) as loggers:
+    table = pd.DataFrame({"arch": ["a", "b", "c"]})
+    with loggers_of(tmp_path, "logger=wandb") as loggers:
         with pytest.warns(UserWarning, match=r"logger wandb: .* first 2 of 3 rows of candidates;"):
-            loggers.finished({}, [], {"candidates": (["arch"], [["a"], ["b"], ["c"]])})
+            loggers.finished({}, [], {"candidates": table})
         (file,) = (tmp_path / "wandb").glob("offline-run-*/files/media/table/*.json")
         assert json.loads(file.read_text())["data"] == [["a"], ["b"]]
 
 
-def test_a_server_that_breaks_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key makes it online; the end waits, but not for ever."""
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    config = compose("search", [*SEARCH, "logger=wandb", "logger.wandb.wait=1"], None)
-    loggers = Loggers(Run("search", tmp_path, config, "evaluated"), quiet=True)
-    with served(Accepting) as url:
-        monkeypatch.setenv("WANDB_BASE_URL", url)
-        loggers.start()
-        loggers.log({"best": 1.0}, 10)
-        monkeypatch.setattr(Accepting, "broken", True)
-        with pytest.warns(UserWarning, match="logger wandb failed .*Timed out"):
-            loggers.__exit__(None, None, None)
-    assert any("UpsertBucket" in query and "strategy:random" in query for query in Accepting.asked)
+def test_a_server_that_breaks_down(server: type[Server], tmp_path: Path) -> None:
+    """The end waits, but not for ever."""
+    loggers = loggers_of(tmp_path, "logger=wandb", "logger.wandb.settings.finish_timeout=1")
+    loggers.start()
+    loggers.log({"best": 1.0}, 10)
+    server.status = 503
+    with pytest.warns(UserWarning, match="logger wandb failed .*Timed out"):
+        loggers.__exit__(None, None, None)
+    assert any("UpsertBucket" in query and "strategy:random" in query for query in server.queries)
     assert not list((tmp_path / "wandb").glob("offline-*"))
 
 
-def test_tensorboard_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diswot.loggers.tensorboard.find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"pip install diswot\[tensorboard\]"):
+def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
+    with pytest.raises(UserError, match=r"^logger\.tensorboard: .* Try `pip install`ing either"):
         search(tmp_path / "run", "logger=tensorboard")
-
-
-def test_another_file_of_that_name(tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match=r"log\.csv was not written by logger=csv; remove it"):
-        search(tmp_path, "logger=csv")
-    assert [file.name for file in tmp_path.iterdir() if file.name != "run.lock"] == ["log.csv"]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("words", [["logger=sideways"], ["++logger=5"], ["+logger.x=3"]])
@@ -188,7 +171,7 @@ def test_no_logger(words: list[str], tmp_path: Path) -> None:
 
 
 def odd(how: str) -> list[str]:
-    return ["logger=csv", f"+logger.odd={{_target_:logger_plugins.Odd,name:odd,how:{how}}}"]
+    return ["logger=csv", f"+logger.odd={{_target_:logger_plugins.Odd,how:{how}}}"]
 
 
 def test_a_logger_that_gives_up(tmp_path: Path) -> None:
@@ -201,13 +184,12 @@ def test_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
         search(tmp_path, *odd("full"))
     assert not (tmp_path / "result.json").exists()
-    assert search(tmp_path, "logger=csv")["evaluated"] == 25
+    assert search(tmp_path, "logger=csv").evaluated == 25
 
 
 def test_wandb_whose_service_dies(tmp_path: Path) -> None:
-    config = compose("search", [*SEARCH, "logger=[csv,wandb]"], None)
     hooks, alive = (sys.exit, sys.excepthook), dict(os.environ)
-    with Loggers(Run("search", tmp_path, config, "evaluated"), quiet=True) as loggers:
+    with loggers_of(tmp_path, "logger=[csv,wandb]") as loggers:
         loggers.start()
         loggers.log({"best": 1.0}, 10)
         service = ["pgrep", "-P", str(os.getpid()), "wandb-core"]
@@ -225,15 +207,13 @@ def test_several_processes_are_followed(tmp_path: Path, monkeypatch: pytest.Monk
     """The journal is written elsewhere; a line counts when the checkpoint is not older."""
     monkeypatch.setattr(follow, "_PAUSE", 0.01)
     monkeypatch.setattr(EpochLog, "_size", lambda _: {})
-    run = Run("train", tmp_path, compose("search", [*SEARCH, "logger=csv"], None), "epoch")
+    run = LoggedRun("train", tmp_path, compose("search", [*SEARCH, "logger=csv"], None), "epoch")
     setup: Any = SimpleNamespace(protocol=SimpleNamespace(devices=2))
     journal, checkpoint = tmp_path / EpochRecord.file, tmp_path / "last.ckpt"
 
-    def told() -> list[int]:
+    def logged() -> list[int]:
         time.sleep(0.1)
-        return (
-            [step for step, _ in steps(tmp_path, "lr")] if (tmp_path / "log.csv").exists() else []
-        )
+        return [step for step, _ in steps(tmp_path, "lr")]
 
     def write(*epochs: int, kept: bool = True) -> None:
         with journal.open("a") as file:
@@ -247,27 +227,27 @@ def test_several_processes_are_followed(tmp_path: Path, monkeypatch: pytest.Monk
         loggers.start()
         with EpochLog(loggers, tmp_path, setup).following() as callbacks:
             assert callbacks == []
-            assert told() == []
+            assert logged() == []
             write(1)
-            assert told() == [1]
+            assert logged() == [1]
             write(2, 3, kept=False)
-            assert told() == [1, 2]
+            assert logged() == [1, 2]
             checkpoint.touch()
-            assert told() == [1, 2, 3]
+            assert logged() == [1, 2, 3]
             write(4)
-    assert told() == [1, 2, 3, 4]
+    assert logged() == [1, 2, 3, 4]
 
 
 def test_without_loggers_nothing_is_imported(tmp_path: Path) -> None:
     config = compose("search", SEARCH, None)
     code = (
-        "import json, sys; from pathlib import Path; import diswot.loggers.search\n"
-        "from diswot.loggers import Run; from diswot.loggers.several import Loggers\n"
-        "run = Run('search', Path(), json.load(sys.stdin), 'evaluated')\n"
+        "import json, sys; from pathlib import Path; import diswot.loggers.followers\n"
+        "from diswot.loggers import LoggedRun, Loggers\n"
+        "run = LoggedRun('search', Path(), json.load(sys.stdin), 'evaluated')\n"
         "with Loggers(run, quiet=True) as loggers:\n"
         "    loggers.start(), loggers.log({'best': 1.0}, 10), loggers.finished({}, [], {})\n"
-        "assert not {'wandb', 'tensorboard', 'diswot.loggers.wandb'} & set(sys.modules)\n"
+        "assert not {'wandb', 'tensorboard', 'lightning'} & set(sys.modules)\n"
     )
-    told = json.dumps(config).encode()
-    subprocess.run([sys.executable, "-c", code], input=told, cwd=tmp_path, check=True)
+    given = json.dumps(config).encode()
+    subprocess.run([sys.executable, "-c", code], input=given, cwd=tmp_path, check=True)
     assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ from proxy_helpers import TINY, Company, GoldenNetwork, members
 from torch import Tensor, nn
 
 from diswot.commands import compose
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.cost import Cost
 from diswot.proxies import Proxy
 from diswot.proxies.base import ProxyInput, Summary

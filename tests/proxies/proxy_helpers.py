@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -30,8 +32,12 @@ def members(group: str) -> list[str]:
 
 def node_of(name: str, *overrides: str) -> dict[str, Any]:
     """The settings of a proxy as a run resolves them; overrides are below ``proxy.NAME``."""
-    changes = [f"proxy.{name}.{override}" for override in overrides]
-    return compose("search", [f"proxy={name}", *changes], None)["proxy"][name]
+    return deepcopy(_composed(f"proxy={name}", *(f"proxy.{name}.{o}" for o in overrides))[name])
+
+
+@cache
+def _composed(*overrides: str) -> dict[str, Any]:
+    return compose("search", overrides, None)["proxy"]
 
 
 def made(name: str, *overrides: str) -> Proxy:
@@ -59,7 +65,7 @@ class GoldenNetwork(nn.Module):
             if module := _module(step, state):
                 self.add_module(name, module)
             self.steps.append((step["op"], inputs, step.get("out") or step["name"], name))
-        self.load_state_dict({_renamed(name): tensor for name, tensor in state.items()})
+        self.load_state_dict({k.replace(".", "/", k.count(".") - 1): t for k, t in state.items()})
         self.double()
 
     @property
@@ -85,11 +91,6 @@ class GoldenNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.outputs(images).logits
-
-
-def _renamed(name: str) -> str:
-    path, _, parameter = name.rpartition(".")
-    return f"{path.replace('.', '/')}.{parameter}"
 
 
 def _module(step: dict[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
 from diswot.proxies.base import ProxyContext
@@ -44,7 +44,6 @@ TRAIN_ONLY = {"zcnas.fisher", "zennas.grad_norm", "zennas.te_ntk"}
 """Released Fisher switches to train mode itself; the others are not recorded in eval mode."""
 
 RECORDED = [(e, m) for e in RELEASED for m in MODES if m == "train" or e not in TRAIN_ONLY]
-OF_WEIGHTS = ("snip", "plain", "grad_norm", "fisher", "grasp")
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -63,7 +62,7 @@ def test_the_order_of_the_images_does_not_matter(golden: Any, entry: str) -> Non
     assert shuffled == close(golden.score("plain_a", "train", entry))
 
 
-@pytest.mark.parametrize("name", OF_WEIGHTS)
+@pytest.mark.parametrize("name", ["snip", "plain", "grad_norm", "fisher", "grasp"])
 def test_float32_is_near(golden: Any, name: str) -> None:
     batch = MiniBatch(golden.batch.images.float(), golden.batch.labels)
     network = golden.network("plain_a").float()
@@ -82,11 +81,6 @@ def test_the_stored_resnets_are_ours(golden: Any, net: str, mode: str) -> None:
         stored = golden.network(net, mode).outputs(golden.batch.images)
     torch.testing.assert_close(ours.stages, stored.stages, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(ours.logits, stored.logits, rtol=1e-9, atol=1e-12)
-
-
-def test_every_pair_is_recorded(golden: Any) -> None:
-    pairs = {f"{teacher}->{student}" for teacher, student in permutations(NETS, 2)}
-    assert set(golden.recorded["diswot_pairs"]) == pairs
 
 
 @pytest.mark.parametrize("mode", MODES)

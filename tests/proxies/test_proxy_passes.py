@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.cells import CellNetwork
 from diswot.models.init import Kaiming
 from diswot.proxies.passes import (

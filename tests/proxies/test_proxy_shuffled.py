@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
@@ -26,6 +26,7 @@ class Numbers(Proxy):
 
     needs_teacher = True
     needs_layers = True
+    reported = ("name",)
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         maps = {f"stage {i}": map for i, map in enumerate(outputs.stages)}
@@ -36,9 +37,6 @@ class Numbers(Proxy):
     def measure(self, inputs: ProxyInput) -> Components:
         return {"seed": float(inputs.seed)}
 
-    def settings(self) -> dict[str, Any]:
-        return {"of": "numbers"}
-
 
 def summary(seed: int = 0, size: int = SIZE) -> dict[str, list[float]]:
     """Which sample stands where, in everything that is kept."""
@@ -47,11 +45,7 @@ def summary(seed: int = 0, size: int = SIZE) -> dict[str, list[float]]:
     outputs = NetworkOutputs(maps, maps, count[:, None], count[:, None])
     batch = MiniBatch(torch.zeros(size, 1, 4, 4), count)
     made = Shuffled(Numbers(name="numbers"), seed).summarize(outputs, batch, nn.Identity())
-    return {name: _column(tensor) for name, tensor in made.items()}
-
-
-def _column(tensor: Tensor) -> list[float]:
-    return tensor.flatten(1)[:, 0].tolist() if tensor.ndim > 1 else tensor.tolist()
+    return {name: tensor.reshape(size, -1)[:, 0].tolist() for name, tensor in made.items()}
 
 
 @pytest.mark.parametrize("size", [2, 3, SIZE, 64])
@@ -88,7 +82,7 @@ def test_it_is_the_proxy_in_all_else() -> None:
     assert control.name == "numbers@shuffled"
     flags = {flag: getattr(proxy, flag) for flag in Proxy.__annotations__}
     assert {flag: getattr(control, flag) for flag in flags} == flags
-    assert control.settings() == {"of": "numbers"}
+    assert control.settings() == {"name": "numbers"}
     assert control.fitness([{"a": 1.0, "b": 2.0}]) == [3.0]
     assert not control.relative
     ranked = Shuffled(DisWOT(name="diswot", combine="rank"), 0)

@@ -11,7 +11,7 @@ import torch
 from scoring_helpers import s0_scorer
 from torch import nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.cost import Cost
 from diswot.models.init import Kaiming
 from diswot.models.resnet import CifarResNet

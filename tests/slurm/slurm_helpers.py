@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
-import threading
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pytest
-
-from diswot.slurm import waiting
-
+USER = pwd.getpwuid(os.getuid()).pw_name
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 
 CONF = """\
@@ -61,7 +57,7 @@ PartitionName=urgent Nodes={host} PriorityTier=10 PreemptMode=OFF
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended, and what it said."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -72,15 +68,10 @@ class Ended:
 class Cluster:
     """A running Slurm."""
 
-    root: Path
     env: dict[str, str]
-    over: threading.Event = field(default_factory=threading.Event)
 
     def call(self, *command: str) -> str:
-        done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, timeout=30, check=True
-        )
-        return done.stdout
+        return _call(command, self.env)
 
     def sweep(
         self,
@@ -89,159 +80,67 @@ class Cluster:
         words: Sequence[str],
         meanwhile: Callable[[], None] = lambda: None,
     ) -> Ended:
-        """``diswot command -m hydra/launcher=slurm`` in this process, which waits for its jobs.
-
-        They are cancelled after five minutes, or where what is done meanwhile fails.
-        """
-        main = import_module(f"diswot.{command}").main
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
-            patch.chdir(cwd)
-            for name, value in self.env.items():
-                patch.setenv(name, value)
-            patch.setattr(waiting, "_GRACE", 1.0)  # there is no network file system
-            patch.setattr(waiting, "_ASK", (0.5, 2.0))
-            watchdog = threading.Timer(300, self.cancel)
-            watchdog.start()
-            self.over.clear()
-            future = thread.submit(self._or_cancel, meanwhile)
-            try:
-                with redirect_stdout(out), redirect_stderr(err):
-                    code = main(["-m", "hydra/launcher=slurm", *words])
-            finally:
-                watchdog.cancel()
-                self.over.set()
-            if error := future.exception():
-                raise AssertionError(f"{error}; the sweep: {err.getvalue()}") from error
-        return Ended(code, out.getvalue(), err.getvalue())
-
-    def _or_cancel(self, meanwhile: Callable[[], None]) -> None:
+        """``diswot command -m hydra/launcher=slurm``; its jobs are cancelled where a step fails."""
+        argv = [sys.executable, "-m", f"diswot.{command}", "-m", "hydra/launcher=slurm", *words]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(argv, cwd=cwd, env=self.env, text=True, **pipes)
         try:
             meanwhile()
-        except BaseException:
-            self.cancel()
-            raise
+            out, err = process.communicate(timeout=300)
+        except BaseException as error:
+            self.call("scancel", "--user", USER)
+            raise AssertionError("\n".join(process.communicate(timeout=120))) from error
+        return Ended(process.returncode, out, err)
 
-    def cancel(self) -> None:
-        """End all jobs."""
-        self.call("scancel", "--user", _user())
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait while a sweep runs."""
-        until(lambda: condition() or self.over.is_set(), 180, what)
-        assert condition(), f"the sweep is over: {what}"
-
-    def jobs(self) -> dict[str, str]:
-        """States by job id, also of jobs that are over."""
-        told = self.call("squeue", "--noheader", "--array", "--states=all", "--format=%i %T")
-        return dict(line.split() for line in told.splitlines())
+    def jobs(self) -> list[str]:
+        """Ids, also of jobs that are over."""
+        return self.call("squeue", "--noheader", "--array", "--states=all", "--format=%i").split()
 
 
-def missing_programs() -> list[str]:
-    return [name for name in PROGRAMS if _found(name) is None]
-
-
-def _found(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-
-
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+def until(condition: Callable[[], object], seconds: float, problem: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"{seconds:g} s are over: {what}"
+        assert time.monotonic() < deadline, f"{seconds:g} s are over: {problem}"
         time.sleep(0.2)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at; held together, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+@contextmanager
+def running_slurm() -> Iterator[Cluster]:
+    """Start all three daemons, in a folder of a short name, since sockets have short names."""
+    root = Path(tempfile.mkdtemp(prefix="slurm"))
+    for folder in (root / "state", root / "spool"):
+        folder.mkdir(mode=0o755)
+    conf, host = root / "slurm.conf", socket.gethostname().partition(".")[0]
+    with socket.socket() as first, socket.socket() as second:  # together, so that they differ
+        first.bind(("", 0))
+        second.bind(("", 0))
+        ports = first.getsockname()[1], second.getsockname()[1]
+    conf.write_text(CONF.format(host=host, root=root, ports=ports, user=USER))
+    env = {**os.environ, "PATH": PATH, "SLURM_CONF": str(conf), "OMP_NUM_THREADS": "1"}
+    env["PYTHONPATH"] = f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"
+    (root / "munge.key").touch(mode=0o600)
+    (root / "munge.key").write_bytes(os.urandom(1024))
+    options = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log"}
+    munged = ["munged", *(f"--{option}={root}/munge.{name}" for option, name in options.items())]
+    daemons = [*munged, "--force", f"--seed-file={root}/munge.seed"], ["slurmctld", "-c"]
+    sinfo = ["sh", "-c", "sinfo -h -o %T || true"]
+    try:
+        for command in (*daemons, ["slurmd", "-c"]):
+            _call(command, env)
+        until(lambda: "idle" in _call(sinfo, env), 60, f"the node is not idle; see {root}/*.log")
+        yield Cluster(env)
+    finally:
+        for command in (["scancel", f"--user={USER}"], ["scontrol", "shutdown"]):
+            subprocess.run(command, env=env, timeout=60, check=False)
+        until(lambda: not list(root.glob("slurm*.pid")), 60, "Slurm does not end")
+        _call([*munged, "--stop"], env)
+        shutil.rmtree(root, ignore_errors=True)
 
 
-def start(root: Path) -> Cluster:
-    """Start all three daemons and wait until the node is idle."""
-    for folder in (root, root / "state", root / "spool"):
-        folder.mkdir(mode=0o755, exist_ok=True)
-    conf = root / "slurm.conf"
-    conf.write_text(
-        CONF.format(
-            host=socket.gethostname().partition(".")[0],
-            root=root,
-            ports=free_ports(2),
-            user=_user(),
-        )
-    )
-    env = {
-        **os.environ,
-        "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
-        "SLURM_CONF": str(conf),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parent),
-    }
-    _munge(root, env)
-    cluster = Cluster(root, env)
-    _run(["slurmctld", "-c"], env)
-    _run(["slurmd", "-c"], env)
-
-    def idle() -> bool:
-        told = subprocess.run(
-            ["sinfo", "-h", "-o", "%T"], env=env, capture_output=True, text=True, check=False
-        )
-        return "idle" in told.stdout
-
-    until(idle, 30, f"the node is not idle; see {root}/*.log")
-    return cluster
-
-
-def _munge(root: Path, env: dict[str, str]) -> None:
-    key = root / "munge.key"
-    key.touch(mode=0o600)
-    key.write_bytes(os.urandom(1024))
-    names = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log"}
-    files = [f"--{option}={root}/munge.{name}" for option, name in names.items()]
-    _run(["munged", "--force", *files, f"--seed-file={root}/munge.seed"], env)
-
-
-def _run(command: Sequence[str], env: dict[str, str]) -> None:
+def _call(command: Sequence[str], env: dict[str, str]) -> str:
+    null, pipe, same = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
     done = subprocess.run(
-        command,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=30,
-        check=False,
+        command, env=env, stdin=null, stdout=pipe, stderr=same, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}"
-
-
-def stop(root: Path, env: dict[str, str]) -> None:
-    """End all jobs, then the daemons by the files that hold their process ids."""
-    subprocess.run(["scancel", "--user", _user()], env=env, timeout=20, check=False)
-    for name in ("slurmd", "slurmctld", "munge"):
-        file = root / f"{name}.pid"
-        if not file.exists():
-            continue
-        pid = int(file.read_text())
-        os.kill(pid, signal.SIGTERM)
-        try:
-            until(lambda pid=pid: not _alive(pid), 10, f"{name} does not end")
-        except AssertionError:
-            os.kill(pid, signal.SIGKILL)
-
-
-def _user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return done.stdout

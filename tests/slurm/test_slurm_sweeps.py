@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from slurm_helpers import Cluster, Ended
+from slurm_helpers import Cluster, Ended, until
 
 from diswot.commands import compose
 from diswot.rank import main as rank
@@ -56,7 +56,7 @@ def test_shards(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @dataclass(frozen=True)
 class Disturbed:
-    """What became of three searches: one preempted, one cancelled running, one before it ran."""
+    """Three searches: one preempted, one cancelled running, one before it ran."""
 
     root: Path
     ended: Ended
@@ -64,8 +64,8 @@ class Disturbed:
     """Slurm's ids, by seed."""
 
     def run(self, seed: int) -> Path:
-        (found,) = self.root.glob(f"runs/search/s0-*-seed{seed}-*")
-        return found
+        (path,) = self.root.glob(f"runs/search/s0-*-seed{seed}-*")
+        return path
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +80,12 @@ def disturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Dis
         return any("job is preempted" in file.read_text() for file in root.rglob("*_0_0_log.out"))
 
     def disturb() -> None:
-        cluster.until(lambda: scored(0), "the first job scores nothing")
+        until(lambda: scored(0), 180, "the first job scores nothing")
         urgent = ["--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", "--wrap=true"]
         cluster.call("sbatch", f"--chdir={root}", *urgent)
-        cluster.until(preempted, "the first job is not told to leave")
+        until(preempted, 180, "the first job is not told to leave")
         (root / "hold-0").unlink()
-        cluster.until(lambda: scored(1), "the second job scores nothing")
+        until(lambda: scored(1), 180, "the second job scores nothing")
         jobs.extend(sorted(job for job in cluster.jobs() if "_" in job)[-3:])
         cluster.call("scancel", *jobs[1:])
 
@@ -116,9 +116,9 @@ def test_cancelled_jobs(disturbed: Disturbed) -> None:
     assert "Traceback" not in err
     assert "2 of 3 jobs failed; the others' results are kept" in err
     for seed, job in enumerate(disturbed.jobs):
-        told = [line for line in err.splitlines() if f"Slurm job {job} is CANCELLED" in line]
-        assert len(told) == bool(seed), err
-        for line in told:
+        lines = [line for line in err.splitlines() if f"Slurm job {job} is CANCELLED" in line]
+        assert len(lines) == bool(seed), err
+        for line in lines:
             assert line.startswith(f"  seed={seed} in runs/search/s0-")
             assert "; its log: " in line
     assert disturbed.ended.out.count(" finished (") == 1

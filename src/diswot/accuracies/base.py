@@ -1,16 +1,17 @@
-"""What a benchmark is."""
+"""Benchmarks: known accuracies of the architectures of a space, and what stands where in them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 from diswot.checks import whole
 from diswot.errors import UserError
+from diswot.runs import Standing
 
-__all__ = ["Benchmark", "NoAccuraciesError", "benchmark_of"]
+__all__ = ["Benchmark", "NoAccuraciesError", "benchmark_of", "standings"]
 
 
 class NoAccuraciesError(UserError):
@@ -182,3 +183,26 @@ def benchmark_of(config: Mapping[str, Any]) -> Benchmark:
                 f"{config['space'][key]} these are other networks, of unknown accuracy"
             )
     return benchmark
+
+
+def standings(benchmark: Benchmark, arch: str, keeps: Callable[[str], bool]) -> list[Standing]:
+    """How an architecture stands in every data set and target the benchmark reports.
+
+    Args:
+        benchmark: Knows the architecture.
+        arch: Canonical text.
+        keeps: Whether an architecture keeps the budget; asked from the most accurate down, until
+            one does.
+
+    Raises:
+        UserError: The benchmark does not know the architecture.
+    """
+    found = []
+    for dataset, target in benchmark.entries():
+        accuracy = benchmark.accuracy(arch, dataset, target)
+        known = {other: benchmark.lookup(other, dataset, target) for other in benchmark.archs()}
+        best = next((a for a in sorted(known, key=lambda a: -known[a]) if keeps(a)), None)
+        rank = 1 + sum(other > accuracy for other in known.values())
+        best_accuracy = None if best is None else known[best]
+        found.append(Standing(dataset, target, accuracy, rank, len(known), best, best_accuracy))
+    return found

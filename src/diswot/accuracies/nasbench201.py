@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import ClassVar
 
-from diswot.accuracies._analog import AnalogTable, installed
-from diswot.accuracies._csv import CsvTable, shared_csv
-from diswot.accuracies._nats import NatsTable
-from diswot.accuracies._table import Table
 from diswot.accuracies.base import Benchmark, NoAccuraciesError
+from diswot.accuracies.sources import (
+    CELLS,
+    REPORTED,
+    AccuracySource,
+    AnalogSource,
+    NatsSource,
+    is_cell,
+)
 from diswot.errors import UserError
 
-__all__ = ["NasBench201"]
-
-_SOURCES: dict[str, type[Table]] = {"csv": CsvTable, "nats_bench": NatsTable, "analog": AnalogTable}
+__all__ = ["CsvSource", "NasBench201"]
 
 
 class NasBench201(Benchmark):
@@ -26,13 +34,10 @@ class NasBench201(Benchmark):
     validation accuracy after 12. ``analog`` knows one other training on CIFAR-10 only.
 
     Args:
-        name: See `Benchmark`.
-        space: See `Benchmark`.
+        name, space, sample, datasets: See `Benchmark`.
         source: ``csv``, ``nats_bench``, ``analog``, or ``auto`` for the first that is there:
             ``path``, ``$DISWOT_DATA/benchmarks/nasbench201.csv.gz``, the package of ``analog``.
         path: A CSV file, or NATS-Bench's folder or file.
-        sample: See `Benchmark`.
-        datasets: See `Benchmark`.
 
     Raises:
         UserError: There is no such source, or a setting outside what is allowed.
@@ -50,41 +55,133 @@ class NasBench201(Benchmark):
         sample: int | None = None,
         datasets: Sequence[str] | None = None,
     ) -> None:
-        self.table = _table(source, None if path is None else Path(path).expanduser())
+        self._source = _opened(source, None if path is None else Path(path).expanduser())
         super().__init__(name=name, space=space, sample=sample, datasets=datasets)
 
     @property
     def source(self) -> str:
         """See `Benchmark`."""
-        return self.table.source
+        return self._source.source
 
     @property
     def known(self) -> Sequence[tuple[str, str]]:
         """See `Benchmark`."""
-        return [(dataset, "vanilla") for dataset in self.table.datasets]
+        return [(dataset, "vanilla") for dataset in self._source.datasets]
 
     @property
     def reported(self) -> Sequence[str]:
         """See `Benchmark`; those after 200 epochs."""
-        return self.table.reported
+        return self._source.reported
 
     def archs(self) -> Sequence[str]:
         """See `Benchmark`."""
-        return self.table.archs()
+        return self._source.archs()
 
     def lookup(self, arch: str, dataset: str, target: str) -> float:
         """See `Benchmark`."""
-        return self.table.accuracy(arch, dataset)
+        return self._source.accuracy(arch, dataset)
 
 
-def _table(source: str, path: Path | None) -> Table:
+def shared_csv() -> Path | None:
+    """The file below ``$DISWOT_DATA``, if it is there."""
+    root = os.environ.get("DISWOT_DATA")
+    path = Path(root or "", "benchmarks", "nasbench201.csv.gz")
+    return path if root and path.is_file() else None
+
+
+class CsvSource(AccuracySource):
+    """A CSV file, gzipped or not, with one line a cell; docs/data.md lists its columns."""
+
+    _columns: ClassVar[dict[str, str]] = {
+        name: f"{name.replace('-', '_')}_test_200ep" for name in REPORTED
+    } | {
+        f"{name}-12ep{end}": f"{name.replace('-', '_')}_{split}_12ep"
+        for name in REPORTED
+        for end, split in (("", "test"), ("-val", "val"))
+    }
+    datasets = tuple(_columns)
+
+    def __init__(self, path: Path | None) -> None:
+        chosen = path or shared_csv()
+        if chosen is None:
+            raise UserError(
+                "benchmark.path: not given; give a .csv or .csv.gz file with the columns that "
+                "docs/data.md lists, or put it at $DISWOT_DATA/benchmarks/nasbench201.csv.gz"
+            )
+        if not chosen.is_file():
+            raise UserError(f"benchmark.path: {chosen} is no file; give a .csv or .csv.gz file")
+        self.path = chosen
+        self.source = str(chosen)
+
+    def accuracy(self, cell: str, dataset: str) -> float:
+        """See `AccuracySource`."""
+        if dataset not in self.figures:
+            raise UserError(
+                f"benchmark.path: {self.path} has no column {self._columns[dataset]}, which "
+                f"{dataset} needs; it has figures of {', '.join(self.figures)}"
+            )
+        return super().accuracy(cell, dataset)
+
+    @cached_property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """See `AccuracySource`; cells in the order of the file."""
+        try:
+            content = self.path.read_bytes()
+            zipped = content.startswith(b"\x1f\x8b")
+            return self._parse(gzip.decompress(content) if zipped else content)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise UserError(
+                f"benchmark.path: {self.path} cannot be used ({' '.join(str(error).split())}); "
+                f"docs/data.md says what it has to hold"
+            ) from error
+
+    def _parse(self, content: bytes) -> dict[str, dict[str, float]]:
+        import pandas as pd
+
+        text = StringIO(content.decode("utf-8-sig"))
+        form = {"header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
+        lines = pd.read_csv(text, engine="python", **form)  # C's takes a missing field for an empty
+        table = lines[1:].set_axis(lines.loc[0], axis="columns")
+        columns = [column for column in self._columns.values() if column in table]
+        if table.columns.has_duplicates or "cell" not in table or not columns:
+            allowed = ", ".join(self._columns.values())
+            raise ValueError(f"line 1: it names no column cell, none of {allowed}, or one twice")
+        figures = table[columns].map(_percent)
+        problems = {
+            "fewer fields than line 1": table.isna().any(axis="columns"),
+            "no cell of NAS-Bench-201": ~table["cell"].map(is_cell),
+            "a cell of a line above": table["cell"].duplicated(),
+        }
+        problems |= {f"no number from 0 to 100 as {name}": figures[name].isna() for name in columns}
+        for problem, lines_with_it in problems.items():
+            if lines_with_it.any():
+                raise ValueError(f"line {lines_with_it.idxmax() + 1} has {problem}")
+        if len(table) != CELLS:
+            raise ValueError(f"it holds {len(table):,} cells, not {CELLS:,}")
+        by_column = figures.set_axis(table["cell"]).to_dict()
+        return {
+            name: by_column[column] for name, column in self._columns.items() if column in columns
+        }
+
+
+def _percent(text: object) -> float:
+    try:
+        value = float(text)  # type: ignore[arg-type]
+    except ValueError:
+        return math.nan
+    return value if 0 <= value <= 100 else math.nan
+
+
+def _opened(source: str, path: Path | None) -> AccuracySource:
     if source == "auto":
         source = _automatic(path)
-    if source not in _SOURCES:
+    sources: dict[str, Callable[[Path | None], AccuracySource]]
+    sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
+    if source not in sources:
         raise UserError(
-            f"benchmark.source={source} is not allowed; give auto, {', '.join(_SOURCES)}"
+            f"benchmark.source={source} is not allowed; give auto, {', '.join(sources)}"
         )
-    return _SOURCES[source](path)
+    return sources[source](path)
 
 
 def _automatic(path: Path | None) -> str:
@@ -100,7 +197,7 @@ def _automatic(path: Path | None) -> str:
         )
     if shared_csv():
         return "csv"
-    if installed():
+    if AnalogSource.package():
         return "analog"
     raise NoAccuraciesError(
         "benchmark.source=auto: no accuracies of NAS-Bench-201 are at hand; either pip install "

@@ -44,7 +44,7 @@ class S0Cifar100(Benchmark):
 
     @cached_property
     def _figures(self) -> dict[str, dict[str, float]]:
-        from diswot.data._assets import read_asset
+        from diswot.data import read_asset
 
         lines = read_asset("s0_cifar100.csv").decode().splitlines()
         return {

@@ -11,8 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from diswot.checks import flag
 from diswot.config import require
 from diswot.console import print_lines
-from diswot.loggers.base import Run
-from diswot.loggers.several import Loggers
+from diswot.loggers import LoggedRun, Loggers
 from diswot.runs import CandidateRecord, EpochRecord, RunDir, ScoreRecord, Summary
 
 __all__ = ["Command", "Session", "settled"]
@@ -31,7 +30,7 @@ class Command(Generic[R, S]):
         noun: One run of it, in messages.
         record: A line of the journal.
         summary: What ``result.json`` holds.
-        axis: What the steps of loggers count, see `diswot.loggers.base.Run`.
+        axis: What the steps of loggers count, see `diswot.loggers.LoggedRun`.
         kept: What a stopped run leaves.
         nothing: What is said where it leaves nothing.
     """
@@ -132,7 +131,7 @@ class Session(Generic[R, S]):
         Raises:
             KeyboardInterrupt: Stopped; the message says what is kept and how to go on.
         """
-        run = Run(self.command.name, self.path, self.config, self.command.axis, self._group)
+        run = LoggedRun(self.command.name, self.path, self.config, self.command.axis, self._group)
         try:
             with self.run_dir, Loggers(run, quiet=self.quiet) as self.loggers:
                 yield

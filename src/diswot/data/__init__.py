@@ -1,8 +1,13 @@
-"""Image data: one file a family, all behind :class:`diswot.data.base.ImageData`.
+"""Image data: one file a family of data sets, all behind :class:`ImageData`."""
 
-Only the light parts are imported here; the members import Lightning.
-"""
+from diswot.data.base import ImageData, MiniBatch, read_asset
+from diswot.data.images import ArrayImages, EvalTransform, LabelledImages
 
-from diswot.data.batch import MiniBatch
-
-__all__ = ["MiniBatch"]
+__all__ = [
+    "ArrayImages",
+    "EvalTransform",
+    "ImageData",
+    "LabelledImages",
+    "MiniBatch",
+    "read_asset",
+]

@@ -44,18 +44,16 @@ class PadCropFlip(Augmentation):
     """Pad with black, cut out the size it had, mirror every other image; a batch at once.
 
     Source: Lee et al., "Deeply-Supervised Nets", 2015; He et al., CVPR 2016, section 4.2.
+
+    Args:
+        pad: pixels added at every side.
+        flip: whether to mirror, with probability 1/2.
+
+    Raises:
+        UserError: a setting is outside what is allowed.
     """
 
     def __init__(self, *, pad: int = 4, flip: bool = True) -> None:
-        """Check and keep the settings.
-
-        Args:
-            pad: pixels added at every side.
-            flip: whether to mirror, with probability 1/2.
-
-        Raises:
-            UserError: a setting is outside what is allowed.
-        """
         self.pad = checks.whole("trainer.augment.pad", pad, 0)
         self.flip = checks.flag("trainer.augment.flip", flip)
         self._drawn: tuple[View, Tensor] | None = None
@@ -87,18 +85,16 @@ class RandomResizedCropFlip(Augmentation):
     """Cut out a random share of each stored image, resize, mirror: ImageNet's protocol.
 
     Source: Szegedy et al., CVPR 2015, section 6, as torchvision's ``v2.RandomResizedCrop``.
+
+    Args:
+        scale: least share of an image's area that is cut out.
+        flip: whether to mirror, with probability 1/2.
+
+    Raises:
+        UserError: a setting is outside what is allowed.
     """
 
     def __init__(self, *, scale: float = 0.08, flip: bool = True) -> None:
-        """Check and keep the settings.
-
-        Args:
-            scale: least share of an image's area that is cut out.
-            flip: whether to mirror, with probability 1/2.
-
-        Raises:
-            UserError: a setting is outside what is allowed.
-        """
         self.scale = checks.number("trainer.augment.scale", scale, low=0.01, high=1)
         self.flip = checks.flag("trainer.augment.flip", flip)
 
@@ -108,8 +104,8 @@ class RandomResizedCropFlip(Augmentation):
         from torchvision.transforms import v2
 
         side = images.transform.image_size
-        steps = [v2.RandomResizedCrop(side, scale=(self.scale, 1.0), antialias=True)]
-        transform = v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if self.flip else [])])
+        crop = v2.RandomResizedCrop(side, scale=(self.scale, 1.0), antialias=True)
+        transform = v2.Compose([crop, v2.RandomHorizontalFlip()]) if self.flip else crop
         views = []
         for index in indices.tolist():
             pixels = images.pixels(index)

@@ -1,18 +1,22 @@
-"""What every data set of the framework is: settings, a mini-batch and two splits."""
+"""Base of all data sets: settings, the mini-batch, two splits; files that come with the package."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal, TypedDict
 
 import torch
+from torch import Tensor
 
 from diswot import checks, keys
-from diswot.data.batch import MiniBatch, choose
 from diswot.data.images import EvalTransform, LabelledImages
 from diswot.errors import UserError
 
-__all__ = ["ImageData", "ImageSettings", "LoaderSettings", "Split"]
+__all__ = ["ImageData", "ImageSettings", "LoaderSettings", "MiniBatch", "Split", "read_asset"]
 
 Split = Literal["train", "test"]
 
@@ -34,22 +38,39 @@ class ImageSettings(LoaderSettings):
     std: Sequence[float]
 
 
+@dataclass(frozen=True)
+class MiniBatch:
+    """The images a search scores with, and their labels.
+
+    Attributes:
+        images: normalised images, float32 of shape (B, C, H, W).
+        labels: class indices, int64 of shape (B,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
 class ImageData(ABC):
     """Base of all data sets; a member says how to :meth:`load` a split.
 
-    Attributes:
+    Args:
         name: what the data set is called in results.
         num_classes: number of classes.
         in_channels: channels of an image.
         image_size: height and width of an image in pixels.
-        batch_size: images of a mini-batch and of a training step.
-        balanced: whether a mini-batch takes the classes in turn.
         mean: mean of each channel, of values in [0, 1].
         std: standard deviation of each channel, of values in [0, 1].
         root: where the data lies, if it lies in a folder.
+        batch_size: images of a mini-batch and of a training step.
+        balanced: whether a mini-batch takes the classes in turn, so that their counts differ by
+            at most one.
         num_workers: processes that load images; 0 loads in the calling one.
         shuffle_seed: keys order and views of the training images; a mini-batch has a seed of its
             own.
+
+    Raises:
+        UserError: a setting is outside what is allowed.
     """
 
     name: str
@@ -69,11 +90,6 @@ class ImageData(ABC):
         num_workers: int = 0,
         shuffle_seed: int = 0,
     ) -> None:
-        """Check and keep the settings; images are read later.
-
-        Raises:
-            UserError: a setting is outside what is allowed.
-        """
         self.name = name
         self.num_classes = checks.whole("data.num_classes", num_classes, 2)
         self.in_channels = checks.whole("data.in_channels", in_channels, 1)
@@ -92,12 +108,9 @@ class ImageData(ABC):
         """Turns a stored image into what a network is given."""
         return EvalTransform(self.image_size, self.mean, self.std)
 
-    def prepare_data(self) -> None:  # noqa: B027  (most have nothing to fetch)
-        """Fetch what is missing, where the data set can and was told to."""
-
     @abstractmethod
     def load(self, split: Split) -> LabelledImages:
-        """Read or index one split; :meth:`prepare_data` has run before.
+        """Read or index one split, and fetch before what is missing and may be fetched.
 
         Raises:
             UserError: the data is missing or not what it should be.
@@ -126,13 +139,15 @@ class ImageData(ABC):
                 f"images of {self.name}; give at most {len(images)}"
             )
         generator = keys.generator("mini-batch", seed)
-        chosen = choose(images.labels, self.batch_size, balanced=self.balanced, generator=generator)
+        order = torch.randperm(len(images), generator=generator)
+        if self.balanced:
+            order = order[_turns(images.labels[order], generator).argsort()]
+        chosen = order[: self.batch_size]
         stacked = torch.stack([images.image(index) for index in chosen.tolist()])
         return MiniBatch(stacked, images.labels[chosen])
 
     def _split(self, split: Split) -> LabelledImages:
         if split not in self._splits:
-            self.prepare_data()
             images = self.load(split)
             if not len(images):
                 raise UserError(f"data: {self.name} has no {split} images; give at least one")
@@ -144,3 +159,40 @@ class ImageData(ABC):
                 )
             self._splits[split] = images
         return self._splits[split]
+
+
+def _turns(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Place of every image when classes, in random order, give their images in turn: (N,)."""
+    classes, members, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    by_class = members.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    rounds = torch.empty_like(members)
+    rounds[by_class] = torch.arange(len(labels)) - starts[members[by_class]]
+    class_order = torch.randperm(len(classes), generator=generator)
+    return rounds * len(classes) + class_order[members]
+
+
+def read_asset(name: str, folder: Traversable | None = None) -> bytes:
+    """Read a file that comes with the package, checked against ``SHA256SUMS`` beside it.
+
+    Args:
+        name: file name within the folder.
+        folder: where it lies; default: the package's ``assets``.
+
+    Raises:
+        UserError: the file is missing or is not the one that was released.
+    """
+    folder = folder or files("diswot") / "assets"
+    try:
+        content = (folder / name).read_bytes()
+        lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{folder / name}: cannot be read ({error}); reinstall diswot") from error
+    sums = {file: known for known, file in (line.split() for line in lines if line.strip())}
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sums.get(name):
+        raise UserError(
+            f"{folder / name}: its sha256 is {digest}, but SHA256SUMS says "
+            f"{sums.get(name, 'nothing about it')}; reinstall diswot"
+        )
+    return content

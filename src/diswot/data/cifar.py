@@ -1,28 +1,47 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from the official Python batches."""
+"""CIFAR-10, CIFAR-100 and ImageNet16-120: small images, published as pickled batches."""
 
-from functools import cached_property
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, ClassVar, Unpack
+from typing import IO, Any, ClassVar, Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from diswot import _torchvision, checks
-from diswot.data._batches import read_batch
-from diswot.data._download import download
 from diswot.data.base import ImageData, ImageSettings, Split
 from diswot.data.images import ArrayImages
 from diswot.errors import UserError
 
-__all__ = ["Cifar10", "Cifar100"]
+__all__ = ["DAMAGED_PICKLE", "Cifar10", "Cifar100", "ImageNet16", "load_pickle"]
+
+DAMAGED_PICKLE = (
+    pickle.UnpicklingError,
+    *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
+    *(TypeError, ValueError),
+)
+"""Errors of a damaged pickle, or of one of another form."""
 
 
 class _Cifar(ImageData):
-    """What both share; file names, checksums and addresses are torchvision's."""
+    """Base of CIFAR-10 and CIFAR-100 (Krizhevsky 2009), read by torchvision.
+
+    It compares the published md5 sums before it unpickles a file.
+
+    Args:
+        root: the folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``.
+        download: fetch and unpack the archive when a file is missing or damaged.
+        **settings: those of :class:`ImageData`.
+    """
 
     title: ClassVar[str]
     classes: ClassVar[int]
-    label_key: ClassVar[str]
     root: Path
 
     def __init__(
@@ -30,17 +49,8 @@ class _Cifar(ImageData):
         *,
         root: str | Path = "data",
         download: bool = False,
-        verify: bool = True,
         **settings: Unpack[ImageSettings],
     ) -> None:
-        """Check and keep the settings.
-
-        Args:
-            root: the folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``.
-            download: fetch and unpack the archive when a file is missing or damaged.
-            verify: compare the files with the published md5 sums.
-            **settings: those of :class:`ImageData`.
-        """
         super().__init__(
             name=self.title.lower(),
             num_classes=self.classes,
@@ -49,59 +59,194 @@ class _Cifar(ImageData):
             **settings,
         )
         self.download = checks.flag("data.download", download)
-        self.verify = checks.flag("data.verify", verify)
-
-    def prepare_data(self) -> None:
-        """Fetch the archive if that is asked for and a file is missing or damaged."""
-        source = self._source
-        files = source.train_list + source.test_list
-        if self.download and not all(self._intact(name, md5) for name, md5 in files):
-            download(source.url, self.root, source.filename, source.tgz_md5, unpack=True)
 
     def load(self, split: Split) -> ArrayImages:
-        """Read one split from its batches."""
-        files = self._source.train_list if split == "train" else self._source.test_list
-        batches = [read_batch(self._checked(name, md5), self.label_key) for name, md5 in files]
-        images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-        return ArrayImages(torch.from_numpy(images), torch.from_numpy(labels), self.transform)
-
-    @cached_property
-    def _source(self) -> Any:
-        """The class of torchvision: its constants only, because an instance would unpickle."""
+        """Read one split from its batches, and fetch the archive before if that is asked for."""
         _torchvision.ensure()
         from torchvision import datasets
 
-        return getattr(datasets, self.title)
+        source = getattr(datasets, self.title)
+        try:
+            with warnings.catch_warnings(action="ignore"):  # numpy's, of old forms of pickles
+                stored = source(self.root, train=split == "train", download=self.download)
+        except (OSError, RuntimeError, HTTPException) as error:
+            raise UserError(self._advice(source, error)) from error
+        images = torch.from_numpy(stored.data).permute(0, 3, 1, 2)
+        return ArrayImages(images, torch.tensor(stored.targets), self.transform)
 
-    def _intact(self, name: str, md5: str) -> bool:
-        _torchvision.ensure()
-        from torchvision.datasets.utils import check_integrity
-
-        path = self.root / self._source.base_folder / name
-        return bool(check_integrity(path, md5 if self.verify else None))
-
-    def _checked(self, name: str, md5: str) -> Path:
-        path = Path(self.root, self._source.base_folder, name)
-        if self._intact(name, md5):
-            return path
-        problem = "is not the official file (its md5 differs)" if path.exists() else "is missing"
-        raise UserError(
-            f"data.root: {path} {problem}; unpack {self._source.filename} in {self.root}, "
-            "or give data.download=true or another data.root"
+    def _advice(self, source: Any, error: Exception) -> str:
+        folder, meta = self.root / source.base_folder, source.meta["filename"]
+        sums = dict([*source.train_list, *source.test_list, (meta, source.meta["md5"])])
+        wrong = next((name for name, md5 in sums.items() if _problem(folder / name, md5)), None)
+        if wrong is None or (self.download and wrong != meta):
+            return (
+                f"data.download: {source.url} cannot be fetched ({' '.join(str(error).split())}); "
+                f"put {source.filename} into {self.root} by hand and run again"
+            )
+        return (
+            f"data.root: {folder / wrong} {_problem(folder / wrong, sums[wrong])}; unpack "
+            f"{source.filename} in {self.root}, or give data.download=true or another data.root"
         )
 
 
 class Cifar10(_Cifar):
     """CIFAR-10: 50,000 + 10,000 images of 32x32 in 10 classes."""
 
-    title = "CIFAR10"
-    classes = 10
-    label_key = "labels"
+    title, classes = "CIFAR10", 10
 
 
 class Cifar100(_Cifar):
     """CIFAR-100: 50,000 + 10,000 images of 32x32 in 100 (fine) classes."""
 
-    title = "CIFAR100"
-    classes = 100
-    label_key = "fine_labels"
+    title, classes = "CIFAR100", 100
+
+
+_SIDE, _CLASSES = 16, 1000
+_FOLDER = "ImageNet16"
+_FILES: dict[Split, dict[str, str]] = {
+    "train": {
+        "train_data_batch_1": "27846dcaa50de8e21a7d1a35f30f0e91",
+        "train_data_batch_2": "c7254a054e0e795c69120a5727050e3f",
+        "train_data_batch_3": "4333d3df2e5ffb114b05d2ffc19b1e87",
+        "train_data_batch_4": "1620cdf193304f4a92677b695d70d10f",
+        "train_data_batch_5": "348b3c2fdbb3940c4e9e834affd3b18d",
+        "train_data_batch_6": "6e765307c242a1b3d7d5ef9139b48945",
+        "train_data_batch_7": "564926d8cbf8fc4818ba23d2faac7564",
+        "train_data_batch_8": "f4755871f718ccb653440b9dd0ebac66",
+        "train_data_batch_9": "bb6dd660c38c58552125b1a92f86b5d4",
+        "train_data_batch_10": "8f03f34ac4b42271a294f91bf480f29b",
+    },
+    "test": {"val_data": "3410e3017fdaefba8d5073aaa65e4bd6"},
+}
+
+
+class ImageNet16(ImageData):
+    """ImageNet at 16x16: images whose label, counted from 1, is at most ``num_classes``.
+
+    Downsampled by Chrabaszcz et al. (arXiv:1707.08819); cut to 120 classes by Dong and Yang,
+    NAS-Bench-201 (ICLR 2020), whose list of md5 sums this is (D-X-Y/AutoDL-Projects). The batches
+    are read by `load_pickle`, which rebuilds arrays and refuses everything else.
+
+    Args:
+        root: the folder of ``train_data_batch_1`` to ``_10`` and ``val_data``, or above
+            ``ImageNet16`` with them.
+        num_classes: how many classes are kept, at most 1000.
+        verify: compare the files with the published md5 sums.
+        **settings: those of :class:`ImageData`.
+
+    Raises:
+        UserError: a setting is outside what is allowed.
+    """
+
+    root: Path
+
+    def __init__(
+        self,
+        *,
+        root: str | Path = "data",
+        num_classes: int = 120,
+        verify: bool = True,
+        **settings: Unpack[ImageSettings],
+    ) -> None:
+        kept = checks.whole("data.num_classes", num_classes, 2)
+        if kept > _CLASSES:
+            raise UserError(f"data.num_classes={kept} is not allowed; give at most {_CLASSES}")
+        super().__init__(
+            name=f"imagenet16-{kept}",
+            num_classes=kept,
+            in_channels=3,
+            root=Path(root).expanduser(),
+            **settings,
+        )
+        self.verify = checks.flag("data.verify", verify)
+
+    def load(self, split: Split) -> ArrayImages:
+        """Read one split from its batches."""
+        batches = [self._batch(name, md5) for name, md5 in _FILES[split].items()]
+        images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return ArrayImages(torch.from_numpy(images), torch.from_numpy(labels), self.transform)
+
+    def _batch(self, name: str, md5: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Read the kept classes of one file, labels from 0."""
+        path = self._checked(name, md5)
+        try:
+            with path.open("rb") as file:
+                batch = load_pickle(file, _ARRAYS, encoding="latin1")
+            data, labels = batch["data"], np.asarray(batch["labels"], dtype=np.int64)
+            if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
+                raise TypeError("its data is no array of bytes")
+            images = data.reshape(len(labels), 3, _SIDE, _SIDE)
+        except DAMAGED_PICKLE as error:
+            raise UserError(
+                f"data.root: {path} is no ImageNet16 batch ({error}); fetch the data again"
+            ) from error
+        if len(labels) and not 1 <= labels.min() <= labels.max() <= _CLASSES:
+            raise UserError(
+                f"data.root: the labels of {path} run from {labels.min()} to {labels.max()}; "
+                f"those of ImageNet16 are 1 to {_CLASSES}"
+            )
+        kept = labels <= self.num_classes
+        return images[kept], labels[kept] - 1
+
+    def _checked(self, name: str, md5: str) -> Path:
+        places = (self.root / name, self.root / _FOLDER / name)
+        path = next((place for place in places if place.is_file()), places[0])
+        problem = _problem(path, md5 if self.verify else None)
+        if problem is None:
+            return path
+        raise UserError(
+            f"data.root: {path} {problem}; unpack Imagenet16_train.zip and Imagenet16_val.zip of "
+            f"image-net.org there or in {_FOLDER} below it, or give another data.root"
+        )
+
+
+def _problem(path: Path, md5: str | None) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    with path.open("rb") as file:
+        differs = md5 is not None and hashlib.file_digest(file, "md5").hexdigest() != md5
+    return "is not the published file (its md5 differs)" if differs else None
+
+
+def load_pickle(
+    file: IO[bytes], allowed: Mapping[tuple[str, str], Any], encoding: str = "ASCII"
+) -> Any:
+    """Read a pickle of plain values and of what is allowed; no code of the file runs.
+
+    Args:
+        file: an open binary file.
+        allowed: by (module, name) what stands in for it, or None for the thing itself.
+        encoding: of the byte strings that Python 2 wrote.
+
+    Raises:
+        UnpicklingError: it asks for something that is not allowed; a damaged file can raise
+            any of ``DAMAGED_PICKLE``.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        return _Restricted(file, allowed, encoding).load()
+
+
+class _Restricted(pickle.Unpickler):
+    def __init__(
+        self, file: IO[bytes], allowed: Mapping[tuple[str, str], Any], encoding: str
+    ) -> None:
+        super().__init__(file, encoding=encoding)
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._allowed:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
+        return self._allowed[module, name] or super().find_class(module, name)
+
+
+_ARRAYS = dict.fromkeys(
+    [
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy.core.numeric", "_frombuffer"),
+        ("numpy._core.numeric", "_frombuffer"),
+        ("_codecs", "encode"),
+    ]
+)

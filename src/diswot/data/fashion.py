@@ -4,57 +4,53 @@ Images of 28x28 are padded with black to 32x32 and repeated to 3 channels, so th
 made for CIFAR take them.
 """
 
+import zlib
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Unpack
+from tempfile import TemporaryDirectory
+from typing import Unpack
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
 from diswot import _torchvision, checks
-from diswot.data._assets import read_asset
-from diswot.data._download import download
-from diswot.data._idx import read_idx
-from diswot.data.base import ImageData, ImageSettings, Split
+from diswot.data.base import ImageData, ImageSettings, Split, read_asset
 from diswot.data.images import ArrayImages
 from diswot.errors import UserError
 
-__all__ = ["FashionMini", "FashionMnist"]
+__all__ = ["FashionMini", "FashionMnist", "read_idx"]
 
 _SIDE, _PADDING = 28, 2
 _MINI_OF_CLASS = 1000  # the subset has the first of every class, in file order
 _PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 
 
-class _Fashion(ImageData):
-    def __init__(
-        self, *, name: str, root: Path | None = None, **settings: Unpack[ImageSettings]
-    ) -> None:
-        super().__init__(name=name, num_classes=10, in_channels=3, root=root, **settings)
-
-    def _pack(self, images: NDArray[np.uint8], labels: NDArray[Any]) -> ArrayImages:
-        margin = (_PADDING, _PADDING)
-        padded = torch.from_numpy(np.pad(images, ((0, 0), margin, margin)))
-        colour = padded[:, None].expand(-1, 3, -1, -1)
-        return ArrayImages(colour, torch.tensor(labels), self.transform)
-
-
-class FashionMini(_Fashion):
+class FashionMini(ImageData):
     """The subset that comes with the package: 10,000 + 2,000 images, class-balanced."""
 
     def __init__(self, **settings: Unpack[ImageSettings]) -> None:
-        """Check and keep the settings, those of :class:`ImageData`."""
-        super().__init__(name="fashion_mini", **settings)
+        super().__init__(name="fashion_mini", num_classes=10, in_channels=3, **settings)
 
     def load(self, split: Split) -> ArrayImages:
         """Read one split from the package."""
         with np.load(BytesIO(read_asset("fashion_mini.npz")), allow_pickle=False) as arrays:
-            return self._pack(arrays[f"x_{split}"], arrays[f"y_{split}"])
+            images, labels = (torch.from_numpy(arrays[f"{kind}_{split}"]) for kind in "xy")
+        return ArrayImages(_coloured(images), labels, self.transform)
 
 
-class FashionMnist(_Fashion):
-    """All 60,000 + 10,000 images, from the four idx files (``.gz`` or unpacked)."""
+class FashionMnist(ImageData):
+    """All 60,000 + 10,000 images, from the four idx files (``.gz`` or unpacked).
+
+    Args:
+        root: folder of the idx files; torchvision's ``FashionMNIST/raw`` below it serves too.
+        download: have torchvision fetch the files if one is missing.
+        outside_mini: train on the 50,000 images alone that :class:`FashionMini` lacks, so that
+            a teacher has not seen what its students learn from.
+        **settings: those of :class:`ImageData`.
+    """
 
     root: Path
 
@@ -66,56 +62,36 @@ class FashionMnist(_Fashion):
         outside_mini: bool = False,
         **settings: Unpack[ImageSettings],
     ) -> None:
-        """Check and keep the settings.
-
-        Args:
-            root: folder of the idx files; torchvision's ``FashionMNIST/raw`` below it serves too.
-            download: fetch files that are missing.
-            outside_mini: train on the 50,000 images alone that :class:`FashionMini` lacks, so that
-                a teacher has not seen what its students learn from.
-            **settings: those of :class:`ImageData`.
-        """
-        super().__init__(name="fashion_mnist", root=Path(root).expanduser(), **settings)
+        path = Path(root).expanduser()
+        super().__init__(name="fashion_mnist", num_classes=10, in_channels=3, root=path, **settings)
         self.download = checks.flag("data.download", download)
         self.outside_mini = checks.flag("data.outside_mini", outside_mini)
 
-    def prepare_data(self) -> None:
-        """Fetch the files that are missing, if that is asked for."""
-        if not self.download:
-            return
-        _torchvision.ensure()
-        from torchvision.datasets import FashionMNIST
-
-        for filename, md5 in FashionMNIST.resources:
-            if self._find(filename.removesuffix(".gz")) is None:
-                download(FashionMNIST.mirrors[0] + filename, self._raw, filename, md5)
-
     def load(self, split: Split) -> ArrayImages:
         """Read one split from its idx files."""
-        images = read_idx(self._path(f"{_PREFIX[split]}-images-idx3-ubyte"), dims=3)
-        labels = read_idx(self._path(f"{_PREFIX[split]}-labels-idx1-ubyte"), dims=1)
+        images, labels = (
+            read_idx(self._path(f"{_PREFIX[split]}-{kind}-ubyte"))
+            for kind in ("images-idx3", "labels-idx1")
+        )
         if images.shape != (len(labels), _SIDE, _SIDE):
             raise UserError(
-                f"data.root: the {split} images in {self.root} have the shape {images.shape}; "
-                f"{len(labels)} labels go with {(len(labels), _SIDE, _SIDE)}"
+                f"data.root: the {split} images in {self.root} have the shape "
+                f"{tuple(images.shape)}; {len(labels)} labels go with "
+                f"{(len(labels), _SIDE, _SIDE)}"
             )
         if self.outside_mini and split == "train":
-            kept = _after_first_of_each_class(labels, _MINI_OF_CLASS)
+            later = [(labels == label).nonzero()[_MINI_OF_CLASS:] for label in torch.unique(labels)]
+            kept = torch.cat(later).flatten().sort().values
             images, labels = images[kept], labels[kept]
-        return self._pack(images, labels)
-
-    @property
-    def _raw(self) -> Path:
-        return self.root / "FashionMNIST" / "raw"
-
-    def _find(self, stem: str) -> Path | None:
-        places = (
-            folder / f"{stem}{end}" for folder in (self.root, self._raw) for end in ("", ".gz")
-        )
-        return next((path for path in places if path.is_file()), None)
+        return ArrayImages(_coloured(images), labels, self.transform)
 
     def _path(self, stem: str) -> Path:
-        path = self._find(stem)
+        raw = self.root / "FashionMNIST" / "raw"
+        places = [folder / f"{stem}{end}" for folder in (self.root, raw) for end in ("", ".gz")]
+        path = next((path for path in places if path.is_file()), None)
+        if path is None and self.download:
+            self._fetch()
+            path = raw / stem
         if path is None:
             raise UserError(
                 f"data.root: {self.root} holds no {stem}[.gz]; give the folder of Fashion-MNIST's "
@@ -123,8 +99,46 @@ class FashionMnist(_Fashion):
             )
         return path
 
+    def _fetch(self) -> None:
+        _torchvision.ensure()
+        from torchvision.datasets import FashionMNIST
 
-def _after_first_of_each_class(labels: NDArray[Any], count: int) -> NDArray[np.intp]:
-    """Indices of all but the first ``count`` images of every class, in file order."""
-    later = [np.flatnonzero(labels == label)[count:] for label in np.unique(labels)]
-    return np.sort(np.concatenate(later))
+        try:
+            FashionMNIST(self.root, download=True)
+        except (OSError, RuntimeError, HTTPException) as error:
+            names = ", ".join(name for name, _ in FashionMNIST.resources)
+            raise UserError(
+                f"data.download: Fashion-MNIST cannot be fetched ({' '.join(str(error).split())}); "
+                f"put {names} into {self.root} by hand and run again"
+            ) from error
+
+
+def _coloured(images: Tensor) -> Tensor:
+    """Turn (N, 28, 28) into (N, 3, 32, 32)."""
+    return F.pad(images, (_PADDING,) * 4)[:, None].expand(-1, 3, -1, -1)
+
+
+def read_idx(path: Path) -> Tensor:
+    """Read a file of Fashion-MNIST under its published name, gzipped or not.
+
+    Returns:
+        Images, uint8 of shape (N, H, W), or labels, int64 of shape (N,).
+
+    Raises:
+        UserError: the file cannot be read, has another header or another length.
+    """
+    _torchvision.ensure()
+    from torchvision.datasets import mnist, utils
+
+    damage = AssertionError, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError
+    try:
+        with TemporaryDirectory() as folder:
+            plain = utils.extract_archive(path, folder) if path.suffix == ".gz" else path
+            labels = "labels" in path.name
+            found: Tensor = (mnist.read_label_file if labels else mnist.read_image_file)(plain)
+            return found
+    except (*damage, zlib.error) as error:
+        raise UserError(
+            f"data.root: {path} is no whole idx file of bytes "
+            f"({str(error) or 'it begins otherwise'}); fetch it again"
+        ) from error

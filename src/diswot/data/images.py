@@ -1,14 +1,20 @@
-"""Map-style image data sets and the transform of evaluation."""
+"""Labelled images by index, their decoding, and the transform of evaluation."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from io import BytesIO
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["ArrayImages", "EvalTransform", "LabelledImages"]
+__all__ = ["UNREADABLE", "ArrayImages", "EvalTransform", "LabelledImages", "decode"]
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What :func:`decode` raises for a file that is damaged or no image."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +39,20 @@ class EvalTransform:
 
     def fit(self, image: Tensor) -> Tensor:
         """Turn uint8 (C, H, W) into float32 (C, image_size, image_size) in [0, 1]."""
-        return self._centre(self._resize(image.float() / 255))
+        image = image.float() / 255
+        height, width = image.shape[1:]
+        short, target = min(height, width), round(self.image_size / self.crop)
+        if short != target:
+            size = (target * height // short, target * width // short)
+            image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+        top, left = ((side - self.image_size) // 2 for side in image.shape[1:])
+        return image[:, top : top + self.image_size, left : left + self.image_size]
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn (..., C, H, W) of [0, 1] into values of mean 0 and deviation 1 a channel."""
         mean = torch.tensor(self.mean)[:, None, None]
         std = torch.tensor(self.std)[:, None, None]
         return (images - mean) / std
-
-    def _resize(self, image: Tensor) -> Tensor:
-        height, width = image.shape[1:]
-        short, target = min(height, width), round(self.image_size / self.crop)
-        if short == target:
-            return image
-        size = (target * height // short, target * width // short)
-        return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-
-    def _centre(self, image: Tensor) -> Tensor:
-        top, left = ((side - self.image_size) // 2 for side in image.shape[1:])
-        return image[:, top : top + self.image_size, left : left + self.image_size]
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]], ABC):
@@ -63,7 +64,6 @@ class LabelledImages(Dataset[tuple[Tensor, int]], ABC):
     """
 
     def __init__(self, labels: Tensor, transform: EvalTransform) -> None:
-        """Keep the labels, anything that converts to int64 of shape (N,), and the transform."""
         self.labels = labels.to(torch.int64)
         self.transform = transform
 
@@ -89,10 +89,9 @@ class LabelledImages(Dataset[tuple[Tensor, int]], ABC):
 
 
 class ArrayImages(LabelledImages):
-    """Images held in memory."""
+    """Images held in memory: uint8 (N, C, H, W)."""
 
     def __init__(self, images: Tensor, labels: Tensor, transform: EvalTransform) -> None:
-        """Keep uint8 images (N, C, H, W) and their labels (N,)."""
         super().__init__(labels, transform)
         self.images = images
 
@@ -106,3 +105,9 @@ class ArrayImages(LabelledImages):
         if self.images.shape[2:] == (side, side) and self.transform.crop == 1:
             return self.images[indices]
         return super().fitted(indices)
+
+
+def decode(file: str | BytesIO, formats: tuple[str, ...] | None = None) -> Tensor:
+    """Decode an image file: RGB, uint8 (3, H, W); a damaged one raises any of ``UNREADABLE``."""
+    with Image.open(file, formats=formats) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

@@ -1,23 +1,29 @@
-"""Images and labels in numpy archives of your own."""
+"""Images and labels in numpy archives, as arrays or as JPEG files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
+from torch import Tensor
 
-from diswot.data._archives import Stored, array_keys, read_archive
 from diswot.data.base import ImageData, LoaderSettings, Split
-from diswot.data.images import ArrayImages, LabelledImages
-from diswot.data.jpeg import SMALL, JpegImages, Jpegs
+from diswot.data.images import UNREADABLE, ArrayImages, EvalTransform, LabelledImages, decode
 from diswot.errors import UserError
 
-__all__ = ["NpzData"]
+__all__ = ["JpegImages", "NpzData"]
 
+_SMALL = 64  # JPEG files of one size up to this many pixels a side are decoded when loaded
+_JPEG_KEYS = ("bytes", "offsets", "labels")
 _CHUNK = 256  # images
 
 
@@ -25,8 +31,21 @@ class NpzData(ImageData):
     """A ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or one file a split.
 
     Images are uint8, (N, C, H, W) or (N, H, W, C), with C of 1 or 3; labels are whole numbers
-    from 0, shape (N,). A file of one split may hold JPEG files instead, as ``bytes``, ``offsets``
-    and ``labels``: see :class:`diswot.data.jpeg.Jpegs`.
+    from 0, shape (N,). A file of one split may hold JPEG files instead: ``bytes``, the files one
+    after another, uint8; ``offsets``, where each begins and the last one ends, (N + 1,); and
+    ``labels``. Small JPEG files of one size are decoded once, others when they are asked for.
+
+    Args:
+        path: the file of both splits, or of the training split.
+        test_path: the file of the test split; default: ``path`` holds it too.
+        num_classes: number of classes; default: the largest training label + 1.
+        image_size: height and width; default: the shorter side of the stored images.
+        mean: mean of each channel; default: that of the training images.
+        std: standard deviation of each channel; default: that of the training images.
+        **settings: those of :class:`ImageData`.
+
+    Raises:
+        UserError: a file is not as described, or a setting is outside what is allowed.
     """
 
     def __init__(
@@ -40,43 +59,36 @@ class NpzData(ImageData):
         std: Sequence[float] | None = None,
         **settings: Unpack[LoaderSettings],
     ) -> None:
-        """Read the files and check them and the settings.
-
-        Args:
-            path: the file of both splits, or of the training split.
-            test_path: the file of the test split; default: ``path`` holds it too.
-            num_classes: number of classes; default: the largest training label + 1.
-            image_size: height and width; default: the shorter side of the stored images.
-            mean: mean of each channel; default: that of the training images.
-            std: standard deviation of each channel; default: that of the training images.
-            **settings: those of :class:`ImageData`.
-
-        Raises:
-            UserError: a file is not as described, or a setting is outside what is allowed.
-        """
         if path is None:
-            keys = ", ".join(array_keys(("train", "test")))
+            keys = ", ".join(_array_keys(("train", "test")))
             raise UserError(f"data.path: not given; give an .npz file with {keys}")
         self.path = Path(path).expanduser()
-        self._stored = _read(self.path, test_path)
+        self._stored = _read_splits(self.path, test_path)
         train = self._stored["train"] = self._stored["train"].decoded()
-        size, means, deviations = self._form(train.images, image_size, mean, std)
+        if isinstance(train.images, np.ndarray):
+            image_size = min(train.images.shape[2:]) if image_size is None else image_size
+            measured = _statistics(train.images)
+            mean, std = (
+                own if given is None else given
+                for given, own in zip((mean, std), measured, strict=True)
+            )
+        elif image_size is None or mean is None or std is None:
+            raise UserError(
+                f"data.image_size, data.mean, data.std: the images of {self.path} are not all "
+                f"of one size up to {_SMALL} pixels, so these are not measured; give all three"
+            )
         super().__init__(
             name=self.path.stem,
             num_classes=int(train.labels.max()) + 1 if num_classes is None else num_classes,
             in_channels=train.channels,
-            image_size=size,
-            mean=means,
-            std=deviations,
+            image_size=image_size,
+            mean=mean,
+            std=std,
             **settings,
         )
 
     def load(self, split: Split) -> LabelledImages:
-        """Give one split; small JPEG files of the test split are decoded only now.
-
-        Raises:
-            UserError: there is no such split, or one of its images is damaged.
-        """
+        """Give one split; small JPEG files of the test split are decoded only now."""
         if split not in self._stored:
             raise UserError(
                 f"data.test_path: not given, and {self.path} holds JPEG files of one split; "
@@ -84,39 +96,78 @@ class NpzData(ImageData):
             )
         images, labels = self._stored[split].decoded()
         numbers = torch.from_numpy(labels)
-        if isinstance(images, Jpegs):
+        if isinstance(images, _Jpegs):
             return JpegImages(images, numbers, self.transform)
         return ArrayImages(torch.from_numpy(images), numbers, self.transform)
 
-    def _form(
-        self,
-        images: NDArray[np.uint8] | Jpegs,
-        size: int | None,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-    ) -> tuple[int, Sequence[float], Sequence[float]]:
-        """Give size, means and deviations, measured where not given."""
-        if isinstance(images, Jpegs):
-            if size is None or mean is None or std is None:
-                raise UserError(
-                    f"data.image_size, data.mean, data.std: the images of {self.path} are not all "
-                    f"of one size up to {SMALL} pixels, so these are not measured; give all three"
-                )
-            return size, mean, std
-        measured_mean, measured_std = _statistics(images)
-        return (
-            min(images.shape[2:]) if size is None else size,
-            measured_mean if mean is None else mean,
-            measured_std if std is None else std,
-        )
+
+class JpegImages(LabelledImages):
+    """JPEG files held in memory, decoded one by one when asked for."""
+
+    def __init__(self, jpegs: _Jpegs, labels: Tensor, transform: EvalTransform) -> None:
+        super().__init__(labels, transform)
+        self.jpegs = jpegs
+
+    def pixels(self, index: int) -> Tensor:
+        """Decode image ``index``: RGB, uint8 (3, H, W); a damaged file is a `UserError`."""
+        return self.jpegs.decode(index)
 
 
-def _read(path: Path, test_path: str | Path | None) -> dict[Split, Stored]:
+@dataclass(frozen=True)
+class _Jpegs:
+    """JPEG files by index; ``source`` is the setting and the file they come from."""
+
+    source: str
+    content: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+
+    def decode(self, index: int) -> Tensor:
+        start, end = self.offsets[index : index + 2]
+        try:
+            return decode(BytesIO(self.content[start:end].tobytes()), ("JPEG",))
+        except UNREADABLE as error:
+            header = isinstance(error, UnidentifiedImageError)
+            problem = "its header cannot be read" if header else error
+            raise UserError(
+                f"{self.source}: image {index} is not a readable JPEG ({problem}); "
+                "make or fetch the file again"
+            ) from error
+
+    def decode_small(self) -> NDArray[np.uint8] | None:
+        """All images, (N, 3, H, W), if they have one size of at most ``_SMALL``, else None."""
+        first = self.decode(0)
+        if max(first.shape) > _SMALL:
+            return None
+        images = np.empty((len(self.offsets) - 1, *first.shape), np.uint8)
+        for index in range(len(images)):
+            pixels = self.decode(index)
+            if pixels.shape != first.shape:
+                return None
+            images[index] = pixels.numpy()
+        return images
+
+
+class _Stored(NamedTuple):
+    """One split as it lies in a file: images, uint8 (N, C, H, W) or JPEG, and labels (N,)."""
+
+    images: NDArray[np.uint8] | _Jpegs
+    labels: NDArray[np.int64]
+
+    @property
+    def channels(self) -> int:
+        return 3 if isinstance(self.images, _Jpegs) else int(self.images.shape[1])
+
+    def decoded(self) -> _Stored:
+        small = self.images.decode_small() if isinstance(self.images, _Jpegs) else None
+        return self if small is None else self._replace(images=small)
+
+
+def _read_splits(path: Path, test_path: str | Path | None) -> dict[Split, _Stored]:
     if test_path is None:
-        stored = read_archive(path, "data.path", ("train", "test"))
+        stored = _read(path, "data.path", ("train", "test"))
     else:
-        test = read_archive(Path(test_path).expanduser(), "data.test_path", ("test",))
-        stored = read_archive(path, "data.path", ("train",)) | test
+        test = _read(Path(test_path).expanduser(), "data.test_path", ("test",))
+        stored = _read(path, "data.path", ("train",)) | test
     channels = {split: one.channels for split, one in stored.items()}
     if len(set(channels.values())) > 1:
         raise UserError(
@@ -127,7 +178,70 @@ def _read(path: Path, test_path: str | Path | None) -> dict[Split, Stored]:
     return stored
 
 
-def _statistics(images: NDArray[Any]) -> tuple[list[float], list[float]]:
+def _read(path: Path, setting: str, splits: Sequence[Split]) -> dict[Split, _Stored]:
+    """The splits of a file of arrays, or of one of JPEG files, which is the first split alone."""
+    try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no .npz archive")
+            with np.load(file, allow_pickle=False) as archive:
+                if "bytes" in archive:
+                    arrays = _taken(archive, _JPEG_KEYS)
+                    return {splits[0]: _jpegs(*arrays.values(), source=f"{setting}: {path}")}
+                arrays = _taken(archive, _array_keys(splits))
+        return {split: _arrays(arrays, split) for split in splits}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{setting}: {path} cannot be used ({error}); give an .npz file with "
+            f"{', '.join(_array_keys(splits))}, or of one split with {', '.join(_JPEG_KEYS)}"
+        ) from error
+
+
+def _array_keys(splits: Sequence[Split]) -> list[str]:
+    return [f"{kind}_{split}" for split in splits for kind in ("x", "y")]
+
+
+def _taken(archive: Mapping[str, Any], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    missing = [key for key in keys if key not in archive]
+    if missing:
+        raise ValueError(f"it has no {', '.join(missing)}")
+    return {key: archive[key] for key in keys}
+
+
+def _arrays(arrays: Mapping[str, NDArray[Any]], split: Split) -> _Stored:
+    key, images = f"x_{split}", arrays[f"x_{split}"]
+    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        raise ValueError(f"{key} is {images.dtype} {images.shape}, not uint8 with 4 dimensions")
+    if images.shape[1] not in {1, 3}:
+        if images.shape[3] not in {1, 3}:
+            raise ValueError(f"{key} of shape {images.shape} has no axis of 1 or 3 channels")
+        images = images.transpose(0, 3, 1, 2)
+    return _Stored(images, _labels(arrays[f"y_{split}"], len(images), f"y_{split}"))
+
+
+def _labels(labels: NDArray[Any], count: int, key: str) -> NDArray[np.int64]:
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (count,):
+        raise ValueError(f"{key} is {labels.dtype} {labels.shape}, not {count} whole numbers")
+    return labels.astype(np.int64)
+
+
+def _jpegs(
+    content: NDArray[Any], offsets: NDArray[Any], labels: NDArray[Any], *, source: str
+) -> _Stored:
+    if content.dtype != np.uint8 or content.ndim != 1:
+        raise ValueError(f"bytes is {content.dtype} {content.shape}, not uint8 in a row")
+    if not np.issubdtype(offsets.dtype, np.integer) or offsets.ndim != 1 or len(offsets) < 2:
+        raise ValueError(f"offsets is {offsets.dtype} {offsets.shape}, not 2 or more whole numbers")
+    offsets = offsets.astype(np.int64)
+    if offsets[0] != 0 or offsets[-1] != len(content) or (np.diff(offsets) < 1).any():
+        raise ValueError(
+            f"offsets runs from {offsets[0]} to {offsets[-1]}; it has to grow from 0 to "
+            f"{len(content)}, the length of bytes"
+        )
+    return _Stored(_Jpegs(source, content, offsets), _labels(labels, len(offsets) - 1, "labels"))
+
+
+def _statistics(images: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of (N, C, H, W), from exact counts."""
     values = np.arange(256) / 255
     counts = np.zeros((images.shape[1], 256), np.int64)

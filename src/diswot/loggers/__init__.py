@@ -1,5 +1,5 @@
-"""Where a run is followed while it runs: one file a logger."""
+"""Loggers of a run: Lightning's, with what they lack for runs that are stopped and go on."""
 
-from diswot.loggers.base import Cell, Logger, Run
+from diswot.loggers.several import LoggedRun, Loggers, Scalar
 
-__all__ = ["Cell", "Logger", "Run"]
+__all__ = ["LoggedRun", "Loggers", "Scalar"]

@@ -2,71 +2,122 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
+from diswot import _torchvision
 from diswot.config import make
 from diswot.errors import UserError
-from diswot.loggers.base import Cell, Logger, Run
 
-__all__ = ["Loggers"]
+if TYPE_CHECKING:
+    import pandas as pd
+    from lightning.pytorch.loggers import Logger
+
+__all__ = ["LoggedRun", "Loggers", "Scalar"]
+
+Scalar = str | int | float | bool | None
+
+_SINGLE = ("space", "teacher", "student", "strategy", "benchmark", "data", "init", "trainer")
+_SEVERAL = ("proxy", "distiller")
+_OMITTED = ("schema", "top")  # of a result: what tables show
+_TEXT_ROWS = 100  # of a table in TensorBoard, which shows it as text
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """The run that loggers follow.
+
+    Attributes:
+        command: ``search``, ``train`` or ``rank``.
+        path: The run directory.
+        config: The resolved config.
+        axis: Metric that steps count: ``evaluated`` proposals, ``epoch``, ``scored`` architectures.
+        group: Of runs that belong together: the folder of a sweep.
+    """
+
+    command: str
+    path: Path
+    config: Mapping[str, Any]
+    axis: str
+    group: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The run directory's; of a shard with that of the ranking."""
+        parts = self.path.resolve().parts
+        return "/".join(parts[-2:] if self.config.get("shard") else parts[-1:])
+
+    @property
+    def tags(self) -> list[str]:
+        """Chosen members, ``<group>:<name>``; ``data:fashion_mini`` for ``FashionMini``."""
+        tags = [f"{group}:{name}" for group in _SEVERAL for name in self.config.get(group) or ()]
+        for group in _SINGLE:
+            if node := self.config.get(group):
+                words = re.findall(r"[A-Z][^A-Z]*", str(node.get("_target_")).rpartition(".")[2])
+                class_name = "_".join(words).lower().removesuffix("_data")
+                tags.append(f"{group}:{node.get('name') or class_name}")
+        return tags
 
 
 class Loggers:
-    """Starts, feeds and ends the chosen loggers; a context manager.
+    """Starts, feeds and ends Lightning's loggers; a context manager.
 
-    One that fails in a way it names is told so with a warning, and the run goes on without it.
+    A run that goes on after a stop starts its loggers anew and logs only what is new. A logger that
+    fails while the run goes on is left out from there, with a warning; a full disk ends the run.
 
     Args:
-        run: What they follow; its config names them.
+        run: What they follow; ``config["logger"]`` has a node a logger, in which ``save_dir: null``
+            stands for the run directory.
         quiet: Do not show where they write.
 
     Raises:
         UserError: A setting is wrong.
     """
 
-    def __init__(self, run: Run, *, quiet: bool = False) -> None:
+    def __init__(self, run: LoggedRun, *, quiet: bool = False) -> None:
         nodes = run.config.get("logger") or {}
         if not isinstance(nodes, Mapping):
             raise UserError(f"logger={nodes}: give names of the group, such as logger=[csv,wandb]")
         self._run, self._quiet = run, quiet
-        self._chosen = {
-            name: make(node, f"logger.{name}", Logger)  # type: ignore[type-abstract]
-            for name, node in nodes.items()
-        }
-        self._active: dict[str, Logger] = {}
-        self._started = False
-        self._made: set[Path] = set()
-        self._summary: dict[str, Any] = {}
+        self._openers = {name: self._opener(name, node) for name, node in nodes.items()}
+        self._active: dict[str, tuple[Logger, ExitStack]] = {}
+        self._started, self._step = False, 0
+        self._created: set[Path] = set()
+
+    @property
+    def lightning(self) -> list[Logger]:
+        """Those that are started, for Lightning's Trainer."""
+        return [logger for logger, _ in self._active.values()]
+
+    def __bool__(self) -> bool:
+        """Whether any was chosen."""
+        return bool(self._openers)
 
     def __enter__(self) -> Self:
         """Nothing is begun yet: see `start`."""
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
         """End all that were started, as failed where an exception comes.
 
         If nothing was measured, the run directory is left as it was found.
         """
-        self._end_all(failed=error is not None)
+        with ExitStack() as stack:  # a full disk must not keep the others from ending
+            for name in self._active:
+                stack.callback(self._end, name, failed=error is not None)
         if error is not None and not (self._run.path / "config.json").exists():
-            _remove(self._made)
-
-    def __bool__(self) -> bool:
-        """Whether any was chosen."""
-        return bool(self._chosen)
+            for path in self._created:
+                rmtree(path) if path.is_dir() else path.unlink()
 
     def start(self) -> None:
         """Start all, once.
@@ -76,91 +127,142 @@ class Loggers:
         """
         if self._started:
             return
-        self._started = True
-        found = set(self._run.path.glob("*"))
+        self._started, before = True, set(self._run.path.glob("*"))
         try:
-            for name, each in self._chosen.items():
-                self._start(name, each)
-        except BaseException:  # Ctrl-C too
-            self._end_all(failed=True)
-            _remove(set(self._run.path.glob("*")) - found)
-            raise
-        self._made = set(self._run.path.glob("*")) - found
+            for name, opener in self._openers.items():
+                self._start(name, opener)
+        finally:
+            self._created = set(self._run.path.glob("*")) - before
 
-    def _start(self, name: str, logger: Logger) -> None:
-        from diswot.console import print_pairs
+    def _start(self, name: str, opener: Callable[[ExitStack], Logger]) -> None:
+        from diswot.console import print_pairs, shown
 
-        def tell(line: str) -> None:
-            if not self._quiet:
-                print_pairs({name: line})
-
-        told = logger.start(replace(self._run, tell=tell))
-        self._active[name] = logger
-        if told:
-            tell(told)
+        try:
+            with ExitStack() as stack:
+                logger = opener(stack)
+                logger.log_hyperparams(dict(self._run.config))
+                self._active[name] = logger, stack.pop_all()
+            if not self._quiet and logger.log_dir:
+                print_pairs({name: shown(Path(logger.log_dir))})
+        except Exception as error:
+            _raise_full_disk(error)
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"logger.{name}: {_one_line(error)}") from error
 
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
-        """Keep what was measured; what is no finite number is left out."""
-        there = {
-            name: value
-            for name, value in metrics.items()
-            if value is not None and math.isfinite(value)
-        }
-        self._each(lambda logger: logger.log(there, step))
+        """Log what was measured; what is no finite number is left out."""
+        self._step = step
+        point = {name: value for name, value in metrics.items() if _is_finite(value)}
+        self._each(lambda logger: logger.log_metrics({self._run.axis: step, **point}, step))
 
     def finished(
         self,
         result: Mapping[str, Any],
         images: Sequence[Path],
-        tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[Cell]]]] | None = None,
+        tables: Mapping[str, pd.DataFrame] | None = None,
     ) -> None:
-        """Keep what a run gives at its end; starts loggers that nothing was measured for.
+        """Log what a run gives at its end; starts loggers that nothing was measured for.
 
         Args:
-            result: What ``result.json`` holds.
-            images: Pictures of the run directory.
-            tables: Columns and rows by name.
+            result: Content of ``result.json``: W&B's summary; elsewhere its numbers are metrics.
+            images: Pictures of the run directory, for W&B and TensorBoard.
+            tables: By name, for W&B and TensorBoard.
         """
         self.start()
-        self._summary = {key: value for key, value in result.items() if key not in _LONG}
-        for name, (columns, rows) in (tables or {}).items():
-            self._each(lambda logger: logger.table(name, columns, rows))  # noqa: B023 (called at once)
-        for path in images:
-            self._each(lambda logger: logger.image(path.stem, path))  # noqa: B023
+        if not self._active:
+            return
+        from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+        from matplotlib.image import imread
+
+        from diswot.loggers.wandb import table_data
+
+        kept = {name: value for name, value in result.items() if name not in _OMITTED}
+        numbers = {f"result/{name}": value for name, value in kept.items() if _is_finite(value)}
+
+        def log(logger: Logger) -> None:
+            if isinstance(logger, WandbLogger):
+                for name, table in (tables or {}).items():
+                    logger.log_table(name, list(table.columns), table_data(name, table))
+                for path in images:
+                    logger.log_image(path.stem, [str(path)])
+                logger.experiment.summary.update(kept)
+            elif isinstance(logger, TensorBoardLogger):
+                board, step = logger.experiment, self._step
+                for name, table in (tables or {}).items():
+                    board.add_text(name, _markdown(table), step)
+                for path in images:
+                    board.add_image(path.stem, imread(path)[..., :3], step, dataformats="HWC")
+                logger.log_hyperparams(dict(self._run.config), numbers, step)
+            else:
+                logger.log_metrics(numbers, self._step)
+
+        self._each(log)
+
+    def _opener(self, name: str, node: Any) -> Callable[[ExitStack], Logger]:
+        """Check the settings of a logger; gives what starts it."""
+        _torchvision.ensure()
+        from lightning.pytorch.loggers import Logger
+
+        from diswot.loggers.wandb import check_settings, wandb_logger
+
+        if isinstance(node, Mapping) and str(node.get("_target_")).endswith("WandbLogger"):
+            check_settings(name, node)
+            session = wandb_logger(name, node, self._run, quiet=self._quiet)
+            return lambda stack: stack.enter_context(session)
+        if isinstance(node, Mapping) and node.get("save_dir", "") is None:
+            node = {**node, "save_dir": str(self._run.path)}
+        logger: Logger = make(node, f"logger.{name}", Logger)  # type: ignore[type-abstract]
+        return lambda stack: logger
 
     def _each(self, act: Callable[[Logger], object]) -> None:
-        for name, logger in list(self._active.items()):
+        for name, (logger, _) in list(self._active.items()):
             try:
                 act(logger)
-            except logger.errors as error:
+                logger.save()
+            except Exception as error:
                 _warn(name, error)
                 self._end(name, failed=True)
 
-    def _end_all(self, *, failed: bool) -> None:
-        with ExitStack() as stack:  # a full disk must not keep the others from ending
-            for name in self._active:
-                stack.callback(self._end, name, failed=failed)
-
     def _end(self, name: str, *, failed: bool) -> None:
-        logger = self._active.pop(name)
+        from lightning.pytorch.loggers import WandbLogger
+
+        logger, stack = self._active.pop(name)
         try:
-            logger.finish(self._summary, failed=failed)
-        except logger.errors as error:
+            with stack:
+                logger.finalize("failed" if failed else "success")
+                if isinstance(logger, WandbLogger):  # Lightning leaves its run open
+                    logger.experiment.finish(exit_code=int(failed))
+        except Exception as error:
             _warn(name, error)
 
 
-_LONG = ("schema", "top")
-"""What a result holds that tables show."""
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """The first rows; a cell may contain what separates cells."""
+    head = table.head(_TEXT_ROWS).astype(object)
+    cells = head.where(head.notna(), "").map(lambda cell: str(cell).replace("|", "\\|"))
+    more = f"\n\nand {len(table) - len(head):,} more rows" if len(table) > len(head) else ""
+    return f"{cells.to_markdown(index=False, disable_numparse=True)}{more}"
+
+
+def _raise_full_disk(error: BaseException | None) -> None:
+    """Raise the full disk that is the cause of an error, if it is."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        error = error.__cause__ or error.__context__
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _warn(name: str, error: Exception) -> None:
-    told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    warnings.warn(f"logger {name} failed ({told}); the run goes on without it", stacklevel=1)
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.is_dir():
-            rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Warn of a logger that fails, unless the disk is full."""
+    _raise_full_disk(error)
+    message = f"logger {name} failed ({_one_line(error)}); the run goes on without it"
+    warnings.warn(message, stacklevel=1)

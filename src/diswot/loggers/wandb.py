@@ -1,157 +1,183 @@
-"""Weights & Biases."""
+"""Lightning's ``WandbLogger`` around a W&B run that is ours to begin, go on with and end.
+
+Lightning alone takes up any run in progress, asks for a key, and forgets its run after a stop.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from diswot.checks import choice, positive
+from diswot.checks import choice
+from diswot.console import print_pairs, shown
 from diswot.errors import UserError
-from diswot.loggers._wandb_session import Session, failures, refusal, run_id
-from diswot.loggers.base import Cell, Logger, Run
+from diswot.runs.files import write_atomic
 
 if TYPE_CHECKING:
-    import wandb
+    import pandas as pd
+    from lightning.pytorch.loggers import WandbLogger
 
-__all__ = ["WandB"]
+    from diswot.loggers.several import LoggedRun
 
-_MODES = ("auto", "online", "offline")
-_TAG = 64  # characters of a tag at most
-_NAME = 128  # of a group's name
+__all__ = ["check_settings", "table_data", "wandb_logger"]
+
+_LIGHTNING = ("log_model", "prefix", "checkpoint_name", "add_file_policy")  # not wandb.init's
+_SETTINGS = {"console": "off", "silent": True, "finish_timeout_raises": True}
+_ID = "diswot-run-id"
+_TAG, _NAME = 64, 128  # characters of a tag and of a name at most
 
 
-class WandB(Logger):
-    """Sends a run to Weights & Biases, or keeps it in ``wandb/`` of the run directory.
+def check_settings(name: str, node: Mapping[str, Any]) -> None:
+    """Refuse the settings of a logger, or a missing package, with a `UserError`."""
+    if find_spec("wandb") is None:
+        raise UserError(f"logger={name} needs a package: pip install wandb")
+    if not str(node.get("project") or "").strip():
+        raise UserError(
+            f"logger.{name}.project is empty; give a name, or leave out both it and WANDB_PROJECT"
+        )
+    choice(f"logger.{name}.mode", node.get("mode") or "auto", ("auto", "online", "offline"))
 
-    The run's id is kept there too, so that a run that goes on after a stop is the same run.
+
+@contextmanager
+def wandb_logger(
+    name: str, node: Mapping[str, Any], run: LoggedRun, *, quiet: bool
+) -> Iterator[WandbLogger]:
+    """Begin a W&B run, or go on with it; wandb's service process ends with the context.
 
     Args:
         name: Of the logger.
-        project: Made if it is not there.
-        entity: User or team; None: the key's own.
-        mode: ``auto``: online where a key is found, else offline, without asking; the variable
-            WANDB_MODE decides where it is set.
-        wait: Seconds to wait at the end until all is sent.
+        node: Its config: arguments of ``WandbLogger`` and of ``wandb.init``.
+        run: What is logged.
+        quiet: Do not show where it is.
 
     Raises:
-        UserError: A setting is wrong.
+        UserError: The key is refused, the server cannot be reached, or a setting is wrong.
     """
+    from hydra.utils import get_class
 
-    def __init__(self, name: str, project: str, entity: str | None, mode: str, wait: float) -> None:
-        if find_spec("wandb") is None:
-            raise UserError(f"logger={name} needs a package: pip install wandb")
-        self.name = name
-        if project is None or not str(project).strip():
-            raise UserError(
-                "logger.wandb.project is empty; give a name, or leave out both it and WANDB_PROJECT"
-            )
-        self._project = str(project)
-        self._entity = str(entity) if entity else None
-        self._mode = choice("logger.wandb.mode", mode, _MODES)
-        self._wait = positive("logger.wandb.wait", wait)
-        self._axis = ""
-        self._run: wandb.Run | None = None
+    def show(line: str) -> None:
+        if not quiet:
+            print_pairs({name: line})
 
-    def start(self, run: Run) -> str:
-        """Begin the run there, or go on with it.
-
-        Raises:
-            UserError: The key is refused, the server cannot be reached, or a variable is wrong.
-        """
-        self._session = Session(run.path)
+    given = {key: value for key, value in node.items() if value is not None}
+    target, offline, mode = (given.pop(key, None) for key in ("_target_", "offline", "mode"))
+    lightning = {key: given.pop(key) for key in _LIGHTNING if key in given}
+    given.setdefault("dir", given.pop("save_dir", str(run.path)))
+    with _session(run.path / "wandb"):
         try:
-            self._session.open()
-            self._run = self._init(run)
-        except failures() as error:
-            self._session.close()
-            raise refusal(error) from error
-        except BaseException:  # Ctrl-C too
-            self._session.close()
-            raise
-        self.errors = failures()
-        self._axis = run.axis
-        self._run.define_metric(run.axis)
-        self._run.define_metric("*", step_metric=run.axis)
-        return self._told(self._run)
+            import wandb
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add a point a metric."""
-        self._log({**metrics, self._axis: step})
-
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """Add a table; of more rows than W&B takes, the first, with a warning."""
-        import wandb
-
-        most = wandb.Table.MAX_ROWS
-        if len(rows) > most:
-            warnings.warn(
-                f"logger {self.name}: W&B gets the first {most:,} of {len(rows):,} rows of "
-                f"{name}; all are in the run directory",
-                stacklevel=1,
-            )
-        data = [list(row) for row in rows[:most]]
-        self._log({name: wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)})
-
-    def image(self, name: str, path: Path) -> None:
-        """Add the picture."""
-        import wandb
-
-        self._log({name: wandb.Image(str(path))})
-
-    def finish(self, summary: Mapping[str, Any], *, failed: bool) -> None:
-        """Give the summary, wait until all is sent, and end the service process."""
-        run, self._run = self._run, None
-        if run is None:
-            return
-        try:
-            run.summary.update(dict(summary))
-            run.finish(exit_code=int(failed))
-        finally:
-            self._session.close()
-
-    def _init(self, run: Run) -> wandb.Run:
-        import wandb
-
-        mode = self._session.mode(self._mode)
-        if (mode or os.environ["WANDB_MODE"]) in ("online", "shared"):
-            run.tell("connecting to W&B …")
-        return wandb.init(
-            project=self._project,
-            entity=self._entity,
-            mode=cast(Any, mode),
-            dir=str(run.path),
-            id=run_id(run.path / "wandb", run.name),
-            resume="allow",
-            reinit="create_new",
-            name=run.name[-_NAME:],
-            group=None if run.group is None else run.group[-_NAME:],
-            job_type=run.command,
-            tags=[tag[:_TAG] for tag in run.tags],
-            config=dict(run.config),
-            allow_val_change=True,
-            settings=wandb.Settings(
-                console="off",
-                silent=True,
-                finish_timeout=self._wait,
-                finish_timeout_raises=True,
-            ),
+            if "WANDB_SERVICE" not in os.environ:
+                wandb.setup(settings=wandb.Settings(silent=True))
+            given["mode"] = "offline" if offline else _mode(mode or "auto")
+            given["settings"] = wandb.Settings(**{**_SETTINGS, **given.get("settings", {})})
+            if given["mode"] in ("online", "shared"):
+                show("connecting to W&B …")
+            defaults = {
+                "id": _run_id(run),
+                "name": run.name[-_NAME:],
+                "group": run.group and run.group[-_NAME:],
+                "job_type": run.command,
+                "tags": [tag[:_TAG] for tag in run.tags],
+            }
+            experiment = wandb.init(**{**defaults, **given}, resume="allow", reinit="create_new")
+        except Exception as error:
+            raise _refusal(name, error) from None
+        experiment.define_metric(run.axis)
+        experiment.define_metric("*", step_metric=run.axis)
+        folder = Path(experiment.settings.sync_dir).resolve().parent  # holds one folder a start
+        sync = f"offline; `wandb sync {quote(shown(folder))}/offline-run-*` sends it"
+        show(experiment.url or ("disabled; nothing is kept" if experiment.disabled else sync))
+        project = given["project"]
+        yield get_class(target)(
+            experiment=experiment, project=project, save_dir=given["dir"], **lightning
         )
 
-    def _log(self, values: dict[str, Any]) -> None:
-        assert self._run is not None
-        self._run.log(values)
 
-    def _told(self, run: wandb.Run) -> str:
-        from diswot.console import shown
+def _mode(setting: str) -> str:
+    """Mode of wandb's: ``auto`` is online where credentials for its server are found."""
+    import wandb
+    from requests.utils import get_netrc_auth
 
-        if run.url:
-            return run.url
-        if run.disabled:
-            return "disabled; nothing is kept"
-        parts = Path(run.settings.sync_dir).resolve().parent  # one a start of the run
-        return f"offline; `wandb sync {quote(shown(parts))}/offline-run-*` sends it"
+    if setting != "auto":
+        return setting
+    settings = wandb.setup().settings
+    key = settings.api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
+    found = key or get_netrc_auth(settings.base_url)
+    return os.environ.get("WANDB_MODE") or ("online" if found else "offline")
+
+
+def _run_id(run: LoggedRun) -> str:
+    """The id kept in the run directory, else a new one, also for the same path elsewhere."""
+    file = run.path / "wandb" / _ID
+    with suppress(FileNotFoundError):
+        if kept := re.fullmatch(r"[\w.-]{1,64}\n", file.read_text(errors="replace")):
+            return kept[0].strip()
+    new = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', run.name)[-55:]}-{secrets.token_hex(4)}"
+    file.parent.mkdir(exist_ok=True)
+    write_atomic(file, f"{new}\n".encode())
+    return new
+
+
+@contextmanager
+def _session(folder: Path) -> Iterator[None]:
+    """Undo what wandb does to the process; what waits to be sent lies in the run directory."""
+    defaults = {"WANDB_DATA_DIR": str(folder.resolve()), "WANDB_ERROR_REPORTING": "false"}
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    owned = "WANDB_SERVICE" not in os.environ  # else the program uses wandb itself
+    hooks = sys.exit, sys.excepthook
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        if owned and "wandb" in sys.modules:
+            with suppress(Exception):
+                sys.modules["wandb"].teardown()
+            os.environ.pop("WANDB_SERVICE", None)
+        sys.exit, sys.excepthook = hooks
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _refusal(name: str, error: Exception) -> UserError:
+    """One line on why a run could not be begun, without the key."""
+    from wandb.errors import UsageError
+
+    text, hint = str(error), ""
+    if details := getattr(error, "errors", None):  # of pydantic, whose text may show a key
+        faults = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in details() if each["loc"])
+        text = f"wandb refuses its settings ({faults}); see the variables WANDB_* and its file"
+    elif not isinstance(error, UsageError):
+        hint = (
+            "; give a valid key (`wandb login`, or WANDB_API_KEY) and a server that can be "
+            f"reached, or logger.{name}.mode=offline"
+        )
+    text = " ".join(text.split())
+    if key := os.environ.get("WANDB_API_KEY", "").strip():
+        text = text.replace(key, "…")
+    return UserError(f"logger.{name}: {text.rstrip('.')[:300]}{hint}")
+
+
+def table_data(name: str, table: pd.DataFrame) -> list[list[Any]]:
+    """The rows of a table that W&B takes, with None where there is no value."""
+    import wandb
+
+    limit = wandb.Table.MAX_ROWS
+    if len(table) > limit:
+        warnings.warn(
+            f"logger wandb: W&B gets the first {limit:,} of {len(table):,} rows of {name}; all are "
+            "in the run directory",
+            stacklevel=1,
+        )
+    rows = table.head(limit).astype(object)
+    data: list[list[Any]] = rows.where(rows.notna(), None).to_numpy().tolist()
+    return data

@@ -1,5 +1,5 @@
 """Training-free scores of an architecture; higher is better, always."""
 
-from diswot.proxies.base import Proxy, ProxyContext, ProxyInput
+from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 
-__all__ = ["Proxy", "ProxyContext", "ProxyInput"]
+__all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]

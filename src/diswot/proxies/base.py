@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.models.cost import Cost
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.passes import Gradients, Layer, Shared

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diswot.checks import choice
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyInput, Summary

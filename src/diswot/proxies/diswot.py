@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 from diswot.checks import choice, number
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 
 __all__ = ["Gradients", "Layer", "Shared", "record_layers", "watch_relus", "weighted", "weights"]
 
@@ -27,8 +27,7 @@ class Layer:
     Attributes:
         name: Path of the module in the network.
         module: The layer.
-        output: Its output, ``(B, C, H, W)`` or ``(B, C)``, as the logits are computed from it, so
-            that gradients reach it.
+        output: ``(B, C, H, W)`` or ``(B, C)``, on the way to the logits: gradients reach it.
     """
 
     name: str

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from diswot.console import print_lines, print_table
-from diswot.ranking.scores import Scores, Target
+from diswot.console import print_lines, print_table, shown
+from diswot.ranking.scores import Scores, Target, conditions_of
+from diswot.ranking.table import rank_rows
 from diswot.reporting.rank_plot import plot_rank
-from diswot.runs import RankRow, write_table
+from diswot.runs import RankRow, RankSummary, write_json, write_table
+from diswot.versions import versions
 
-__all__ = ["plot_rank", "rank_csv", "scores_csv", "show_rank"]
+if TYPE_CHECKING:
+    from diswot.accuracies import Benchmark
+    from diswot.data.base import ImageData
+
+__all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank"]
 
 _WIDE = 96  # characters a line has where an interval need not be folded
 _COLUMNS = (
@@ -38,6 +45,53 @@ _LEGEND = (
     "P@10: percent of the best tenth by score that are the best tenth by accuracy",
     "regret: best accuracy less that of the best scored architecture, percent points",
 )
+
+
+def export(
+    config: Mapping[str, Any],
+    benchmark: Benchmark,
+    data: ImageData,
+    scores: Scores,
+    targets: Sequence[Target],
+    *,
+    path: Path,
+    quiet: bool,
+) -> list[RankRow]:
+    """Write rank.csv, scores.csv, rank.png and result.json, and show the table.
+
+    Args:
+        config: Resolved, of ``conf/rank.yaml``.
+        benchmark: Of the accuracies.
+        data: Of the mini-batch.
+        scores: Of all proxies and controls.
+        targets: Accuracies of the same architectures.
+        path: The run directory.
+        quiet: Show nothing.
+
+    Returns:
+        The rows of rank.csv.
+    """
+    conditions = conditions_of(config, data, benchmark.source)
+    seeds = f"{len(scores.seeds)} seed{'s' if len(scores.seeds) > 1 else ''}"
+    title = (
+        f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
+        f"teacher {conditions['teacher']}, {data.name}, {seeds}"
+    )
+    rows = rank_rows(
+        scores, targets, conditions, resamples=config["resamples"], seed=config["seed"]
+    )
+    rank_csv(path / "rank.csv", rows)
+    scores_csv(path / "scores.csv", scores, targets)
+    plot_rank(path / "rank.png", rows, scores, targets, title)
+    summary = RankSummary(
+        **conditions, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
+    )
+    write_json(path / "result.json", asdict(summary))
+    if not quiet:
+        show_rank(rows)
+        names = ("rank.csv", "rank.png", "scores.csv")
+        print_lines([title, *(f"  {shown(path / name)}" for name in names)])
+    return rows
 
 
 def rank_csv(path: Path, rows: Sequence[RankRow]) -> None:

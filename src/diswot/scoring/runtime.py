@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diswot import _torchvision
 from diswot.checks import choice
-from diswot.data.batch import MiniBatch
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.proxies.passes import Gradients, Layer, Shared, record_layers
 

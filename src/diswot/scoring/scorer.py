@@ -20,7 +20,7 @@ from diswot.scoring.budget import CostModel
 from diswot.scoring.runtime import Forward, PrefixCache, Runtime, forward
 
 if TYPE_CHECKING:
-    from diswot.data.batch import MiniBatch
+    from diswot.data import MiniBatch
     from diswot.models.cost import Cost
     from diswot.proxies.base import Components, Proxy, Summary
     from diswot.proxies.passes import Gradients

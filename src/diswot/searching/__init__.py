@@ -1,1 +1,1 @@
-"""Search runs: the loop, its history, the similarities of the student it chose."""
+"""Search runs: what a search leaves of the student it chose."""

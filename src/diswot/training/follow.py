@@ -19,7 +19,7 @@ _torchvision.ensure()
 from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports torchvision)
 
 if TYPE_CHECKING:
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import Loggers
     from diswot.training.setup import TrainingSetup
 
 __all__ = ["EpochLog"]

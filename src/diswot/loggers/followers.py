@@ -1,0 +1,116 @@
+"""Followers of a search and of a ranking: they log what is known as it becomes known."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from diswot.loggers.several import Loggers, Scalar
+    from diswot.runs import CandidateRecord, RankRow, ScoreRecord
+    from diswot.searching.engine import Search
+    from diswot.strategies.base import Strategy
+
+__all__ = ["RankLog", "SearchLog"]
+
+_POINTS = 100  # of a ranking
+
+
+class SearchLog:
+    """Logs every generation, and all candidates at the end; see `diswot.searching.engine.Watch`.
+
+    Args:
+        loggers: Started.
+        search: Whose history is read.
+        strategy: Its, for the draws that broke the budget.
+    """
+
+    def __init__(self, loggers: Loggers, search: Search, strategy: Strategy) -> None:
+        self._loggers, self._search, self._strategy = loggers, search, strategy
+        self._since = time.monotonic()
+
+    def __call__(self, records: Sequence[CandidateRecord], fresh: int) -> None:
+        """Log a generation, ``fresh`` of whose records were not there before this start."""
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        if not self._loggers:
+            return
+        scores = self._search.history.scores()
+        here = [scores[record.arch] for record in records if record.arch in scores]
+        self._loggers.log(
+            {
+                "generation": records[0].generation,
+                "best": max(scores.values(), default=None),
+                "mean": sum(here) / len(here) if here else None,
+                "worst": min(here, default=None),
+                "failed": sum(record.status == "failed" for record in records),
+                "rejected": self._strategy.proposals.rejected,
+                "candidates_per_second": fresh / seconds if fresh and seconds else None,
+            },
+            self._search.evaluated,
+        )
+
+    def finish(self, result: Mapping[str, Any], path: Path) -> None:
+        """Log the result, ``search.png`` and the distinct candidates, best first."""
+        if self._loggers:
+            candidates = _read(path / "candidates.csv").drop_duplicates("arch")
+            candidates = candidates.sort_values("score", ascending=False, kind="stable")
+            self._loggers.finished(result, [path / "search.png"], {"candidates": candidates})
+
+
+class RankLog:
+    """Logs a hundred times how far a ranking is, and its table at the end.
+
+    Args:
+        loggers: Not started.
+        total: Architectures to score, over all seeds.
+        done: Those that were scored before this start.
+        again: Whether the ranking has finished before; then nothing is logged unless it has grown.
+    """
+
+    def __init__(self, loggers: Loggers, total: int, done: int, *, again: bool) -> None:
+        self._loggers, self._total = loggers, total
+        self._done = self._before = done
+        self._silent = again and done == total
+        self._failed = 0
+        self._since = time.monotonic()
+
+    def begin(self) -> None:
+        """Start the loggers, if there is anything to log."""
+        if not self._silent:
+            self._loggers.start()
+        self._since = time.monotonic()
+
+    def scored(self, record: ScoreRecord) -> None:
+        """One more is scored."""
+        self._done += 1
+        self._failed += bool(record.failures)
+        if self._done % max(1, self._total // _POINTS) and self._done < self._total:
+            return
+        rate = (self._done - self._before) / max(time.monotonic() - self._since, 1e-9)
+        self._loggers.log(
+            {"seed": record.seed, "failed": self._failed, "architectures_per_second": rate},
+            self._done,
+        )
+
+    def finish(self, rows: Sequence[RankRow], path: Path) -> None:
+        """Log the best proxy of each target, ``rank.png`` and ``rank.csv``."""
+        if self._silent or not self._loggers:
+            return
+        best: dict[str, Scalar] = {}
+        for row in reversed(rows):  # the best of a target comes first
+            if not row.control and not math.isnan(row.spearman):
+                name = f"best_{row.dataset}_{row.target}"
+                best |= {name: row.proxy, f"{name}_spearman": row.spearman}
+        self._loggers.finished(best, [path / "rank.png"], {"rank": _read(path / "rank.csv")})
+
+
+def _read(file: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(file)
