@@ -50,7 +50,7 @@ def test_outputs_that_cannot_be_written(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("diswot.runs.files.write_atomic", full)
+    monkeypatch.setattr("diswot.runs.write_atomic", full)
     message = refused(capsys, search_run, "--output", tmp_path / "x.html")
     assert message == f"diswot report: {tmp_path / 'x.html'}: No space left on device\n"
 
