@@ -10,7 +10,7 @@ from typing import Any
 
 from diswot.commands import Command, Launch, Session, run_app, settled
 from diswot.errors import UserError
-from diswot.runs import EpochRecord, TrainSummary
+from diswot.runs import EpochRecord, RunDir, TrainSummary
 
 __all__ = ["main", "run_train"]
 
@@ -94,7 +94,7 @@ def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:
         try:
             start(world_size(trainer), _train_process, *given)
         except Exception:
-            with session.run_dir:  # which keeps why it ended
+            with RunDir(session.path, session.config, EpochRecord):  # which keeps why it ended
                 raise
     summary = session.run_dir.load_result(TrainSummary)
     if summary is None:  # its processes were stopped

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,17 +47,12 @@ def stepped(weights: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def slurm() -> Iterator[dict[str, str]]:
     """The environment of a Slurm of our own, on this machine."""
-    from slurm_helpers import missing_programs, start, stop
+    from slurm_helpers import PATH, PROGRAMS, running_slurm
 
-    if missing := missing_programs():
+    if missing := [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]:
         pytest.skip(f"no {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge")
-    root = Path(tempfile.mkdtemp(prefix="slurm"))
-    env = {**os.environ, "SLURM_CONF": str(root / "slurm.conf")}
-    try:
-        yield start(root).env | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    finally:
-        stop(root, env)
-        shutil.rmtree(root, ignore_errors=True)
+    with running_slurm() as cluster:
+        yield cluster.env | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
 
 def launched(cwd: Path, launcher: list[str], env: dict[str, str], *words: str) -> str:

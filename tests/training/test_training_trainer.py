@@ -64,8 +64,6 @@ def test_a_training_that_is_ended_early(tmp_path: Path, weights: Path) -> None:
 REFUSED = {
     "+trainer.foo=1": r"trainer: lightning.Trainer refuses its settings: .*'foo'",
     "+trainer.accelerator=gpu": r"trainer.accelerator=gpu: it is given by device",
-    "+trainer.max_epochs=2": r"trainer.max_epochs=2: it is given by protocol.max_epochs",
-    "+trainer.ema=0.5": r"trainer.ema is now protocol.ema",
     "trainer.num_sanity_val_steps=2": r"trainer.num_sanity_val_steps=2 is not allowed",
     "trainer.gradient_clip_algorithm=x": r"trainer: lightning.Trainer refuses its settings",
     "trainer.strategy=magic": r"trainer: lightning.Trainer refuses its settings: .*magic",
@@ -87,6 +85,22 @@ def test_settings_that_are_refused(tmp_path: Path, weights: Path, word: str) -> 
         run_train(config, tmp_path / "run", [conf_dir()], quiet=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run/epochs.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("max_epochs", "trainer.max_epochs=2: it is given by protocol.max_epochs"),
+        ("ema", "trainer.ema is now protocol.ema"),
+    ],
+)
+def test_old_names_in_files_are_told(
+    tmp_path: Path, weights: Path, name: str, problem: str
+) -> None:
+    config = composed(weights)
+    config["trainer"] = {**config["trainer"], name: 2}
+    with pytest.raises(UserError, match=problem):
+        run_train(config, tmp_path / "run", [conf_dir()], quiet=True)
 
 
 def test_an_epoch_is_logged_once_its_checkpoint_is_written(tmp_path: Path) -> None:
