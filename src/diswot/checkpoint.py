@@ -20,16 +20,8 @@ from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
 from diswot.spaces.base import Space, space_node
 
-__all__ = [
-    "build_network",
-    "build_student",
-    "build_teacher",
-    "describe_student",
-    "load_student",
-    "read_student",
-    "resolve_student",
-    "save_student",
-]
+__all__ = ["build_network", "build_student", "build_teacher", "describe_student", "load_student"]
+__all__ += ["read_student", "resolve_student", "save_student"]
 
 DESCRIPTION_FILE = "student.json"
 """The file beside the weights of a trained student that says what to build."""
@@ -66,15 +58,9 @@ def build_network(
 ) -> nn.Module:
     """Build a network as a file of ``conf/teacher`` or ``conf/student`` describes it.
 
-    Args:
-        spec: ``name``, ``network`` (a node with ``_target_``) and ``weights``, see
-            :func:`~diswot.models.weights.load_weights`.
-        role: ``teacher`` or ``student``, for messages.
-        num_classes: Rows of the classifier; trained weights must have as many.
-        in_channels: Channels of the images.
-
-    Returns:
-        A module that is a :class:`~diswot.models.outputs.Network`, in training mode.
+    ``spec`` holds ``name``, ``network`` (a node with ``_target_``) and ``weights`` for as many
+    classes, see :func:`~diswot.models.weights.load_weights`; ``role`` is ``teacher`` or
+    ``student``. Gives a :class:`~diswot.models.outputs.Network` in training mode.
 
     Raises:
         UserError: For settings the network refuses or weights that cannot be loaded into it.
@@ -94,11 +80,8 @@ def build_student(
 ) -> nn.Module:
     """Build a student, an architecture of a space or a fixed network; see :func:`build_network`.
 
-    Args:
-        spec: As :func:`resolve_student` leaves it, with ``arch`` or ``network``.
-        space: The node of the architecture's space.
-        num_classes: Rows of the classifier; trained weights must have as many.
-        in_channels: Channels of the images.
+    ``spec`` and ``space``, the node of the architecture's space, are as :func:`resolve_student`
+    leaves them.
     """
     if spec.get("arch") is None:
         return build_network(spec, "student", num_classes, in_channels)
@@ -131,13 +114,8 @@ def describe_student(
 ) -> dict[str, Any]:
     """The description that :func:`save_student` keeps beside the weights.
 
-    Args:
-        config: As :func:`resolve_student` gives it.
-        num_classes: Rows of the classifier.
-        in_channels: Channels of the images.
-        image_size: Height and width of the images.
-        mean: Subtracted from the channels of images in [0, 1].
-        std: The channels are divided by it then.
+    ``config`` is as :func:`resolve_student` gives it, ``image_size`` height and width of images.
+    From the channels of images in [0, 1] ``mean`` is subtracted; then they are divided by ``std``.
     """
     spec = config["student"]
     kind = "network" if spec.get("arch") is None else "arch"
@@ -152,16 +130,10 @@ def describe_student(
 def save_student(network: nn.Module, folder: Path, description: Mapping[str, Any]) -> None:
     """Write ``student.safetensors``, a bare state dict, and ``student.json``, each in one step.
 
-    Args:
-        network: The student.
-        folder: An existing folder.
-        description: See :func:`describe_student`.
-
-    Raises:
-        OSError: The folder cannot be written.
+    The folder exists; the description is that of :func:`describe_student`.
     """
-    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    content = save({name: value.contiguous().clone() for name, value in state.items()})
+    state = network.state_dict()
+    content = save({name: value.cpu().contiguous().clone() for name, value in state.items()})
     digest = hashlib.sha256(content).hexdigest()
     write_atomic(folder / WEIGHTS_FILE, content)
     write_json(folder / DESCRIPTION_FILE, {"schema": 1, **description, "sha256": digest})
@@ -170,8 +142,7 @@ def save_student(network: nn.Module, folder: Path, description: Mapping[str, Any
 def read_student(run: str | Path, *, config_dir: str | Path | None = None) -> dict[str, Any]:
     """The content of ``student.json``, checked; for arguments and errors see :func:`load_student`.
 
-    Returns:
-        The entries of :func:`describe_student`, ``schema`` and ``sha256`` of the weights.
+    It has the entries of :func:`describe_student`, ``schema`` and ``sha256`` of the weights.
     """
     path = Path(run).expanduser()
     file, weights = path / DESCRIPTION_FILE, path / WEIGHTS_FILE
@@ -226,12 +197,7 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     Only the names of space and architecture of the search's result are used, after they were
     checked; the class of the space is looked up in the folders of configs.
 
-    Args:
-        config: Resolved, with ``student`` and, where one is given, ``space``.
-        folders: Of configs.
-
-    Returns:
-        The config with ``space``, None for a fixed network, and ``student.arch`` filled in.
+    Gives the config with ``space``, None for a fixed network, and ``student.arch`` filled in.
 
     Raises:
         UserError: A setting is missing or does not fit, or the search's result is not of its space.
@@ -239,34 +205,27 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     student, space = config["student"], config.get("space")
     if "run" in student:
         return {**config, **_searched(student, space, folders)}
-    name, problem = student["name"], None
+    asked, given = f"student={student['name']}", (space or {}).get("name")
     if "arch" not in student:
         if space is not None:
-            problem = (
-                f"space={space.get('name')}: student={name} is a fixed network; leave the space "
-                "out, or give student=arch or student=searched"
-            )
+            advice = "leave the space out, or give student=arch or student=searched"
+            raise UserError(f"space={given}: {asked} is a fixed network; {advice}")
     elif space is None:
-        problem = f"space: none is given; student={name} needs the space of its architecture"
+        raise UserError(f"space: none is given; {asked} needs the space of its architecture")
     elif not student["arch"]:
-        problem = (
-            f"student.arch: not given; give the text of an architecture of {space.get('name')}"
-        )
+        raise UserError(f"student.arch: not given; give the text of an architecture of {given}")
     else:
         made = _space(space)
         try:
             made.parse(str(student["arch"]))
         except UserError as error:
-            problem = f"student.arch: {error}"
-    if problem:
-        raise UserError(problem)
+            raise UserError(f"student.arch: {error}") from None
     return {**config, "space": space}
 
 
 def _searched(
     student: Mapping[str, Any], space: Mapping[str, Any] | None, folders: Sequence[Path]
 ) -> dict[str, Any]:
-    """Space and student of a search's best architecture."""
     run = folder("student.run", student["run"] or None, "the run directory of a diswot search")
     file = run / "result.json"
     if (run / DESCRIPTION_FILE).is_file():
@@ -288,11 +247,10 @@ def _searched(
         arch = made.parse(found.arch)
     except UserError as error:
         raise UnreadableError(file, error, remedy=_SEARCH_AGAIN) from None
+    possible = [found.in_channels] if found.in_channels else [3, 1]
     with torch.device("meta"):
-        counts = [
-            count_params(made.build(arch, num_classes=found.num_classes, in_channels=channels))
-            for channels in ([found.in_channels] if found.in_channels else [3, 1])
-        ]
+        built = (made.build(arch, num_classes=found.num_classes, in_channels=c) for c in possible)
+        counts = list(map(count_params, built))
     if found.params not in counts:
         raise UserError(
             f"{file}: params is {found.params}, but {arch} with {found.num_classes} classes has "

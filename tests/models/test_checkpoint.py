@@ -24,7 +24,6 @@ from diswot.checkpoint import (
     resolve_student,
     save_student,
 )
-from diswot.config import check_harmless
 from diswot.errors import UserError
 from diswot.models import Network
 
@@ -51,13 +50,11 @@ def test_every_teacher_builds_and_shows_its_inside(file: Path) -> None:
     with torch.no_grad():
         outputs, logits = teacher.outputs(images), teacher(images)
         classified = teacher.classifier(outputs.embedding)
-    assert file.read_text().startswith("# ")
     assert spec["name"].startswith(file.stem)
     assert spec["weights"] == "none"
     assert isinstance(teacher, Network)
     assert torch.equal(outputs.logits, logits)
     assert logits.shape == (2, 5)
-    assert all(stage.ndim == 4 for stage in outputs.stages)
     for before, after in zip(outputs.preactivations, outputs.stages, strict=True):
         assert torch.equal(before.relu(), after)
     torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
@@ -81,13 +78,6 @@ def test_every_fixed_student_builds(name: str) -> None:
     assert config["space"] is None
 
 
-def test_architectures_of_a_space() -> None:
-    config = composed("space=s0", "student=arch", "student.arch=s0:1-3-5")
-    config = resolve_student(config, [CONF])
-    assert config["space"]["name"] == "s0"
-    assert build_student(config["student"], config["space"], 7, 1)(IMAGES).shape == (2, 7)
-
-
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -103,16 +93,6 @@ def test_architectures_of_a_space() -> None:
 def test_students_that_are_not_all_there(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         resolve_student(composed(*overrides), [CONF])
-
-
-def test_wrong_settings_are_user_errors() -> None:
-    spec = read(CONF / "teacher" / "resnet8.yaml")
-    with pytest.raises(UserError, match="allowed are A and B"):
-        build_teacher({**spec, "network": {**spec["network"], "shortcut": "C"}}, 10, 3)
-    with pytest.raises(UserError, match=r"teacher.weights: there is no file /absent.pt"):
-        build_teacher({**spec, "weights": "/absent.pt"}, 10, 3)
-    with pytest.raises(UserError, match="space: none is given"):
-        build_student(of_space()["student"], None, 5, 1)
 
 
 @pytest.mark.parametrize("config", [None, of_space()], ids=["fixed", "arch"])
@@ -151,6 +131,9 @@ def altered(run: Path, change: Callable[[Json], object]) -> str:
     return str(caught.value)
 
 
+NINE = {"name": "arch", "arch": "s0:9-9-9"}
+
+
 def network(**changes: object) -> Callable[[Json], object]:
     return lambda description: description["student"]["network"].update(changes)
 
@@ -158,6 +141,7 @@ def network(**changes: object) -> Callable[[Json], object]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (network(_target_=["os.system"]), "student names ['os.system']"),
         (network(_target_="os.system"), "student names 'os.system', which is in no config folder"),
         (network(_target_="diswot.data.npz.NpzData"), "student names 'diswot.data.npz.NpzData'"),
         (network(depths=[{"a": {"_target_": "os.getcwd"}}]), "student names 'os.getcwd'"),
@@ -173,6 +157,8 @@ def network(**changes: object) -> Callable[[Json], object]:
         (lambda d: d.pop("sha256"), "missing required field `sha256`"),
         (lambda d: d["student"].pop("network"), "either arch or network"),
         (lambda d: d["student"].update(arch="s0:1-1-1"), "either arch or network"),
+        (lambda d: d.update(of_space("s0:9-9-9"), student=NINE), "'s0:9-9-9': depth of stage 1"),
+        (lambda d: d.update(student=NINE), "space: none is given"),
     ],
 )
 def test_changed_descriptions(
@@ -182,24 +168,7 @@ def test_changed_descriptions(
     assert message in altered(tmp_path, change)
 
 
-@pytest.mark.parametrize("space", [of_space()["space"], None])
-def test_architectures_that_are_not_of_the_space(tmp_path: Path, space: Json | None) -> None:
-    trained(tmp_path, of_space("s0:1-1-1"))
-    student = {"name": "arch", "arch": "s0:9-9-9"}
-    message = altered(tmp_path, lambda d: d.update(student=student, space=space))
-    assert ("s0:9-9-9" if space else "space: none is given") in message
-
-
-def test_harmless_nodes() -> None:
-    node = {"_target_": "a.B", "list": [{"_target_": "a.C"}, 3, None, "text"], "_partial_": True}
-    check_harmless(node, {"a.B", "a.C"}, "x.json")
-    with pytest.raises(UserError, match=r"^x.json names 'a.C', which is in no config folder; give"):
-        check_harmless(node, {"a.B"}, "x.json")
-    with pytest.raises(UserError, match=r"^x.json names \['a.B'\]"):
-        check_harmless([{"_target_": ["a.B"]}], {"a.B"}, "x.json")
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("keep", [0.0, 0.999])
 def test_truncated_weights(tmp_path: Path, keep: float) -> None:
     trained(tmp_path)
     path = tmp_path / "student.safetensors"
@@ -254,7 +223,5 @@ def test_trained_students_teach_and_are_trained_on(tmp_path: Path, role: str) ->
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
     trained(tmp_path, of_space())
     config = of_space("s0:3-1-1")
-    spec = {**config["student"], "weights": str(tmp_path)}
-    build_student({**spec, "arch": "s0:1-1-1"}, config["space"], 5, 1)
     with pytest.raises(UserError, match=r"^student.weights: .*lacks layer1.1"):
-        build_student(spec, config["space"], 5, 1)
+        build_student({**config["student"], "weights": str(tmp_path)}, config["space"], 5, 1)

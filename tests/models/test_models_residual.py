@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -71,14 +70,11 @@ def test_parameters_with_option_a_are_those_of_he_et_al(depth: int, millions: fl
     assert count_params(network) / 1e6 == pytest.approx(millions, abs=0.035)
 
 
-def test_the_imagenet_stem_makes_resnet18() -> None:
+def test_it_computes_what_torchvisions_resnet18_does() -> None:
     with torch.device("meta"):
         network = resnet18()
     assert count_params(network) == 11_689_512
     assert count_flops(network, (3, 224, 224)) == 1_814_073_344
-
-
-def test_it_computes_what_torchvisions_resnet18_does() -> None:
     _torchvision.ensure()
     from torchvision.models import resnet18 as reference
 
@@ -129,13 +125,6 @@ def test_outputs_are_those_of_the_plain_pass(
     torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
 
 
-def test_gradients_reach_what_outputs_shows() -> None:
-    network = CifarResNet([1, 1, 1], NARROW)
-    outputs = network.outputs(torch.randn(2, 3, 16, 16))
-    targets = (*outputs.stages, *outputs.preactivations)
-    assert all(grad.any() for grad in torch.autograd.grad(outputs.logits.sum(), targets))
-
-
 def test_names_of_parameters() -> None:
     """Scores and trained weights are keyed by them."""
     with torch.device("meta"):
@@ -182,24 +171,21 @@ def test_every_relu_is_a_module_of_its_own_and_not_in_place() -> None:
     relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
     for module in relus:
         module.register_forward_hook(lambda module, args, output: ran.append(module))
-    network.outputs(torch.randn(1, 3, 8, 8))
+    outputs = network.outputs(torch.randn(1, 3, 8, 8))
     assert len(ran) == len(set(ran)) == len(relus) == 1 + 3 + 3 + 2
     assert not any(module.inplace for module in relus)
+    targets = (*outputs.stages, *outputs.preactivations)
+    assert all(grad.any() for grad in torch.autograd.grad(outputs.logits.sum(), targets))
 
 
 @pytest.mark.parametrize(("stem", "side"), [("small", 32), ("imagenet", 8)])
-def test_a_stem_keeps_or_quarters_the_side(stem: str, side: int) -> None:
-    with torch.device("meta"):
-        network = with_stem(stem)
-    assert network.stem(torch.empty(1, 3, 32, 32, device="meta")).shape == (1, 8, side, side)
-
-
-def test_known_maps_replace_the_first_stages() -> None:
-    network = StagedNetwork(8, [[BasicBlock(8, 8)], [BasicBlock(8, 16, 2)]], stem="imagenet").eval()
+def test_stems_and_known_maps_that_replace_the_first_stages(stem: str, side: int) -> None:
+    network = StagedNetwork(8, [[BasicBlock(8, 8)], [BasicBlock(8, 16, 2)]], stem=stem).eval()
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         full = network.outputs(images)
         shared = network.outputs(images, known=full.preactivations[:1])
+    assert full.stages[0].shape == (2, 8, side, side)
     assert torch.equal(full.logits, shared.logits)
 
 
@@ -222,30 +208,20 @@ def test_first_stage_of_a_wide_network_by_hand() -> None:
     assert first.shortcut is None
 
 
-def small(**settings: object) -> nn.Module:
-    return CifarResNet(**{"depths": [1, 1, 1], "widths": NARROW, **settings})  # type: ignore[arg-type]
-
-
-def with_stem(stem: str) -> nn.Module:
-    return StagedNetwork(8, [[BasicBlock(8, 8)]], stem=stem)
-
-
 @pytest.mark.parametrize(
     ("build", "settings", "message"),
     [
-        (small, {"depths": [1, 0, 1]}, "network.depths"),
-        (small, {"depths": []}, "network.depths"),
-        (small, {"widths": [16, 16, 32]}, "network.widths"),
-        (small, {"shortcut": "C"}, "allowed are A and B"),
-        (small, {"shortcut": "A", "widths": [16, 16, 32, 8]}, "use B"),
-        (WideResNet, {"depth": 20, "width": 2}, "network.depth=20 is not allowed; give 6n"),
-        (WideResNet, {"depth": 16.5, "width": 2}, "network.depth=16.5"),
-        (WideResNet, {"depth": 16, "width": 0}, "network.width=0"),
-        (with_stem, {"stem": "large"}, "network.stem=large: allowed are small, imagenet"),
+        (CifarResNet, ([1, 0, 1], NARROW), "network.depths"),
+        (CifarResNet, ([], NARROW), "network.depths"),
+        (CifarResNet, ([1, 1, 1], NARROW[1:]), "network.widths"),
+        (CifarResNet, ([1, 1, 1], NARROW, "C"), "allowed are A and B"),
+        (CifarResNet, ([1, 1, 1], (16, 16, 32, 8), "A"), "use B"),
+        (WideResNet, (20, 2), "network.depth=20 is not allowed; give 6n"),
+        (WideResNet, (16.5, 2), "network.depth=16.5"),
+        (WideResNet, (16, 0), "network.width=0"),
+        (StagedNetwork, (8, [], 10, 3, "large"), "network.stem=large: allowed are small, imagenet"),
     ],
 )
-def test_wrong_settings(
-    build: Callable[..., nn.Module], settings: dict[str, object], message: str
-) -> None:
+def test_wrong_settings(build: type[nn.Module], settings: tuple[object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        build(**settings)
+        build(*settings)

@@ -30,6 +30,10 @@ def build(shortcut: str = "B", num_classes: int = 10) -> CifarResNet:
     return CifarResNet([1, 1, 1], [4, 4, 8, 8], shortcut, num_classes)
 
 
+def load(network: nn.Module, weights: Path | str, name: str = "tiny") -> None:
+    load_weights(network, str(weights), name=name, setting="teacher.weights")
+
+
 def renamed(state: State, old: str, new: str) -> State:
     return {name.replace(old, new): value for name, value in state.items()}
 
@@ -43,7 +47,7 @@ def refusal(path: Path | str, network: nn.Module | None = None) -> str:
     network = network or build()
     before = copy.deepcopy(network)
     with pytest.raises(UserError) as caught:
-        load_weights(network, str(path), name="tiny")
+        load(network, path)
     assert equal(network, before)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("teacher.weights: ")
@@ -52,14 +56,13 @@ def refusal(path: Path | str, network: nn.Module | None = None) -> str:
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".safetensors"])
 def test_round_trip(tmp_path: Path, suffix: str) -> None:
-    source, target = build(), build()
-    path = tmp_path / f"weights{suffix}"
+    source, target, path = build(), build(), tmp_path / f"weights{suffix}"
     save: Callable[[State, Path], object] = save_file if suffix == ".safetensors" else torch.save
     save(source.state_dict(), path)
     before = copy.deepcopy(target)
-    load_weights(target, "none", name="tiny")
+    load(target, "none")
     assert equal(target, before)
-    load_weights(target, str(path), name="tiny")
+    load(target, path)
     assert equal(target, source)
 
 
@@ -81,7 +84,19 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
 def test_other_layouts(tmp_path: Path, layout: Callable[[State], Mapping[str, object]]) -> None:
     source, target = build(), build()
     torch.save(layout(source.state_dict()), tmp_path / "weights.pt")
-    load_weights(target, str(tmp_path / "weights.pt"), name="tiny")
+    load(target, tmp_path / "weights.pt")
+    assert equal(target, source)
+
+
+def test_names_of_crds_wide_networks(tmp_path: Path) -> None:
+    source, target = WideResNet(10, 1), WideResNet(10, 1)
+    state = {
+        re.sub(r"^layer(\d)\.", r"block\1.layer.", name).replace("shortcut", "convShortcut"): value
+        for name, value in source.state_dict().items()
+    }
+    assert "block2.layer.0.convShortcut.weight" in state
+    torch.save({"model": state, "epoch": 240}, tmp_path / "wrn.pth")
+    load(target, tmp_path / "wrn.pth")
     assert equal(target, source)
 
 
@@ -114,25 +129,16 @@ def test_code_in_a_pickle_never_runs(tmp_path: Path, zipped: bool) -> None:
     assert not witness.exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"conv1.weight": 3}, "'conv1.weight' is a int, not a tensor"),
-        (torch.zeros(3), "holds no state dict"),
-        ({}, "holds no state dict"),
-    ],
-)
-def test_contents_that_are_no_state_dict(tmp_path: Path, content: object, message: str) -> None:
-    torch.save(content, tmp_path / "weights.pt")
-    assert message in refusal(tmp_path / "weights.pt")
-
-
 def test_state_dicts_that_do_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
 
-    def refused(state: State) -> str:
-        torch.save(state, path)
+    def refused(content: object) -> str:
+        torch.save(content, path)
         return refusal(path)
+
+    assert "'conv1.weight' is a int, not a tensor" in refused({"conv1.weight": 3})
+    assert "holds no state dict" in refused(torch.zeros(3))
+    assert "holds no state dict" in refused({})
 
     state = build().state_dict()
     assert "lacks bn1.bias" in refused({n: v for n, v in state.items() if n != "bn1.bias"})
@@ -146,10 +152,8 @@ def test_state_dicts_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
-    assert "there is no file" in refusal(tmp_path / "absent.pt")
-    assert "there is no file" in refusal("runs/absent")
-    with pytest.raises(UserError, match=r"^student.weights: there is no file absent.pt$"):
-        load_weights(build(), "absent.pt", name="tiny", setting="student.weights")
+    for absent in (tmp_path / "absent.pt", "absent.pt", "runs/absent"):
+        assert refusal(absent) == f"teacher.weights: there is no file {absent}"
     assert "embedded has no weights for 'tiny'; embedded are: " in refusal("embedded")
     assert "nor a tag of tiny; its tags: none" in refusal("IMAGENET1K_V1")
     (tmp_path / "weights.txt").write_text("x")
@@ -164,10 +168,10 @@ def test_embedded_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     digest = hashlib.sha256((assets / "tiny.safetensors").read_bytes()).hexdigest()
     (assets / "SHA256SUMS").write_text(f"{digest}  tiny.safetensors\n")
     monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
-    load_weights(target, "embedded", name="tiny")
+    load(target, "embedded")
     assert torch.equal(source.fc.weight, target.fc.weight)
     with pytest.raises(UserError, match="no weights for 'other'; embedded are: tiny"):
-        load_weights(target, "embedded", name="other")
+        load(target, "embedded", "other")
     save_file(build().state_dict(), assets / "tiny.safetensors")
     assert "but SHA256SUMS says" in refusal("embedded")
     (assets / "SHA256SUMS").write_text("")
@@ -178,27 +182,12 @@ def test_run_directories(tmp_path: Path) -> None:
     source, target = build(), build()
     assert f"the folder {tmp_path} holds no student.safetensors" in refusal(tmp_path)
     save_file(source.state_dict(), tmp_path / "student.safetensors")
-    load_weights(target, str(tmp_path), name="tiny")
+    load(target, tmp_path)
     assert equal(target, source)
 
 
-def test_names_of_crds_wide_networks(tmp_path: Path) -> None:
-    source, target = WideResNet(10, 1), WideResNet(10, 1)
-    state = {
-        re.sub(r"^layer(\d)\.", r"block\1.layer.", name).replace("shortcut", "convShortcut"): value
-        for name, value in source.state_dict().items()
-    }
-    assert "block2.layer.0.convShortcut.weight" in state
-    torch.save({"model": state, "epoch": 240}, tmp_path / "wrn.pth")
-    load_weights(target, str(tmp_path / "wrn.pth"), name="wrn_10_1")
-    assert equal(target, source)
-
-
-class FakeSource:
+class FakeSource(dict):
     """A source whose network is down for one tag."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
 
     def tags(self) -> tuple[str, ...]:
         return ("V1", "down")
@@ -206,22 +195,20 @@ class FakeSource:
     def fetch(self, tag: str) -> State:
         if tag == "down":
             raise URLError("Name or service\nnot known")
-        return self.state
+        return self
 
 
 def test_tags() -> None:
-    def adapted(state: State) -> AdaptedNetwork:
-        return AdaptedNetwork(build(), ["layer1"], "fc", source=FakeSource(state))
-
-    state = build().state_dict()
-    network = adapted(state)
-    load_weights(network, "V1", name="tiny")
-    assert torch.equal(network.classifier.weight, state["fc.weight"])
-    assert "down failed to download (<urlopen error Name or service not known>)" in refusal(
-        "down", network
+    state, other = build().state_dict(), build("B", 1000).state_dict()
+    network, wide = (
+        AdaptedNetwork(build(), ["layer1"], "fc", source=FakeSource(s)) for s in (state, other)
     )
+    load(network, "V1")
+    assert torch.equal(network.classifier.weight, state["fc.weight"])
+    failed = "down failed to download (<urlopen error Name or service not known>)"
+    assert failed in refusal("down", network)
     assert "'V2' is not none, embedded" in refusal("V2", network)
-    assert "classifies 1000 classes" in refusal("V1", adapted(build("B", 1000).state_dict()))
+    assert "classifies 1000 classes" in refusal("V1", wide)
 
 
 def test_published_tags_are_listed_without_a_connection() -> None:
@@ -236,7 +223,7 @@ def test_trained_cifar10_networks_reach_their_accuracy(
 ) -> None:
     network = CifarResNet([(depth - 2) // 6] * 3, [16, 16, 32, 64], shortcut="A").eval()
     path = data_root / "teachers" / f"cifar10_resnet{depth}_shortcutA.pt"
-    load_weights(network, str(path), name=f"resnet{depth}")
+    load(network, path)
     data = np.load(data_root / "cifar10" / "cifar10_mini.npz", allow_pickle=False)
     images = torch.from_numpy(data["x_test"]).float() / 255
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]

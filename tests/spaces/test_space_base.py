@@ -15,10 +15,6 @@ from diswot.spaces import Gene, SpaceSize, space_node
 from diswot.spaces.base import steps
 
 
-def test_steps_include_both_ends() -> None:
-    assert (steps(8, 24, 8), steps(3, 3)) == ((8, 16, 24), (3,))
-
-
 @pytest.mark.parametrize("ordered", [False, True])
 def test_neighbours_are_other_choices(ordered: bool) -> None:
     gene = Gene("g", steps(1, 12), ordered=ordered)
@@ -30,12 +26,9 @@ def test_neighbours_are_other_choices(ordered: bool) -> None:
     assert {gene.sample(rng) for rng in map(Random, range(300))} == set(gene.choices)
 
 
-@pytest.mark.parametrize(
-    ("count", "exact", "text"),
-    [(15625, True, "15,625"), (14843406974976, True, "1.48e+13"), (1000, False, "at least 1,000")],
-)
-def test_sizes_read_well(count: int, exact: bool, text: str) -> None:
-    assert str(SpaceSize(count, exact)) == text
+def test_sizes_read_well() -> None:
+    sizes = (SpaceSize(15625), SpaceSize(14843406974976), SpaceSize(1000, exact=False))
+    assert list(map(str, sizes)) == ["15,625", "1.48e+13", "at least 1,000"]
 
 
 @pytest.mark.parametrize("name", MEMBERS)

@@ -50,29 +50,20 @@ def test_text_reads_back(space: Space, seed: int, steps: int) -> None:
     assert ALPHABET.fullmatch(str(arch))
 
 
-def check_canonical_or_refused(space: Space, text: str) -> None:
-    refused = None
-    try:
-        assert str(space.parse(text)) == text
-    except UserError as error:
-        refused = str(error)
-    assert refused is None or repr(text) in refused
-
-
-@given(text=st.text(max_size=40))
-@settings(max_examples=60, deadline=None)
-def test_any_text_is_canonical_or_refused(space: Space, text: str) -> None:
-    check_canonical_or_refused(space, text)
-
-
-@given(data=st.data(), seed=SEEDS)
+@given(data=st.data(), seed=SEEDS, other=st.text(max_size=40))
 @settings(max_examples=100, deadline=None)
-def test_damaged_text_is_canonical_or_refused(space: Space, data: st.DataObject, seed: int) -> None:
+def test_texts_are_canonical_or_refused(
+    space: Space, data: st.DataObject, seed: int, other: str
+) -> None:
     text = str(space.sample(Random(seed)))
     at = data.draw(st.integers(0, len(text)))
     cut = data.draw(st.integers(at, min(len(text), at + 3)))
     put = data.draw(st.text("0123456789:+|/.~_-absx \n", max_size=3))
-    check_canonical_or_refused(space, text[:at] + put + text[cut:])
+    for attempt in (text[:at] + put + text[cut:], other):
+        try:
+            assert str(space.parse(attempt)) == attempt
+        except UserError as error:
+            assert repr(attempt) in str(error)  # noqa: PT017
 
 
 def test_spaces_and_archs_can_be_sent_to_processes_and_archs_not_changed(space: Space) -> None:
@@ -89,11 +80,9 @@ def test_spaces_and_archs_can_be_sent_to_processes_and_archs_not_changed(space: 
 def test_mutations_are_other_members(space: Space) -> None:
     rng = Random(1)
     for arch in draws(space, 20):
-        text = str(arch)
         others = [space.mutate(arch, rng) for _ in range(10)]
         assert len({arch, *others}) > 2
         assert arch not in others
-        assert str(arch) == text
         assert all(space.parse(str(other)) == other for other in others)
 
 
@@ -115,8 +104,6 @@ def test_draws_depend_on_the_given_generator_alone(space: Space) -> None:
 
 
 def test_enumeration_lists_each_architecture_once(space: Space) -> None:
-    if not space.size.exact:
-        pytest.skip(f"{space.size} architectures")
     first = space.size.count if space.size.count <= LISTABLE else 50
     listed = list(islice(space.enumerate(), first + 1))
     assert len(set(listed)) == len(set(map(str, listed))) == len(listed)
@@ -127,21 +114,16 @@ def test_enumeration_lists_each_architecture_once(space: Space) -> None:
         assert set(draws(space)) <= set(listed)
 
 
-def test_mutations_reach_the_whole_of_a_small_space(space: Space) -> None:
-    if not (space.size.exact and space.size.count <= 200):
-        pytest.skip(f"{space.size} architectures")
+def test_samples_and_mutations_spread_over_the_space(space: Space) -> None:
+    if space.size.count > 200:
+        assert len(set(draws(space, 100))) > 50
+        return
+    assert len(set(draws(space, 20 * space.size.count))) == space.size.count
     rng, arch, seen = Random(0), space.sample(Random(0)), set()
     for _ in range(60 * space.size.count):
         arch = space.mutate(arch, rng)
         seen.add(arch)
     assert len(seen) == space.size.count
-
-
-def test_samples_spread_over_the_space(space: Space) -> None:
-    if space.size.count > 200:
-        assert len(set(draws(space, 100))) > 50
-    else:
-        assert len(set(draws(space, 20 * space.size.count))) == space.size.count
 
 
 @pytest.mark.parametrize(
@@ -195,13 +177,6 @@ def test_networks_can_be_trained(space: Space) -> None:
             assert torch.equal(network(images), logits)
 
 
-def test_building_is_a_function_of_the_architecture(space: Space) -> None:
-    for arch in draws(space, 3):
-        networks = (on_meta(space, arch), on_meta(space, space.parse(str(arch))))
-        first, again = ([(n, p.shape) for n, p in net.named_parameters()] for net in networks)
-        assert first == again
-
-
 def test_embedding_width_is_the_truth(space: Space) -> None:
     widths = {on_meta(space, arch).classifier.in_features for arch in draws(space, 30)}
     if space.embedding_width is None:
@@ -224,8 +199,6 @@ def test_wrong_texts_are_refused_and_named(space: Space) -> None:
             space.parse(attempt)
 
 
-def test_a_space_says_its_name_size_and_budget(space: Space) -> None:
+def test_a_space_says_its_name_and_budget(space: Space) -> None:
     assert space.name in MEMBERS
-    assert space.size.count > 0
-    assert str(space.size)
     assert Budget(**space.default_budget).limits() == space.default_budget

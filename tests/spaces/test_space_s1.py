@@ -2,93 +2,63 @@
 
 from __future__ import annotations
 
-import re
 from random import Random
 
-import pytest
 import torch
 from spaces_helpers import draws, layers, make_space, on_meta
 
-from diswot.errors import UserError
+from diswot.models.cost import count_layers
 from diswot.models.staged import BasicBlock, Bottleneck
 from diswot.spaces import SpaceSize
 from diswot.spaces.s1 import S1
 
-
-@pytest.fixture(scope="module")
-def s1() -> S1:
-    return make_space("s1", S1)
+SPACE = make_space("s1", S1)
 
 
 def test_fixed_genes_never_mutate() -> None:
-    space = make_space("s1", S1, kernels=[5], blocks=["basic"])
-    rng = Random(0)
+    space, rng = make_space("s1", S1, kernels=[5], blocks=["basic"]), Random(0)
     arch = space.sample(rng)
     for _ in range(50):
         arch = space.mutate(arch, rng)
         assert {(stage.block, stage.kernel) for stage in arch.stages} == {("basic", 5)}
 
 
-def test_the_ranges_are_those_of_the_paper(s1: S1) -> None:
-    choices = {gene.name: gene.choices for gene in s1.genes}
+def test_the_ranges_are_those_of_the_paper() -> None:
+    choices = {gene.name: gene.choices for gene in SPACE.genes}
     assert choices["stem"] == tuple(range(8, 65, 8))
     for stage, widest in ((1, 64), (2, 128), (3, 256)):
         assert choices[f"depth of stage {stage}"] == tuple(range(1, 9))
         assert choices[f"kernel of stage {stage}"] == (3, 5, 7)
         assert choices[f"width of stage {stage}"] == tuple(range(8, widest + 1, 8))
         assert choices[f"middle width of stage {stage}"] == tuple(range(8, widest + 1, 8))
-    assert s1.default_budget == {"params": 1e6}
-    assert s1.size == SpaceSize(14843406974976)
+    assert SPACE.default_budget == {"params": 1e6}
+    assert SPACE.size == SpaceSize(14843406974976)
 
 
-def test_both_ends_of_every_gene_are_reached(s1: S1) -> None:
-    least = [gene.choices[0] for gene in s1.genes]
-    extremes = [least, [gene.choices[-1] for gene in s1.genes]]
-    for index, gene in enumerate(s1.genes):
+def test_both_ends_of_every_gene_are_reached() -> None:
+    least = [gene.choices[0] for gene in SPACE.genes]
+    extremes = [least, [gene.choices[-1] for gene in SPACE.genes]]
+    for index, gene in enumerate(SPACE.genes):
         extremes.append([*least[:index], gene.choices[-1], *least[index + 1 :]])
     for values in extremes:
-        arch = s1.from_values(values)
-        assert s1.values(s1.parse(str(arch))) == tuple(values)
-        network = on_meta(s1, arch)
+        arch = SPACE.from_values(values)
+        assert SPACE.values(SPACE.parse(str(arch))) == tuple(values)
+        network = on_meta(SPACE, arch)
+        assert count_layers(network) == arch.layers
         assert network.conv1.out_channels == values[0]
-        blocks = zip(values[1::5], values[3::5], strict=True)
-        for stage, (block, depth) in zip(network.stages, blocks, strict=True):
-            assert len(stage) == depth
-            assert {type(b) for b in stage} == {BasicBlock if block == "basic" else Bottleneck}
+        assert [len(stage) for stage in network.stages] == values[3::5]
+        kinds = [BasicBlock if block == "basic" else Bottleneck for block in values[1::5]]
+        assert [type(stage[-1]) for stage in network.stages] == kinds
 
 
-def test_every_choice_is_sampled(s1: S1) -> None:
-    drawn = map(s1.values, draws(s1, 1000))
-    for gene, values in zip(s1.genes, zip(*drawn, strict=True), strict=True):
+def test_every_choice_is_sampled() -> None:
+    drawn = map(SPACE.values, draws(SPACE, 1000))
+    for gene, values in zip(SPACE.genes, zip(*drawn, strict=True), strict=True):
         assert set(values) == set(gene.choices)
 
 
-def test_what_is_out_of_range_is_refused_and_named(s1: S1) -> None:
-    least = [gene.choices[0] for gene in s1.genes]
-    for index, gene in enumerate(s1.genes):
-        for value in (0, 257, 264) if isinstance(gene.choices[0], int) else ():
-            text = str(s1.from_values([*least[:index], value, *least[index + 1 :]]))
-            with pytest.raises(UserError, match=re.escape(f"{gene.name} is {value}; space s1")):
-                s1.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("s1:16/b3x1-8-8/b3x1-8-8", "has 2 stages; space s1 has 3"),
-        ("s1:16" + "/b3x1-8-8" * 4, "has 4 stages; space s1 has 3"),
-        ("s1:16/x3x1-8-8/b3x1-8-8/b3x1-8-8", "is not of space s1"),
-        ("s1:/b3x1-8-8/b3x1-8-8/b3x1-8-8", "is not of space s1"),
-        ("s1:016/b3x1-8-8/b3x1-8-8/b3x1-8-8", "canonical form, which is s1:16/"),
-    ],
-)
-def test_other_texts_are_refused(s1: S1, text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        s1.parse(text)
-
-
-def test_networks_run_the_layers_they_say(s1: S1) -> None:
-    network = on_meta(s1, "s1:16/b3x2-24-16/n5x2-8-64/b7x1-40-128")
+def test_networks_run_the_layers_they_say() -> None:
+    network = on_meta(SPACE, "s1:16/b3x2-24-16/n5x2-8-64/b7x1-40-128")
     assert layers(network) == [
         (3, 16, 3, 1, 1),
         # stage 1, basic: K-K; no shape changes, so the shortcuts are the identity
@@ -104,12 +74,5 @@ def test_networks_run_the_layers_they_say(s1: S1) -> None:
     assert shapes == [(16, 32, 32), (64, 16, 16), (128, 8, 8)]
 
 
-def test_embedding_width_is_known_where_one_is_allowed() -> None:
+def test_the_embedding_width_is_known_where_one_is_allowed() -> None:
     assert make_space("s1", max_widths=[64, 128, 8]).embedding_width == 8
-
-
-def test_wrong_settings_are_refused_and_named() -> None:
-    with pytest.raises(UserError, match=r"space.blocks: 'conv'; allowed: basic, bottleneck"):
-        make_space("s1", blocks=["conv"])
-    with pytest.raises(UserError, match=r"space.kernels: 4 is even"):
-        make_space("s1", kernels=[3, 4])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, Protocol, Self, cast
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from diswot.models.outputs import NetworkOutputs
 __all__ = ["AdaptedNetwork", "WeightSource", "nearest"]
 
 _REGISTRIES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
-_ACTIVATION_MODULES = ("torch.nn.modules.activation", "timm.layers.activations")
+_ACTIVATIONS = {"torch.nn.modules.activation", "timm.layers.activations"}
 
 
 class WeightSource(Protocol):
@@ -23,11 +24,9 @@ class WeightSource(Protocol):
 
     def tags(self) -> Sequence[str]:
         """The tags there are for this network."""
-        ...
 
     def fetch(self, tag: str) -> Mapping[str, Tensor]:
-        """Download the weights of a tag; raises ``OSError`` where that fails."""
-        ...
+        """Download the weights of a tag, or take them from what was downloaded before."""
 
 
 class AdaptedNetwork(nn.Module):
@@ -35,12 +34,9 @@ class AdaptedNetwork(nn.Module):
 
     The adapter *shares the registries* of the model (parameters, buffers, children) instead of
     holding the model as a child. So names are the model's own (``layer1.0.conv1.weight``, no
-    prefix) in ``state_dict``, ``named_parameters`` and ``named_modules``, and whatever is loaded,
-    moved, drawn or replaced through the adapter is so in the model. Plain calls run the model
-    untouched; hooks exist only during :meth:`outputs`, which is therefore not to be called from
-    two threads at once. torchvision's ``create_feature_extractor`` and timm's
-    ``forward_intermediates`` do not serve here: they give no preactivations, maps that later
-    operations in place overwrite, and only models that torch.fx can trace or that are timm's.
+    prefix), and whatever is loaded, moved, drawn or replaced through the adapter is so in the
+    model. Plain calls run the model untouched; hooks exist only during :meth:`outputs`, which is
+    therefore not to be called from two threads at once.
 
     Args:
         model: The classifier; its ``forward`` returns logits.
@@ -72,7 +68,7 @@ class AdaptedNetwork(nn.Module):
 
     @property
     def classifier(self) -> nn.Linear:
-        """The last linear layer, ``(K, C)`` weights."""
+        """See `Network`."""
         return cast(nn.Linear, self.get_submodule(self._classifier_path))
 
     def get_submodule(self, target: str) -> nn.Module:
@@ -90,31 +86,14 @@ class AdaptedNetwork(nn.Module):
         return cast(Tensor, self._model(images))
 
     def outputs(self, images: Tensor) -> NetworkOutputs:
-        """Stage maps, embedding and logits from one forward pass.
+        """See `Network`.
 
         A stage's preactivation is the input of the activation module that ends the stage, if one
-        does; otherwise the stage's output itself.
-
-        Args:
-            images: ``(B, in_channels, H, W)``, normalised.
+        does; otherwise the stage's output itself. Activations do not work in place meanwhile.
 
         Raises:
             UserError: Where a stage gives anything but a ``(B, C, H, W)`` map, or does not run.
         """
-        with self._recorder() as recorder:
-            logits = self(images)
-        if missing := [path for path in self._stage_paths if path not in recorder.stages]:
-            raise UserError(f"network.stages: {missing[0]!r} did not run in the forward pass")
-        if recorder.embedding is None:
-            raise UserError(
-                f"network.classifier: {self._classifier_path!r} did not run in the forward pass"
-            )
-        before, after = zip(*(recorder.stages[path] for path in self._stage_paths), strict=True)
-        return NetworkOutputs(after, before, recorder.embedding, logits)
-
-    @contextmanager
-    def _recorder(self) -> Iterator[_Recorder]:
-        """Hook activations, stages and classifier; activations in place are not so within."""
         recorder = _Recorder()
         stages = {path: self.get_submodule(path) for path in self._stage_paths}
         inside = (module for stage in stages.values() for module in stage.modules())
@@ -125,9 +104,16 @@ class AdaptedNetwork(nn.Module):
                     module.inplace = False  # type: ignore[assignment]
                 stack.enter_context(module.register_forward_hook(recorder.activation))
             for path, stage in stages.items():
-                stack.enter_context(stage.register_forward_hook(recorder.stage(path)))
+                stack.enter_context(stage.register_forward_hook(partial(recorder.stage, path)))
             stack.enter_context(self.classifier.register_forward_pre_hook(recorder.classifier))
-            yield recorder
+            logits = self(images)
+        did_not_run = "did not run in the forward pass"
+        if missing := [path for path in self._stage_paths if path not in recorder.stages]:
+            raise UserError(f"network.stages: {missing[0]!r} {did_not_run}")
+        if recorder.embedding is None:
+            raise UserError(f"network.classifier: {self._classifier_path!r} {did_not_run}")
+        before, after = zip(*(recorder.stages[path] for path in self._stage_paths), strict=True)
+        return NetworkOutputs(after, before, recorder.embedding, logits)
 
 
 class _Recorder:
@@ -135,14 +121,11 @@ class _Recorder:
 
     After each stage a copy is passed on, which later operations may overwrite in place; the kept
     tensor itself lies on the way to the logits, so gradients reach it.
-
-    Attributes:
-        stages: Preactivation and map of each stage that ran.
-        embedding: The classifier's input, flattened.
     """
 
     def __init__(self) -> None:
         self.stages: dict[str, tuple[Tensor, Tensor]] = {}
+        """Preactivation and map of each stage that ran."""
         self.embedding: Tensor | None = None
         self._activation: tuple[Tensor, Tensor, int] | None = None
         """Input and output of the last activation, and the output's version."""
@@ -150,22 +133,19 @@ class _Recorder:
     def activation(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         self._activation = (args[0], output, _version(output))
 
-    def stage(self, path: str) -> Callable[[nn.Module, Any, Any], Tensor]:
-        def hook(module: nn.Module, args: Any, output: Any) -> Tensor:
-            if not isinstance(output, Tensor) or output.ndim != 4:
-                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise UserError(f"network.stages: {path!r} gives {shape}, not a (B, C, H, W) map")
-            before, passed_on = output, output.clone()
-            if self._activation is not None:
-                entered, left, version = self._activation
-                if output is left and _version(output) == version:  # nothing was added in place
-                    before = entered
-                    # An enclosing stage may end in the same activation.
-                    self._activation = (entered, passed_on, _version(passed_on))
-            self.stages[path] = (before, output)
-            return passed_on
-
-        return hook
+    def stage(self, path: str, module: nn.Module, args: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise UserError(f"network.stages: {path!r} gives {shape}, not a (B, C, H, W) map")
+        before, passed_on = output, output.clone()
+        if self._activation is not None:
+            entered, left, version = self._activation
+            if output is left and _version(output) == version:  # nothing was added in place
+                before = entered
+                # An enclosing stage may end in the same activation.
+                self._activation = (entered, passed_on, _version(passed_on))
+        self.stages[path] = (before, output)
+        return passed_on
 
     def classifier(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         self.embedding = args[0].flatten(1)
@@ -179,8 +159,7 @@ def nearest(name: str, allowed: Sequence[str], count: int = 5) -> str:
 def _is_activation(module: nn.Module) -> bool:
     """Whether a module is an activation function of torch or timm, or derives from one."""
     homes = {parent.__module__ for parent in type(module).__mro__}
-    is_one = not homes.isdisjoint(_ACTIVATION_MODULES)
-    return is_one and not isinstance(module, nn.MultiheadAttention)
+    return bool(homes & _ACTIVATIONS) and not isinstance(module, nn.MultiheadAttention)
 
 
 def _version(tensor: Tensor) -> int:

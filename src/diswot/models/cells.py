@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -9,24 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from diswot.errors import UserError
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs, PooledNetwork
 from diswot.models.staged import convolution
 
 __all__ = ["Cell", "CellNetwork", "DownBlock", "ReluConvBn", "edges"]
 
 
-class ReluConvBn(nn.Module):
+class ReluConvBn(nn.Sequential):
     """ReLU, K x K convolution, BatchNorm."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.relu = nn.ReLU()
-        self.conv = convolution(in_channels, out_channels, kernel, stride)
-        self.bn = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, out_channels, H', W')``."""
-        return cast(Tensor, self.bn(self.conv(self.relu(x))))
+        conv = convolution(in_channels, out_channels, kernel, stride)
+        super().__init__(OrderedDict(relu=nn.ReLU(), conv=conv, bn=nn.BatchNorm2d(out_channels)))
 
 
 _OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
@@ -37,9 +32,9 @@ _OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def edges(nodes: int = 4) -> Iterator[tuple[int, int]]:
+def edges() -> Iterator[tuple[int, int]]:
     """Pairs (from, to) of a cell's nodes in the order in which operations are given."""
-    return ((source, target) for target in range(1, nodes) for source in range(target))
+    return ((source, target) for target in range(1, 4) for source in range(target))
 
 
 class Cell(nn.Module):
@@ -51,22 +46,16 @@ class Cell(nn.Module):
 
     Args:
         operations: One of ``none skip_connect nor_conv_1x1 nor_conv_3x3 avg_pool_3x3`` an edge,
-            in the order of :func:`edges`.
+            in the order of :func:`edges`; UserError for anything else.
         width: Channels of input and output.
-
-    Raises:
-        UserError: For an unknown operation, or another number than six.
     """
 
     def __init__(self, operations: Sequence[str], width: int) -> None:
         super().__init__()
         pairs = list(edges())
-        unknown = sorted(set(operations) - {"none", *_OPERATIONS})
-        if unknown or len(operations) != len(pairs):
-            raise UserError(
-                f"network.operations: {list(operations)} must be {len(pairs)} of "
-                f"none, {', '.join(_OPERATIONS)}"
-            )
+        if set(operations) - {"none", *_OPERATIONS} or len(operations) != len(pairs):
+            allowed = f"{len(pairs)} of none, {', '.join(_OPERATIONS)}"
+            raise UserError(f"network.operations: {list(operations)} must be {allowed}")
         self._sources: list[list[int]] = [[] for _ in range(1 + max(pairs)[1])]
         for (source, target), operation in zip(pairs, operations, strict=True):
             if operation != "none":
@@ -93,24 +82,23 @@ class Cell(nn.Module):
 class DownBlock(nn.Module):
     """The residual block between two stages: halves the map and widens it.
 
-    The shortcut is 2 x 2 average pooling and a 1 x 1 convolution without BatchNorm; maps of odd
-    size are rounded up, as the strided convolution does.
+    The shortcut is 2 x 2 average pooling, which rounds odd sizes up as the strided convolution
+    does, and a 1 x 1 convolution without BatchNorm.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv_a = ReluConvBn(in_channels, out_channels, 3, stride=2)
         self.conv_b = ReluConvBn(out_channels, out_channels, 3)
-        self.shortcut = nn.Sequential(
-            nn.AvgPool2d(2, 2, ceil_mode=True), convolution(in_channels, out_channels, 1)
-        )
+        projection = convolution(in_channels, out_channels, 1)
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), projection)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, out_channels, H/2, W/2)``."""
         return cast(Tensor, self.conv_b(self.conv_a(x)) + self.shortcut(x))
 
 
-class CellNetwork(nn.Module):
+class CellNetwork(PooledNetwork):
     """Stem, stages of equal cells with a `DownBlock` between them, BN-ReLU, classifier.
 
     Its parts are ``conv1 bn1 cells bn2 relu fc``; ``cells`` numbers cells and down blocks in one
@@ -123,8 +111,6 @@ class CellNetwork(nn.Module):
         operations: Of the cell, see `Cell`.
         widths: Channels of each stage; the stem has the first.
         cells: Cells of each stage.
-        num_classes: Rows of the classifier.
-        in_channels: Channels of the images.
     """
 
     def __init__(
@@ -148,23 +134,11 @@ class CellNetwork(nn.Module):
         self.relu = nn.ReLU()
         self.fc = nn.Linear(widths[-1], num_classes)
 
-    @property
-    def classifier(self) -> nn.Linear:
-        """The last linear layer, ``(num_classes, widths[-1])`` weights."""
-        return self.fc
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, num_classes)`` of ``(B, in_channels, H, W)`` images."""
-        return self.outputs(images).logits
-
     def outputs(self, images: Tensor) -> NetworkOutputs:
-        """Stage maps, embedding and logits from one forward pass.
+        """See `Network`.
 
         A stage's map is what its last cell gives, which ends in no activation; only the last
         stage ends in BatchNorm and ReLU.
-
-        Args:
-            images: ``(B, in_channels, H, W)``, normalised.
         """
         x = cast(Tensor, self.bn1(self.conv1(images)))
         maps: list[Tensor] = []
@@ -172,7 +146,5 @@ class CellNetwork(nn.Module):
             if isinstance(module, DownBlock):
                 maps.append(x)
             x = module(x)
-        before = cast(Tensor, self.bn2(x))
-        last = cast(Tensor, self.relu(before))
-        embedding = last.mean((2, 3))
-        return NetworkOutputs((*maps, last), (*maps, before), embedding, self.fc(embedding))
+        before = self.bn2(x)
+        return self.pooled((*maps, self.relu(before)), (*maps, before))

@@ -10,24 +10,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ["FREE_LAYERS", "Cost", "count_flops", "count_layers", "count_params"]
 
+FREE_LAYERS = (nn.modules.batchnorm._NormBase, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
+"""Modules without MACs that keep the shape; on the meta device they take half the time."""
+
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
-
-    Attributes:
-        params: Trainable parameters.
-        flops: Multiply-accumulates (MACs) of convolutions and matrix products, one image.
-        layers: Convolutions and linear layers, those on projection shortcuts not counted.
-    """
+    """Trainable parameters, MACs (see `count_flops`) and layers (`count_layers`) of a network."""
 
     params: int
     flops: int
     layers: int
-
-
-FREE_LAYERS = (nn.modules.batchnorm._NormBase, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
-"""Modules without MACs that keep the shape; on the meta device they take half the time."""
 
 
 def count_params(network: nn.Module) -> int:
@@ -45,14 +38,11 @@ def count_layers(network: nn.Module) -> int:
 
 
 def count_flops(network: nn.Module, image: tuple[int, int, int]) -> int:
-    """MACs of one image.
+    """MACs of convolutions and matrix products for one image ``(in_channels, height, width)``.
 
-    Args:
-        network: On any device, the meta device included; its mode and statistics are kept.
-        image: ``(in_channels, height, width)``.
+    The network may be on any device, the meta device too; its mode and statistics are kept.
     """
-    device = next(network.parameters()).device
-    training = network.training
+    device, training = next(network.parameters()).device, network.training
     network.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -15,7 +15,7 @@ from diswot.keys import generator
 
 __all__ = ["Gaussian", "Initializer", "Kaiming", "materialize"]
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+_BatchNorm = nn.modules.batchnorm._NormBase
 
 
 class Initializer(ABC):
@@ -33,14 +33,14 @@ class Initializer(ABC):
         """Set every parameter and running statistic of ``network`` in place."""
         with torch.no_grad():
             for prefix, module in network.named_modules():
-                if isinstance(module, nn.modules.batchnorm._NormBase):
+                if isinstance(module, _BatchNorm):
                     module.reset_running_stats()
-                for name, parameter in module.named_parameters(recurse=False):
-                    if isinstance(module, _NORMS) or parameter.ndim < 2:
+                norm = isinstance(module, _BatchNorm | nn.GroupNorm | nn.LayerNorm)
+                for name, parameter in module.named_parameters(prefix, recurse=False):
+                    if norm or parameter.ndim < 2:
                         parameter.fill_(0.0 if name.endswith("bias") else 1.0)
                         continue
-                    full = f"{prefix}.{name}" if prefix else name
-                    key = generator(seed, role, full, list(parameter.shape))
+                    key = generator(seed, role, name, list(parameter.shape))
                     draw = torch.empty(parameter.shape).normal_(generator=key)
                     parameter.copy_(draw * self.std(parameter))
 
@@ -50,14 +50,7 @@ class Initializer(ABC):
 
 
 class Gaussian(Initializer):
-    """N(0, std²) for every weight, as DisWOT's and ZenNAS's released code.
-
-    Args:
-        std: Standard deviation.
-
-    Raises:
-        UserError: ``std`` is not positive.
-    """
+    """N(0, std²) for every weight, as DisWOT's and ZenNAS's released code; ``std`` is positive."""
 
     name = "gaussian"
 
@@ -72,11 +65,7 @@ class Gaussian(Initializer):
 class Kaiming(Initializer):
     """N(0, gain² / fan_in), He et al., "Delving Deep into Rectifiers", ICCV 2015.
 
-    Args:
-        gain: √2 is right for ReLU.
-
-    Raises:
-        UserError: ``gain`` is not positive.
+    A positive ``gain``, √2 for ReLU; fan_in is the number of inputs of one output.
     """
 
     name = "kaiming"
@@ -85,7 +74,7 @@ class Kaiming(Initializer):
         self._gain = positive("init.gain", gain)
 
     def std(self, weight: Tensor) -> float:
-        """``gain / sqrt(fan_in)``; fan_in is the number of inputs of one output."""
+        """``gain / sqrt(fan_in)``."""
         return self._gain / math.sqrt(weight[0].numel())
 
 
@@ -97,10 +86,9 @@ def materialize(build: Callable[[], nn.Module]) -> nn.Module:
     """
     with torch.device("meta"):
         module = build()
-    for part in module.modules():
-        known = isinstance(part, nn.modules.batchnorm._NormBase)
-        if not known and next(part.buffers(recurse=False), None) is not None:
-            # A buffer only its constructor knows how to fill: build again, for real.
-            with torch.random.fork_rng(devices=[]):
-                return build()
+    others = (part for part in module.modules() if not isinstance(part, _BatchNorm))
+    if any(list(part.buffers(recurse=False)) for part in others):
+        # A buffer only its constructor knows how to fill: build again, for real.
+        with torch.random.fork_rng(devices=[]):
+            return build()
     return module.to_empty(device="cpu")

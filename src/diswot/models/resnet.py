@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs, PooledNetwork
 from diswot.models.staged import BasicBlock, StagedNetwork, convolution, make_stage
 
 __all__ = ["CifarResNet", "WideResNet"]
@@ -26,10 +26,7 @@ class CifarResNet(StagedNetwork):
     Args:
         depths: Blocks of each stage.
         widths: Channels of the stem, then of each stage.
-        shortcut: ``A``, without parameters, as the CIFAR-10 networks of He et al., or ``B``, 1 x 1
-            convolution and BatchNorm, as in CRD's CIFAR-100 protocol.
-        num_classes: Rows of the classifier.
-        in_channels: Channels of the images.
+        shortcut: ``A`` or ``B``, see `diswot.models.staged.make_shortcut`.
 
     Raises:
         UserError: Where depths and widths do not fit together or the shortcut is unknown.
@@ -88,7 +85,7 @@ class WideBlock(nn.Module):
         return self.rest(x, self.relu1(self.bn1(x)))
 
 
-class WideResNet(nn.Module):
+class WideResNet(PooledNetwork):
     """WRN-d-k as CRD's CIFAR-100 protocol has it (Tian et al., ICLR 2020), without dropout.
 
     Its parts are ``conv1 layer1 layer2 layer3 bn1 relu fc``. A group of blocks ends in a sum;
@@ -99,8 +96,6 @@ class WideResNet(nn.Module):
     Args:
         depth: d, 6n + 4 with n blocks a group.
         width: k; the groups have 16k, 32k and 64k channels, the stem 16.
-        num_classes: Rows of the classifier.
-        in_channels: Channels of the images.
 
     Raises:
         UserError: For another depth, or a width below 1.
@@ -112,43 +107,30 @@ class WideResNet(nn.Module):
             raise UserError(f"network.depth={depth} is not allowed; give 6n + 4: 10, 16, 22, 28, …")
         width = whole("network.width", width, 1)
         widths = [16, 16 * width, 32 * width, 64 * width]
-        blocks = (int(depth) - 4) // 6
         self.conv1 = convolution(in_channels, widths[0], 3)
         groups = []
         for (before, after), stride in zip(pairwise(widths), (1, 2, 2), strict=True):
-            others = (WideBlock(after, after, 1) for _ in range(blocks - 1))
+            others = (WideBlock(after, after, 1) for _ in range((int(depth) - 4) // 6 - 1))
             groups.append(nn.Sequential(WideBlock(before, after, stride), *others))
         self.layer1, self.layer2, self.layer3 = groups
         self.bn1 = nn.BatchNorm2d(widths[-1])
         self.relu = nn.ReLU()
         self.fc = nn.Linear(widths[-1], num_classes)
 
-    @property
-    def classifier(self) -> nn.Linear:
-        """The last linear layer, ``(num_classes, 64k)`` weights."""
-        return self.fc
-
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, num_classes)`` of ``(B, in_channels, H, W)`` images."""
+        """See `PooledNetwork`; a plain pass, in which every module is called."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(images))))
         return cast(Tensor, self.fc(self.relu(self.bn1(x)).mean((2, 3))))
 
     def outputs(self, images: Tensor) -> NetworkOutputs:
-        """Stage maps, embedding and logits from one forward pass.
-
-        Args:
-            images: ``(B, in_channels, H, W)``, normalised.
-        """
+        """See `Network`."""
         x = self.layer1(self.conv1(images))
         preactivations, maps = [], []
         for group in (self.layer2, self.layer3):
-            first, *others = cast("list[WideBlock]", list(group))
+            first = cast(WideBlock, group[0])
             preactivations.append(first.bn1(x))
             maps.append(first.relu1(preactivations[-1]))
-            x = first.rest(x, maps[-1])
-            for block in others:
-                x = block(x)
+            x = group[1:](first.rest(x, maps[-1]))
         preactivations.append(self.bn1(x))
         maps.append(self.relu(preactivations[-1]))
-        embedding = maps[-1].mean((2, 3))
-        return NetworkOutputs(tuple(maps), tuple(preactivations), embedding, self.fc(embedding))
+        return self.pooled(maps, preactivations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -12,18 +12,10 @@ from torch.nn import functional
 
 from diswot.checks import choice
 from diswot.errors import UserError
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import NetworkOutputs, PooledNetwork
 
-__all__ = [
-    "BasicBlock",
-    "Bottleneck",
-    "PaddedShortcut",
-    "ResidualBlock",
-    "StagedNetwork",
-    "convolution",
-    "make_shortcut",
-    "make_stage",
-]
+__all__ = ["BasicBlock", "Bottleneck", "PaddedShortcut", "ResidualBlock", "StagedNetwork"]
+__all__ += ["convolution", "make_shortcut", "make_stage"]
 
 _STEMS = {"small": (3, 1), "imagenet": (7, 2)}
 """Kernel and stride."""
@@ -39,16 +31,9 @@ def convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 
 class ResidualBlock(nn.Module, ABC):
     """A residual branch plus a shortcut, then a ReLU (He et al., CVPR 2016).
 
-    The branch is ``conv1 bn1 relu1 conv2 bn2 ...``. Every ReLU is a module of its own and none
-    works in place, so that hooks see each of them.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: Stride of the block.
-        kernel: K, odd.
-        mid_channels: Channels between the convolutions; by default as the block says.
-        shortcut: ``A`` or ``B``, see :func:`make_shortcut`.
+    The branch is ``conv1 bn1 relu1 conv2 bn2 ...`` with an odd ``kernel`` K and ``mid_channels``
+    between the convolutions, by default as the block says. Every ReLU is a module of its own and
+    none works in place, so that hooks see each of them. ``shortcut``: see :func:`make_shortcut`.
     """
 
     def __init__(
@@ -152,38 +137,23 @@ def make_shortcut(in_channels: int, out_channels: int, stride: int, option: str)
 
 
 def make_stage(
-    block: Callable[..., ResidualBlock],
-    depth: int,
-    before: int,
-    after: int,
-    stride: int,
-    **settings: Any,
+    block: type[ResidualBlock], depth: int, before: int, after: int, stride: int, **settings: Any
 ) -> list[ResidualBlock]:
-    """A stage of ``depth`` blocks, from ``before`` to ``after`` channels; the first has the stride.
-
-    ``settings`` are those of `ResidualBlock`.
-    """
+    """``depth`` blocks, from ``before`` to ``after`` channels; the first one has the stride."""
     shapes = [(before, after, stride), *[(after, after, 1)] * (depth - 1)]
     return [block(*shape, **settings) for shape in shapes]
 
 
-class StagedNetwork(nn.Module):
+class StagedNetwork(PooledNetwork):
     """Stem, stages of residual blocks, global average pooling, linear classifier.
 
-    Its parts are ``conv1 bn1 relu pool layer1 ... layerN fc``. It shows its inside without hooks
-    (:meth:`outputs`) and builds under ``torch.device("meta")`` too.
+    Its parts are ``conv1 bn1 relu pool layer1 ... layerN fc``.
 
     Args:
-        stem_width: Output channels of the stem convolution.
-        stages: Blocks of each stage, in order; the first block of the first stage takes
-            ``stem_width`` channels.
-        num_classes: Rows of the classifier.
-        in_channels: Channels of the images.
+        stem_width: Channels of the stem convolution, which the first block takes.
+        stages: Blocks of each stage, in order.
         stem: ``small``, a 3 x 3 convolution, or ``imagenet``, 7 x 7 with stride 2 and then 3 x 3
-            max-pooling with stride 2 (He et al., CVPR 2016, table 1).
-
-    Raises:
-        UserError: For another stem.
+            max-pooling with stride 2 (He et al., CVPR 2016, table 1). UserError for another one.
     """
 
     def __init__(
@@ -200,42 +170,36 @@ class StagedNetwork(nn.Module):
         self.bn1 = nn.BatchNorm2d(stem_width)
         self.relu = nn.ReLU()
         self.pool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
-        self._stage_names = tuple(f"layer{number}" for number, _ in enumerate(stages, start=1))
-        for name, blocks in zip(self._stage_names, stages, strict=True):
-            self.add_module(name, nn.Sequential(*blocks))
+        for number, blocks in enumerate(stages, start=1):
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
         self.fc = nn.Linear(stages[-1][-1].out_channels, num_classes)
 
     @property
     def stages(self) -> tuple[nn.Sequential, ...]:
         """The stages ``layer1 ... layerN``, each a sequence of residual blocks."""
-        return tuple(cast(nn.Sequential, self.get_submodule(name)) for name in self._stage_names)
-
-    @property
-    def classifier(self) -> nn.Linear:
-        """The last linear layer, ``(num_classes, C)`` weights."""
-        return self.fc
+        layers = (part for name, part in self.named_children() if name.startswith("layer"))
+        return cast("tuple[nn.Sequential, ...]", tuple(layers))
 
     def stem(self, images: Tensor) -> Tensor:
         """The input of the first stage, ``(B, stem_width, H', W')``."""
         return cast(Tensor, self.pool(self.relu(self.bn1(self.conv1(images)))))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, num_classes)`` of ``(B, in_channels, H, W)`` images."""
+        """See `PooledNetwork`; a plain pass, in which every module is called."""
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
         return cast(Tensor, self.fc(x.mean((2, 3))))
 
     def outputs(self, images: Tensor, known: Sequence[Tensor] = ()) -> NetworkOutputs:
-        """Stage maps, embedding and logits from one forward pass.
+        """See `Network`.
 
         Args:
             images: ``(B, in_channels, H, W)``, normalised.
             known: Preactivations of the first stages, which are then not run: those a network
                 with the same first layers and parameters gave for the same images.
         """
-        maps: list[Tensor] = []
-        preactivations = list(known)
+        maps, preactivations = list[Tensor](), list(known)
         x = images if known else self.stem(images)
         for number, stage in enumerate(self.stages):
             *body, last = cast(Iterable[ResidualBlock], stage)
@@ -245,5 +209,4 @@ class StagedNetwork(nn.Module):
                 preactivations.append(last.preactivation(x))
             x = last.relu(preactivations[number])
             maps.append(x)
-        embedding = x.mean((2, 3))
-        return NetworkOutputs(tuple(maps), tuple(preactivations), embedding, self.fc(embedding))
+        return self.pooled(maps, preactivations)

@@ -8,6 +8,7 @@ import re
 import struct
 import warnings
 from collections.abc import Mapping
+from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,6 @@ DAMAGED = (
 """Errors of ``torch.load`` for files that are cut off or damaged, seen by damaging some."""
 
 _SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-_WRAPPERS = ("state_dict", "model")
-_PREFIXES = ("module.", "model.")
 _CLASSIFIERS = ("linear", "classifier", "head", "fc")
 _CRD_NAMES = (
     (r"\.downsample\.0\.", ".shortcut.conv."),
@@ -47,14 +46,9 @@ _CRD_NAMES = (
 
 
 def load_weights(
-    network: nn.Module,
-    weights: str,
-    *,
-    name: str,
-    setting: str = "teacher.weights",
-    node: str = "teacher.network",
+    network: nn.Module, weights: str, *, name: str, setting: str, node: str = "teacher.network"
 ) -> None:
-    """Load trained weights into a network, in place and all of them or none.
+    """Load trained weights into a `Network`, in place and all of them or none.
 
     Checkpoints wrapped in ``state_dict`` or ``model``, names that begin with ``module.`` or
     ``model.``, a classifier named ``linear``, ``classifier``, ``head`` or ``fc``, and the names of
@@ -62,12 +56,12 @@ def load_weights(
     ``convShortcut`` of wide ResNets) are understood.
 
     Args:
-        network: A :class:`~diswot.models.outputs.Network`.
+        network: Its embedded weights are those of ``name``.
         weights: ``none`` (leave it as it is), ``embedded`` (shipped with the package), the path
             of a ``.pt``, ``.pth``, ``.bin`` or ``.safetensors`` file or of a run directory of
             ``diswot train``, or, for networks of torchvision and timm, a tag of theirs such as
             ``IMAGENET1K_V1``.
-        name: The network's name: which embedded weights are meant, and for messages.
+        name: The network's, for messages too.
         setting: Where ``weights`` stands in the config, for messages.
         node: Where the settings of the network stand, for messages.
 
@@ -110,7 +104,6 @@ def one_line(value: object) -> str:
 
 
 def _content(network: nn.Module, weights: str, name: str) -> object:
-    """Content of the embedded file, the file, the run's file or the download."""
     if weights == "embedded":
         if name not in (names := embedded_names()):
             listed = ", ".join(names) or "none"
@@ -137,7 +130,7 @@ def _content(network: nn.Module, weights: str, name: str) -> object:
         )
     try:
         return source.fetch(weights)
-    except OSError as error:
+    except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"{weights} failed to download ({one_line(error)})") from None
 
 
@@ -155,31 +148,27 @@ def _read_file(path: Path) -> object:
             "run code and are never loaded; save a state dict"
         ) from None
     except (SafetensorError, *DAMAGED) as error:
-        raise UserError(
-            f"{path} cannot be read, it may be damaged or cut off ({one_line(error)})"
-        ) from None
+        problem = f"it may be damaged or cut off ({one_line(error)})"
+        raise UserError(f"{path} cannot be read, {problem}") from None
 
 
 def _state_dict(content: object, weights: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, out of a ``state_dict`` or ``model`` wrapper if any."""
-    for wrapper in _WRAPPERS:
+    for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{weights} holds no state dict")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            kind = type(value).__name__
-            raise UserError(
-                f"{weights} is no state dict; {one_line(name)!r} is a {kind}, not a tensor"
-            )
+            entry = f"{one_line(name)!r} is a {type(value).__name__}, not a tensor"
+            raise UserError(f"{weights} is no state dict; {entry}")
     return dict(content)
 
 
 def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """The same tensors under the names the network uses."""
     own = network.state_dict().keys()
-    for prefix in _PREFIXES:
+    for prefix in ("module.", "model."):
         if all(name.startswith(prefix) for name in state) and not own & state.keys():
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     for pattern, new in _CRD_NAMES:
@@ -200,9 +189,7 @@ def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str, no
     if rows is not None and rows.ndim == 2 and len(rows) != classes:
         raise UserError(f"{weights} classifies {len(rows)} classes, num_classes is {classes}")
     own = network.state_dict()
-    missing = [
-        name for name in own if name not in state and not name.endswith("num_batches_tracked")
-    ]
+    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in own]
     reshaped = [
         f"{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}"
@@ -222,8 +209,7 @@ def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str, no
 
 
 def _classifier(network: nn.Module) -> tuple[str, int]:
-    """Name and rows of the classifier."""
     if not isinstance(network, Network):
         raise TypeError(f"{type(network).__name__} is no Network: it has no classifier or outputs")
-    names: dict[nn.Module, str] = {module: name for name, module in network.named_modules()}
-    return names[network.classifier], network.classifier.out_features
+    last = network.classifier
+    return next(name for name, m in network.named_modules() if m is last), last.out_features

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -24,22 +22,14 @@ class TorchvisionSource:
     model: str
 
     def tags(self) -> Sequence[str]:
-        """The members of the model's weights enumeration."""
-        return tuple(member.name for member in self._weights())
+        """See `WeightSource`."""
+        published = _torchvision_models().get_model_weights(self.model)
+        return tuple(weights.name for weights in published)
 
     def fetch(self, tag: str) -> Mapping[str, Tensor]:
-        """Download the weights of a tag, or take them from torch's cache; see `WeightSource`."""
-        try:
-            state = self._weights()[tag].get_state_dict(progress=False, check_hash=True)
-        except (HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise OSError(str(error)) from error
-        return cast(Mapping[str, Tensor], state)
-
-    def _weights(self) -> Any:
-        _torchvision.ensure()
-        from torchvision import models
-
-        return models.get_model_weights(self.model)
+        """See `WeightSource`."""
+        weights = _torchvision_models().get_model_weights(self.model)[tag]
+        return cast(Mapping[str, Tensor], weights.get_state_dict(progress=False, check_hash=True))
 
 
 @dataclass(frozen=True)
@@ -49,25 +39,18 @@ class TimmSource:
     model: str
 
     def tags(self) -> Sequence[str]:
-        """The part of timm's pretrained model names that follows the dot."""
-        names = _import_timm().list_pretrained(f"{self.model}.*")
+        """See `WeightSource`; what follows the dot in timm's names of pretrained models."""
+        names = _timm().list_pretrained(f"{self.model}.*")
         return tuple(name.partition(".")[2] for name in names)
 
     def fetch(self, tag: str) -> Mapping[str, Tensor]:
-        """Download the weights of a tag, or take them from the hub's cache; see `WeightSource`."""
-        try:
-            model = _import_timm().create_model(f"{self.model}.{tag}", pretrained=True)
-        except (HTTPException, RuntimeError) as error:
-            raise OSError(str(error)) from error
+        """See `WeightSource`."""
+        model = _timm().create_model(f"{self.model}.{tag}", pretrained=True)
         return cast(Mapping[str, Tensor], model.state_dict())
 
 
 def torchvision_network(
-    model: str,
-    stages: Sequence[str],
-    classifier: str,
-    num_classes: int = 1000,
-    in_channels: int = 3,
+    model: str, stages: list[str], classifier: str, num_classes: int = 1000, in_channels: int = 3
 ) -> AdaptedNetwork:
     """An untrained classifier of torchvision.
 
@@ -81,9 +64,7 @@ def torchvision_network(
     Raises:
         UserError: For an unknown model or path.
     """
-    _torchvision.ensure()
-    from torchvision import models
-
+    models = _torchvision_models()
     names = models.list_models(module=models)
     if model not in names:
         raise UserError(
@@ -99,26 +80,16 @@ def torchvision_network(
 
 
 def timm_network(
-    model: str,
-    stages: Sequence[str],
-    classifier: str,
-    num_classes: int = 1000,
-    in_channels: int = 3,
+    model: str, stages: list[str], classifier: str, num_classes: int = 1000, in_channels: int = 3
 ) -> AdaptedNetwork:
-    """An untrained classifier of timm (the extra ``diswot[timm]``).
+    """An untrained classifier of timm (the extra ``diswot[timm]``); see `torchvision_network`.
 
-    Args:
-        model: Name in timm; a weight tag after a dot is not needed here.
-        stages: See :func:`torchvision_network`.
-        classifier: Path of the last linear layer, e.g. ``fc`` or ``head.fc``.
-        num_classes: Rows of the classifier.
-        in_channels: Channels of the images.
+    A weight tag after a dot of ``model`` is not needed here.
 
     Raises:
         UserError: Without timm, or for an unknown model or path.
     """
-    timm = _import_timm()
-    name = model.partition(".")[0]
+    timm, name = _timm(), model.partition(".")[0]
     if not timm.is_model(name):
         allowed = nearest(name, timm.list_models())
         raise UserError(f"network.model: timm has no {model!r}; nearest: {allowed}")
@@ -126,7 +97,14 @@ def timm_network(
     return AdaptedNetwork(network, stages, classifier, source=TimmSource(name))
 
 
-def _import_timm() -> Any:
+def _torchvision_models() -> Any:
+    _torchvision.ensure()
+    from torchvision import models
+
+    return models
+
+
+def _timm() -> Any:
     _torchvision.ensure()
     try:
         import timm

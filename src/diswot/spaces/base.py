@@ -7,10 +7,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from diswot.checks import whole
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,42 +18,21 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = [
-    "Arch",
-    "Gene",
-    "ProductSpace",
-    "Space",
-    "SpaceSize",
-    "Value",
-    "odd",
-    "space_node",
-    "steps",
-]
+__all__ = ["Arch", "Gene", "ProductSpace", "Space", "SpaceSize", "Value", "space_node", "steps"]
 
 Value = int | str
 
 
-class Arch(Protocol):
+class Arch(Hashable, Protocol):
     """One candidate: immutable, hashable, with a canonical text form.
 
     The text uses ``[A-Za-z0-9:+|/.~_-]`` only, and ``space.parse(str(arch)) == arch``.
     """
 
-    def __hash__(self) -> int: ...
-
-    def __eq__(self, other: object, /) -> bool: ...
-
-    def __str__(self) -> str: ...
-
 
 @dataclass(frozen=True)
 class SpaceSize:
-    """How many architectures a space holds.
-
-    Attributes:
-        count: The number, or the bound.
-        exact: False where ``count`` is a lower bound.
-    """
+    """How many architectures a space holds; where it is not exact, a lower bound."""
 
     count: int
     exact: bool = True
@@ -95,56 +74,40 @@ class Space(ABC):
         """Draw a neighbour of ``arch``; never ``arch`` itself."""
 
     def enumerate(self) -> Iterator[Arch]:
-        """All architectures, once each, in a fixed order.
-
-        Raises:
-            UserError: The space cannot be listed.
-        """
+        """All architectures, once each, in a fixed order; UserError where they cannot be listed."""
         raise UserError(f"space={self.name}: its architectures cannot be listed one by one")
 
     @abstractmethod
     def parse(self, text: str) -> Arch:
-        """Read the canonical text form.
-
-        Raises:
-            UserError: ``text`` is no architecture of this space.
-        """
+        """Read the canonical text form; UserError for a text of no architecture of this space."""
 
     @abstractmethod
     def build(self, arch: Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
-        """Build the network; it takes images of any size.
-
-        Returns:
-            A module that keeps `diswot.models.Network`.
-        """
+        """Build the network, a `diswot.models.Network`; it takes images of any size."""
 
     def summands(self, arch: Arch) -> Sequence[Arch]:
-        """Architectures whose costs give that of ``arch``: a base, and additions to it.
+        """Architectures whose costs give that of ``arch``; none where costs do not add up.
 
         Parameters, MACs and layers of ``arch`` are those of the first plus, for each other one,
-        its difference to the first. Empty: costs do not add up in this space.
+        its difference to the first.
         """
         return ()
 
     def prefixes(self, arch: Arch) -> Sequence[Hashable]:
-        """A key for the map after each of the first stages, shallowest first.
+        """A key for the map after each of the first stages, shallowest first; none to share.
 
-        Equal keys in two architectures of a space mean: the same layers under the same names
-        up to there. A space that gives any builds networks whose ``outputs`` takes ``known``
-        (see `diswot.models.staged.StagedNetwork`). Empty: nothing is shared.
+        Equal keys of two architectures mean: the same layers under the same names up to there. A
+        space that gives any builds networks whose ``outputs`` takes ``known``, as `StagedNetwork`.
         """
         return ()
 
 
 @dataclass(frozen=True)
 class Gene:
-    """One choice of an architecture.
+    """One choice of an architecture, with a name for messages, such as ``depth of stage 2``.
 
-    Attributes:
-        name: For messages, such as ``depth of stage 2``.
-        choices: Allowed values; in ascending order where ``ordered``.
-        ordered: Whether neighbouring values are alike, so that a mutation moves by at most a
-            quarter of the range instead of anywhere.
+    Where it is ``ordered``, choices ascend and neighbouring ones are alike, so that a mutation
+    moves by at most a quarter of the range instead of anywhere.
     """
 
     name: str
@@ -169,33 +132,19 @@ class ProductSpace(Space, Generic[A]):
     """A space whose architectures are the combinations of its genes' choices.
 
     A member gives its genes, how to turn values into an architecture and back, and, where not all
-    combinations are members, :meth:`allows`.
-
-    Args:
-        name: See `Space`.
-        genes: The choices; a gene with one choice is fixed.
-        default_budget: See `Space`.
-
-    Raises:
-        UserError: A gene without choices, or with the same one twice.
+    combinations are members, :meth:`allows`. UserError for genes without or with equal choices.
     """
 
     additive: bool = False
     """Whether every choice adds the same parameters, MACs and layers whatever the others are."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        genes: Sequence[Gene],
-        default_budget: Mapping[str, float] | None = None,
-    ) -> None:
-        super().__init__(name=name, default_budget=default_budget)
+    def __init__(self, *, genes: Sequence[Gene], **space: Any) -> None:
+        super().__init__(**space)
         self.genes = tuple(genes)
         for gene in self.genes:
             if not gene.choices or len(set(gene.choices)) != len(gene.choices):
                 raise UserError(
-                    f"space={name}: {gene.name} has the choices {list(gene.choices)}; "
+                    f"space={self.name}: {gene.name} has the choices {list(gene.choices)}; "
                     "at least one is needed, and each only once"
                 )
 
@@ -203,6 +152,15 @@ class ProductSpace(Space, Generic[A]):
     def size(self) -> SpaceSize:
         """The product of the numbers of choices: exact where all are allowed."""
         return SpaceSize(math.prod(len(gene.choices) for gene in self.genes))
+
+    @cached_property
+    def example(self) -> A:
+        """An architecture that messages give as an example of the text form."""
+        return self.from_values([gene.choices[0] for gene in self.genes])
+
+    def not_read(self, text: str) -> UserError:
+        """The error for a text of another form."""
+        return UserError(f"arch {text!r} is not of space {self.name}, which reads {self.example}")
 
     @abstractmethod
     def from_values(self, values: Sequence[Value]) -> A:
@@ -250,8 +208,7 @@ class ProductSpace(Space, Generic[A]):
     def checked(self, arch: A, text: str) -> A:
         """``arch`` if every value is among its gene's choices and ``text`` is its canonical form.
 
-        Raises:
-            UserError: Names the first value that is not, or gives the canonical form.
+        Otherwise UserError names the first value that is not, or gives the canonical form.
         """
         for gene, value in zip(self.genes, self.values(arch), strict=True):
             if value not in gene.choices:
@@ -269,20 +226,8 @@ def steps(low: int, high: int, step: int = 1) -> tuple[int, ...]:
     return tuple(range(low, high + 1, step))
 
 
-def odd(kernels: Sequence[int]) -> tuple[int, ...]:
-    """The kernel sizes of a setting ``space.kernels``; UserError for one that is not odd."""
-    for kernel in kernels:
-        if whole("space.kernels", kernel, 1) % 2 == 0:
-            raise UserError(f"space.kernels: {kernel} is even; only odd kernels keep the size")
-    return tuple(kernels)
-
-
 def space_node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """The node of a space as plain values, read from a file of the folders of configs.
-
-    Args:
-        name: Of a file ``space/<name>.yaml``; not a path.
-        folders: Of configs; the first that holds the file counts.
+    """The node of a space as plain values, from ``space/<name>.yaml`` of the first folder with it.
 
     Raises:
         UserError: There is no such space, or its file needs the whole config to be read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diswot.checks import whole
 from diswot.errors import UserError
@@ -24,10 +24,9 @@ _CELL = re.compile(rf"\|{_TERM}~0\|\+\|{_TERM}~0\|{_TERM}~1\|\+\|{_TERM}~0\|{_TE
 
 @dataclass(frozen=True)
 class NasBench201Arch:
-    """Operations of a cell on the edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3.
+    """Operations of a cell on the edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3; text as the benchmark's.
 
-    Its text is the benchmark's: a group for each node after the first, joined by ``+``; in it
-    ``operation~source`` for each incoming edge.
+    A group for each node after the first, joined by ``+``; in it ``operation~source`` by edge.
     """
 
     operations: tuple[str, ...]
@@ -49,27 +48,20 @@ class NasBench201(ProductSpace[NasBench201Arch]):
     Architecture Search", ICLR 2020.
 
     Args:
-        name: See `Space`; not part of the text form, which is the benchmark's.
         cells: Cells of each stage; the benchmark has five.
         widths: Channels of each stage; the benchmark has 16, 32, 64.
-        default_budget: See `Space`.
+        space: See `Space`; the name is no part of the text form.
     """
 
     additive = True
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        cells: int,
-        widths: Sequence[int],
-        default_budget: dict[str, float] | None = None,
-    ) -> None:
+    def __init__(self, *, cells: int, widths: Sequence[int], **space: Any) -> None:
         if not widths:
             raise UserError("space.widths=[]: give at least one stage's")
         names = (f"operation from node {source} to {target}" for source, target in _EDGES)
         genes = [Gene(name, _OPERATIONS) for name in names]
-        super().__init__(name=name, genes=genes, default_budget=default_budget)
+        super().__init__(genes=genes, **space)
+        self.example = self.from_values(["skip_connect"] * len(_EDGES))
         self.cells = whole("space.cells", cells, 1)
         self.widths = tuple(whole("space.widths", width, 1) for width in widths)
 
@@ -87,35 +79,11 @@ class NasBench201(ProductSpace[NasBench201Arch]):
         return arch.operations
 
     def parse(self, text: str) -> NasBench201Arch:
-        """Read the benchmark's notation.
-
-        Raises:
-            UserError: Another form, or an operation that is not among the five.
-        """
+        """Read the benchmark's notation; UserError for another form or an unknown operation."""
         match = _CELL.fullmatch(text)
         if match is None:
-            example = self.from_values([_OPERATIONS[1]] * len(_EDGES))
-            raise UserError(f"arch {text!r} is not of space {self.name}, which reads {example}")
+            raise self.not_read(text)
         return self.checked(NasBench201Arch(match.groups()), text)
-
-    def canonical(self, arch: NasBench201Arch) -> str:
-        """A text that is the same for isomorphic cells, as the benchmark tells them apart.
-
-        Node by node it writes the sum of the terms that reach the node, in alphabetical order;
-        ``0`` is the input, ``#`` zero and ``(term)@operation`` an operation; a skip passes its
-        term on. Cells with equal texts compute the same function of equal weights, as long as
-        BatchNorm's shifts are zero, as they are before training.
-
-        Of the 15,625 cells 6,466 have different texts, the paper's number of unique topologies.
-        It depends on this notation: like the benchmark's own code, this keeps zeros inside sums
-        and does not sort again the sums that skips pass on. Without zeros, and with all sums
-        sorted, 4,930 remain.
-        """
-        nodes = ["0"]
-        operations = iter(arch.operations)
-        for _ in range(_EDGES[-1][1]):
-            nodes.append("+".join(sorted(_term(next(operations), node) for node in nodes)))
-        return nodes[-1]
 
     def build(  # type: ignore[override]
         self, arch: NasBench201Arch, *, num_classes: int, in_channels: int = 3
@@ -124,10 +92,3 @@ class NasBench201(ProductSpace[NasBench201Arch]):
         from diswot.models.cells import CellNetwork
 
         return CellNetwork(arch.operations, self.widths, self.cells, num_classes, in_channels)
-
-
-def _term(operation: str, node: str) -> str:
-    """The term of an operation on the edge from a node."""
-    if operation == "none" or node == "#":
-        return "#"
-    return node if operation == "skip_connect" else f"({node})@{operation}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diswot.checks import choice, whole
 from diswot.errors import UserError
@@ -35,21 +35,14 @@ class S0(ProductSpace[S0Arch]):
     Training", CVPR 2023, search space S0.
 
     Args:
-        name: Prefix of the text form.
         depths: Allowed numbers of blocks of a stage.
         widths: Channels of the stem and of each stage.
         shortcut: Where the shape changes: ``A`` pads with zeros, ``B`` projects.
-        default_budget: See `Space`.
+        space: See `Space`; the name is the prefix of the text form.
     """
 
     def __init__(
-        self,
-        *,
-        name: str,
-        depths: Sequence[int],
-        widths: Sequence[int],
-        shortcut: str = "B",
-        default_budget: dict[str, float] | None = None,
+        self, *, depths: Sequence[int], widths: Sequence[int], shortcut: str = "B", **space: Any
     ) -> None:
         if len(widths) < 2:
             raise UserError(
@@ -58,7 +51,7 @@ class S0(ProductSpace[S0Arch]):
         choices = tuple(whole("space.depths", depth, 1) for depth in depths)
         names = (f"depth of stage {stage}" for stage in range(1, len(widths)))
         genes = [Gene(name, choices, ordered=True) for name in names]
-        super().__init__(name=name, genes=genes, default_budget=default_budget)
+        super().__init__(genes=genes, **space)
         self.widths = tuple(whole("space.widths", width, 1) for width in widths)
         self.shortcut = choice("space.shortcut", shortcut, ("A", "B"))
 
@@ -76,17 +69,12 @@ class S0(ProductSpace[S0Arch]):
         return arch.depths
 
     def parse(self, text: str) -> S0Arch:
-        """Read ``s0:1-3-5``.
-
-        Raises:
-            UserError: Another form, or a depth that is not among the choices.
-        """
-        stages = len(self.genes)
-        if not re.fullmatch(rf"{re.escape(self.name)}:\d{{1,9}}(-\d{{1,9}}){{{stages - 1}}}", text):
-            example = self.from_values([gene.choices[0] for gene in self.genes])
-            raise UserError(f"arch {text!r} is not of space {self.name}, which reads {example}")
-        depths = tuple(int(depth) for depth in text.split(":")[1].split("-"))
-        return self.checked(S0Arch(depths, self.name), text)
+        """Read ``s0:1-3-5``; UserError for another form or a depth that is not a choice."""
+        depths = "-".join([r"(\d{1,9})"] * len(self.genes))
+        match = re.fullmatch(f"{re.escape(self.name)}:{depths}", text)
+        if match is None:
+            raise self.not_read(text)
+        return self.checked(self.from_values(match.groups()), text)
 
     def prefixes(self, arch: S0Arch) -> list[Hashable]:  # type: ignore[override]
         """See `Space`; all stages but the last."""

@@ -1,64 +1,132 @@
-"""S1: three-stage CIFAR networks of free depth, width, kernel and block type."""
+"""S1: three-stage CIFAR networks of free depth, width, kernel and block; its base serves S2."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.spaces.base import Gene, ProductSpace, Value, odd, steps
+from diswot.spaces.base import Gene, ProductSpace, Value, steps
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["S1", "S1Arch", "S1Stage"]
+__all__ = ["S1", "Stage", "StagedArch", "StagedSpace", "odd"]
 
 _LETTERS = {"basic": "b", "bottleneck": "n"}
-_BLOCKS = {letter: block for block, letter in _LETTERS.items()}
-_STAGE = re.compile(r"([bn])(\d{1,9})x(\d{1,9})-(\d{1,9})-(\d{1,9})")
+"""Block types and what stands for them in texts."""
 
 
-@dataclass(frozen=True)
-class S1Stage:
-    """One stage.
+class Stage(NamedTuple):
+    """One stage of ``depth`` blocks that give ``width`` channels; its text begins with `block`.
 
-    Attributes:
-        block: ``basic`` (two K×K convolutions) or ``bottleneck`` (1×1, K×K, 1×1).
-        kernel: K.
-        depth: Number of blocks.
-        middle: Channels between the convolutions of a block.
-        width: Channels a block gives.
+    A block is ``basic`` (two K×K convolutions) or ``bottleneck`` (1×1, K×K, 1×1) and has ``middle``
+    channels between its convolutions, by default as the block says; ``kernel`` is K.
     """
 
-    block: str
     kernel: int
     depth: int
-    middle: int
     width: int
+    block: str = "basic"
+    middle: int | None = None
 
     def __str__(self) -> str:
-        return f"{_LETTERS[self.block]}{self.kernel}x{self.depth}-{self.middle}-{self.width}"
+        middle = "" if self.middle is None else f"-{self.middle}"
+        return f"{_LETTERS[self.block]}{self.kernel}x{self.depth}{middle}-{self.width}"
 
 
 @dataclass(frozen=True)
-class S1Arch:
-    """Stem width and stages; text ``s1:16/b3x2-24-32/n5x4-16-64/b3x1-64-128``.
+class StagedArch:
+    """Stem width and stages; text ``s2:64/b3x2-64/b3x2-128``, with a middle ``s1:16/n3x2-24-32``.
 
-    A stage reads: block letter, kernel ``x`` depth, middle width, output width.
+    A stage reads: block letter, kernel ``x`` depth, middle width if it is a choice, output width.
     """
 
     stem: int
-    stages: tuple[S1Stage, ...]
-    space: str = "s1"
+    stages: tuple[Stage, ...]
+    space: str
 
     def __str__(self) -> str:
-        return f"{self.space}:{'/'.join([str(self.stem), *map(str, self.stages)])}"
+        return f"{self.space}:{'/'.join(map(str, (self.stem, *self.stages)))}"
+
+    @property
+    def layers(self) -> int:
+        """Convolutions and linear layers, as `diswot.models.cost.Cost` counts them."""
+        return 2 + sum(s.depth * {"basic": 2, "bottleneck": 3}[s.block] for s in self.stages)
 
 
-class S1(ProductSpace[S1Arch]):
+class StagedSpace(ProductSpace[StagedArch]):
+    """A space whose genes are the stem's width and, stage by stage, the entries of `pattern`.
+
+    Attributes:
+        pattern: The text of a stage; its groups are named as the entries of `Stage`.
+        stem: See `diswot.models.staged.StagedNetwork`.
+    """
+
+    pattern: re.Pattern[str]
+    stem = "small"
+
+    @property
+    def embedding_width(self) -> int | None:
+        """None, as the last stage's width is a choice; the width where only one is allowed."""
+        widths = self.genes[-1].choices
+        return int(widths[0]) if len(widths) == 1 else None
+
+    def from_values(self, values: Sequence[Value]) -> StagedArch:
+        """See `ProductSpace`."""
+        stem, *rest = values
+        entries = self.pattern.groupindex
+        rows = zip(*[iter(rest)] * len(entries), strict=True)
+        stages: Any = (Stage(**dict(zip(entries, row, strict=True))) for row in rows)
+        return StagedArch(int(stem), tuple(stages), self.name)
+
+    def values(self, arch: StagedArch) -> tuple[Value, ...]:
+        """See `ProductSpace`."""
+        entries = self.pattern.groupindex
+        return (arch.stem, *(getattr(stage, entry) for stage in arch.stages for entry in entries))
+
+    def read(self, text: str) -> StagedArch | None:
+        """The architecture of a text of the space's form, its values unchecked; else None."""
+        prefix, _, rest = text.partition(":")
+        stem, *stages = rest.split("/")
+        matches = [match for stage in stages if (match := self.pattern.fullmatch(stage))]
+        if prefix != self.name or not re.fullmatch(r"\d{1,9}", stem) or len(matches) != len(stages):
+            return None
+        blocks = {letter: block for block, letter in _LETTERS.items()}
+        groups = [group for match in matches for group in match.groups()]
+        return self.from_values([int(stem), *(blocks.get(group) or int(group) for group in groups)])
+
+    def parse(self, text: str) -> StagedArch:
+        """Read the text form; UserError for another one or a value that is not a choice."""
+        arch = self.read(text)
+        if arch is None:
+            raise self.not_read(text)
+        own, given = len(self.example.stages), len(arch.stages)
+        if given != own:
+            raise UserError(f"arch {text!r} has {given} stages; space {self.name} has {own}")
+        return self.checked(arch, text)
+
+    def prefixes(self, arch: StagedArch) -> list[Hashable]:  # type: ignore[override]
+        """See `Space`; all stages but the last."""
+        return [(arch.stem, arch.stages[:stage]) for stage in range(1, len(arch.stages))]
+
+    def build(self, arch: StagedArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
+        """See `Space`."""
+        from diswot.models.staged import BasicBlock, Bottleneck, StagedNetwork, make_stage
+
+        types: dict[str, Any] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+        stages, channels, stride = [], arch.stem, 1
+        for s in arch.stages:
+            shape: dict[str, Any] = {"kernel": s.kernel, "mid_channels": s.middle}
+            stages.append(make_stage(types[s.block], s.depth, channels, s.width, stride, **shape))
+            channels, stride = s.width, 2
+        return StagedNetwork(arch.stem, stages, num_classes, in_channels, self.stem)
+
+
+class S1(StagedSpace):
     """The CIFAR space of DisWOT's main search.
 
     Three stages of residual blocks after a 3×3 stem; the second and the third halve the map.
@@ -68,27 +136,29 @@ class S1(ProductSpace[S1Arch]):
     (Lin et al., ICCV 2021).
 
     Args:
-        name: Prefix of the text form.
         blocks: Allowed block types, of ``basic`` and ``bottleneck``.
         kernels: Allowed kernel sizes, odd.
         max_depth: Most blocks of a stage; the least is one.
         max_stem: Widest stem.
         max_widths: Widest output (and middle) of each stage.
         width_step: All widths are multiples of it, and it is the narrowest.
-        default_budget: See `Space`.
+        space: See `Space`; the name is the prefix of the text form.
     """
+
+    pattern = re.compile(
+        r"(?P<block>[bn])(?P<kernel>\d{1,9})x(?P<depth>\d{1,9})-(?P<middle>\d{1,9})-(?P<width>\d{1,9})"
+    )
 
     def __init__(
         self,
         *,
-        name: str,
         blocks: Sequence[str],
         kernels: Sequence[int],
         max_depth: int,
         max_stem: int,
         max_widths: Sequence[int],
         width_step: int,
-        default_budget: dict[str, float] | None = None,
+        **space: Any,
     ) -> None:
         for block in blocks:
             if block not in _LETTERS:
@@ -108,60 +178,12 @@ class S1(ProductSpace[S1Arch]):
                 Gene(f"middle width of stage {stage}", widths, ordered=True),
                 Gene(f"width of stage {stage}", widths, ordered=True),
             ]
-        super().__init__(name=name, genes=genes, default_budget=default_budget)
+        super().__init__(genes=genes, **space)
 
-    @property
-    def embedding_width(self) -> int | None:
-        """None, as the last stage's width is a choice; the width where only one is allowed."""
-        widths = self.genes[-1].choices
-        return int(widths[0]) if len(widths) == 1 else None
 
-    def from_values(self, values: Sequence[Value]) -> S1Arch:
-        """See `ProductSpace`."""
-        stages = (
-            S1Stage(str(block), int(kernel), int(depth), int(middle), int(width))
-            for block, kernel, depth, middle, width in zip(*[iter(values[1:])] * 5, strict=True)
-        )
-        return S1Arch(int(values[0]), tuple(stages), self.name)
-
-    def values(self, arch: S1Arch) -> tuple[Value, ...]:
-        """See `ProductSpace`."""
-        stages = ((s.block, s.kernel, s.depth, s.middle, s.width) for s in arch.stages)
-        return (arch.stem, *(value for stage in stages for value in stage))
-
-    def parse(self, text: str) -> S1Arch:
-        """Read the text form.
-
-        Raises:
-            UserError: Another form, or a value that is not among the choices.
-        """
-        prefix, _, rest = text.partition(":")
-        stem, *stages = rest.split("/")
-        matches = [match for stage in stages if (match := _STAGE.fullmatch(stage))]
-        if prefix != self.name or not re.fullmatch(r"\d{1,9}", stem) or len(matches) != len(stages):
-            example = self.from_values([gene.choices[0] for gene in self.genes])
-            raise UserError(f"arch {text!r} is not of space {self.name}, which reads {example}")
-        if len(stages) != (expected := len(self.genes) // 5):
-            raise UserError(
-                f"arch {text!r} has {len(stages)} stages; space {self.name} has {expected}"
-            )
-        parsed = tuple(S1Stage(_BLOCKS[m[1]], *map(int, m.groups()[1:])) for m in matches)
-        return self.checked(S1Arch(int(stem), parsed, self.name), text)
-
-    def prefixes(self, arch: S1Arch) -> list[Hashable]:  # type: ignore[override]
-        """See `Space`; all stages but the last."""
-        return [(arch.stem, arch.stages[:stage]) for stage in range(1, len(arch.stages))]
-
-    def build(self, arch: S1Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
-        """See `Space`."""
-        from diswot.models.staged import BasicBlock, Bottleneck, StagedNetwork, make_stage
-
-        types = {"basic": BasicBlock, "bottleneck": Bottleneck}
-        stages, channels, stride = [], arch.stem, 1
-        for s in arch.stages:
-            settings = {"kernel": s.kernel, "mid_channels": s.middle}
-            stages.append(
-                make_stage(types[s.block], s.depth, channels, s.width, stride, **settings)
-            )
-            channels, stride = s.width, 2
-        return StagedNetwork(arch.stem, stages, num_classes, in_channels)
+def odd(kernels: Sequence[int]) -> tuple[int, ...]:
+    """The kernel sizes of a setting ``space.kernels``; UserError for one that is not odd."""
+    for kernel in kernels:
+        if whole("space.kernels", kernel, 1) % 2 == 0:
+            raise UserError(f"space.kernels: {kernel} is even; only odd kernels keep the size")
+    return tuple(map(int, kernels))
