@@ -33,9 +33,8 @@ def cli(command: Cli) -> Cli:
 
     def run(*words: str) -> Ended:
         student = [] if any(word.startswith("student") for word in words) else STUDENT
-        return command(
-            "train", *SMALL, *student, *([] if "teacher=none" in words else TEACHER), *words
-        )
+        teacher = [] if "teacher=none" in words else TEACHER
+        return command("train", *SMALL, *student, *teacher, *words)
 
     return run
 
@@ -52,7 +51,6 @@ BAD = {
     "trainer.validation=0.8": ("data.batch_size=32", "13 images", "at most 13"),
     "trainer.optimizer.lr=-1": ("trainer.optimizer", "learning rate: -1"),
     "+trainer.optimizer.momentumm=1": ("trainer.optimizer", "momentumm"),
-    "trainer.optimizer.momentumm=1": ("momentumm", "not in struct"),
     "trainer.optimizer._target_=torch.optim.SGDD": ("trainer.optimizer", "SGDD"),
     ADAM: ("trainer.optimizer", "torch.optim.Adam", "momentum"),
     "trainer.schedule._target_=diswot.training.schedules.cosin": ("trainer.schedule", "cosin"),
@@ -60,21 +58,14 @@ BAD = {
     "trainer.schedule.warmup=2": ("trainer.schedule.warmup=2", "trainer.max_epochs=2"),
     "trainer.schedule.final=2": ("trainer.schedule.final=2", "from 0 to 1"),
     "trainer=crd trainer.max_epochs=100": ("trainer.schedule.milestones", "below 100"),
-    "trainer=bogus": ("trainer/bogus", "crd"),
     "trainer.mixup=-1": ("trainer.mixup=-1", "at least 0"),
-    "trainer.cutmix=yes": ("trainer.cutmix=yes", "at least 0"),
     "trainer.ema=1": ("trainer.ema=1", "from 0 to 0.999999"),
     "trainer.augment.pad=-1": ("trainer.augment.pad=-1", "at least 0"),
     "distiller=dkd trainer.mixup=1": ("distiller dkd", "trainer.mixup", "trainer.cutmix"),
     "distiller=fitnet distiller.fitnet.stage=9": ("distiller.fitnet.stage=9", "1 to"),
-    "distiller.kd.weight=-1": ("distiller.kd.weight=-1",),
-    "distiller=bogus": ("distiller/bogus",),
     "student=bogus": ("student/bogus", "resnet20"),
     "space=s0": ("space=s0", "fixed network"),
     "precision=8": ("precision=8", "32-true"),
-    "device=tpu": ("device=tpu", "cpu"),
-    "seed=-1": ("seed=-1",),
-    "debug=2": ("debug=2", "true or false"),
     "trainer.teacher_cache.views=2 distiller=at": ("trainer.teacher_cache.views=2", "views=0"),
     "trainer.teacher_cache.views=2 trainer.mixup=1": ("trainer.teacher_cache.views=2", "mixed"),
     "trainer.teacher_cache.views=3": ("trainer.teacher_cache.views=3", "trainer.max_epochs=2"),
@@ -117,9 +108,8 @@ def test_a_search_that_was_tampered_with(cli: Cli, tmp_path: Path, content: str)
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "result.json").write_text(content)
     message = refused(cli("student=searched", "student.run=search"))
-    assert "result.json" in message
     assert message.count("\n") == 1
-    for part in TAMPERED[content]:
+    for part in ("result.json", *TAMPERED[content]):
         assert part in message
     assert not (tmp_path / "run" / "config.json").exists()
 
