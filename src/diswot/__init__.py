@@ -21,18 +21,8 @@ if TYPE_CHECKING:
         train_student,
     )
 
-__all__ = [
-    "Score",
-    "SearchResult",
-    "TrainResult",
-    "UserError",
-    "__version__",
-    "find_student",
-    "load_student",
-    "rank_proxies",
-    "score_arch",
-    "train_student",
-]
+__all__ = ["Score", "SearchResult", "TrainResult", "UserError", "__version__", "find_student"]
+__all__ += ["load_student", "rank_proxies", "score_arch", "train_student"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,17 +28,13 @@ def ensure() -> None:
     torchvision installed, does nothing.
     """
     spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None or _has_nms():
+    if spec is None or spec.origin is None or hasattr(torch.ops.torchvision, "nms"):
         return
     for library in sorted(Path(spec.origin).parent.glob("_C*")):
         with contextlib.suppress(OSError):
             torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
-    if not _has_nms():
+    if not hasattr(torch.ops.torchvision, "nms"):
         _declare()
-
-
-def _has_nms() -> bool:
-    return hasattr(torch.ops.torchvision, "nms")
 
 
 @functools.cache  # the declarations live as long as the Library object

@@ -1,7 +1,13 @@
-"""The commands as functions, for programs and notebooks."""
+"""The commands as functions, for programs and notebooks.
+
+Most take ``overrides``, settings as on the command line (``"data.batch_size=32"``); ``settings``,
+top-level ones and groups (``seed=1``, ``data="cifar100"``); ``config_dir``, a folder of further
+configs; ``run_dir``, where the run is kept and goes on after a stop, None to keep nothing.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,17 +25,11 @@ if TYPE_CHECKING:
     from diswot.models.cost import Cost
     from diswot.runs import RankRow
 
-__all__ = [
-    "Score",
-    "SearchResult",
-    "TrainResult",
-    "find_student",
-    "load_student",
-    "rank_proxies",
-    "score_arch",
-    "train_student",
-]
+__all__ = ["Score", "SearchResult", "TrainResult", "find_student", "load_student"]
+__all__ += ["rank_proxies", "score_arch", "train_student"]
 
+Folder = str | Path
+Names = str | Sequence[str]
 Override = str | int | float | bool | None
 
 
@@ -38,9 +38,7 @@ class Score:
     """The scores of one architecture.
 
     Attributes:
-        arch: Canonical text.
-        value: Fitness, by the first proxy; higher is better.
-        parts: Its parts.
+        value: Fitness, which the first proxy makes of its ``parts``; higher is better.
         others: Score of every further proxy.
         cost: Parameters, multiply-accumulates and layers.
     """
@@ -54,16 +52,9 @@ class Score:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Outcome of a search.
+    """Outcome of a search: the best architecture, and the ``top`` candidates, best first.
 
-    Attributes:
-        arch: The best architecture.
-        score: Its fitness.
-        params: Its trainable parameters.
-        flops: Its multiply-accumulates of one image.
-        top: The best candidates, best first, as in ``result.json``.
-        summary: All of ``result.json``.
-        config: The resolved config.
+    ``flops`` are multiply-accumulates of one image; ``summary`` is all of ``result.json``.
     """
 
     arch: str
@@ -75,15 +66,7 @@ class SearchResult:
     config: dict[str, Any]
 
     def build(self, num_classes: int | None = None, in_channels: int = 3) -> nn.Module:
-        """The student, freshly initialised by torch's defaults: ready to be trained.
-
-        Args:
-            num_classes: By default the search's.
-            in_channels: Channels of the images.
-
-        Returns:
-            A module whose ``forward`` gives logits ``(B, num_classes)``.
-        """
+        """The student with fresh weights; its ``forward`` gives logits ``(B, num_classes)``."""
         from diswot.spaces.base import Space
 
         space = make(self.config["space"], "space", Space)  # type: ignore[type-abstract]
@@ -93,15 +76,9 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Outcome of a training.
+    """Outcome of a training: the student on the CPU, in eval mode, and its test accuracy, percent.
 
-    Attributes:
-        student: The trained network, on the CPU, in eval mode.
-        test_top1: Its accuracy on the test images, percent.
-        params: Its trainable parameters.
-        flops: Its multiply-accumulates of one image.
-        summary: All of ``result.json``.
-        config: The resolved config.
+    ``flops`` are multiply-accumulates of one image; ``summary`` is all of ``result.json``.
     """
 
     student: nn.Module
@@ -117,21 +94,12 @@ def score_arch(
     *,
     space: str,
     teacher: str = "resnet110",
-    proxy: str | Sequence[str] = "diswot",
+    proxy: Names = "diswot",
     overrides: Iterable[str] = (),
-    config_dir: str | Path | None = None,
+    config_dir: Folder | None = None,
     **settings: Override,
 ) -> Score:
-    """Score one architecture.
-
-    Args:
-        arch: Text form, such as ``s0:1-3-5``.
-        space: Name of a space.
-        teacher: Name of a teacher.
-        proxy: One name, or several of which the first gives the fitness.
-        overrides: Further settings as on the command line, such as ``"data.batch_size=32"``.
-        config_dir: A folder with further configs.
-        settings: Top-level settings and groups: ``seed=1``, ``init="kaiming"``.
+    """Score one architecture, such as ``s0:1-3-5``; of several proxies the first is the fitness.
 
     Raises:
         UserError: Wrong input, or the architecture cannot be scored.
@@ -139,7 +107,7 @@ def score_arch(
     from diswot.scoring.setup import Setup
 
     groups = {"space": space, "teacher": teacher, "proxy": proxy}
-    config = compose("search", _words({**groups, **settings}, overrides), config_dir)
+    config = _config("search", {**groups, **settings}, overrides, config_dir)
     setup = Setup.from_config(settled(config))
     for name, each in setup.proxies.items():
         if each.relative:
@@ -153,36 +121,26 @@ def score_arch(
         raise UserError(f"{arch} could not be scored: {reasons}")
     scores = {n: each.fitness([measured.parts[n]])[0] for n, each in setup.proxies.items()}
     name, _ = setup.fitness
-    value, parts = scores.pop(name), measured.parts[name]
-    return Score(measured.arch, value, parts, others=scores, cost=measured.cost)
+    return Score(measured.arch, scores.pop(name), measured.parts[name], scores, measured.cost)
 
 
 def find_student(
     *,
     space: str = "s1",
     teacher: str = "resnet110",
-    proxy: str | Sequence[str] = "diswot",
+    proxy: Names = "diswot",
     strategy: str = "evolution",
     budget: Mapping[str, float] | None = None,
-    run_dir: str | Path | None = None,
+    run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
-    config_dir: str | Path | None = None,
+    config_dir: Folder | None = None,
     quiet: bool = True,
     **settings: Override,
 ) -> SearchResult:
     """Search for the best student of a teacher.
 
-    Args:
-        space: Name of a space.
-        teacher: Name of a teacher.
-        proxy: One name, or several of which the first gives the fitness.
-        strategy: Name of a strategy.
-        budget: Limits by name: ``params``, ``flops``, ``layers``; by default the space's.
-        run_dir: Where the run is kept, and where it goes on after a stop; None keeps nothing.
-        overrides: Further settings as on the command line: ``"strategy.evaluations=100"``.
-        config_dir: A folder with further configs.
-        quiet: Show nothing.
-        settings: Top-level settings and groups: ``seed=1``, ``workers=2``, ``data="gaussian"``.
+    Of several proxies the first gives the fitness; ``budget`` limits ``params``, ``flops`` and
+    ``layers``, by default as the space has it.
 
     Raises:
         UserError: Wrong input, or nothing was found.
@@ -191,7 +149,7 @@ def find_student(
 
     limits = {f"budget.{name}": limit for name, limit in (budget or {}).items()}
     groups = {"space": space, "teacher": teacher, "proxy": proxy, "strategy": strategy, **limits}
-    config = compose("search", _words({**groups, **settings}, overrides), config_dir)
+    config = _config("search", {**groups, **settings}, overrides, config_dir)
     with _directory(run_dir) as path:
         summary = asdict(run_search(config, path, quiet=quiet))
     kept = {key: summary[key] for key in ("arch", "score", "params", "flops", "top")}
@@ -202,28 +160,19 @@ def train_student(
     student: str = "resnet20",
     *,
     teacher: str = "resnet56",
-    weights: str | Path = "embedded",
-    distiller: str | Sequence[str] = "kd",
+    weights: Folder = "embedded",
+    distiller: Names = "kd",
     protocol: str = "short",
-    run_dir: str | Path | None = None,
+    run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
-    config_dir: str | Path | None = None,
+    config_dir: Folder | None = None,
     quiet: bool = True,
     **settings: Override,
 ) -> TrainResult:
-    """Train a student, with a teacher or alone.
+    """Train a student, with a teacher or alone: ``teacher="none", distiller="none"``.
 
-    Args:
-        student: Name of a student; ``arch`` and ``searched`` need overrides, see Example.
-        teacher: Name of a teacher, or ``none``.
-        weights: Of the teacher: ``embedded``, a file, the run directory of a training, or a tag.
-        distiller: One name, several, or ``none``.
-        protocol: Its name.
-        run_dir: Where the run is kept, and where it goes on after a stop; None keeps nothing.
-        overrides: Further settings as on the command line: ``"protocol.max_epochs=30"``.
-        config_dir: A folder with further configs.
-        quiet: Show nothing.
-        settings: Top-level settings and groups: ``seed=1``, ``data="cifar100"``.
+    The students ``arch`` and ``searched`` need overrides, see Example. The teacher's ``weights``
+    are ``embedded``, a file, the run directory of a training, or a tag.
 
     Raises:
         UserError: Wrong input, or training failed.
@@ -234,9 +183,12 @@ def train_student(
     """
     from diswot.train import run_train
 
-    taught = {} if teacher == "none" else {"teacher.weights": str(weights)}
+    if "trainer" in settings:  # as the protocol was called before
+        protocol = str(settings.pop("trainer"))
+        warnings.warn("trainer= is now protocol=", DeprecationWarning, stacklevel=2)
     groups = {"student": student, "teacher": teacher, "distiller": distiller, "protocol": protocol}
-    config = compose("train", _words({**groups, **taught, **settings}, overrides), config_dir)
+    taught = {} if teacher == "none" else {"teacher.weights": str(weights)}
+    config = _config("train", {**groups, **taught, **settings}, overrides, config_dir)
     with _directory(run_dir) as path:
         summary = asdict(run_train(config, path, _folders(config_dir), quiet=quiet))
         network = load_student(path, config_dir=config_dir)
@@ -244,38 +196,28 @@ def train_student(
     return TrainResult(network, **kept, summary=summary, config=config)
 
 
-def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn.Module:
+def load_student(run: Folder, *, config_dir: Folder | None = None) -> nn.Module:
     """Load the student that a training left, see `diswot.checkpoint.load_student`."""
-    from diswot.checkpoint import load_student
+    from diswot import checkpoint
 
-    return load_student(run, config_dir=config_dir)
+    return checkpoint.load_student(run, config_dir=config_dir)
 
 
 def rank_proxies(
     *,
     space: str = "s0",
-    proxy: str | Sequence[str] = "diswot",
+    proxy: Names = "diswot",
     teacher: str = "resnet56",
     seeds: int = 1,
-    run_dir: str | Path | None = None,
+    run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
-    config_dir: str | Path | None = None,
+    config_dir: Folder | None = None,
     quiet: bool = True,
     **settings: Override,
 ) -> list[RankRow]:
     """Measure how well proxies predict the accuracies that a benchmark knows.
 
-    Args:
-        space: Name of a space that has a benchmark.
-        proxy: One name, several, or ``all``.
-        teacher: Name of a teacher.
-        seeds: How many.
-        run_dir: Where the run is kept, and where it goes on after a stop; None keeps nothing.
-        overrides: Further settings as on the command line: ``"benchmark.sample=300"``.
-        config_dir: A folder with further configs.
-        quiet: Show nothing.
-        settings: Top-level settings and groups: ``control="shuffled"``, ``workers=2``;
-            ``merge=FOLDER`` unites shards, whose settings then count.
+    ``merge=FOLDER`` among the settings unites shards, whose settings then count.
 
     Returns:
         The rows of rank.csv, target by target, the best proxy first; none for a shard.
@@ -286,7 +228,7 @@ def rank_proxies(
     from diswot.rank import merge_shards, run_rank
 
     groups = {"space": space, "proxy": proxy, "teacher": teacher, "seeds": seeds}
-    config = compose("rank", _words({**groups, **settings}, overrides), config_dir)
+    config = _config("rank", {**groups, **settings}, overrides, config_dir)
     if (merge := config["merge"]) is not None:
         targets = known_targets(_folders(config_dir))
         return merge_shards(Path(merge), targets, resamples=config["resamples"], quiet=quiet)
@@ -296,19 +238,22 @@ def rank_proxies(
         return run_rank(config, path, quiet=quiet)
 
 
-def _folders(config_dir: str | Path | None) -> list[Path]:
+def _folders(config_dir: Folder | None) -> list[Path]:
     return [conf_dir(), *([Path(config_dir)] if config_dir else [])]
 
 
 @contextmanager
-def _directory(run_dir: str | Path | None) -> Iterator[Path]:
+def _directory(run_dir: Folder | None) -> Iterator[Path]:
     """The run directory; where none is named, one that is gone afterwards."""
     with TemporaryDirectory(prefix="diswot-") as folder:
         yield Path(run_dir or folder)
 
 
-def _words(settings: Mapping[str, Any], overrides: Iterable[str]) -> list[str]:
-    return [*(f"{name}={_word(value)}" for name, value in settings.items()), *overrides]
+def _config(
+    command: str, settings: Mapping[str, Any], overrides: Iterable[str], folder: Folder | None
+) -> dict[str, Any]:
+    words = [f"{name}={_word(value)}" for name, value in settings.items()]
+    return compose(command, [*words, *overrides], folder)
 
 
 def _word(value: Any) -> str:

@@ -13,9 +13,8 @@ __all__ = ["choice", "flag", "folder", "number", "per_channel", "positive", "who
 def whole(setting: str, value: object, least: int) -> int:
     """Give ``value`` as an integer if it is a whole number of at least ``least``; 1e3 is one."""
     if not _is_number(value) or value % 1 or value < least:
-        raise UserError(
-            f"{setting}={value} is not allowed; give a whole number of at least {least}"
-        )
+        allowed = f"a whole number of at least {least}"
+        raise UserError(f"{setting}={value} is not allowed; give {allowed}")
     return int(value)
 
 

@@ -10,19 +10,8 @@ from typing import Any, TypeVar
 
 from diswot.errors import UserError
 
-__all__ = [
-    "IRRELEVANT",
-    "MAY_GROW",
-    "check_harmless",
-    "conf_dir",
-    "difference",
-    "finite",
-    "flatten",
-    "identity",
-    "known_targets",
-    "make",
-    "require",
-]
+__all__ = ["IRRELEVANT", "MAY_GROW", "check_harmless", "conf_dir", "difference", "finite"]
+__all__ += ["flatten", "identity", "known_targets", "make", "require"]
 
 T = TypeVar("T")
 
@@ -44,13 +33,7 @@ def conf_dir() -> Path:
 
 
 def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> T:
-    """Instantiate a config node.
-
-    Args:
-        node: The node.
-        group: Where it stands in the config, for messages.
-        kind: What it must give.
-        further: Arguments beside those of the node.
+    """Instantiate a config node, with further arguments, where it stands in ``group``.
 
     Raises:
         UserError: What the node's class says is wrong with its settings, or that it is none.
@@ -66,12 +49,11 @@ def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> 
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
-            reason = " ".join(str(cause or error).split())
-            raise UserError(
-                f"{group}: {node.get('_target_')} refuses its settings: {reason}"
-            ) from error
-        raise
+        if not isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
+            raise
+        reason = " ".join(str(cause or error).split())
+        message = f"{group}: {node.get('_target_')} refuses its settings: {reason}"
+        raise UserError(message) from error
     if not isinstance(made, kind):
         raise UserError(f"{group}: {node.get('_target_')} gives no {kind.__name__}")
     return made
@@ -80,20 +62,14 @@ def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> 
 def known_targets(folders: Iterable[Path]) -> set[str]:
     """Every ``_target_`` that is named in a folder of configs."""
     files = (file for folder in folders for file in folder.rglob("*.yaml"))
-    return {
-        target
-        for file in files
-        for target in re.findall(r"_target_:\s*['\"]?([\w.]+)", file.read_text(encoding="utf-8"))
-    }
+    texts = (file.read_text(encoding="utf-8") for file in files)
+    return {name for text in texts for name in re.findall(r"_target_:\s*['\"]?([\w.]+)", text)}
 
 
 def check_harmless(node: object, allowed_targets: Collection[str], where: str) -> None:
     """Refuse a node read from a run directory that could make anything but known objects.
 
-    Args:
-        node: Mappings and lists of plain values, at any depth.
-        allowed_targets: The classes and functions it may name, see :func:`known_targets`.
-        where: The file and, if need be, the part of it, for messages.
+    Those are what `known_targets` gives; ``where`` is the file, and the part of it, for messages.
 
     Raises:
         UserError: A ``_target_`` is not allowed, or a value refers to another (``${...}``).
@@ -116,13 +92,11 @@ def check_harmless(node: object, allowed_targets: Collection[str], where: str) -
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All settings with their dotted names; whole floats as integers, so that 1e6 is 1000000."""
     for key, value in config.items():
-        name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{name}.")
-        elif isinstance(value, float) and value.is_integer():
-            yield name, int(value)
+            yield from flatten(value, f"{prefix}{key}.")
         else:
-            yield name, value
+            whole = isinstance(value, float) and value.is_integer()
+            yield f"{prefix}{key}", int(value) if whole else value
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,22 +116,14 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finite(config: Mapping[str, Any]) -> None:
-    """Refuse numbers that no file of settings can hold.
-
-    Raises:
-        UserError: Names the setting.
-    """
+    """Refuse numbers that no file of settings can hold with a `UserError`."""
     for name, value in flatten(config):
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name}={value} is not allowed; give a finite number")
 
 
 def require(config: Mapping[str, Any], *groups: str) -> None:
-    """Refuse a config in which a group was left out.
-
-    Raises:
-        UserError: Names the group.
-    """
+    """Refuse a config in which a group was left out with a `UserError`."""
     for group in groups:
         if not config.get(group):
             raise UserError(f"{group}: none is given; choose one, --help lists them")
@@ -168,9 +134,6 @@ def difference(
 ) -> list[tuple[str, object, object]]:
     """Settings in which two runs differ: name, value before, value after."""
     old, new = identity(before), identity(after)
-    missing = "(not set)"
-    return [
-        (name, old.get(name, missing), new.get(name, missing))
-        for name in sorted({*old, *new})
-        if old.get(name, missing) != new.get(name, missing)
-    ]
+    names = sorted({*old, *new})
+    both = ((name, old.get(name, "(not set)"), new.get(name, "(not set)")) for name in names)
+    return [(name, was, now) for name, was, now in both if was != now]

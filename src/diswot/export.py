@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from diswot.commands import exit_code
 from diswot.errors import UserError
@@ -37,12 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: diswot export runs/train/mine --format onnx --output student.onnx",
     )
     parser.add_argument("run", type=Path, help="run directory of diswot train")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="torch",
-        help="torch: torch.export; onnx: needs diswot[onnx] (default: torch)",
-    )
+    formats = "torch: torch.export; onnx: needs diswot[onnx] (default: torch)"
+    parser.add_argument("--format", choices=FORMATS, default="torch", help=formats)
     parser.add_argument("--output", type=Path, help="file (default: student.pt2 or .onnx in run)")
     parser.add_argument("--config-dir", type=Path, help="a folder of further configs")
     given = parser.parse_args(sys.argv[1:] if argv is None else argv)
@@ -58,14 +54,13 @@ def _export(given: argparse.Namespace) -> None:
     error = export_student(given.run, output, format=given.format, config_dir=folder)
     student = read_student(given.run, config_dir=folder)
     shape = f"(B, {student['in_channels']}, {student['image_size']}, {student['image_size']})"
-    print_lines(
-        [
-            f"Images {shape} in [0, 1], minus {student['mean']}, divided by {student['std']}.",
-            f"Logits differ by at most {error:.1e} from the student's, at batch sizes "
-            f"{' and '.join(map(str, _BATCHES))}.",
-            f"  {output}",
-        ]
-    )
+    sizes = " and ".join(map(str, _BATCHES))
+    lines = [
+        f"Images {shape} in [0, 1], minus {student['mean']}, divided by {student['std']}.",
+        f"Logits differ by at most {error:.1e} from the student's, at batch sizes {sizes}.",
+        f"  {output}",
+    ]
+    print_lines(lines)
 
 
 def export_student(
@@ -75,13 +70,10 @@ def export_student(
     format: str = "torch",
     config_dir: str | Path | None = None,
 ) -> float:
-    """Write a trained student as one file; it takes batches of any size.
+    """Write a trained student as one file that takes batches of any size.
 
-    Args:
-        run: A run directory of ``diswot train``.
-        output: The file; it is replaced in one step, and only if it computes what it should.
-        format: ``torch`` (read it with ``torch.export.load``) or ``onnx``.
-        config_dir: See :func:`~diswot.checkpoint.load_student`.
+    The file, ``torch`` (read it with ``torch.export.load``) or ``onnx``, is replaced in one step,
+    and only if it computes what it should.
 
     Returns:
         The largest difference of a logit from the student's.
@@ -116,9 +108,8 @@ def export_student(
                 exported = _WRITERS[format](student, batches[-1], draft)
             except (RuntimeError, ValueError) as error:  # of torch: what it cannot trace
                 reason = " ".join(str(error).split())[:300]
-                raise UserError(
-                    f"--format {format} cannot express the student ({reason})"
-                ) from error
+                message = f"--format {format} cannot express the student ({reason})"
+                raise UserError(message) from error
             worst = max(_difference(student, exported, images, path) for images in batches)
         draft.replace(path)
     finally:
@@ -143,46 +134,30 @@ def _difference(student: nn.Module, exported: Run, images: Tensor, path: Path) -
 def _write_torch(student: nn.Module, images: Tensor, file: Path) -> Run:
     import torch
 
-    program = torch.export.export(student, (images,), dynamic_shapes=_any_batch())
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(student, (images,), dynamic_shapes=shapes)
     with file.open("wb") as stream:
         torch.export.save(program, stream)
     with file.open("rb") as stream:
-        run: Run = torch.export.load(stream).module()
-    return run
+        return cast("Run", torch.export.load(stream).module())
 
 
 def _write_onnx(student: nn.Module, images: Tensor, file: Path) -> Run:
     import torch
 
+    settings: dict[str, Any] = {
+        **{"input_names": ["images"], "output_names": ["logits"]},
+        "dynamic_shapes": ({0: torch.export.Dim("batch")},),
+        **{"dynamo": True, "external_data": False, "verbose": False},
+    }
     with warnings.catch_warnings(action="ignore"):  # of torch about itself
-        torch.onnx.export(
-            student,
-            (images,),
-            file,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=_any_batch(),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    session = import_module("onnxruntime").InferenceSession(
-        str(file), providers=["CPUExecutionProvider"]
-    )
-
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
-
-    return run
+        torch.onnx.export(student, (images,), file, **settings)
+    providers = ["CPUExecutionProvider"]
+    session = import_module("onnxruntime").InferenceSession(str(file), providers=providers)
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
 _WRITERS = {"torch": _write_torch, "onnx": _write_onnx}
-
-
-def _any_batch() -> tuple[dict[int, Any]]:
-    from torch.export import Dim
-
-    return ({0: Dim("batch")},)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,7 @@ __all__ = ["generator", "stable_hash"]
 
 
 def stable_hash(*parts: object, bits: int = 64) -> int:
-    """Hash of ``parts`` that is the same in every process, on every machine.
-
-    Args:
-        parts: JSON values.
-        bits: Multiple of eight.
-    """
+    """Hash of JSON values, the same in every process, on every machine; ``bits`` in eights."""
     text = json.dumps(parts, separators=(",", ":"), sort_keys=True)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=bits // 8).digest(), "big")
 

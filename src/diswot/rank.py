@@ -14,9 +14,7 @@ from diswot.errors import UserError
 from diswot.runs import RankSummary, ScoreRecord
 
 if TYPE_CHECKING:
-    from diswot.data.base import ImageData
     from diswot.loggers.followers import RankLog
-    from diswot.proxies.base import Proxy
     from diswot.ranking.shards import Shard
     from diswot.runs import RankRow
 
@@ -24,10 +22,7 @@ __all__ = ["main", "merge_shards", "run_rank"]
 
 _COMMAND = Command("rank", "ranking", ScoreRecord, RankSummary, axis="scored")
 
-_BASELINES = {
-    "params": "diswot.proxies.cost.Params",
-    "flops": "diswot.proxies.cost.Flops",
-}
+_BASELINES = {"params": "diswot.proxies.cost.Params", "flops": "diswot.proxies.cost.Flops"}
 """In every table, chosen or not."""
 
 _OF_TABLE = ("source", "path", "datasets")
@@ -85,11 +80,7 @@ def run_rank(
 ) -> list[RankRow]:
     """Rank, or go on with a ranking, in a run directory.
 
-    Args:
-        config: Resolved config of ``conf/rank.yaml``.
-        path: The run directory.
-        quiet: Show nothing.
-        group: Of runs that belong together, for loggers.
+    The config is that of ``conf/rank.yaml``, resolved; loggers put runs of one ``group`` together.
 
     Returns:
         The rows of ``rank.csv``; none for a shard, which is of use only with the others.
@@ -116,13 +107,9 @@ def run_rank(
 
     config = settled(config, "space", "benchmark", "teacher", "data", "init")
     whole("resamples", config["resamples"], 1)
+    nodes = {name: {"_target_": target, "name": name} for name, target in _BASELINES.items()}
     proxies = make_proxies(config)
-    missing = {
-        name: {"_target_": target, "name": name}
-        for name, target in _BASELINES.items()
-        if name not in proxies
-    }
-    if missing:
+    if missing := {name: node for name, node in nodes.items() if name not in proxies}:
         config["proxy"] = {**config["proxy"], **missing}
         proxies |= make_proxies({"proxy": missing})
     seeds, workers = _seeds(config), worker_count(config)
@@ -133,11 +120,10 @@ def run_rank(
     data = make_data(config)
     config["num_classes"] = class_count(config, data)
     session = Session(_COMMAND, config, path, quiet=quiet, group=group)
-    session.show(
-        show_rank_plan, config, benchmark, len(archs), data=data, workers=workers, path=path
-    )
+    with_what: dict[str, Any] = {"data": data, "workers": workers}
+    session.show(show_rank_plan, config, benchmark, len(archs), **with_what, path=path)
     with session.opened():
-        records, log = _score(session, archs, seeds, data=data, proxies=proxies, workers=workers)
+        records, log = _score(session, archs, seeds, **with_what, proxies=proxies)
         if shard.count == 1:
             scores = collect(records, archs, seeds, controlled)
             rows = export(config, benchmark, data, scores, targets, path=path, quiet=quiet)
@@ -157,10 +143,8 @@ def _seeds(config: Mapping[str, Any]) -> range:
 
 def _part(shard: Shard, archs: Sequence[str]) -> Sequence[str]:
     if shard.count > len(archs):
-        raise UserError(
-            f"shard={shard}: there are {len(archs):,} architectures to rank; give at most as many "
-            "shards"
-        )
+        there = f"there are {len(archs):,} architectures to rank"
+        raise UserError(f"shard={shard}: {there}; give at most as many shards")
     # A table of another source may have another order: shards must be parts of the same one.
     return archs if shard.count == 1 else shard.take(sorted(archs))
 
@@ -169,10 +153,7 @@ def _score(
     session: Session[ScoreRecord, RankSummary],
     archs: Sequence[str],
     seeds: range,
-    *,
-    data: ImageData,
-    proxies: Mapping[str, Proxy],
-    workers: int,
+    **settings: Any,
 ) -> tuple[list[ScoreRecord], RankLog]:
     from diswot.console import ScoringProgress
     from diswot.loggers.followers import RankLog
@@ -192,16 +173,8 @@ def _score(
             progress.advance(done, f"seed {record.seed}", failed=bool(record.failures))
             log.scored(record)
 
-        records = score_all(
-            session.config,
-            archs,
-            seeds,
-            run_dir,
-            data=data,
-            proxies=proxies,
-            workers=workers,
-            progress=scored,
-        )
+        given = (session.config, archs, seeds, run_dir)
+        records = score_all(*given, **settings, progress=scored)
     return records, log
 
 
@@ -222,15 +195,10 @@ def merge_shards(
     benchmark: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> list[RankRow]:
-    """Unite the shards in a folder and write the files of a ranking there.
+    """Unite the shards in a folder, a run directory each, and write a ranking's files there.
 
-    Args:
-        folder: Holds a run directory a shard.
-        targets: Classes and functions the shards' configs may name.
-        resamples: Bootstrap resamples.
-        benchmark: Settings of the benchmark in place of the shards'; a ``path`` that the shards
-            name is read only if it is given here too.
-        quiet: Show nothing.
+    The shards' configs may name only ``targets``. Settings in ``benchmark`` stand in place of
+    theirs; a ``path`` that they name is read only if it is given there too.
 
     Returns:
         The rows of ``rank.csv``.

@@ -28,13 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Write one HTML page on runs and sweeps, or on a paper's table.",
         epilog="example: diswot report runs/search runs/train --output report.html",
     )
-    parser.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="run directory, a folder above, a table"
-    )
+    paths = "run directory, a folder above, a table"
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help=paths)
     parser.add_argument("--output", type=Path, help=f"file (default: {_NAME} in the first PATH)")
-    parser.add_argument(
-        "--collect", action="store_true", help="first make a table's results.csv from its runs"
-    )
+    collect = "first make a table's results.csv from its runs"
+    parser.add_argument("--collect", action="store_true", help=collect)
     given = parser.parse_args(sys.argv[1:] if argv is None else argv)
     return exit_code(
         "report",
@@ -48,14 +46,11 @@ def write_report(
 ) -> Path:
     """Write the page and say on the terminal what it holds.
 
-    Args:
-        paths: Run directories, folders above them, or folders of tables (whose ``table.md`` is
-            written too).
-        output: The file; by default ``report.html`` in the first path.
-        collect: Make ``results.csv`` of the tables anew, from their runs.
+    The paths are run directories, folders above them, or folders of tables (whose ``table.md`` is
+    written too, and with ``collect`` ``results.csv`` before, from their runs).
 
     Returns:
-        The file.
+        The file; by default ``report.html`` in the first path.
 
     Raises:
         UserError: A path does not exist, or there is nothing to report in it.

@@ -40,11 +40,8 @@ def run_search(
 ) -> SearchSummary:
     """Search, or go on with a search, in a run directory.
 
-    Args:
-        config: Resolved config of ``conf/search.yaml``.
-        path: The run directory.
-        quiet: Show nothing.
-        group: Of runs that belong together, for loggers.
+    The config is that of ``conf/search.yaml``, resolved; loggers put runs of one ``group``
+    together.
 
     Returns:
         Its ``result.json``.
@@ -79,8 +76,9 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     config, run_dir = session.config, session.run_dir
     workers = worker_count(config)
     benchmark: Benchmark | None = None
-    with suppress(NoAccuraciesError):
-        benchmark = benchmark_of(config) if config.get("benchmark") else None
+    if config.get("benchmark"):
+        with suppress(NoAccuraciesError):
+            benchmark = benchmark_of(config)
     setup = Setup.from_config(config)
     strategy = make_strategy(config, setup)
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)

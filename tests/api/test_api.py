@@ -40,11 +40,10 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     return folder  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("seed", [0, 3])
-def test_a_score_is_the_one_of_a_search(tmp_path: Path, seed: int) -> None:
+def test_a_score_is_the_one_of_a_search(tmp_path: Path) -> None:
     proxies = ["diswot", "nwot", "params"]
     same: Any = {"space": "s0", "teacher": "resnet8", "proxy": proxies, "data": "gaussian"}
-    same["seed"] = seed
+    same["seed"] = 3
     diswot.find_student(**same, strategy="random", run_dir=tmp_path, overrides=SEARCH, workers=2)
     records = map(json.loads, (tmp_path / "candidates.jsonl").read_text().splitlines())
     for record in list(records)[:3]:
@@ -91,11 +90,8 @@ def test_not_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     [
         ({"space": "s9"}, "Could not find 'space/s9'"),
         ({"budget": {"bogus": 1}}, "bogus"),
-        ({"budget": {"params": 10}}, "no architecture"),
         ({"budget": {"params": None, "flops": -1}}, "budget.flops=-1"),
-        ({"workers": 0}, "workers=0"),
         ({"proxy": []}, "at least one"),
-        ({"proxy": ["diswot"]}, "teacher=none"),
         ({"overrides": ["="]}, "="),
         ({"bogus": 3}, "bogus"),
     ],
@@ -127,25 +123,12 @@ TRAINED = [
 
 
 def test_a_student_is_trained_and_loaded(tmp_path: Path) -> None:
-    alone = diswot.train_student(
-        "resnet14",
-        teacher="none",
-        distiller="none",
-        run_dir=tmp_path / "teacher",
-        overrides=TRAINED,
-        data="gaussian",
-    )
+    settings: Any = {"overrides": TRAINED, "data": "gaussian", "run_dir": tmp_path / "teacher"}
+    alone = diswot.train_student("resnet14", teacher="none", distiller="none", **settings)
     assert alone.summary["teacher"] is None
-    taught = diswot.train_student(
-        "arch",
-        space="s0",
-        teacher="resnet14",
-        weights=tmp_path / "teacher",
-        distiller=["kd", "sp"],
-        run_dir=tmp_path / "student",
-        overrides=["student.arch=s0:1-1-1", *TRAINED],
-        data="gaussian",
-    )
+    settings |= {"overrides": ["student.arch=s0:1-1-1", *TRAINED], "run_dir": tmp_path / "student"}
+    settings |= {"weights": tmp_path / "teacher", "distiller": ["kd", "sp"]}
+    taught = diswot.train_student("arch", space="s0", teacher="resnet14", **settings)
     assert (taught.summary["student"], taught.summary["distiller"]) == ("s0:1-1-1", ["kd", "sp"])
     assert taught.test_top1 == taught.summary["test_top1"]
     loaded = diswot.load_student(tmp_path / "student")

@@ -38,9 +38,7 @@ BAD = {
     "space.depths=[1,3]": ("space s0 allows 1, 3", "must hold every architecture", "benchmark"),
     "benchmark.sample=65": ("benchmark.sample=65", "has 64 architectures", "null for all"),
     "benchmark.sample=1": ("benchmark.sample=1 is not allowed", "at least 2"),
-    "benchmark.sample=all": ("benchmark.sample=all", "whole number"),
     "benchmark.datasets=[cifar10]": ("benchmark.datasets=['cifar10']", "knows cifar100"),
-    "benchmark.datasets=[]": ("benchmark.datasets=[]", "knows cifar100"),
     "+benchmark.path=x.csv": ("benchmark: diswot.accuracies.s0.S0Cifar100 refuses", "path"),
     f"{CSV} benchmark.source=foo": ("benchmark.source=foo", "auto, csv, nats_bench, analog"),
     f"{CSV} benchmark.path=no.csv": ("benchmark.path: no.csv", ".csv or .csv.gz"),
@@ -48,30 +46,19 @@ BAD = {
     "proxy=snip num_classes=5": ("num_classes=5: gaussian has labels of 10", "snip", "at least 10"),
     "num_classes=1": ("num_classes=1", "at least 2"),
     "proxy=diswot teacher=none": ("teacher=none", "diswot", "teacher=resnet56"),
-    "proxy=bogus": ("proxy/bogus",),
     "seeds=0": ("seeds=0 is not allowed; give a whole number of at least 1",),
-    "seeds=null": ("seeds=None", "at least 1"),
-    "seeds=1.5": ("seeds=1.5", "whole number"),
     "seed=x": ("seed=x is not allowed", "at least 0"),
-    "seed=-1": ("seed=-1", "at least 0"),
-    "seed=null": ("seed=None", "at least 0"),
     "shard=5/4": ("shard=5/4 is not allowed; give i/n with i from 1 to n",),
-    "shard=abc": ("shard=abc is not allowed; give i/n",),
     "shard=6/6": ("shard=6/6: there are 5 architectures", "at most as many shards"),
     "control=foo": ("control=foo: allowed are none, shuffled",),
     "resamples=0": ("resamples=0 is not allowed", "at least 1"),
-    "resamples=many": ("resamples=many",),
     "workers=0": ("workers=0", "at least 1"),
-    "device=tpu": ("device=tpu", "auto, cpu, cuda"),
     "debug=maybe": ("debug=maybe is not allowed; give true or false",),
     "strategy=random": ("strategy",),
     "merge=nowhere": ("merge=nowhere does not exist", "holds the shards' folders"),
-    "merge=nowhere resamples=0": ("resamples=0", "at least 1"),
-    "merge=3": ("merge=3 does not exist",),
     "merge=nowhere seeds=7": ("takes its settings from the shards", "allowed beside it are"),
     "space.widths=[4,4,8,16]": ("benchmark=s0 holds for space.widths=[16, 16, 32, 64]", "other"),
     "proxy=[]": ("proxy: at least one is needed",),
-    "~proxy": ("proxy: at least one is needed",),
     "~teacher": ("teacher: none is given", "--help"),
     "benchmark.datasets=5": ("benchmark.datasets=5 is not allowed; give a list of names",),
 }
@@ -86,32 +73,21 @@ def test_one_message(cli: Cli, tmp_path: Path, overrides: str) -> None:
     assert left(tmp_path) == []
 
 
-def test_without_a_benchmark(cli: Cli, tmp_path: Path) -> None:
-    message = refused(cli("space=s0", "teacher=none", "proxy=params", "~benchmark"))
-    assert "benchmark: none is given; choose one, --help lists them" in message
-    assert left(tmp_path) == []
-
-
-def test_a_merge_of_a_file(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    assert "merge=file is no folder; give the folder that holds" in refused(cli("merge=file"))
-    assert left(tmp_path) == [tmp_path / "file"]
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_run_dir_that_was_there_stays(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "notes").write_text("mine")
+def test_what_was_there_stays(cli: Cli, tmp_path: Path) -> None:
+    notes = tmp_path / "run" / "notes"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    assert "notes is no folder; give the folder that holds" in refused(cli("merge=run/notes"))
     refused(cli(*TINY, "hydra.run.dir=run", "seeds=0"))
+    refused(cli("space=s0", "teacher=none", "proxy=params", "~benchmark", "hydra.run.dir=run"))
     refused(cli(*TINY, "hydra.run.dir=run", "proxy=diswot", "teacher=none"))
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes"]
+    assert left(tmp_path) == [notes]
+    assert notes.read_text() == "mine"
 
 
 def test_a_sweep_with_a_failing_job(cli: Cli, tmp_path: Path) -> None:
     small = [*TINY, "proxy=params", "resamples=5"]
-    ended = cli("-m", *small, "shard=1/2,3/2", "hydra.sweep.dir=parts")
-    assert ended.code == 2
-    assert "shard=3/2 is not allowed" in ended.err
-    assert "Traceback" not in ended.err
+    message = refused(cli("-m", *small, "shard=1/2,3/2", "hydra.sweep.dir=parts"))
+    assert "shard=3/2 is not allowed" in message
     assert len(list((tmp_path / "parts").glob("*/*/scores.jsonl"))) == 1  # the other is not lost
     assert "shard 2/2 is missing" in refused(cli("merge=parts"))

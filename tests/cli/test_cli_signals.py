@@ -31,10 +31,9 @@ def workers_of(pid: int) -> list[int]:
 def ended(pids: list[int], within: float) -> bool:
     def alive(pid: int) -> bool:
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return False
-        return stat.rpartition(")")[2].split()[0] != "Z"
 
     deadline = time.monotonic() + within
     while any(map(alive, pids)) and time.monotonic() < deadline:

@@ -33,9 +33,8 @@ def cli(command: Cli) -> Cli:
 
     def run(*words: str) -> Ended:
         student = [] if any(word.startswith("student") for word in words) else STUDENT
-        return command(
-            "train", *SMALL, *student, *([] if "teacher=none" in words else TEACHER), *words
-        )
+        teacher = [] if "teacher=none" in words else TEACHER
+        return command("train", *SMALL, *student, *teacher, *words)
 
     return run
 
@@ -52,7 +51,6 @@ BAD = {
     "protocol.validation=0.8": ("data.batch_size=32", "13 images", "at most 13"),
     "protocol.optimizer.lr=-1": ("protocol.optimizer", "learning rate: -1"),
     "+protocol.optimizer.momentumm=1": ("protocol.optimizer", "momentumm"),
-    "protocol.optimizer.momentumm=1": ("momentumm", "not in struct"),
     "protocol.optimizer._target_=torch.optim.SGDD": ("protocol.optimizer", "SGDD"),
     ADAM: ("protocol.optimizer", "torch.optim.Adam", "momentum"),
     "protocol.schedule._target_=diswot.training.schedules.cosin": ("protocol.schedule", "cosin"),
@@ -60,21 +58,14 @@ BAD = {
     "protocol.schedule.warmup=2": ("protocol.schedule.warmup=2", "protocol.max_epochs=2"),
     "protocol.schedule.final=2": ("protocol.schedule.final=2", "from 0 to 1"),
     "protocol=crd protocol.max_epochs=100": ("protocol.schedule.milestones", "below 100"),
-    "protocol=bogus": ("protocol/bogus", "crd"),
     "protocol.mixup=-1": ("protocol.mixup=-1", "at least 0"),
-    "protocol.cutmix=yes": ("protocol.cutmix=yes", "at least 0"),
     "protocol.ema=1": ("protocol.ema=1", "from 0 to 0.999999"),
     "protocol.augment.pad=-1": ("protocol.augment.pad=-1", "at least 0"),
     "distiller=dkd protocol.mixup=1": ("distiller dkd", "protocol.mixup", "protocol.cutmix"),
     "distiller=fitnet distiller.fitnet.stage=9": ("distiller.fitnet.stage=9", "1 to"),
-    "distiller.kd.weight=-1": ("distiller.kd.weight=-1",),
-    "distiller=bogus": ("distiller/bogus",),
     "student=bogus": ("student/bogus", "resnet20"),
     "space=s0": ("space=s0", "fixed network"),
     "precision=8": ("precision=8", "32-true"),
-    "device=tpu": ("device=tpu", "cpu"),
-    "seed=-1": ("seed=-1",),
-    "debug=2": ("debug=2", "true or false"),
     "protocol.teacher_cache.views=2 distiller=at": ("protocol.teacher_cache.views=2", "views=0"),
     "protocol.teacher_cache.views=2 protocol.mixup=1": ("protocol.teacher_cache.views=2", "mixed"),
     "protocol.teacher_cache.views=3": ("protocol.teacher_cache.views=3", "protocol.max_epochs=2"),
@@ -117,9 +108,8 @@ def test_a_search_that_was_tampered_with(cli: Cli, tmp_path: Path, content: str)
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "result.json").write_text(content)
     message = refused(cli("student=searched", "student.run=search"))
-    assert "result.json" in message
     assert message.count("\n") == 1
-    for part in TAMPERED[content]:
+    for part in ("result.json", *TAMPERED[content]):
         assert part in message
     assert not (tmp_path / "run" / "config.json").exists()
 

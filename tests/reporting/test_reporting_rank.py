@@ -80,9 +80,7 @@ def test_scores_csv_has_a_line_an_arch_and_seed(tmp_path: Path) -> None:
     lines = read(tmp_path / "scores.csv")
     sizes = ["arch", "seed", "params", "flops"]
     others = [name for name in scores.values if name != "params"]
-    with (tmp_path / "scores.csv").open(encoding="utf-8") as file:
-        header = file.readline().strip().split(",")
-    assert header == [*sizes, "cifar100_vanilla", "cifar100_distilled", *others]
+    assert list(lines[0]) == [*sizes, "cifar100_vanilla", "cifar100_distilled", *others]
     assert [(line["arch"], line["seed"]) for line in lines] == [
         (arch, str(seed)) for seed in (5, 6) for arch in scores.archs
     ]
@@ -126,9 +124,7 @@ def test_show_rank_marks_and_legend(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"\n{mark} " in shown for mark in "○▲±")
 
 
-@pytest.mark.parametrize(
-    ("archs", "proxies", "seeds"), [(64, 1, 1), (64, 7, 2), (4000, 4, 1), (3, 3, 1)]
-)
+@pytest.mark.parametrize(("archs", "proxies", "seeds"), [(64, 1, 1), (4000, 7, 2), (3, 3, 1)])
 def test_picture(archs: int, proxies: int, seeds: int, tmp_path: Path) -> None:
     scores, targets = example(archs, proxies, seeds)
     rows = ranked(scores, targets)

@@ -45,10 +45,8 @@ def strict(path: Path) -> Any:
 def test_result(run: Path) -> None:
     result = strict(run / "result.json")
     assert set(result) >= KEYS
-    assert result["schema"] == 1
-    assert result["evaluated"] == 24
-    assert result["teacher"] == "resnet8"
-    assert result["proxy"] == "diswot"
+    named = [result[key] for key in ("schema", "evaluated", "teacher", "proxy")]
+    assert named == [1, 24, "resnet8", "diswot"]
     assert result["params"] <= 8e5
     assert result["seconds"] > 0
     assert {"diswot", "torch", "python", "cpu_capability"} <= set(result["versions"])
@@ -64,17 +62,8 @@ def test_candidates(run: Path) -> None:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
         *("arch", "score", "told", "part_semantic", "part_relation", "score_nwot"),
-        *(
-            "score_params",
-            "params",
-            "flops",
-            "layers",
-            "status",
-            "reason",
-            "generation",
-            "cached",
-            "seconds",
-        ),
+        *("score_params", "params", "flops", "layers", "status", "reason", "generation"),
+        *("cached", "seconds"),
     ]
     assert [row["arch"] for row in rows] == [line["arch"] for line in lines]
     for row, line in zip(rows, lines, strict=True):
@@ -82,12 +71,6 @@ def test_candidates(run: Path) -> None:
         assert int(float(row["params"])) == line["params"]
         assert float(row["part_semantic"]) + float(row["part_relation"]) == line["score"]
         assert row["cached"] == str(line["cached"])
-
-
-def test_columns_are_named_once(run: Path) -> None:
-    with (run / "candidates.csv").open(newline="", encoding="utf-8") as file:
-        header = next(csv.reader(file))
-    assert len(set(header)) == len(header)
 
 
 def test_picture(run: Path) -> None:

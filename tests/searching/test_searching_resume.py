@@ -144,18 +144,6 @@ def test_an_extended_search_is_the_longer_search(
     assert searched(tmp_path / "run", longer) == whole
 
 
-def test_a_finished_search_scores_and_writes_nothing(tmp_path: Path, measured: list[str]) -> None:
-    def files() -> dict[str, bytes]:
-        return {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-
-    whole = searched(tmp_path, configured(CHEAP))
-    before = files()
-    measured.clear()
-    assert searched(tmp_path, configured(CHEAP)) == whole
-    assert files() == before
-    assert measured == []
-
-
 def test_seconds_are_summed_over_restarts(tmp_path: Path) -> None:
     first = run_search(configured(CHEAP), tmp_path, quiet=True).seconds
     state = json.loads((tmp_path / "state.json").read_text())
@@ -173,7 +161,6 @@ SHORTER = r"state.json speaks of \d+ bytes .* remove state.json"
     [
         (lambda lines: [lines[1], lines[0], *lines[2:]], ["state.json"], SWAPPED),
         (lambda lines: lines[:-1], [], SHORTER),
-        (lambda lines: [], [], r"which has 0: lines are missing"),
     ],
 )
 def test_a_journal_of_another_search(
@@ -192,10 +179,8 @@ def test_a_journal_of_another_search(
     "damage",
     [
         None,
-        {"strategy": None},
         {"strategy": {"proposals": {"rng": [3, [1, 2], None], "rejected": 0}}},
         {"strategy": {"proposals": {"rng": "x", "rejected": 0}}},
-        {"seconds": "long"},
         {"generation": None},
         {"versions": "none"},
     ],
@@ -209,11 +194,6 @@ def test_a_state_that_is_json_but_no_state(tmp_path: Path, damage: Json | None) 
     with pytest.raises(UserError, match=r"state.json is damaged .* remove state.json"):
         run_search(configured(CHEAP, "strategy.evaluations=40"), tmp_path, quiet=True)
     assert (tmp_path / "candidates.jsonl").read_bytes() == before
-
-
-@pytest.mark.parametrize("text", ["{}", '{"exhausted": false}', '{"evaluated": "20"}'])
-def test_a_result_that_is_json_but_no_result(tmp_path: Path, text: str) -> None:
-    run_search(configured(CHEAP), tmp_path, quiet=True)
-    (tmp_path / "result.json").write_text(text)
+    (tmp_path / "result.json").write_text('{"evaluated": "20"}')
     with pytest.raises(UserError, match=r"result.json is damaged"):
         run_search(configured(CHEAP), tmp_path, quiet=True)

@@ -5,13 +5,4 @@ from diswot.commands.errors import exit_code
 from diswot.commands.session import Command, Session, settled
 from diswot.commands.task import Launch
 
-__all__ = [
-    "Command",
-    "Launch",
-    "Session",
-    "compose",
-    "exit_code",
-    "quote",
-    "run_app",
-    "settled",
-]
+__all__ = ["Command", "Launch", "Session", "compose", "exit_code", "quote", "run_app", "settled"]

@@ -33,10 +33,8 @@ _VALUED = (
 def run_app(name: str, job: Callable[[Launch], object], argv: Sequence[str] | None = None) -> int:
     """Run a command as a Hydra app and turn what goes wrong into one message.
 
-    Args:
-        name: Of the main config, ``conf/<name>.yaml``, and of the command.
-        job: Called once a run; what it returns goes to Hydra's sweeper.
-        argv: Arguments without the program; by default those of the command line.
+    ``name`` is that of the command and of ``conf/<name>.yaml``; what ``job``, called once a run,
+    returns goes to Hydra's sweeper; ``argv`` is by default the command line.
 
     Returns:
         Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
@@ -51,11 +49,10 @@ def run_app(name: str, job: Callable[[Launch], object], argv: Sequence[str] | No
         options, overrides = _split(words)
         overrides = _current(name, overrides)
         _store_all(name, _config_dirs(options))
+        app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
         try:
             with _command_line([f"diswot {name}", *options, *overrides]), hydra_errors():
-                hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(
-                    task
-                )()
+                app(task)()
         except (UserError, OSError) as error:
             if not task.failed:
                 raise
@@ -71,27 +68,18 @@ def run_app(name: str, job: Callable[[Launch], object], argv: Sequence[str] | No
 def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) -> dict[str, Any]:
     """The resolved config of a command, as plain values.
 
-    Args:
-        name: Of the main config.
-        overrides: As on the command line.
-        config_dir: A further folder of configs.
-
     Raises:
         UserError: The config cannot be composed; Hydra's text, which lists what is allowed.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+    import hydra
 
     naming.register()
-    words = _current(name, overrides)
-    if config_dir:
-        words.append(f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]")
-    _store_all(name, [Path(config_dir)] if config_dir else [])
-    with (
-        hydra_errors(),
-        initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name),
-    ):
-        return naming.plain(hydra_compose(name, words))
+    words, further = _current(name, overrides), [Path(config_dir)] if config_dir else []
+    words += [f"hydra.searchpath=[{quote(f'file://{path.resolve()}')}]" for path in further]
+    _store_all(name, further)
+    begun = {"version_base": "1.3", "job_name": name}
+    with hydra_errors(), hydra.initialize_config_dir(str(conf_dir()), **begun):
+        return naming.plain(hydra.compose(name, words))
 
 
 def quote(text: str) -> str:
@@ -114,8 +102,7 @@ def _current(name: str, overrides: Sequence[str]) -> list[str]:
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Hydra's options, with their values, and settings; Hydra wants these side by side."""
-    options: list[str] = []
-    overrides: list[str] = []
+    options, overrides = list[str](), list[str]()
     rest = iter(words)
     for word in rest:
         setting = not word.startswith("-") and (word.startswith("~") or "=" in word)
@@ -128,7 +115,7 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _config_dirs(options: Sequence[str]) -> list[Path]:
     given = [word.partition("=")[2] for word in options if word.startswith("--config-dir=")]
     given += [value for option, value in pairwise(options) if option in ("--config-dir", "-cd")]
-    return [Path(folder) for folder in given]
+    return list(map(Path, given))
 
 
 def _store_all(name: str, further: Sequence[Path]) -> None:
@@ -150,13 +137,10 @@ def _store_all(name: str, further: Sequence[Path]) -> None:
 def _command_line(words: list[str]) -> Iterator[None]:
     """Hydra reads ``sys.argv``, and hides tracebacks itself unless told to raise."""
     before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = words
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = words, "1"
     try:
         yield
     finally:
         sys.argv = before
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full
+        del os.environ["HYDRA_FULL_ERROR"]
+        os.environ.update({} if full is None else {"HYDRA_FULL_ERROR": full})

@@ -23,13 +23,9 @@ def exit_code(
     stopped: str = "Stopped.",
     debug: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Act, and turn what goes wrong into one message.
+    """Act for a command, and turn what goes wrong into one message.
 
-    Args:
-        command: Its name, for the message.
-        act: What it does.
-        stopped: Shown after a Ctrl-C that says nothing itself.
-        debug: Whether errors are to be raised with their traceback.
+    ``stopped`` is shown after a Ctrl-C that says nothing itself; with ``debug`` errors are raised.
 
     Returns:
         0, 2 for wrong input, 130 after Ctrl-C.
@@ -63,8 +59,7 @@ def message(error: BaseException) -> str:
     if missing.startswith("benchmark/"):
         known = ", ".join(getattr(error, "options", None) or ())
         return f"there is no benchmark {missing[10:]}; accuracies are known of {known}"
-    if missing in _EXTRAS:
-        extra = _EXTRAS[missing]
+    if extra := _EXTRAS.get(missing):
         return f"{missing}: its package is not installed; pip install 'diswot[{extra}]'"
     lines = [str(error).strip()]
     cause = error.__cause__

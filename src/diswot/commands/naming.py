@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plain", "register"]
 
-_NAMED = 4  # proxies named in a folder's name; more are counted
-
 
 def register() -> None:
     """Tell OmegaConf, in this process, how run directories are named."""
@@ -42,8 +40,8 @@ def _run_name(*, _root_: DictConfig) -> str:
     shard = config.pop("shard", None)
     words = _words_of_training(config) if "student" in config else _words_of_scoring(config)
     words += [f"seed{config['seed']}", f"{stable_hash(identity(config), bits=32):08x}"]
-    name = "-".join(map(str, words))
-    return name if shard is None else f"{name}/shard{str(shard).replace('/', 'of')}"
+    part = "" if shard is None else f"/shard{str(shard).replace('/', 'of')}"
+    return "-".join(map(str, words)) + part
 
 
 def _words_of_scoring(config: dict[str, Any]) -> list[str]:
@@ -52,7 +50,7 @@ def _words_of_scoring(config: dict[str, Any]) -> list[str]:
     return [
         config["space"]["name"],
         config["teacher"]["name"],
-        "+".join(proxies) if len(proxies) <= _NAMED else f"{len(proxies)}-proxies",
+        "+".join(proxies) if len(proxies) <= 4 else f"{len(proxies)}-proxies",
         *([config["strategy"]["name"]] if "strategy" in config else []),
     ]
 

@@ -23,16 +23,11 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Command(Generic[R, S]):
-    """A kind of run.
+    """A kind of run: its journal's records, its ``result.json`` and what messages call it.
 
     Attributes:
-        name: Of the command.
-        noun: One run of it, in messages.
-        record: A line of the journal.
-        summary: What ``result.json`` holds.
         axis: What the steps of loggers count, see `diswot.loggers.LoggedRun`.
-        kept: What a stopped run leaves.
-        nothing: What is said where it leaves nothing.
+        kept: What a stopped run leaves; ``nothing`` is said where it leaves nothing.
     """
 
     name: str
@@ -45,11 +40,7 @@ class Command(Generic[R, S]):
 
 
 def settled(config: Mapping[str, Any], *groups: str) -> dict[str, Any]:
-    """A config whose common settings are checked, with the device it runs on.
-
-    Args:
-        config: Resolved.
-        groups: That must be chosen.
+    """A resolved config whose common settings are checked, with the device it runs on.
 
     Raises:
         UserError: A group was left out; ``debug`` or ``device`` is wrong.
@@ -62,14 +53,9 @@ def settled(config: Mapping[str, Any], *groups: str) -> dict[str, Any]:
 
 
 class Session(Generic[R, S]):
-    """One run of a command.
+    """One run of a command, in ``path``; ``group`` is that of runs that belong together.
 
-    Args:
-        command: What it is a run of.
-        config: Settled and complete: what ``config.json`` is to hold.
-        path: The run directory.
-        quiet: Show nothing.
-        group: Of runs that belong together, for loggers.
+    The config is settled and complete: what ``config.json`` is to hold.
 
     Attributes:
         run_dir: Locked while the session is open.
@@ -101,18 +87,13 @@ class Session(Generic[R, S]):
         finished: Callable[[S], bool] = lambda _: True,
         opens: bool = False,
     ) -> S:
-        """The result of an earlier start, or that of the work; shown.
+        """The result of an earlier start if it is ``finished``, else that of the work; shown.
 
-        Args:
-            work: Called with the open session, unless the run has finished before.
-            show: Shows a result and the directory.
-            finished: Whether a result is that of the whole run, which may have been extended.
-            opens: Whether the work opens the session itself, maybe in another process.
+        With ``opens`` the work opens the session itself, maybe in another process.
 
         Raises:
             UserError: Wrong input, or another run is in the directory.
             KeyboardInterrupt: Stopped; the message says how to go on.
-            OSError: The directory cannot be written.
         """
         self.run_dir.compare_config()
         summary = self.run_dir.load_result(self.command.summary)
@@ -120,19 +101,14 @@ class Session(Generic[R, S]):
             with self._stoppable() if opens else self.opened():
                 summary = work(self)
         else:
-            self.show(
-                print_lines, [f"This {self.command.noun} has finished before, in {self.path}."]
-            )
+            before = f"This {self.command.noun} has finished before, in {self.path}."
+            self.show(print_lines, [before])
         self.show(show, summary, self.path)
         return summary
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Lock the directory and follow the run with its loggers.
-
-        Raises:
-            KeyboardInterrupt: Stopped; the message says what is kept and how to go on.
-        """
+        """Lock the directory and follow the run with its loggers; a stop says how to go on."""
         run = LoggedRun(self.command.name, self.path, self.config, self.command.axis, self.group)
         with self._stoppable(), self.run_dir, Loggers(run, quiet=self.quiet) as self.loggers:
             yield

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diswot.commands import naming
 from diswot.commands.errors import message, tolerant_streams
@@ -24,15 +24,12 @@ __all__ = ["Failed", "Launch", "Task", "named", "one_line", "prepare_process", "
 
 @dataclass(frozen=True)
 class Launch:
-    """What Hydra starts a job with.
+    """What Hydra starts a job with: resolved settings, as plain values, and the run directory.
 
     Attributes:
-        config: Resolved settings, as plain values.
-        path: The run directory.
         sweep: Folder of the sweep that the job belongs to, None for a single run.
         overrides: Words of the command line that are settings.
-        folders: All folders of configs.
-        further: Those of them that ``--config-dir`` names.
+        folders: All folders of configs; ``further`` are those that ``--config-dir`` names.
     """
 
     config: dict[str, Any]
@@ -60,15 +57,8 @@ class Launch:
         )
 
 
-@dataclass(frozen=True)
-class Failed:
-    """A job of a sweep that gave no result.
-
-    Attributes:
-        number: Its place in the sweep.
-        path: Its run directory, if known.
-        reason: One line.
-    """
+class Failed(NamedTuple):
+    """A job of a sweep that gave no result: its place, its run directory if known, and why."""
 
     number: int
     path: Path | None
@@ -76,12 +66,7 @@ class Failed:
 
 
 def sweep_summary(jobs: Sequence[Sequence[str]], failed: Sequence[Failed]) -> str:
-    """How many jobs of a sweep failed, and why each of them did.
-
-    Args:
-        jobs: Overrides of every job.
-        failed: Those that failed.
-    """
+    """How many jobs of a sweep failed, and why; ``jobs`` are the overrides of every job."""
     kept = "; the others' results are kept" if len(failed) < len(jobs) else ""
     lines = [f"{len(failed)} of {len(jobs)} jobs failed{kept}"]
     for each in failed:
@@ -105,18 +90,12 @@ def one_line(error: BaseException) -> str:
 class Task:
     """Calls an entry point's job, and keeps what it refuses.
 
-    Launchers pickle it into other processes, where it brings along what the configs need of this
-    program: Hydra's own state travels with the launchers, resolvers do not.
-
-    Args:
-        name: Of the main config; the job's module, if that was started as a program.
-        job: Called once a run; a function of a module.
-        away: Whether this is another process than the command's.
+    Launchers pickle it into other processes (there it is ``away``), where it brings along what the
+    configs need of this program: Hydra's own state travels with the launchers, resolvers do not.
 
     Attributes:
         refused: By a single run.
-        jobs: Overrides of the sweep's jobs that ran in this process.
-        failed: Those of them that failed.
+        jobs: Overrides of the sweep's jobs that ran in this process; ``failed`` are some of them.
         debug: Whether a job that was refused has ``debug: true`` in its config.
     """
 

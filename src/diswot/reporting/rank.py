@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -26,16 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank"]
 
-_WIDE = 96  # characters a line has where an interval need not be folded
-_COLUMNS = (
-    "Spearman ρ, 95 % interval",
-    "Kendall",
-    "Pearson",
-    "|params",
-    "P@10",
-    "regret",
-    "s/arch",
-)
+_SPEARMAN = "Spearman ρ, 95 % interval"
+_COLUMNS = (_SPEARMAN, "Kendall", "Pearson", "|params", "P@10", "regret", "s/arch")
 _LEGEND = (
     "○ looks at size alone or at nothing",
     "@shuffled: the same with a teacher whose samples are exchanged",
@@ -57,19 +49,9 @@ def export(
     path: Path,
     quiet: bool,
 ) -> list[RankRow]:
-    """Write rank.csv, scores.csv, rank.png and result.json, and show the table.
+    """Write rank.csv, scores.csv, rank.png and result.json, and show the table; gives its rows.
 
-    Args:
-        config: Resolved, of ``conf/rank.yaml``.
-        benchmark: Of the accuracies.
-        data: Of the mini-batch.
-        scores: Of all proxies and controls.
-        targets: Accuracies of the same architectures.
-        path: The run directory.
-        quiet: Show nothing.
-
-    Returns:
-        The rows of rank.csv.
+    ``targets`` are accuracies of the architectures that were scored.
     """
     conditions = conditions_of(config, data, benchmark.source)
     seeds = f"{len(scores.seeds)} seed{'s' if len(scores.seeds) > 1 else ''}"
@@ -77,9 +59,8 @@ def export(
         f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
         f"teacher {conditions['teacher']}, {data.name}, {seeds}"
     )
-    rows = rank_rows(
-        scores, targets, conditions, resamples=config["resamples"], seed=config["seed"]
-    )
+    drawn = {"resamples": config["resamples"], "seed": config["seed"]}
+    rows = rank_rows(scores, targets, conditions, **drawn)
     rank_csv(path / "rank.csv", rows)
     scores_csv(path / "scores.csv", scores, targets)
     plot_rank(path / "rank.png", rows, scores, targets, title)
@@ -96,18 +77,14 @@ def export(
 
 def rank_csv(path: Path, rows: Sequence[RankRow]) -> None:
     """One line a row; what is not defined is an empty cell."""
-    names = [field.name for field in fields(RankRow)]
-    write_table(path, names, ([getattr(row, name) for name in names] for row in rows))
+    write_table(path, [field.name for field in fields(RankRow)], map(astuple, rows))
 
 
 def scores_csv(path: Path, scores: Scores, targets: Sequence[Target]) -> None:
-    """One line an arch and seed, seed by seed; an empty cell where a proxy failed.
-
-    The proxies ``params`` and ``flops`` have no second column.
-    """
+    """One line an arch and seed, seed by seed; an empty cell where a proxy failed."""
     accuracies = [f"{target.dataset}_{target.target}" for target in targets]
     header = ["arch", "seed", "params", "flops", *accuracies]
-    proxies = [name for name in scores.values if name not in header]
+    proxies = [name for name in scores.values if name not in header]  # params has its column
 
     def lines() -> Iterator[list[object]]:
         for row, seed in enumerate(scores.seeds):
@@ -126,8 +103,8 @@ def scores_csv(path: Path, scores: Scores, targets: Sequence[Target]) -> None:
 def show_rank(rows: Sequence[RankRow]) -> None:
     """One table a target, best proxy first, and what its marks mean."""
     targets = list(dict.fromkeys((row.dataset, row.target) for row in rows))
-    for dataset, target in targets:
-        print_table(_table([r for r in rows if (r.dataset, r.target) == (dataset, target)]))
+    for target in targets:
+        print_table(_table([row for row in rows if (row.dataset, row.target) == target]))
         print_lines([""])
     print_lines(_LEGEND)
 
@@ -144,34 +121,27 @@ def _table(rows: Sequence[RankRow]) -> Table:
     )
     table.add_column("", no_wrap=True, width=3)
     table.add_column("proxy", overflow="fold")
-    wide = get_terminal_size((160, 24)).columns >= _WIDE
+    wide = get_terminal_size((160, 24)).columns >= 96  # no interval need be folded
     failures = any(row.failed for row in rows)
     for name in (*_COLUMNS, *(["failed"] if failures else [])):
-        table.add_column(name, justify="right", no_wrap=wide or name != _COLUMNS[0])
+        table.add_column(name, justify="right", no_wrap=wide or name != _SPEARMAN)
     for row in rows:
         better = row.better_than_params and not row.control
         mark = f"{'▲' if better else ' '}{'○' if row.baseline else ' '}"
-        cells = [_spearman(row), *_cells(row), *([f"{row.failed:,}"] if failures else [])]
+        cells = [*_cells(row), *([f"{row.failed:,}"] if failures else [])]
         style = "dim" if row.baseline or row.control else ""
         table.add_row(mark, row.proxy, *map(Text, cells), style=style)
     return table
 
 
-def _spearman(row: RankRow) -> str:
-    if math.isnan(row.spearman):
-        return "—"
+def _cells(row: RankRow) -> list[str]:
     limits = f"[{row.spearman_lo:.2f}, {row.spearman_hi:.2f}]"
     spread = "" if math.isnan(row.spearman_std) else f" ±{row.spearman_std:.2f}".replace("0.", ".")
-    return f"{row.spearman:.3f} {limits}{spread}".replace("-", "−").replace("nan", "—")
-
-
-def _cells(row: RankRow) -> list[str]:
+    spearman = "nan" if math.isnan(row.spearman) else f"{row.spearman:.3f} {limits}{spread}"
+    correlations = (row.kendall, row.pearson, row.partial_spearman_params)
     values = [
-        f"{row.kendall:.3f}",
-        f"{row.pearson:.3f}",
-        f"{row.partial_spearman_params:.3f}",
-        f"{100 * row.precision_at_10pct:.0f}",
-        f"{row.regret:.2f}",
+        *(spearman, *(f"{value:.3f}" for value in correlations)),
+        *(f"{100 * row.precision_at_10pct:.0f}", f"{row.regret:.2f}"),
         f"{row.seconds_per_arch:.{4 if row.seconds_per_arch < 10 else 0}f}",
     ]
-    return ["—" if value == "nan" else value.replace("-", "−") for value in values]
+    return [value.replace("-", "−").replace("nan", "—") for value in values]

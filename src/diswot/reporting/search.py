@@ -64,18 +64,9 @@ def export(
     *,
     benchmark: Benchmark | None,
 ) -> SearchSummary:
-    """Write candidates.csv, search.png, similarity.npz and result.json.
+    """Write candidates.csv, search.png, similarity.npz and result.json; gives what the last holds.
 
-    Args:
-        config: Of the run.
-        setup: What was scored with.
-        strategy: What proposed the candidates.
-        search: Finished.
-        run_dir: Where the files go.
-        benchmark: Known accuracies of the space, if there are any.
-
-    Returns:
-        What result.json holds.
+    The search is finished; ``benchmark`` are known accuracies of the space, if there are any.
     """
     history, seconds = search.history, search.seconds
     top = _top(history, 10)
@@ -117,7 +108,6 @@ def export(
 
 
 def _top(history: History, count: int) -> list[TopCandidate]:
-    """The best distinct candidates, best first."""
     others = history.others()
     return [
         TopCandidate(
@@ -142,19 +132,15 @@ def _known_accuracies(
 
     def keeps(other: str) -> bool:
         try:
-            parsed = setup.space.parse(other)
+            return budget.excess(setup.space.parse(other), costs) <= 0
         except UserError:  # the run's space was made smaller
             return False
-        return budget.excess(parsed, costs) <= 0
 
     return KnownAccuracies(benchmark.source, standings(benchmark, arch, keeps))
 
 
 def _write_candidates(path: Path, history: History) -> None:
-    """All candidates in ask order; ``score`` is the final fitness, ``told`` what it was at first.
-
-    Both are the same unless scores are relative to the other candidates.
-    """
+    """All candidates in ask order; ``told`` is what a relative score was at first."""
     scores, others = history.scores(), history.others()
     parts = list(next((r.parts for r in history.records if r.parts), {}))
     columns = [*(f"part_{name}" for name in parts), *(f"score_{name}" for name in others)]
@@ -193,9 +179,7 @@ def show_result(summary: SearchSummary, path: Path) -> None:
     show_top(summary)
     if summary.benchmark:
         show_standings(summary.benchmark, summary.seconds)
-    lines = [
-        f"{summary.evaluated:,} candidates in {summary.seconds:.1f} s "
-        f"({summary.candidates_per_second:.2f}/s), {summary.rejected:,} over budget",
-        *(f"  {shown(path / name)}" for name in ("result.json", "candidates.csv", "search.png")),
-    ]
-    print_lines(lines)
+    speed = f"{summary.seconds:.1f} s ({summary.candidates_per_second:.2f}/s)"
+    files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
+    counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
+    print_lines([counts, *files])

@@ -43,7 +43,7 @@ class Search:
         run_dir: Open and locked.
         strategy: Started.
         fitness: Name of the proxy that gives the fitness, and the proxy.
-        others: Names and proxies that are recorded beside it.
+        others: Those recorded beside it.
 
     Attributes:
         history: The candidates so far.
@@ -96,10 +96,7 @@ class Search:
     ) -> None:
         """Search until the strategy's evaluations are used up, or it ends.
 
-        Args:
-            measure: Measures architectures, in order.
-            on_candidate: Called with every candidate.
-            on_generation: Called with every generation that no earlier start gave to it.
+        ``on_generation`` is called with every generation that no earlier start gave to it.
 
         Raises:
             UserError: No candidate could be scored, or the journal is of another search.
@@ -133,8 +130,7 @@ class Search:
     def _score(
         self, archs: Sequence[Arch], measure: Measure, on_candidate: OnCandidate
     ) -> list[CandidateRecord]:
-        best = max(self.history.scores().values(), default=None)
-        records = []
+        best, records = max(self.history.scores().values(), default=None), []
         for record in self._answer(archs, measure):
             self.history.add(record)
             records.append(record)
@@ -159,14 +155,14 @@ class Search:
         fresh = [arch for arch in dict.fromkeys(rest) if self.history.known(str(arch)) is None]
         measurements = measure(fresh) if fresh else iter(())
         for arch in rest:
-            known = self.history.known(str(arch))
-            record = self._repeated(known) if known else self._record(next(measurements))
+            if known := self.history.known(str(arch)):
+                now = self.history.score(known.arch, known.parts) if known.status == "ok" else None
+                same = replace(known, cached=True, seconds=0.0, score=now)
+                record = replace(same, generation=self._generation)
+            else:
+                record = self._record(next(measurements))
             self._run_dir.journal.append(record)
             yield record
-
-    def _repeated(self, known: CandidateRecord) -> CandidateRecord:
-        score = self.history.score(known.arch, known.parts) if known.status == "ok" else None
-        return replace(known, cached=True, seconds=0.0, generation=self._generation, score=score)
 
     def _record(self, measured: Measurement) -> CandidateRecord:
         parts, cost = measured.parts.get(self._name), measured.cost
@@ -195,11 +191,8 @@ class Search:
 
     def _state(self, journal_bytes: int = 0) -> dict[str, Any]:
         return {
-            "schema": 1,
-            "journal_bytes": journal_bytes,
-            "generation": self._generation,
-            "seconds": round(self.seconds, 3),
-            "versions": versions(),
+            **{"schema": 1, "journal_bytes": journal_bytes, "generation": self._generation},
+            **{"seconds": round(self.seconds, 3), "versions": versions()},
             "strategy": self._strategy.state_dict(),
         }
 
@@ -220,9 +213,7 @@ class Search:
     def _load(self, state: dict[str, Any], ends: Sequence[int]) -> tuple[int, float]:
         """Give the state to the strategy; gives the journal's lines it knows of, and its seconds.
 
-        Args:
-            state: What an earlier start saved.
-            ends: Bytes of the journal after each number of lines.
+        The journal has ``ends[n]`` bytes after ``n`` lines.
         """
         path = self._run_dir.path / "state.json"
         again = "remove state.json and run the same command, which replays candidates.jsonl"
@@ -238,9 +229,8 @@ class Search:
             begun, here = state.get("versions", {}), versions()
             self.begun_with = {name: old for name, old in begun.items() if here.get(name) != old}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{path} is damaged ({type(error).__name__}: {error}); {again}"
-            ) from error
+            problem = f"{type(error).__name__}: {error}"
+            raise UserError(f"{path} is damaged ({problem}); {again}") from error
         return ends.index(length), seconds
 
     def _check_any_scored(self) -> None:

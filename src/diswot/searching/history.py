@@ -15,17 +15,14 @@ __all__ = ["History"]
 class History:
     """All candidates so far, in ask order, and their scores.
 
-    Args:
-        fitness: The proxy that gives the fitness.
-        others: Those recorded beside it, by name.
-
     Attributes:
         records: One a candidate, repeats included.
+        relative: Whether scores depend on the other candidates.
     """
 
-    def __init__(self, fitness: Proxy, others: Mapping[str, Proxy] | None = None) -> None:
-        self._fitness = fitness
-        self._others = others or {}
+    def __init__(self, fitness: Proxy, others: Mapping[str, Proxy]) -> None:
+        self._fitness, self._others = fitness, others
+        self.relative = fitness.relative
         self.records: list[CandidateRecord] = []
         self._known: dict[str, CandidateRecord] = {}
         self._scored: list[str] = []
@@ -58,15 +55,10 @@ class History:
 
     def score(self, arch: str, parts: dict[str, float]) -> float:
         """Fitness of a candidate among all so far and itself."""
-        if not self._fitness.relative:
+        if not self.relative:
             return self._fitness.fitness([parts])[0]
         others = [self._known[other].parts for other in self._scored if other != arch]
         return self._fitness.fitness([*others, parts])[-1]
-
-    @property
-    def relative(self) -> bool:
-        """Whether scores depend on the other candidates."""
-        return self._fitness.relative
 
     def ranking(self) -> list[tuple[CandidateRecord, float]]:
         """Distinct scored candidates with their fitness, best first, ties in ask order."""
