@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from diswot.hydra_app import compose
 from torch import Tensor
 
+from diswot.commands import compose
 from diswot.config import conf_dir, make
 from diswot.distillers import Distiller, Step
 from diswot.models.outputs import NetworkOutputs
