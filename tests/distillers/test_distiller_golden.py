@@ -119,18 +119,6 @@ def test_value_and_gradient(name: str, arrays: dict[str, Tensor]) -> None:
     assert along == pytest.approx(entry["grad_dot_probe"][seen], rel=CLOSE)
 
 
-def test_what_is_not_offered(arrays: dict[str, Tensor]) -> None:
-    """Comparing one image alone, and regrouping channels, which ours refuses."""
-    student, entry = arrays["in/featr_s"], ENTRIES["SP@diswot_Similarity_TENSOR_CALL"]
-    assert abs(sp(arrays["in/featr_t"], student).item() / entry["value"] - 1) > 0.5
-    entry = ENTRIES["ICKD@diswot_channels16v32_SILENT_RESHAPE"]
-    teacher = arrays[f"in/{entry['other_inputs'][0]}"]
-    with pytest.raises(ValueError, match=r"one width.*\(8, 32, 8, 8\).*\(8, 16, 8, 8\)"):
-        ickd(teacher, student)
-    regrouped = ickd(teacher.reshape(8, 16, 16, 8), student)
-    assert regrouped.item() == pytest.approx(entry["value"], rel=CLOSE)
-
-
 def test_normalised_logits_are_those_of_norm(arrays: dict[str, Tensor]) -> None:
     """NORM's layer norm over classes divides by the biased deviation: the same but for a scale."""
     logits, classes = arrays["in/logits_t"], arrays["in/logits_t"].shape[1]

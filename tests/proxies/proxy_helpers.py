@@ -51,8 +51,8 @@ def made(name: str, *overrides: str) -> Proxy:
 class GoldenNetwork(nn.Module):
     """Runs a stored list of operations; keeps `diswot.models.Network`.
 
-    Modules have the stored names, ``.`` replaced by ``/``; ReLUs and pools are ``relu N`` and
-    ``maxpool2d N``. They are looked up at every call, so that they can be replaced.
+    Modules have the stored names, ``.`` replaced by ``/``, and are looked up at every call, so that
+    they can be replaced.
     """
 
     def __init__(self, steps: Sequence[dict[str, Any]], state: Mapping[str, Tensor]) -> None:
@@ -224,15 +224,7 @@ def _no_backward(proxy: Proxy) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Company:
-    """All proxies on some architectures of a space.
-
-    Attributes:
-        config: Of all proxies, each with its shuffled control where it has one.
-        setup: From this config.
-        archs: The smallest two, and further ones.
-        watched: The proxies, by name.
-        measured: What they gave for each of `archs`.
-    """
+    """All proxies, each with its shuffled control, on some architectures of a space."""
 
     config: Mapping[str, Any]
     setup: Setup

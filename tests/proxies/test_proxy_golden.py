@@ -62,15 +62,6 @@ def test_the_order_of_the_images_does_not_matter(golden: Any, entry: str) -> Non
     assert shuffled == close(golden.score("plain_a", "train", entry))
 
 
-@pytest.mark.parametrize("name", ["snip", "plain", "grad_norm", "fisher", "grasp"])
-def test_float32_is_near(golden: Any, name: str) -> None:
-    batch = MiniBatch(golden.batch.images.float(), golden.batch.labels)
-    network = golden.network("plain_a").float()
-    proxy, expected = RELEASED[f"zcnas.{name}"], golden.score("plain_a", "train", f"zcnas.{name}")
-    single = golden.measured("plain_a", proxy, batch=batch, network=network)
-    assert single == pytest.approx(expected, rel=1e-4)
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("net", ["res_111", "res_333"])
 def test_the_stored_resnets_are_ours(golden: Any, net: str, mode: str) -> None:

@@ -14,7 +14,6 @@ from torch.nn import functional as F  # noqa: N812
 
 from diswot.data import MiniBatch
 from diswot.keys import generator
-from diswot.models.cells import CellNetwork
 from diswot.models.cost import Cost
 from diswot.models.init import Gaussian, Kaiming
 from diswot.models.outputs import NetworkOutputs
@@ -26,8 +25,6 @@ from diswot.proxies.functional import fisher, zen_score
 from diswot.proxies.passes import weights
 
 IMAGES = torch.randn(20, 3, 16, 16, generator=generator("test images"))
-ZEROS = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
-NARROW = "s1:8/b3x1-8-8/b3x1-8-8/b3x1-8-8"
 
 
 def shown(**inputs: Any) -> ProxyInput:
@@ -69,13 +66,6 @@ class WithSpare(GoldenNetwork):
 def test_a_layer_beside_the_way_changes_no_bit(golden: Any, settings: str) -> None:
     network, proxy = golden.network("plain_a", kind=WithSpare), made(*settings.split())
     assert golden.measured("plain_a", proxy, network=network) == golden.measured("plain_a", proxy)
-
-
-def test_the_norm_of_weights_counts_every_layer(golden: Any) -> None:
-    network, proxy = golden.network("plain_a", kind=WithSpare), made("l2_norm")
-    spare = network.called.weight.norm() + network.idle.weight.norm()
-    expected = golden.measured("plain_a", proxy) + spare.item()
-    assert golden.measured("plain_a", proxy, network=network) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["snip", "plain", "grad_norm", "fisher", "grasp"])
@@ -183,18 +173,6 @@ def test_zico_uses_equal_parts() -> None:
     assert measured(resnet(), two) != measured(resnet(), three)
 
 
-def test_zico_leaves_out_layers_that_are_not_reached() -> None:
-    scores = []
-    for edge in ("nor_conv_3x3", "none"):  # it goes from 0 to 1 and leads nowhere
-        operations = [edge, "skip_connect", "none", "nor_conv_1x1", "none", "none"]
-        network = CellNetwork(operations, widths=(4, 8), cells=1)
-        Kaiming()(network, seed=0, role="student")
-        scores.append((len(weights(network)), measured(network, made("zico"))))
-    (with_it, one), (without, other) = scores
-    assert with_it == without + 2
-    assert one == other
-
-
 def test_te_nas_adds_ranks_of_its_two_measures() -> None:
     both, ntk, regions = (made("te_nas", f"combine={c}") for c in ("rank", "ntk", "regions"))
     components = measured(resnet(), both, IMAGES)
@@ -225,14 +203,3 @@ def test_diswot_is_the_sum_of_its_parts(
     [score] = setup.proxies["diswot"].fitness([parts["diswot"]])
     assert score == pytest.approx(sum(parts["diswot"].values()), rel=1e-12)
     assert parts["sp"]["sp"] == pytest.approx(parts["relation"]["relation"], 1e-12)
-
-
-def test_relative_scores_may_stand_beside_the_first(
-    setup_of: Callable[..., Any], smallest: Callable[..., Any]
-) -> None:
-    setup = setup_of("space=s0", "proxy=[nwot,diswot]", "proxy.diswot.combine=rank")
-    proxy = setup.proxies["diswot"]
-    assert [(name, each.relative) for name, each in setup.others] == [("diswot", True)]
-    components = [each.parts["diswot"] for each in smallest(setup, 2)]
-    assert proxy.fitness(components[:1]) == [2.0]
-    assert sum(proxy.fitness(components)) == 6.0

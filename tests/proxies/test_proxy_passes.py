@@ -13,14 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from diswot.data import MiniBatch
 from diswot.models.cells import CellNetwork
 from diswot.models.init import Kaiming
-from diswot.proxies.passes import (
-    Gradients,
-    Shared,
-    record_layers,
-    watch_relus,
-    weighted,
-    weights,
-)
+from diswot.proxies.passes import Gradients, Shared, record_layers, watch_relus, weighted, weights
 
 DEAD_END = ["nor_conv_3x3", "skip_connect", "none", "nor_conv_1x1", "none", "none"]
 

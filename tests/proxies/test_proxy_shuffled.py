@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyContext, ProxyInput, Summary
 from diswot.proxies.diswot import DisWOT, Semantic
 from diswot.proxies.shuffled import Shuffled
-from diswot.scoring.setup import make_proxies, with_controls
 
 SIZE = 7
 
@@ -101,21 +99,3 @@ def test_it_binds_as_the_proxy_does() -> None:
     assert not bound.needs_labels
     with pytest.raises(UserError, match="form=channel needs students as wide"):
         Shuffled(Semantic(name="semantic", form="channel"), 0).bind(narrow)
-
-
-def nodes(**changes: Any) -> dict[str, Any]:
-    relation = {"_target_": "diswot.proxies.diswot.Relation", "name": "relation"}
-    params = {"_target_": "diswot.proxies.cost.Params", "name": "params"}
-    return {"seed": 0, "proxy": {"params": params, "relation": relation}, **changes}
-
-
-def test_controls_stand_behind_all_proxies_and_only_where_asked_for() -> None:
-    proxies = make_proxies(nodes())
-    assert list(with_controls(proxies, "none", 0)) == ["params", "relation"]
-    assert list(with_controls(proxies, "shuffled", 0)) == [
-        "params",
-        "relation",
-        "relation@shuffled",
-    ]
-    with pytest.raises(UserError, match="control=half: allowed are none, shuffled"):
-        with_controls(proxies, "half", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ from diswot.checks import number
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
-__all__ = ["Distiller", "Step", "paired_stages", "refusal", "same_classes"]
+__all__ = ["Distiller", "OfStages", "Step", "paired_stages", "refusal", "same_classes"]
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,7 @@ class Distiller(nn.Module, ABC):
         self.ce_weight = number(f"distiller.{name}.ce_weight", ce_weight, low=0)
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Build the connectors, once, from the shapes of a first pass; called before training.
-
-        The default refuses nothing and builds nothing.
-
-        Args:
-            teacher: Outputs for a few images.
-            student: Outputs for the same images.
+        """Build the connectors, once, from outputs for the same few images, before training.
 
         Raises:
             UserError: It cannot serve this pair of networks.
@@ -72,24 +66,24 @@ class Distiller(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
-        """The loss, without its weight: a scalar; lower is better.
+        """The loss, a scalar without its weight; lower is better.
 
-        Args:
-            teacher: Constants: no gradient reaches the teacher.
-            student: Outputs with a graph.
-            step: Labels and what else may be read.
+        ``teacher`` holds constants, to which no gradient flows; ``student`` has a graph.
         """
+
+
+class OfStages(Distiller):
+    """Compares stage maps of any width and needs no connector."""
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks that show no stages."""
+        paired_stages(self.name, teacher, student)
 
 
 def paired_stages(
     name: str, teacher: NetworkOutputs, student: NetworkOutputs
 ) -> list[tuple[Tensor, Tensor]]:
     """Stage maps of teacher and student, the last with the last; the first of more are left out.
-
-    Args:
-        name: The distiller's, for the message.
-        teacher: Its stage maps.
-        student: Its stage maps.
 
     Raises:
         UserError: One of them shows no stages.
@@ -104,21 +98,13 @@ def paired_stages(
 
 
 def same_classes(name: str, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-    """Refuse networks of another number of classes.
-
-    Raises:
-        UserError: They differ.
-    """
+    """Raise `UserError` for networks of another number of classes."""
     if teacher.logits.shape != student.logits.shape:
         raise refusal(name, "networks of one number of classes", teacher.logits, student.logits)
 
 
 def refusal(
-    name: str,
-    needs: str,
-    teacher: Tensor,
-    student: Tensor,
-    shown: Literal["logits", "maps", "embeddings"] = "logits",
+    name: str, needs: str, teacher: Tensor, student: Tensor, shown: str = "logits"
 ) -> UserError:
     """The error for a pair of networks that a distiller cannot serve."""
     return UserError(

@@ -12,19 +12,22 @@ from diswot.models.outputs import NetworkOutputs
 __all__ = ["DIST", "DKD", "KD"]
 
 
-class KD(Distiller):
-    """Divergence of the softened predictions, see `diswot.distillers.functional.kd`.
+class _OfLogits(Distiller):
+    logits_only = True
 
-    Sources: Hinton et al., 2015; ``standardize``: Sun et al., "Logit Standardization in Knowledge
-    Distillation", CVPR 2024.
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks of another number of classes."""
+        same_classes(self.name, teacher, student)
+
+
+class KD(_OfLogits):
+    """Divergence of the softened predictions, see `functional.kd`.
 
     Args:
         temperature: T of both softmaxes.
-        standardize: Whether logits are standardised per image first. The publication goes with
-            ``weight=9 temperature=2``.
+        standardize: Whether logits are standardised per image first, see `functional.standardize`,
+            published with ``weight=9 temperature=2``.
     """
-
-    logits_only = True
 
     def __init__(
         self,
@@ -39,10 +42,6 @@ class KD(Distiller):
         self.temperature = positive(f"distiller.{name}.temperature", temperature)
         self.standardize = flag(f"distiller.{name}.standardize", standardize)
 
-    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Refuse networks of another number of classes."""
-        same_classes(self.name, teacher, student)
-
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
         logits_t, logits_s = teacher.logits, student.logits
@@ -51,13 +50,11 @@ class KD(Distiller):
         return kd(logits_t, logits_s, temperature=self.temperature)
 
 
-class DKD(Distiller):
-    """Label's class and the other classes weighted apart, see `diswot.distillers.functional.dkd`.
+class DKD(_OfLogits):
+    """Label's class and the other classes weighted apart, see `functional.dkd`.
 
     In the first epochs the loss is multiplied by ``(epoch + 1) / warmup``, as in mdistiller, which
     counts epochs from 1.
-
-    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022.
 
     Args:
         alpha: Weight of the label's class against the others.
@@ -66,7 +63,6 @@ class DKD(Distiller):
         warmup: Epochs until the loss counts fully; 0 for at once.
     """
 
-    logits_only = True
     needs_labels = True
 
     def __init__(
@@ -88,7 +84,7 @@ class DKD(Distiller):
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Refuse networks of another number of classes, or of one."""
-        same_classes(self.name, teacher, student)
+        super().connect(teacher, student)
         if student.logits.shape[1] < 2:
             raise refusal(self.name, "at least two classes", teacher.logits, student.logits)
 
@@ -99,18 +95,14 @@ class DKD(Distiller):
         return loss * min((step.epoch + 1) / max(self.warmup, 1), 1.0)
 
 
-class DIST(Distiller):
-    """Correlation of predictions within images and classes, `diswot.distillers.functional.dist`.
-
-    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022.
+class DIST(_OfLogits):
+    """Correlation of predictions within images and classes, see `functional.dist`.
 
     Args:
         beta: Weight of the classes of an image.
         gamma: Weight of the images of a class.
         temperature: T of both softmaxes.
     """
-
-    logits_only = True
 
     def __init__(
         self,
@@ -126,10 +118,6 @@ class DIST(Distiller):
         self.beta = number(f"distiller.{name}.beta", beta, low=0)
         self.gamma = number(f"distiller.{name}.gamma", gamma, low=0)
         self.temperature = positive(f"distiller.{name}.temperature", temperature)
-
-    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Refuse networks of another number of classes."""
-        same_classes(self.name, teacher, student)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""

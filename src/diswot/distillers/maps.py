@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
-from diswot.distillers.base import Distiller, Step, paired_stages
+from diswot.distillers.base import Distiller, OfStages, Step, paired_stages
 from diswot.distillers.functional import at, fitnet, ickd, nst, vid
 from diswot.distillers.functional._shapes import one_size
 from diswot.errors import UserError
@@ -25,11 +25,8 @@ _CONNECTORS = ("always", "auto")  # a projection always, as published, or only w
 _EPS = 1e-5
 
 
-class AT(Distiller):
-    """Attention maps of every stage, added, see `diswot.distillers.functional.at`.
-
-    Source: Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017; all stages as in
-    RepDistiller. Widths are free.
+class AT(OfStages):
+    """Attention maps of every stage, added as in RepDistiller, see `functional.at`.
 
     Args:
         power: Of the activations; an even one where stages do not end in a ReLU.
@@ -41,29 +38,17 @@ class AT(Distiller):
         super().__init__(name=name, weight=weight, ce_weight=ce_weight)
         self.power = positive(f"distiller.{name}.power", power)
 
-    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Refuse networks that show no stages."""
-        paired_stages(self.name, teacher, student)
-
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
         pairs = paired_stages(self.name, teacher, student)
         return torch.stack([at(*pair, power=self.power) for pair in pairs]).sum()
 
 
-class NST(Distiller):
-    """Squared MMD of the channels of every stage, added, `diswot.distillers.functional.nst`.
-
-    Source: Huang & Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer",
-    2017; all stages as in RepDistiller. Widths are free.
-    """
+class NST(OfStages):
+    """Squared MMD of the channels of every stage, as in RepDistiller, see `functional.nst`."""
 
     def __init__(self, *, name: str, weight: float = 50.0, ce_weight: float = 1.0) -> None:
         super().__init__(name=name, weight=weight, ce_weight=ce_weight)
-
-    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Refuse networks that show no stages."""
-        paired_stages(self.name, teacher, student)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
@@ -74,11 +59,7 @@ class NST(Distiller):
 class Projection(nn.Module):
     """1 x 1 convolution and BatchNorm, then a ReLU where the map it is compared with had one.
 
-    Args:
-        in_channels: The student's width.
-        out_channels: The teacher's width.
-        bias: Whether the convolution has one.
-        relu: Whether a ReLU follows.
+    ``in_channels`` is the student's width, ``out_channels`` the teacher's.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool, relu: bool) -> None:
@@ -93,13 +74,11 @@ class Projection(nn.Module):
 
 
 class FitNet(Distiller):
-    """Squared error of one stage's map after a regressor, `diswot.distillers.functional.fitnet`.
+    """Squared error of one stage's map after a regressor, see `functional.fitnet`.
 
-    Sizes are made equal by pooling; RepDistiller strides or transposes the regressor's convolution
-    instead. Everything is trained at once, in one stage.
-
-    Source: Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015. RepDistiller hints the
-    second of three stages and puts a 1 x 1 convolution, BatchNorm and ReLU after the student's.
+    RepDistiller hints the second of three stages and puts a 1 x 1 convolution, BatchNorm and ReLU
+    after the student's; it strides or transposes that convolution where sizes differ, here they are
+    pooled. Everything is trained at once, in one stage.
 
     Args:
         stage: Which of the stages both have, from 1; ``None`` is the middle one.
@@ -143,23 +122,16 @@ class FitNet(Distiller):
 
 
 class ICKD(Distiller):
-    """Correlations of channels in the last stage's map, see `diswot.distillers.functional.ickd`.
+    """Correlations of channels in the last stage's map, see `functional.ickd`.
 
-    Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-Preserved Knowledge
-    Distillation", ICCV 2021. Its released code puts a 1 x 1 convolution and BatchNorm after the
-    student's map and compares the last map alone; sizes are free.
+    As released, a 1 x 1 convolution and BatchNorm follow the student's map.
 
     Args:
-        connector: Embedding ``always``, as published, or ``auto``: only where widths differ.
+        connector: That embedding ``always``, as published, or ``auto``: only where widths differ.
     """
 
     def __init__(
-        self,
-        *,
-        name: str,
-        connector: str = "always",
-        weight: float = 2.5,
-        ce_weight: float = 1.0,
+        self, *, name: str, connector: str = "always", weight: float = 2.5, ce_weight: float = 1.0
     ) -> None:
         super().__init__(name=name, weight=weight, ce_weight=ce_weight)
         self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
@@ -183,13 +155,10 @@ class MeanNetwork(nn.Module):
     Args:
         in_channels: The student's width.
         out_channels: The teacher's width, also between the convolutions.
-        variance: Of every channel at the start.
-        eps: Least variance, below ``variance``.
+        variance: Of every channel at the start, above 1e-5.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, *, variance: float = 5.0, eps: float = _EPS
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, variance: float = 5.0) -> None:
         super().__init__()
         self.regressor = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 1, bias=False),
@@ -198,7 +167,7 @@ class MeanNetwork(nn.Module):
             nn.ReLU(),
             nn.Conv2d(out_channels, out_channels, 1, bias=False),
         )
-        self.log_scale = nn.Parameter(torch.full((out_channels,), log(expm1(variance - eps))))
+        self.log_scale = nn.Parameter(torch.full((out_channels,), log(expm1(variance - _EPS))))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Mean ``(B, out_channels, H, W)`` of ``(B, in_channels, H, W)``."""
@@ -206,13 +175,9 @@ class MeanNetwork(nn.Module):
 
 
 class VID(Distiller):
-    """Likelihood of the teacher's maps given the student's, `diswot.distillers.functional.vid`.
+    """Likelihood of the teacher's maps given the student's, see `functional.vid`.
 
-    Added over all stages, each with a network for the mean and a learned variance a channel. It
-    may fall below 0.
-
-    Source: Ahn et al., "Variational Information Distillation for Knowledge Transfer", CVPR 2019,
-    in the form of RepDistiller (Tian et al., ICLR 2020).
+    Added over all stages, each with a network for the mean and a learned variance a channel.
 
     Args:
         variance: Of every channel at the start, from 0.001 to 100.

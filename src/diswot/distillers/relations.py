@@ -1,22 +1,14 @@
-"""Distillers of relations between images or classes.
-
-``name``, ``weight`` and ``ce_weight`` are those of `Distiller`.
-"""
+"""Distillers of relations; ``name``, ``weight`` and ``ce_weight`` are those of `Distiller`."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
-from diswot.distillers.base import Distiller, Step, paired_stages, refusal, same_classes
+from diswot.distillers.base import Distiller, OfStages, Step, paired_stages, refusal, same_classes
 from diswot.distillers.functional import cc, pkt, rkd, sp
 from diswot.models.outputs import NetworkOutputs
-from diswot.proxies.functional import (
-    cam_matrix,
-    cam_similarity,
-    channel_similarity,
-    classifier_gradient,
-)
+from diswot.proxies import functional as proxies
 from diswot.proxies.functional.similarity import FLOOR
 
 __all__ = ["CC", "PKT", "RKD", "SP", "DisWOT"]
@@ -24,19 +16,11 @@ __all__ = ["CC", "PKT", "RKD", "SP", "DisWOT"]
 _FORMS = ("auto", "channel", "cam")
 
 
-class SP(Distiller):
-    """Relations of the images in the last stage's map, `diswot.distillers.functional.sp`.
-
-    Source: Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019; the last map as
-    in RepDistiller. Widths and sizes are free.
-    """
+class SP(OfStages):
+    """Relations of the images in the last stage's map, as in RepDistiller, see `functional.sp`."""
 
     def __init__(self, *, name: str, weight: float = 3000.0, ce_weight: float = 1.0) -> None:
         super().__init__(name=name, weight=weight, ce_weight=ce_weight)
-
-    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Refuse networks that show no stages."""
-        paired_stages(self.name, teacher, student)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
@@ -44,13 +28,10 @@ class SP(Distiller):
 
 
 class CC(Distiller):
-    """Errors of neighbours in the batch after linear embeddings, `diswot.distillers.functional.cc`.
+    """Errors of neighbours in the batch after linear embeddings, see `functional.cc`.
 
     Both embeddings are learned, the teacher's too, as in RepDistiller. A batch of one image has no
     neighbours and gives 0.
-
-    Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019, in the
-    form of RepDistiller (Tian et al., ICLR 2020).
 
     Args:
         width: Of the embeddings.
@@ -77,10 +58,9 @@ class CC(Distiller):
 
 
 class RKD(Distiller):
-    """Distances and angles between embeddings, see `diswot.distillers.functional.rkd`.
+    """Distances and angles between embeddings, as in RepDistiller, see `functional.rkd`.
 
-    Source: Park et al., "Relational Knowledge Distillation", CVPR 2019; embeddings as in
-    RepDistiller. Their widths are free. A batch of one image relates to nothing and gives 0.
+    A batch of one image relates to nothing and gives 0.
 
     Args:
         distance_weight: Of the distances between two images.
@@ -109,10 +89,7 @@ class RKD(Distiller):
 
 
 class PKT(Distiller):
-    """Probabilities of neighbours among the embeddings, `diswot.distillers.functional.pkt`.
-
-    Source: Passalis & Tefas, "Learning Deep Representations with Probabilistic Knowledge
-    Transfer", ECCV 2018; embeddings as in RepDistiller. Their widths are free.
+    """Probabilities of neighbours among the embeddings, as in RepDistiller, see `functional.pkt`.
 
     Args:
         eps: Floor of probabilities and lengths.
@@ -130,10 +107,10 @@ class PKT(Distiller):
 
 
 class DisWOT(Distiller):
-    """Minus semantic and minus relation similarity of teacher and student, weighted.
+    """Both similarities to the teacher as losses: ``w_r ‖G_T − G_S‖²_F / B² − w_s M_s``.
 
-    Relation is similarity-preserving distillation's loss on the last map. Semantic is that of the
-    proxy, `diswot.proxies.functional`; it needs nothing beside the outputs and both classifiers.
+    The relation part is `functional.sp` on the last map; M_s is the semantic similarity of the
+    proxy, `diswot.proxies.functional`, and needs nothing beside the outputs and both classifiers.
 
     Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut Training",
     CVPR 2023.
@@ -142,8 +119,8 @@ class DisWOT(Distiller):
         form: Semantic part: ``channel`` as released (needs one embedding width and labels),
             ``cam`` as the paper describes it (any widths), ``auto`` takes channel where it can.
         floor: Least row norm of the channel form.
-        semantic_weight: Of the semantic part.
-        relation_weight: Of the relation part.
+        semantic_weight: w_s.
+        relation_weight: w_r.
     """
 
     needs_labels = True
@@ -166,11 +143,7 @@ class DisWOT(Distiller):
         self.relation_weight = number(f"distiller.{name}.relation_weight", relation_weight, low=0)
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Settle the form, and with it ``needs_labels``.
-
-        Raises:
-            UserError: The channel form with widths that differ, another number of classes.
-        """
+        """Settle the form, and with it ``needs_labels``."""
         same_classes(self.name, teacher, student)
         paired_stages(self.name, teacher, student)
         same = teacher.embedding.shape == student.embedding.shape
@@ -184,15 +157,14 @@ class DisWOT(Distiller):
         """See `Distiller`."""
         map_t, map_s = paired_stages(self.name, teacher, student)[-1]
         if self.form == "channel":
-            semantic = channel_similarity(
-                classifier_gradient(teacher.logits, teacher.embedding, step.labels),
-                classifier_gradient(student.logits, student.embedding, step.labels),
-                floor=self.floor,
+            gradients = (
+                proxies.classifier_gradient(each.logits, each.embedding, step.labels)
+                for each in (teacher, student)
             )
+            semantic = proxies.channel_similarity(*gradients, floor=self.floor)
         else:
-            semantic = cam_similarity(
-                cam_matrix(map_t, step.teacher_weight), cam_matrix(map_s, step.student_weight)
-            )
+            maps, weights = (map_t, map_s), (step.teacher_weight, step.student_weight)
+            semantic = proxies.cam_similarity(*map(proxies.cam_matrix, maps, weights))
         return self.relation_weight * sp(map_t, map_s) - self.semantic_weight * semantic
 
     def _settle(self, form: str) -> None:

@@ -29,12 +29,8 @@ Summary = Mapping[str, Tensor]
 class ProxyContext:
     """Facts of a run that are known before the first candidate is scored.
 
-    Attributes:
-        space: Name of the space.
-        student_width: Channels of the candidates' embedding where all share one, else None.
-        teacher: Name of the teacher, None without one.
-        teacher_width: Channels of the teacher's embedding, None without a teacher.
-        num_classes: Classes of teacher and students.
+    Widths are channels of the embedding before the classifier; the students' is None where
+    candidates differ. Without a teacher its name and width are None.
     """
 
     space: str
@@ -49,20 +45,14 @@ class ProxyInput:
     """Inputs of one proxy for one candidate.
 
     What a proxy does not ask for (`Proxy.needs_network` and the like) is None or empty; the types
-    are those for a proxy that asks.
+    are those for a proxy that asks. Outputs, layers and gradients are of one forward pass.
 
     Attributes:
         arch: Text form of the architecture.
-        seed: Seed of the run.
-        cost: Parameters, MACs and layers.
         batch: The mini-batch, on the network's device, images in channels_last.
         network: The network in train mode; to run it again, take `copy`.
-        outputs: Outputs of its one forward pass.
-        layers: Convolutions and linear layers in the order that pass called them.
-        gradients: Gradients through that pass.
+        layers: Convolutions and linear layers in the order that the pass called them.
         observed: What this proxy's `Proxy.observe` gave.
-        teacher: This proxy's summary of the teacher.
-        shared: Keeps what several proxies compute alike.
     """
 
     arch: str
@@ -79,7 +69,6 @@ class ProxyInput:
 
     def copy(self) -> nn.Module:
         """A copy of the network for further passes: same parameters, fresh running statistics."""
-        assert self.network is not None
         copied = deepcopy(self.network)
         for module in copied.modules():
             if isinstance(module, nn.modules.batchnorm._NormBase):
@@ -90,14 +79,8 @@ class ProxyInput:
 class Proxy(ABC):
     """Scores an untrained network; pure, and higher is better.
 
-    Attributes declare what a proxy needs, so that what nobody needs is not computed; `bind` may
-    change them.
-
-    Args:
-        name: Key of the config, for reports and messages.
-
-    Raises:
-        UserError: A setting that is not allowed; every proxy checks its own.
+    ``name`` is the key of the config. Attributes declare what a proxy needs, so that what nobody
+    needs is not computed; `bind` may change them. A setting that is not allowed raises `UserError`.
 
     Attributes:
         needs_teacher: Compares with a teacher; then it defines `summarize`.
@@ -105,12 +88,11 @@ class Proxy(ABC):
         needs_network: Reads the network, or runs a copy of it.
         needs_forward: Reads what the shared forward pass gives.
         needs_layers: Reads `ProxyInput.layers`.
-        needs_gradients: Runs a backward pass; with `needs_forward`, through the shared forward
-            pass by `ProxyInput.gradients`.
-        outputs_only: Reads the outputs and parameters of the network, but neither watches its
-            modules nor reads their running statistics; then first stages that candidates have
-            in common need not run again.
+        needs_gradients: Runs a backward pass; with `needs_forward`, through the shared pass.
+        outputs_only: Reads outputs and parameters, but neither watches modules nor reads running
+            statistics: first stages that candidates have in common need not run again.
         baseline: Looks at size alone, or at next to nothing: what every claim must beat.
+        relative: A candidate's score depends on the other candidates, see `fitness`.
         reported: Names of the attributes that `settings` gives.
     """
 
@@ -122,6 +104,7 @@ class Proxy(ABC):
     needs_gradients: bool = False
     outputs_only: bool = False
     baseline: bool = False
+    relative: bool = False
     reported: tuple[str, ...] = ()
 
     def __init__(self, *, name: str) -> None:
@@ -154,15 +137,10 @@ class Proxy(ABC):
     def fitness(self, components: Sequence[Components]) -> list[float]:
         """Scores from the components of all candidates seen so far, in ask order.
 
-        A proxy whose scores are relative to other candidates overrides this and sets
-        `relative`; all others add up each candidate's components.
+        The sum of each candidate's components; a proxy whose scores are relative to other
+        candidates overrides this and `relative`.
         """
         return [sum(each.values()) for each in components]
-
-    @property
-    def relative(self) -> bool:
-        """Whether a candidate's score depends on the other candidates."""
-        return False
 
     def settings(self) -> dict[str, Any]:
         """Settings as used, for reports."""

@@ -14,18 +14,12 @@ COMBINATIONS = ("sum", "zscore", "rank")
 
 
 def combine(components: Sequence[Components], how: str) -> list[float]:
-    """Score of each candidate.
+    """Score of each candidate, higher is better, from the components of all, alike in their names.
 
-    Args:
-        components: Those of all candidates, the same names in each.
-        how: ``sum`` adds the components as they are; ``zscore`` adds (component − mean) /
-            standard deviation, 0 for a component that is the same for all; ``rank`` adds ranks
-            from 1 up, ties sharing the mean of theirs.
+    ``sum`` adds the components as they are; ``zscore`` adds (component − mean) / standard
+    deviation, 0 for a component that is the same for all; ``rank`` adds ranks from 1 up, ties
+    sharing the mean of theirs.
 
-    Returns:
-        One number a candidate; higher is better.
-
-    Example:
         >>> components = [{"a": 1.0, "b": 9.0}, {"a": 3.0, "b": 7.0}, {"a": 2.0, "b": 7.0}]
         >>> combine(components, "sum"), combine(components, "rank")
         ([10.0, 10.0, 9.0], [4.0, 4.5, 3.5])
@@ -39,7 +33,7 @@ def combine(components: Sequence[Components], how: str) -> list[float]:
     if how == "rank":
         from scipy.stats import rankdata
 
-        return [float(total) for total in rankdata(values, axis=0).sum(axis=1)]
+        return list(map(float, rankdata(values, axis=0).sum(axis=1)))
     spread = values.std(axis=0)
     centred = values - values.mean(axis=0)
     scaled = np.divide(centred, spread, out=np.zeros_like(centred), where=np.ptp(values, 0) > 0)

@@ -11,36 +11,30 @@ from diswot.proxies.functional import sqrt_params
 __all__ = ["Flops", "Layers", "Params", "Random", "SqrtParams"]
 
 
-class Params(Proxy):
-    """Number of trainable parameters."""
-
+class _WithoutNetwork(Proxy):
     needs_network = False
     needs_forward = False
     baseline = True
+
+
+class Params(_WithoutNetwork):
+    """Number of trainable parameters."""
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
         return {"params": float(inputs.cost.params)}
 
 
-class Flops(Proxy):
+class Flops(_WithoutNetwork):
     """Multiply-accumulates of one image."""
-
-    needs_network = False
-    needs_forward = False
-    baseline = True
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
         return {"flops": float(inputs.cost.flops)}
 
 
-class Layers(Proxy):
+class Layers(_WithoutNetwork):
     """Number of convolutions and linear layers, projection shortcuts not counted."""
-
-    needs_network = False
-    needs_forward = False
-    baseline = True
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
@@ -50,8 +44,7 @@ class Layers(Proxy):
 class SqrtParams(Proxy):
     """``Σ_l √P_l``, P_l the parameters of a convolution or linear layer, its bias included.
 
-    About what the sum of the layers' weight norms is at any initialisation of one variance:
-    depth counts, and more than in the plain number of parameters.
+    About the sum of the layers' weight norms at any initialisation of one variance.
     """
 
     needs_forward = False
@@ -62,12 +55,8 @@ class SqrtParams(Proxy):
         return {"sqrt_params": sqrt_params(inputs.network)}
 
 
-class Random(Proxy):
+class Random(_WithoutNetwork):
     """A uniform number in [0, 1), keyed by seed and architecture."""
-
-    needs_network = False
-    needs_forward = False
-    baseline = True
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""

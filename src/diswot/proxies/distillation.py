@@ -31,8 +31,7 @@ class Distillation(Proxy):
     Candidates whose outputs the loss cannot compare (another width or number of stages) fail.
 
     Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut Training",
-    CVPR 2023, which holds such proxies against its own; the papers of the losses are with
-    `diswot.distillers.functional`.
+    CVPR 2023, which holds such proxies against its own; papers: `diswot.distillers.functional`.
 
     Args:
         loss: Function (teacher, student) → scalar, lower is better. In a config a node with
@@ -46,7 +45,19 @@ class Distillation(Proxy):
 
     def __init__(self, *, name: str, loss: Callable[..., Tensor], output: str) -> None:
         super().__init__(name=name)
-        _try(f"proxy.{name}.loss", loss, output)
+        where = f"proxy.{name}.loss"
+        if not callable(loss):
+            raise UserError(f"{where}={loss}: give a node with _target_ and _partial_: true")
+        # Computed once on noise, so that wrong settings show before the first candidate.
+        shape = (4, 8, 8, 8) if output in ("map", "maps") else (4, 8)
+        draw = torch.Generator().manual_seed(0)
+        teacher, student = (torch.rand(shape, generator=draw).double() for _ in range(2))
+        try:
+            value = float(loss(teacher, student))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{where} cannot be computed with output={output}: {error}") from error
+        if not isfinite(value):
+            raise UserError(f"{where}: its settings make it {value} on random {output}")
         self.loss = loss
         self.output = choice(f"proxy.{name}.output", output, _OUTPUTS)
 
@@ -68,18 +79,3 @@ class Distillation(Proxy):
         function = getattr(self.loss, "func", self.loss)
         loss = getattr(function, "__name__", type(function).__name__)
         return {"loss": loss, **getattr(self.loss, "keywords", {}), "output": self.output}
-
-
-def _try(setting: str, loss: Callable[..., Tensor], output: str) -> None:
-    """Compute the loss once on noise, so that wrong settings show before the first candidate."""
-    if not callable(loss):
-        raise UserError(f"{setting}={loss}: give a node with _target_ and _partial_: true")
-    shape = (4, 8, 8, 8) if output in ("map", "maps") else (4, 8)
-    draw = torch.Generator().manual_seed(0)
-    teacher, student = (torch.rand(shape, generator=draw).double() for _ in range(2))
-    try:
-        value = float(loss(teacher, student))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{setting} cannot be computed with output={output}: {error}") from error
-    if not isfinite(value):
-        raise UserError(f"{setting}: its settings make it {value} on random {output}")

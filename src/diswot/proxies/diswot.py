@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from torch import nn
 
@@ -12,16 +12,9 @@ from diswot.checks import choice, number
 from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
+from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.combine import COMBINATIONS, combine
-from diswot.proxies.functional import (
-    cam_matrix,
-    cam_similarity,
-    channel_similarity,
-    classifier_gradient,
-    relation_matrix,
-    relation_similarity,
-)
 from diswot.proxies.functional.similarity import FLOOR
 
 __all__ = ["DisWOT", "Relation", "Semantic"]
@@ -32,15 +25,14 @@ _FORMS = ("auto", "channel", "cam")
 class Semantic(Proxy):
     """``M_s``: similarity of class-wise channel gradients, or of class activation maps.
 
-    Formulas: `channel_similarity` and `cam_similarity` of `diswot.proxies.functional`. Source: Dong
-    et al., CVPR 2023, equation 3 and the released code.
+    Source: Dong et al., CVPR 2023, equation 3 and the released code; formulas: `channel_similarity`
+    and `cam_similarity` of `diswot.proxies.functional`.
 
     Args:
         form: ``channel`` as released (teacher and all candidates need one embedding width),
             ``cam`` as the paper describes it (any widths), ``auto`` takes channel where it can.
-        floor: Least row norm of the channel form. The released 1e-12 is part of the definition:
-            with Gaussian initialisation the softmax saturates, and what the score tells comes
-            from that floor; 0 normalises exactly.
+        floor: Least row norm of the channel form. The released 1e-12 is part of the score: with
+            Gaussian initialisation the softmax saturates, and what the score tells comes from it.
     """
 
     needs_teacher = True
@@ -52,12 +44,8 @@ class Semantic(Proxy):
         self.form = choice(f"proxy.{name}.form", form, _FORMS)
         self.floor = number(f"proxy.{name}.floor", floor, low=0)
 
-    def bind(self, context: ProxyContext) -> Semantic:
-        """Settle the form.
-
-        Raises:
-            UserError: The channel form with widths that differ.
-        """
+    def bind(self, context: ProxyContext) -> Self:
+        """Settle the form; raises `UserError` for the channel form with widths that differ."""
         same = context.student_width is not None and context.student_width == context.teacher_width
         if self.form == "channel" and not same:
             students = context.student_width or "differing widths"
@@ -76,17 +64,18 @@ class Semantic(Proxy):
         """Class gradient ``(K, C)``, or class-by-class matrix of activation maps ``(K, K)``."""
         if self.form == "channel":
             logits, embedding = outputs.logits.double(), outputs.embedding.double()
-            return {"gradient": classifier_gradient(logits, embedding, batch.labels)}
+            return {"gradient": functional.classifier_gradient(logits, embedding, batch.labels)}
         weight = cast(Network, network).classifier.weight
-        return {"cam": cam_matrix(outputs.stages[-1].double(), weight.double())}
+        return {"cam": functional.cam_matrix(outputs.stages[-1].double(), weight.double())}
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        teacher, student = inputs.teacher, _summary_of_student(self, inputs)
+        teacher = inputs.teacher
+        student = Semantic.summarize(self, inputs.outputs, inputs.batch, inputs.network)
         if self.form == "channel":
             gradients = teacher["gradient"], student["gradient"]
-            return {"semantic": channel_similarity(*gradients, floor=self.floor).item()}
-        return {"semantic": cam_similarity(teacher["cam"], student["cam"]).item()}
+            return {"semantic": functional.channel_similarity(*gradients, floor=self.floor).item()}
+        return {"semantic": functional.cam_similarity(teacher["cam"], student["cam"]).item()}
 
     def settings(self) -> dict[str, Any]:
         """Form and floor."""
@@ -105,71 +94,47 @@ class Relation(Proxy):
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         """The relation matrix, ``(B, B)``."""
-        return {"relation": relation_matrix(outputs.stages[-1].double())}
+        return {"relation": functional.relation_matrix(outputs.stages[-1].double())}
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        teacher, student = inputs.teacher, _summary_of_student(self, inputs)
-        return {"relation": relation_similarity(teacher["relation"], student["relation"]).item()}
+        student = self.summarize(inputs.outputs, inputs.batch, inputs.network)
+        teacher = inputs.teacher["relation"]
+        return {"relation": functional.relation_similarity(teacher, student["relation"]).item()}
 
 
-class DisWOT(Proxy):
+class DisWOT(Semantic):
     """``M_s + M_r`` of an untrained teacher and an untrained student.
 
-    Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut
-    Training", CVPR 2023, equation 5.
+    Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut Training",
+    CVPR 2023, equation 5. ``form`` and ``floor`` are those of `Semantic`.
 
     Args:
-        form: Form of the semantic part, see `Semantic`.
-        floor: Of the semantic part, see `Semantic`.
-        combine: ``sum`` is the published plain sum. ``zscore`` adds the parts after
-            standardising each over all candidates seen so far, ``rank`` adds their ranks; both
-            are relative: a candidate's score changes as others are seen.
+        combine: ``sum`` is the published sum; ``zscore`` adds the standardised parts, ``rank``
+            their ranks, among all candidates seen so far: a score changes as others are seen.
     """
-
-    needs_teacher = True
-    outputs_only = True
-    needs_labels = True
 
     def __init__(
         self, *, name: str, form: str = "auto", floor: float = FLOOR, combine: str = "sum"
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, form=form, floor=floor)
         self.combine = choice(f"proxy.{name}.combine", combine, COMBINATIONS)
-        self._semantic = Semantic(name=name, form=form, floor=floor)
+        self.relative = combine != "sum"
         self._relation = Relation(name=name)
-
-    def bind(self, context: ProxyContext) -> DisWOT:
-        """Settle the semantic form, see `Semantic.bind`."""
-        bound = copy(self)
-        bound._semantic = self._semantic.bind(context)
-        bound.needs_labels = bound._semantic.needs_labels
-        return bound
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         """The summaries of `Semantic` and `Relation`."""
-        return {
-            **self._semantic.summarize(outputs, batch, network),
-            **self._relation.summarize(outputs, batch, network),
-        }
+        shown = outputs, batch, network
+        return {**super().summarize(*shown), **self._relation.summarize(*shown)}
 
     def measure(self, inputs: ProxyInput) -> Components:
         """``semantic`` and ``relation``."""
-        return {**self._semantic.measure(inputs), **self._relation.measure(inputs)}
+        return {**super().measure(inputs), **self._relation.measure(inputs)}
 
     def fitness(self, components: Sequence[Components]) -> list[float]:
         """The sum, or the relative combination."""
         return combine(components, self.combine)
 
-    @property
-    def relative(self) -> bool:
-        """True for ``zscore`` and ``rank``."""
-        return self.combine != "sum"
-
     def settings(self) -> dict[str, Any]:
         """Form, floor and combination."""
-        return {**self._semantic.settings(), "combine": self.combine}
-
-
-def _summary_of_student(proxy: Proxy, inputs: ProxyInput) -> Summary:
-    return proxy.summarize(inputs.outputs, inputs.batch, inputs.network)
+        return {**super().settings(), "combine": self.combine}

@@ -15,22 +15,11 @@ from diswot.checks import choice, whole
 from diswot.keys import generator
 from diswot.models.init import Gaussian
 from diswot.models.outputs import Network
+from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.functional import (
-    activation_agreement,
-    centred_gram,
-    feature_norm,
-    log_effective_rank,
-    logit_spread,
-    nwot,
-    zen_score,
-)
 from diswot.proxies.passes import watch_relus
 
 __all__ = ["NWOT", "EffectiveRank", "FeatureNorm", "LogitSpread", "Zen"]
-
-_RANK_FORMS = ("sqrt_log", "sqrt")
-_ZEN_INITS = ("gaussian", "run")
 
 
 class FeatureNorm(Proxy):
@@ -41,7 +30,7 @@ class FeatureNorm(Proxy):
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        return {"feature_norm": feature_norm(inputs.outputs.embedding).item()}
+        return {"feature_norm": functional.feature_norm(inputs.outputs.embedding).item()}
 
 
 class LogitSpread(Proxy):
@@ -52,31 +41,22 @@ class LogitSpread(Proxy):
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        return {"logit_spread": logit_spread(inputs.outputs.logits).item()}
+        return {"logit_spread": functional.logit_spread(inputs.outputs.logits).item()}
 
 
 class _Agreement:
-    """Adds up the agreement of every ReLU call.
-
-    Several ReLUs may look at one tensor, as the edges that leave a node of a cell do: its
-    agreement is computed once.
-    """
+    """Adds up the agreement of every ReLU call, that of ReLUs of one tensor computed once."""
 
     def __init__(self) -> None:
         self.kernel: Tensor | None = None
         self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        agreement = self._agreement(inputs[0])
+        agreement = next((known for seen, known in self._recent if seen is inputs[0]), None)
+        if agreement is None:
+            agreement = functional.activation_agreement(inputs[0].detach())
+            self._recent.append((inputs[0], agreement))
         self.kernel = agreement if self.kernel is None else self.kernel + agreement
-
-    def _agreement(self, tensor: Tensor) -> Tensor:
-        for seen, agreement in self._recent:
-            if seen is tensor:
-                return agreement
-        agreement = activation_agreement(tensor.detach())
-        self._recent.append((tensor, agreement))
-        return agreement
 
 
 class NWOT(Proxy):
@@ -98,7 +78,7 @@ class NWOT(Proxy):
         kernel = inputs.observed.kernel
         if kernel is None:
             raise ValueError("the network calls no nn.ReLU or nn.ReLU6 module")
-        value = nwot(kernel).item()
+        value = functional.nwot(kernel).item()
         if value == -math.inf:
             raise ValueError("two samples switch all ReLUs alike, so the kernel is singular")
         return {"nwot": value}
@@ -107,15 +87,11 @@ class NWOT(Proxy):
 class EffectiveRank(Proxy):
     """``Σ √w · ln erank`` (``sqrt_log``) or ``Σ √w · erank`` (``sqrt``) over the layers.
 
-    erank is the exponential of the entropy of the normalised eigenvalues (Roy & Vetterli, EUSIPCO
-    2007) of the centred B × B sample-relation matrix ``A Aᵀ`` of a layer's output, w the layer's
-    number of parameters. The sum goes over all convolutions and linear layers but the classifier,
-    in train mode. A layer that gives the same for all samples adds nothing. Without a teacher and
-    without labels; the scale of the weights does not matter where every convolution is followed
-    by BatchNorm.
-
-    Args:
-        form: ``sqrt_log`` or ``sqrt``.
+    erank is that of `log_effective_rank` for the centred B × B sample-relation matrix ``A Aᵀ`` of a
+    layer's output, w the layer's number of parameters. The sum goes over all convolutions and
+    linear layers but the classifier, in train mode; a layer that gives the same for all samples
+    adds nothing. The scale of the weights does not matter where every convolution is followed by
+    BatchNorm.
     """
 
     needs_layers = True
@@ -123,7 +99,7 @@ class EffectiveRank(Proxy):
 
     def __init__(self, *, name: str, form: str = "sqrt_log") -> None:
         super().__init__(name=name)
-        self.form = choice(f"proxy.{name}.form", form, _RANK_FORMS)
+        self.form = choice(f"proxy.{name}.form", form, ("sqrt_log", "sqrt"))
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails where no layer tells the samples apart."""
@@ -133,7 +109,9 @@ class EffectiveRank(Proxy):
             raise ValueError("the network calls no convolution and no linear layer")
 
         def logarithms() -> Tensor:
-            return log_effective_rank(torch.stack([centred_gram(each.output) for each in layers]))
+            return functional.log_effective_rank(
+                torch.stack([functional.centred_gram(each.output) for each in layers])
+            )
 
         logs = inputs.shared.get("effective ranks", logarithms)
         ranks = logs if self.form == "sqrt_log" else logs.exp()
@@ -145,9 +123,7 @@ class EffectiveRank(Proxy):
 
 
 class Zen(Proxy):
-    """How far the last map moves when its input does, BatchNorm's scaling put back in.
-
-    ``ln mean_b Σ_chw |f(x) − f(x + 0.01 z)| + Σ_BN ln √(mean running variance)``, see `zen_score`.
+    """How far the last map moves when its input does, BatchNorm's scaling put back in: `zen_score`.
 
     Source: Lin et al., "Zen-NAS: A Zero-Shot NAS for High-Performance Deep Image Recognition",
     ICCV 2021. Inputs are Gaussian noise of the mini-batch's shape. The released code lets the
@@ -165,7 +141,7 @@ class Zen(Proxy):
 
     def __init__(self, *, name: str, init: str = "gaussian", repeats: int = 1) -> None:
         super().__init__(name=name)
-        self.init = choice(f"proxy.{name}.init", init, _ZEN_INITS)
+        self.init = choice(f"proxy.{name}.init", init, ("gaussian", "run"))
         self.repeats = whole(f"proxy.{name}.repeats", repeats, 1)
 
     def measure(self, inputs: ProxyInput) -> Components:
@@ -186,4 +162,4 @@ class Zen(Proxy):
             drawn = torch.randn(like.shape, generator=key).to(like)
             return drawn.contiguous(memory_format=torch.channels_last)
 
-        return zen_score(network, noise("images"), noise("direction"))
+        return functional.zen_score(network, noise("images"), noise("direction"))

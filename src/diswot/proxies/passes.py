@@ -22,13 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of a convolution or linear layer.
-
-    Attributes:
-        name: Path of the module in the network.
-        module: The layer.
-        output: ``(B, C, H, W)`` or ``(B, C)``, on the way to the logits: gradients reach it.
-    """
+    """A call of a convolution or linear layer; its output, ``(B, C, ...)``, leads to the logits."""
 
     name: str
     module: nn.Module
@@ -108,14 +102,9 @@ class Shared:
 class Gradients:
     """Gradients through one forward pass; each backward pass runs when first asked, and once.
 
-    A tensor that the passes do not reach has a gradient of zeros.
-
-    Args:
-        network: The network.
-        batch: The pass's mini-batch; the images require gradients.
-        logits: The pass's, ``(B, K)``, with the graph.
-        layers: Layers of the pass, see `record_layers`.
-        shared: Keeps the gradients; its own by default.
+    A tensor that the passes do not reach has a gradient of zeros. The batch's images require
+    gradients, the logits ``(B, K)`` and the layers of `record_layers` are the pass's; ``shared``
+    keeps what is computed.
     """
 
     def __init__(
@@ -154,7 +143,7 @@ class Gradients:
     def _loss(self) -> list[Tensor]:
         def compute() -> list[Tensor]:
             loss = F.cross_entropy(self._logits, self._batch.labels)
-            outputs = [layer.output for layer in self._layers]
+            outputs = (layer.output for layer in self._layers)
             return _backward(loss, [*self._weights.values(), *outputs])
 
         return self._shared.get("gradients of the loss", compute)

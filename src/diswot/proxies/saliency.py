@@ -1,6 +1,6 @@
 """Proxies of the saliency of weights and channels, most of them measures of pruning.
 
-As proxies they are from Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021.
+As proxies all are from Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021.
 Weights w are those of convolutions and linear layers, without biases and BatchNorm; L is the mean
 cross-entropy of the whole mini-batch, in train mode.
 """
@@ -11,63 +11,46 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from diswot.checks import choice, flag, positive
+from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.functional import (
-    exact_sum,
-    fisher,
-    grad_norm,
-    grasp,
-    l2_norm,
-    plain,
-    snip,
-    synflow,
-)
 from diswot.proxies.passes import weights
 
 __all__ = ["Fisher", "GradNorm", "Grasp", "L2Norm", "Plain", "Snip", "Synflow"]
 
-_COUNTS = ("weights", "channels")
-_FORMS = ("layers", "global")
-_SIGNS = ("minus", "plus")
+
+class _OfLoss(Proxy):
+    needs_labels = True
+    needs_gradients = True
 
 
 class L2Norm(Proxy):
-    """``Σ_l ‖W_l‖₂`` over convolutions and linear layers: sizes, and how they are initialised.
-
-    Source: Abdelfattah et al., ICLR 2021. It looks at no image.
-    """
+    """``Σ_l ‖W_l‖₂`` over convolutions and linear layers: sizes, and how they are initialised."""
 
     needs_forward = False
     baseline = True
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
-        return {"l2_norm": l2_norm(w.detach() for w in weights(inputs.network).values())}
+        return {"l2_norm": functional.l2_norm(w.detach() for w in weights(inputs.network).values())}
 
 
-class GradNorm(Proxy):
-    """``Σ_l ‖dL/dW_l‖₂`` over convolutions and linear layers.
+class GradNorm(_OfLoss):
+    """``Σ_l ‖dL/dW_l‖₂`` over convolutions and linear layers (``layers``), or ``global``.
 
-    Source: Abdelfattah et al., ICLR 2021. The form ``global`` is the one that the release of Lin
-    et al., "Zen-NAS", ICCV 2021 compares with: one norm over the gradients of all parameters,
-    biases and BatchNorm included.
-
-    Args:
-        form: ``layers`` or ``global``.
+    The form ``global`` is the one that the release of Lin et al., "Zen-NAS", ICCV 2021 compares
+    with: one norm over the gradients of all parameters, biases and BatchNorm included.
     """
 
-    needs_labels = True
-    needs_gradients = True
     reported = ("form",)
 
     def __init__(self, *, name: str, form: str = "layers") -> None:
         super().__init__(name=name)
-        self.form = choice(f"proxy.{name}.form", form, _FORMS)
+        self.form = choice(f"proxy.{name}.form", form, ("layers", "global"))
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
         if self.form == "layers":
-            return {"grad_norm": grad_norm(inputs.gradients.weights.values())}
+            return {"grad_norm": functional.grad_norm(inputs.gradients.weights.values())}
         # Once more back through the shared pass, because `Gradients` stops at the weights.
         parameters = [p for p in inputs.network.parameters() if p.requires_grad]
         logits = inputs.outputs.logits
@@ -75,65 +58,53 @@ class GradNorm(Proxy):
         loss = F.cross_entropy(exact, inputs.batch.labels)
         gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         reached = [gradient for gradient in gradients if gradient is not None]
-        return {"grad_norm": grad_norm(reached, form="global")}
+        return {"grad_norm": functional.grad_norm(reached, form="global")}
 
 
-class Plain(Proxy):
+class Plain(_OfLoss):
     """``Σ w · dL/dw``, signed.
 
-    Source: Mozer and Smolensky, "Skeletonization", NeurIPS 1988; as a proxy Abdelfattah et al.,
-    ICLR 2021. A convolution before BatchNorm has no part in it, because the loss does not change
-    with its scale: what is left of it is rounding, and the classifier is the score.
+    Source: Mozer and Smolensky, "Skeletonization", NeurIPS 1988. A convolution before BatchNorm has
+    no part in it, because the loss does not change with its scale: what is left of it is rounding,
+    and the classifier is the score.
     """
-
-    needs_labels = True
-    needs_gradients = True
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
         own, gradients = weights(inputs.network), inputs.gradients.weights
-        return {"plain": plain(own.values(), gradients.values())}
+        return {"plain": functional.plain(own.values(), gradients.values())}
 
 
-class Snip(Proxy):
+class Snip(_OfLoss):
     """``Σ |w · dL/dw|``: how much the loss depends on the connections.
 
     Source: Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity", ICLR
-    2019; as a proxy Abdelfattah et al., ICLR 2021. Released code that splits the batch adds up the
-    means of its chunks, so that its score grows with their number.
+    2019. Released code that splits the batch adds up the means of its chunks, so that its score
+    grows with their number.
     """
-
-    needs_labels = True
-    needs_gradients = True
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
         own, gradients = weights(inputs.network), inputs.gradients.weights
-        return {"snip": snip(own.values(), gradients.values())}
+        return {"snip": functional.snip(own.values(), gradients.values())}
 
 
-class Fisher(Proxy):
+class Fisher(_OfLoss):
     """``Σ_l Σ_c n_l · ½ mean_b (Σ_hw a · dL/da)²``, a the layers' outputs, channel by channel.
 
-    Source: Turner et al., "BlockSwap: Fisher-guided Block Substitution for Network Compression on
-    a Budget", ICLR 2020; as a proxy Abdelfattah et al., ICLR 2021. The layers are convolutions and
-    linear layers, their outputs those before BatchNorm. The code behind the published comparisons
-    spreads a channel's value over all weights that make the channel before it adds up: n is their
-    number, inputs of a group × kernel. That is the default here; ``channels`` takes n = 1, the
-    formula of the paper.
-
-    Args:
-        count: ``weights`` or ``channels``.
+    Source: Turner et al., "BlockSwap: Fisher-guided Block Substitution for Network Compression on a
+    Budget", ICLR 2020. Outputs are those before BatchNorm. The code behind the published
+    comparisons spreads a channel's value over all weights that make the channel before it adds up:
+    n is their number, inputs of a group × kernel. That is the default, ``count=weights``;
+    ``channels`` takes n = 1, the formula of the paper.
     """
 
-    needs_labels = True
     needs_layers = True
-    needs_gradients = True
     reported = ("count",)
 
     def __init__(self, *, name: str, count: str = "weights") -> None:
         super().__init__(name=name)
-        self.count = choice(f"proxy.{name}.count", count, _COUNTS)
+        self.count = choice(f"proxy.{name}.count", count, ("weights", "channels"))
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails without convolutions and linear layers."""
@@ -143,32 +114,27 @@ class Fisher(Proxy):
         for layer, gradient in zip(inputs.layers, inputs.gradients.outputs, strict=True):
             weights_of_channel = layer.module.get_parameter("weight")[0].numel()
             times = weights_of_channel if self.count == "weights" else 1
-            values.append(fisher(layer.output.detach(), gradient).sum() * times)
-        return {"fisher": exact_sum(values)}
+            values.append(functional.fisher(layer.output.detach(), gradient).sum() * times)
+        return {"fisher": functional.exact_sum(values)}
 
 
-class Grasp(Proxy):
+class Grasp(_OfLoss):
     """``−Σ w · (H g)``: how the gradient's norm would change without the connections.
 
-    Source: Wang et al., "Picking Winning Tickets Before Training by Preserving Gradient Flow",
-    ICLR 2020; as a proxy Abdelfattah et al., ICLR 2021. g and H are gradient and Hessian of L by
-    the weights. The pruner drops the connections where ``−w · (H g)`` is largest and would keep
-    those where it is smallest; the published comparisons nevertheless take the larger sum as the
-    better network. That is the default here, and ``plus`` follows the pruner.
-
-    Args:
-        sign: ``minus`` or ``plus``.
-        temperature: Divides the logits; 1 as a proxy, 200 as a pruner.
+    Source: Wang et al., "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR
+    2020. g and H are gradient and Hessian of L by the weights. The pruner drops the connections
+    where ``−w · (H g)`` is largest and would keep those where it is smallest; the published
+    comparisons nevertheless take the larger sum as the better network. That is the default,
+    ``sign=minus``; ``plus`` follows the pruner. ``temperature`` divides the logits: 1 as a proxy,
+    200 as a pruner.
     """
 
-    needs_labels = True
     needs_forward = False
-    needs_gradients = True
     reported = ("sign", "temperature")
 
     def __init__(self, *, name: str, sign: str = "minus", temperature: float = 1.0) -> None:
         super().__init__(name=name)
-        self.sign = choice(f"proxy.{name}.sign", sign, _SIGNS)
+        self.sign = choice(f"proxy.{name}.sign", sign, ("minus", "plus"))
         self.temperature = positive(f"proxy.{name}.temperature", temperature)
 
     def measure(self, inputs: ProxyInput) -> Components:
@@ -178,22 +144,19 @@ class Grasp(Proxy):
         images = inputs.batch.images.contiguous()
         with torch.enable_grad():
             loss = F.cross_entropy(network(images) / self.temperature, inputs.batch.labels)
-            value = grasp(loss, list(weights(network).values()))
+            value = functional.grasp(loss, list(weights(network).values()))
         return {"grasp": value if self.sign == "minus" else -value}
 
 
 class Synflow(Proxy):
-    """``Σ_w |w · dR/dw|``, R the sum of the logits of one image of ones, or a logarithmic form.
+    """``Σ_w |w · dR/dw|``, R the sum of the logits of one image of ones, see `functional.synflow`.
 
-    Source: Tanaka et al., "Pruning neural networks without any data by iteratively conserving
-    synaptic flow", NeurIPS 2020, as run for architectures by Abdelfattah et al., ICLR 2021. All
-    parameters and statistics are replaced by their absolute values and the pass runs in float64:
-    scores grow with depth as a product of widths. Biases take part in the pass alone. The image
-    has the mini-batch's channels and size, and nothing else of the mini-batch is read.
+    As run for architectures by Abdelfattah et al., ICLR 2021, in float64: scores grow with depth as
+    a product of widths. Biases take part in the pass alone; of the mini-batch the image has the
+    size.
 
     Args:
-        log: Take ``Σ_w |w · ln(1 + dR/dw)|`` instead, Cavagnero et al., "FreeREA: Training-Free
-            Evolution-based Architecture Search", WACV 2023.
+        log: Take ``Σ_w |w · ln(1 + dR/dw)|`` instead, see there.
         batch_norm: Keep BatchNorm; otherwise it is the identity. In train mode its statistics
             are then those of one image, so that hardly more than its last layers counts.
     """
@@ -210,5 +173,5 @@ class Synflow(Proxy):
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
         image = torch.ones_like(inputs.batch.images[:1], dtype=torch.float64)
-        value = synflow(inputs.network, image, log=self.log, batch_norm=self.batch_norm)
+        value = functional.synflow(inputs.network, image, log=self.log, batch_norm=self.batch_norm)
         return {"log_synflow" if self.log else "synflow": value}

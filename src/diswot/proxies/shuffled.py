@@ -21,15 +21,10 @@ __all__ = ["Shuffled"]
 class Shuffled(Proxy):
     """A teacher-aware proxy that is shown the teacher's outputs for other samples.
 
-    Every sample of the student is compared with the teacher's outputs for another one, so what
-    the teacher knows of a sample cannot help. A proxy that predicts no better than this control
-    takes nothing from the teacher but statistics of its outputs as a whole. Where a proxy adds
-    over samples before it compares, as the cam form of `Semantic` does, the order cannot matter
-    and the control is the proxy itself, up to rounding: it then tests nothing.
-
-    Args:
-        proxy: Teacher-aware.
-        seed: Keys the order.
+    What the teacher knows of a sample cannot help then: a proxy that predicts no better than this
+    control takes nothing from the teacher but statistics of its outputs as a whole. ``seed`` keys
+    the order. Where a proxy adds over samples before it compares, as the cam form of `Semantic`
+    does, the control is the proxy itself, up to rounding, and tests nothing.
     """
 
     def __init__(self, proxy: Proxy, seed: int) -> None:
@@ -74,11 +69,6 @@ class Shuffled(Proxy):
     def fitness(self, components: Sequence[Components]) -> list[float]:
         """As the proxy does."""
         return self._proxy.fitness(components)
-
-    @property
-    def relative(self) -> bool:
-        """As the proxy is."""
-        return self._proxy.relative
 
     def settings(self) -> dict[str, Any]:
         """Those of the proxy."""

@@ -1,8 +1,8 @@
 """Pure functions (teacher, student) → scalar loss; lower is better.
 
-They take what one forward pass gives and know no network. No weight of a loss beside the
-cross-entropy is inside. The gradient is meant for the student; none is cut, so a caller that wants
-none for the teacher runs it without. `standardize` alone is no loss, but what may come before one.
+A loss is at least 0 up to rounding and 0 for equal inputs unless it says otherwise; no weight
+beside the cross-entropy is inside. Shapes that it cannot compare raise `ValueError`. None cuts
+gradients: run the teacher without. `standardize` alone is no loss, but what may come before one.
 """
 
 from diswot.distillers.functional import logits, maps, relations
@@ -10,7 +10,4 @@ from diswot.distillers.functional.logits import *  # noqa: F403
 from diswot.distillers.functional.maps import *  # noqa: F403
 from diswot.distillers.functional.relations import *  # noqa: F403
 
-__all__: list[str] = []
-__all__ += logits.__all__
-__all__ += maps.__all__
-__all__ += relations.__all__
+__all__ = logits.__all__ + maps.__all__ + relations.__all__

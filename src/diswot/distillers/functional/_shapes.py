@@ -38,13 +38,12 @@ def maps_of_one_width(loss: str, teacher: Tensor, student: Tensor) -> None:
 def one_size(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pool the larger of two maps ``(B, C, H, W)`` to the size of the smaller one."""
     height, width = (min(teacher.shape[i], student.shape[i]) for i in (2, 3))
-    return _pooled(teacher, height, width), _pooled(student, height, width)
 
+    def pooled(maps: Tensor) -> Tensor:
+        same = maps.shape[2:] == (height, width)
+        return maps if same else F.adaptive_avg_pool2d(maps, (height, width))
 
-def _pooled(maps: Tensor, height: int, width: int) -> Tensor:
-    if maps.shape[2:] == (height, width):
-        return maps
-    return F.adaptive_avg_pool2d(maps, (height, width))
+    return pooled(teacher), pooled(student)
 
 
 def _refusal(needs: str, teacher: Tensor, student: Tensor) -> ValueError:

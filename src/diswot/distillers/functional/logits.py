@@ -12,17 +12,10 @@ __all__ = ["dist", "dkd", "kd", "standardize"]
 
 
 def kd(teacher: Tensor, student: Tensor, *, temperature: float = 4.0) -> Tensor:
-    """Knowledge distillation: ``T² · mean_b KL(softmax(z_T / T) ‖ softmax(z_S / T))``.
+    """Knowledge distillation: ``T² · mean_b KL(softmax(z_T / T) ‖ softmax(z_S / T))``, in nats.
 
-    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
-
-    Args:
-        teacher: Logits ``(B, K)``.
-        student: Logits ``(B, K)``.
-        temperature: T, above 0.
-
-    Returns:
-        Scalar in nats, at least 0 up to rounding; 0 for equal logits.
+    Logits z are ``(B, K)``. Source: Hinton et al., "Distilling the Knowledge in a Neural Network",
+    2015.
 
     Raises:
         ValueError: Shapes that differ, or a temperature that is not positive.
@@ -46,20 +39,10 @@ def dkd(
 ) -> Tensor:
     """Decoupled knowledge distillation: ``T² (α KL of [p_y, 1 − p_y] + β KL of the others)``.
 
-    The second divergence is between the softmax over all classes but the label's.
+    The second divergence is between the softmax over all classes but the label's. Logits are
+    ``(B, K)``, K at least 2, labels ``(B,)``; in nats. The warm-up is the caller's.
 
-    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022. The warm-up is the caller's.
-
-    Args:
-        teacher: Logits ``(B, K)``, K at least 2.
-        student: Logits ``(B, K)``.
-        labels: ``(B,)``, integers below K.
-        alpha: Weight of the label's class against the others.
-        beta: Weight of the others among themselves.
-        temperature: T, above 0.
-
-    Returns:
-        Scalar in nats, at least 0 up to rounding; 0 for equal logits.
+    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022.
 
     Raises:
         ValueError: Shapes that differ, a single class, labels of another batch, or a temperature
@@ -91,19 +74,10 @@ def dist(
 ) -> Tensor:
     """DIST: ``T² [β (1 − mean_b ρ(rows)) + γ (1 − mean_k ρ(columns))]`` of ``softmax(z / T)``.
 
-    ``ρ`` is Pearson's correlation, 1e-8 added to the product of lengths.
+    ``ρ`` is Pearson's correlation, 1e-8 added to the product of lengths: for equal logits the loss
+    is 0 up to that order. Logits z are ``(B, K)``; β weighs ``inter``, γ ``intra`` of the paper.
 
     Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022.
-
-    Args:
-        teacher: Logits ``(B, K)``.
-        student: Logits ``(B, K)``.
-        beta: Weight of the classes of an image, ``inter``.
-        gamma: Weight of the images of a class, ``intra``.
-        temperature: T, above 0.
-
-    Returns:
-        Scalar, at least 0; 0 up to the order of 1e-8 for equal logits.
 
     Raises:
         ValueError: Shapes that differ, or a temperature that is not positive.
@@ -119,12 +93,10 @@ def dist(
 
 
 def standardize(logits: Tensor) -> Tensor:
-    """Logits of each image less their mean, divided by their standard deviation plus 1e-7.
+    """Standardised logits: ``(z − mean_k z) / (std_k z + 1e-7)`` of each image, ``(B, K)``.
 
-    Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024.
-
-    Args:
-        logits: ``(B, K)``, K at least 2; the deviation has K − 1 below it.
+    The deviation divides by K − 1, so K is at least 2. Source: Sun et al., "Logit Standardization
+    in Knowledge Distillation", CVPR 2024.
 
     >>> standardize(torch.tensor([[10.0, 20.0, 30.0]])).round()
     tensor([[-1.,  0.,  1.]])

@@ -17,20 +17,10 @@ __all__ = ["at", "fitnet", "ickd", "nst", "vid"]
 
 
 def fitnet(teacher: Tensor, student: Tensor) -> Tensor:
-    """Hint of FitNets: the mean squared error over everything.
+    """Hint of FitNets: ``mean (S − T)²`` over everything, of features of one shape.
 
     Source: Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015. The regressor that makes
     widths equal is the caller's.
-
-    Args:
-        teacher: Features of any shape.
-        student: Features of the same shape.
-
-    Returns:
-        Scalar, at least 0; 0 for equal features.
-
-    Raises:
-        ValueError: Shapes that differ.
 
     >>> fitnet(torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]))
     tensor(5.)
@@ -42,19 +32,11 @@ def fitnet(teacher: Tensor, student: Tensor) -> Tensor:
 def at(teacher: Tensor, student: Tensor, *, power: float = 2) -> Tensor:
     """Attention transfer of one stage: ``mean_{b,hw} (Q_T − Q_S)²``.
 
-    ``Q`` is ``mean_c A_c^p`` flattened over space and divided by its L2 norm. The larger map is
-    average-pooled to the size of the smaller one first.
+    ``Q`` is ``mean_c A_c^p`` flattened over space and divided by its L2 norm. Maps are ``(B, C, H,
+    W)`` of any width, the larger is average-pooled to the size of the smaller one first. Maps that
+    did not end in a ReLU need an even power p, or attention has signs (as in the released code).
 
     Source: Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017.
-
-    Args:
-        teacher: Map ``(B, C, H, W)``; its width is free.
-        student: Map ``(B, C', H', W')``.
-        power: p, above 0. Maps that did not end in a ReLU need an even one, or attention has
-            signs (as in the released code).
-
-    Returns:
-        Scalar, at least 0; 0 for equal maps.
 
     Raises:
         ValueError: No maps, batches that differ, or a power that is not positive.
@@ -71,24 +53,14 @@ def at(teacher: Tensor, student: Tensor, *, power: float = 2) -> Tensor:
 
 
 def nst(teacher: Tensor, student: Tensor) -> Tensor:
-    """Neuron selectivity transfer of one stage: squared MMD of its channels, kernel ``(aᵀb)²``.
+    """Neuron selectivity transfer: ``mean k(T,T) + mean k(S,S) − 2 mean k(T,S)`` of one stage.
 
-    ``mean k(t, t) + mean k(s, s) − 2 mean k(t, s)`` over images and pairs of channels, each
-    channel's map divided by its L2 norm. The larger map is average-pooled to the size of the
-    smaller one first.
+    The squared MMD over images and pairs of channels, ``k(a, b) = (aᵀb)²``, each channel's map
+    divided by its L2 norm. Maps are ``(B, C, H, W)`` of any width, the larger is average-pooled to
+    the size of the smaller one first.
 
     Source: Huang & Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer",
     2017, the polynomial kernel with d = 2 and c = 0.
-
-    Args:
-        teacher: Map ``(B, C, H, W)``; its width is free.
-        student: Map ``(B, C', H', W')``.
-
-    Returns:
-        Scalar, at least 0 up to rounding; 0 for equal maps.
-
-    Raises:
-        ValueError: No maps, or batches that differ.
 
     >>> left = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
     >>> nst(left, left.flip(3)), nst(left, 5 * left.expand(1, 3, 1, 2))
@@ -106,21 +78,11 @@ def ickd(teacher: Tensor, student: Tensor) -> Tensor:
     """Inter-channel correlation: ``Σ_b ‖G_T,b − G_S,b‖²_F / (B·C)``.
 
     ``G_b`` is the ``(C, C)`` Gram matrix of an image's channels over space, each row divided by
-    max(norm, 1e-12).
+    max(norm, 1e-12). Maps are ``(B, C, H, W)`` of any size.
 
     Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-Preserved Knowledge
     Distillation", ICCV 2021. The embedding that makes widths equal is the caller's; the released
     loss regroups channels where they are not.
-
-    Args:
-        teacher: Map ``(B, C, H, W)``; its size is free.
-        student: Map ``(B, C, H', W')``.
-
-    Returns:
-        Scalar, at least 0; 0 for equal maps.
-
-    Raises:
-        ValueError: No maps, batches or widths that differ.
 
     >>> ickd(torch.eye(2).view(1, 2, 1, 2), torch.ones(1, 2, 1, 2))
     tensor(0.5858)
@@ -131,22 +93,14 @@ def ickd(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def vid(teacher: Tensor, student: Tensor, *, log_scale: Tensor, eps: float = 1e-5) -> Tensor:
-    """Variational information distillation: negative log-likelihood of the teacher's map.
+    """Variational information distillation: ``½ mean [(μ − t)² / v_c + log v_c]``.
 
-    ``½ mean [(μ − t)² / v_c + log v_c]`` with the mean ``μ`` made of the student's map and one
-    variance ``v_c = log(1 + exp(a_c)) + ε`` a channel; constants are left out.
+    The negative log-likelihood, without constants, of the teacher's map t ``(B, C, H, W)`` given
+    the mean μ of the same shape, made of the student's by the caller's network, and one variance
+    ``v_c = log(1 + exp(a_c)) + ε`` a channel, a the log-scale ``(C,)``. It may fall below 0.
 
     Source: Ahn et al., "Variational Information Distillation for Knowledge Transfer", CVPR 2019,
-    in the form of RepDistiller (Tian et al., ICLR 2020). The network that gives μ is the caller's.
-
-    Args:
-        teacher: Map ``(B, C, H, W)``.
-        student: μ, of the same shape.
-        log_scale: a, ``(C,)``.
-        eps: ε, above 0.
-
-    Returns:
-        Scalar; below 0 where variances are below one and the mean is near.
+    in the form of RepDistiller (Tian et al., ICLR 2020).
 
     Raises:
         ValueError: Shapes that differ, no maps, or a log-scale that is not one number a channel.

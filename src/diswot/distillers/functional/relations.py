@@ -18,17 +18,8 @@ _LEAST_DISTANCE = 1e-6
 def sp(teacher: Tensor, student: Tensor) -> Tensor:
     """Similarity-preserving distillation: ``‖G_T − G_S‖²_F / B²``, minus `relation_similarity`.
 
-    Source: Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019.
-
-    Args:
-        teacher: Features ``(B, ...)``; flattened, so their size is free.
-        student: Features ``(B, ...)``.
-
-    Returns:
-        Scalar, at least 0; 0 for equal features.
-
-    Raises:
-        ValueError: Batches that differ.
+    Of features ``(B, ...)`` of any size. Source: Tung & Mori, "Similarity-Preserving Knowledge
+    Distillation", ICCV 2019.
 
     >>> sp(torch.eye(2), torch.ones(2, 5))
     tensor(0.2929)
@@ -38,20 +29,14 @@ def sp(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def cc(teacher: Tensor, student: Tensor) -> Tensor:
-    """Correlation congruence, as its public code has it: errors of neighbours in the batch.
+    """Correlation congruence: ``mean_{i<B−1} Σ_d |s_i − t_i|_d |s_{i+1} − t_{i+1}|_d``.
 
-    ``mean_{i<B−1} Σ_d |s_i − t_i|_d |s_{i+1} − t_{i+1}|_d``. It depends on the order of the batch
-    and builds no correlation matrix, which the paper does.
+    Of features ``(B, ...)`` of one shape. As in the public code it compares neighbours in the
+    batch, so that it depends on the order of the batch, and builds no correlation matrix, as the
+    paper does.
 
     Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019, in the
     form of RepDistiller (Tian et al., ICLR 2020). The embeddings before it are the caller's.
-
-    Args:
-        teacher: Features ``(B, ...)``.
-        student: Features of the same shape.
-
-    Returns:
-        Scalar, at least 0; 0 for equal features.
 
     Raises:
         ValueError: Shapes that differ, or fewer than two images.
@@ -68,22 +53,14 @@ def cc(teacher: Tensor, student: Tensor) -> Tensor:
 def rkd(
     teacher: Tensor, student: Tensor, *, distance_weight: float = 25.0, angle_weight: float = 50.0
 ) -> Tensor:
-    """Relational distillation: smooth L1 of pairs' distances and of triplets' angles.
+    """Relational distillation: ``w_d mean ℓ(d_T, d_S) + w_a mean ℓ(cos_T, cos_S)``, ℓ smooth L1.
 
-    Distances are divided by their mean over pairs of different images; angles are the cosines
-    between ``x_i − x_j`` and ``x_k − x_j``. Both errors are means over all B² and B³ entries, those
-    that compare an image with itself included.
+    Distances d of pairs are divided by their mean over different images; cos are the cosines
+    between ``x_i − x_j`` and ``x_k − x_j`` of triplets. Means are over all B² and B³ entries, those
+    that compare an image with itself included. Features are ``(B, ...)`` of any size; the loss is 0
+    for those that agree up to rotation, shift and scale.
 
     Source: Park et al., "Relational Knowledge Distillation", CVPR 2019.
-
-    Args:
-        teacher: Features ``(B, ...)``; flattened, so their size is free.
-        student: Features ``(B, ...)``.
-        distance_weight: Of the distances.
-        angle_weight: Of the angles.
-
-    Returns:
-        Scalar, at least 0; 0 for features that agree up to rotation, shift and scale.
 
     Raises:
         ValueError: Batches that differ, or fewer than two images.
@@ -95,30 +72,19 @@ def rkd(
     one_batch("rkd", teacher, student, least=2)
     distance_t, angle_t = _distances_and_angles(teacher.flatten(1))
     distance_s, angle_s = _distances_and_angles(student.flatten(1))
-    return distance_weight * F.smooth_l1_loss(
-        distance_s, distance_t
-    ) + angle_weight * F.smooth_l1_loss(angle_s, angle_t)
+    distance, angle = F.smooth_l1_loss(distance_s, distance_t), F.smooth_l1_loss(angle_s, angle_t)
+    return distance_weight * distance + angle_weight * angle
 
 
 def pkt(teacher: Tensor, student: Tensor, *, eps: float = 1e-7) -> Tensor:
     """Probabilistic knowledge transfer: ``mean_ij P_T log((P_T + ε) / (P_S + ε))``.
 
     Rows of ``P`` are ``(cos + 1) / 2`` of an image to all images, itself included, divided by
-    their sum. The mean over B² makes it B times smaller than the divergence of a row.
+    their sum. The mean over B² makes it B times smaller than the divergence of a row. Features are
+    ``(B, ...)`` of any size; ε is also added to lengths.
 
     Source: Passalis & Tefas, "Learning Deep Representations with Probabilistic Knowledge
     Transfer", ECCV 2018.
-
-    Args:
-        teacher: Features ``(B, ...)``; flattened, so their size is free.
-        student: Features ``(B, ...)``.
-        eps: ε, also added to lengths.
-
-    Returns:
-        Scalar, at least 0 up to the order of ε; 0 for equal features.
-
-    Raises:
-        ValueError: Batches that differ.
 
     >>> pkt(torch.eye(2), torch.ones(2, 3))
     tensor(0.0283)

@@ -20,8 +20,6 @@ __all__ = [
     "zen_score",
 ]
 
-_STEP = 0.01
-
 
 def feature_norm(embedding: Tensor) -> Tensor:
     """``mean_b ‖p_b‖₂`` of the pooled embedding p, ``(B, C)``, in float64.
@@ -29,8 +27,7 @@ def feature_norm(embedding: Tensor) -> Tensor:
     >>> feature_norm(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
     tensor(3., dtype=torch.float64)
     """
-    lengths: Tensor = embedding.double().norm(dim=1)
-    return lengths.mean()
+    return torch.mean(embedding.double().norm(dim=1))
 
 
 def logit_spread(logits: Tensor) -> Tensor:
@@ -45,13 +42,8 @@ def logit_spread(logits: Tensor) -> Tensor:
 def activation_agreement(inputs: Tensor) -> Tensor:
     """For every two samples, how many units are on in both or off in both.
 
-    ``X Xᵀ + (1 − X)(1 − X)ᵀ`` with ``X = [input > 0]``, by one matrix product.
-
-    Args:
-        inputs: What a ReLU is given, ``(B, ...)``.
-
-    Returns:
-        ``(B, B)`` in float64: exact integers.
+    ``X Xᵀ + (1 − X)(1 − X)ᵀ`` with ``X = [input > 0]`` of a ReLU's inputs ``(B, ...)``, by one
+    matrix product: ``(B, B)`` in float64, exact integers.
 
     >>> activation_agreement(torch.tensor([[1.0, -1.0, 2.0], [-1.0, 1.0, 3.0]]))
     tensor([[3., 1.],
@@ -68,23 +60,17 @@ def activation_agreement(inputs: Tensor) -> Tensor:
 def nwot(kernel: Tensor) -> Tensor:
     """``ln |det K|`` of the `activation_agreement` added over all ReLU calls, ``(B, B)``.
 
-    Source: Mellor et al., "Neural Architecture Search without Training", ICML 2021.
-
-    Returns:
-        Scalar; −inf where two samples cannot be told apart.
+    It is −inf where two samples cannot be told apart. Source: Mellor et al., "Neural Architecture
+    Search without Training", ICML 2021.
 
     >>> nwot(torch.tensor([[3.0, 1.0], [1.0, 3.0]])).exp()
     tensor(8.)
     """
-    logabsdet: Tensor = torch.linalg.slogdet(kernel).logabsdet
-    return logabsdet
+    return kernel.slogdet().logabsdet
 
 
 def centred_gram(features: Tensor) -> Tensor:
-    """Gram matrix ``A Aᵀ``, ``(B, B)``, of features less their mean over samples.
-
-    Args:
-        features: ``(B, C, H, W)`` or ``(B, D)``.
+    """``A Aᵀ`` of features ``(B, C, H, W)`` or ``(B, D)`` less their mean over samples, ``(B, B)``.
 
     >>> centred_gram(torch.tensor([[5.0, 1.0], [3.0, 1.0]]))
     tensor([[ 1., -1.],
@@ -98,37 +84,27 @@ def centred_gram(features: Tensor) -> Tensor:
 def log_effective_rank(grams: Tensor) -> Tensor:
     """Entropy of the eigenvalues, normalised to sum to one: the logarithm of the effective rank.
 
-    Source: Roy & Vetterli, "The effective rank: a measure of effective dimensionality",
-    EUSIPCO 2007, definition 1.
-
-    Args:
-        grams: Symmetric and positive semidefinite, ``(..., B, B)``.
-
-    Returns:
-        ``(...)`` in float64, from 0 to ln B; NaN for a matrix of zeros, which has no rank.
+    Of positive semidefinite matrices ``(..., B, B)``, in float64, from 0 to ln B; NaN for a matrix
+    of zeros, which has no rank. Source: Roy & Vetterli, "The effective rank: a measure of effective
+    dimensionality", EUSIPCO 2007, definition 1.
 
     >>> log_effective_rank(torch.stack([torch.eye(4), torch.ones(4, 4)])).exp()
     tensor([4.0000, 1.0000], dtype=torch.float64)
     """
     eigenvalues = torch.linalg.eigvalsh(grams.double()).clamp_min(0)
     shares = eigenvalues / eigenvalues.sum(-1, keepdim=True)
-    entropy: Tensor = torch.special.entr(shares).sum(-1)
-    return entropy
+    return torch.sum(torch.special.entr(shares), -1)
 
 
 def zen_score(network: nn.Module, images: Tensor, direction: Tensor) -> Tensor:
     """``ln mean_b Σ_chw |f(x) − f(x + 0.01 z)| + Σ_BN ln √(mean running variance)``.
 
-    f is the map before global average pooling. The running variances are what both passes leave
+    f is the map before global average pooling of a `diswot.models.Network` in train mode, x the
+    images ``(B, C, H, W)``, z the direction. The running variances are what both passes leave
     behind, a moving average and not the variance of a batch: running statistics that are fresh
     before make the score a function of its arguments.
 
     Source: Lin et al., "Zen-NAS", ICCV 2021, algorithm 1.
-
-    Args:
-        network: A `diswot.models.Network` in train mode; its running statistics change.
-        images: x, ``(B, C, H, W)``.
-        direction: z, of the same shape.
 
     A network that doubles moves its map by twice the step of 0.01 × 50.
 
@@ -139,7 +115,7 @@ def zen_score(network: nn.Module, images: Tensor, direction: Tensor) -> Tensor:
     tensor(1., dtype=torch.float64)
     """
     with torch.no_grad():
-        passes = (images, images + _STEP * direction)
+        passes = (images, images + 0.01 * direction)
         here, there = (cast("Network", network).outputs(x).stages[-1].double() for x in passes)
         score = (here - there).abs().flatten(1).sum(1).mean().log()
         for module in network.modules():

@@ -1,4 +1,7 @@
-"""Agreement of gradients: between images, classes and batches."""
+"""Agreement of gradients: between images, classes and batches.
+
+An image's gradient that is the same everywhere, or not finite, raises `ValueError`.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +23,13 @@ __all__ = [
     "zico",
 ]
 
-MANY_CLASSES = 100
-"""With more classes than this, `epe_nas` compares classes instead of adding them up."""
-
 _FLOOR = 1e-5
 
 
 def row_correlation(rows: Tensor) -> Tensor:
-    """Pearson correlation of every two rows.
+    """Pearson correlation ``(B, B)`` of every two rows of ``(B, ...)``, in float64.
 
-    Args:
-        rows: One an image, ``(B, ...)``.
-
-    Returns:
-        ``(B, B)`` in float64, the diagonal exactly one, all within ±1.
-
-    Raises:
-        ValueError: A row is constant, or not finite.
+    The diagonal is exactly one, all is within ±1.
 
     >>> row_correlation(torch.tensor([[1.0, 2.0, 3.0], [9.0, 8.0, 7.0]])).round()
     tensor([[ 1., -1.],
@@ -57,16 +50,9 @@ def row_correlation(rows: Tensor) -> Tensor:
 def jacov(rows: Tensor) -> Tensor:
     """``−Σ_i [ln(v_i + 1e-5) + 1 / (v_i + 1e-5)]``, v the eigenvalues of the rows' correlation.
 
-    Source: Mellor et al., "Neural Architecture Search without Training", first version, 2020.
-
-    Args:
-        rows: Gradient of the summed logits by each image, ``(B, ...)``.
-
-    Returns:
-        Scalar in float64; highest, ``−B``, where no two rows correlate.
-
-    Raises:
-        ValueError: A row is constant, or not finite.
+    A row is the gradient of the summed logits by an image, ``(B, ...)``; the score, in float64, is
+    highest, ``−B``, where no two rows correlate. Source: Mellor et al., "Neural Architecture Search
+    without Training", first version, 2020.
 
     >>> jacov(torch.tensor([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))
     tensor(-2.0000, dtype=torch.float64)
@@ -79,19 +65,12 @@ def epe_nas(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Correlation of the Jacobians of one class, over all classes (Lopes et al., ICANN 2021).
 
     A class scores ``s_c = Σ_ij ln(|corr_ij| + 1e-5)``, its diagonal included. Up to 100 classes
-    give ``Σ_c |s_c|``; more give ``Σ_cd |s_c/n_c − s_d/n_d| / #classes``, over the classes with
-    at least two images.
-
-    Args:
-        rows: Gradient of the summed logits by each image, ``(B, ...)``.
-        labels: ``(B,)``.
-        num_classes: That there are, not those the labels happen to name.
-
-    Returns:
-        Scalar in float64.
+    give ``Σ_c |s_c|``; more give ``Σ_cd |s_c/n_c − s_d/n_d| / #classes``, over the classes with at
+    least two images. Rows ``(B, ...)`` are those of `jacov`, labels ``(B,)``; ``num_classes`` are
+    those that there are, not those the labels happen to name. In float64.
 
     Raises:
-        ValueError: No class has two images, or a row is constant or not finite.
+        ValueError: No class has two images.
 
     Two images of one class that do not correlate give 2 · ln(1e-5).
 
@@ -105,7 +84,7 @@ def epe_nas(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         raise ValueError(f"no class has two of the {len(labels)} images of the mini-batch")
     logs = (row_correlation(rows).abs() + _FLOOR).log()
     scores = torch.stack([logs[group][:, group].sum() for group in groups])
-    if num_classes <= MANY_CLASSES:
+    if num_classes <= 100:
         return scores.abs().sum()
     counts = torch.tensor(sizes, dtype=scores.dtype, device=scores.device)
     means = (scores / counts)[counts > 1]
@@ -113,25 +92,24 @@ def epe_nas(rows: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
 
 def zico(layers: Iterable[Tensor]) -> Tensor:
-    """``Σ_layers ln Σ_w mean_i |g_wi| / std_i g_wi``, std the population's.
+    """``Σ_layers ln Σ_w mean_i |g_wi| / std_i g_wi``, std the population's, in float64.
 
-    Weights whose gradient is the same for all batches, and layers without any other, are left out.
-
+    A layer's gradients are ``(N, W)``, a row a batch. Weights whose gradient is the same for all
+    batches, and layers without any other, are left out; with no layer left it raises `ValueError`.
     Source: Li et al., "ZiCo", ICLR 2023, equation 16.
-
-    Args:
-        layers: Gradients of each layer's weights, a row a batch, ``(N, W)``.
-
-    Returns:
-        Scalar in float64.
-
-    Raises:
-        ValueError: No layer has a gradient that changes with the batch.
 
     >>> zico([torch.tensor([[1.0, 5.0], [3.0, 5.0]])]).exp()
     tensor(2., dtype=torch.float64)
     """
-    logs = [total.log() for total in map(_inverse_variation, layers) if total > 0]
+    logs = []
+    for each in layers:
+        gradients = each.double()
+        spread = (gradients - gradients.mean(dim=0)).square_().mean(dim=0).sqrt_()
+        # The mean of equal numbers may be rounded: their spread is not always zero.
+        kept = (gradients != gradients[:1]).any(dim=0) & (spread > 0)
+        total = (gradients.abs().mean(dim=0)[kept] / spread[kept]).sum()
+        if total > 0:
+            logs.append(total.log())
     if not logs:
         raise ValueError("no layer has a gradient that changes with the batch")
     return torch.stack(logs).sum()
@@ -140,12 +118,9 @@ def zico(layers: Iterable[Tensor]) -> Tensor:
 def tangent_kernel(network: nn.Module, images: Tensor) -> Tensor:
     """Gram matrix of the gradients of each image's summed logits, ``(B, B)`` in float64.
 
-    Taken are the gradients of every parameter called ``weight``, those of BatchNorm included.
-    Source: Chen et al., "TE-NAS", ICLR 2021.
-
-    Args:
-        network: In train mode; its running statistics change.
-        images: ``(B, C, H, W)``; one backward pass each.
+    Taken are the gradients of every parameter called ``weight``, those of BatchNorm included, by
+    one backward pass for each of the images ``(B, C, H, W)``; the network is in train mode and its
+    running statistics change. Source: Chen et al., "TE-NAS", ICLR 2021.
 
     >>> tangent_kernel(nn.Linear(2, 1), torch.tensor([[3.0, 0.0], [3.0, 4.0]]))
     tensor([[ 9.,  9.],
@@ -184,14 +159,10 @@ def condition_number(gram: Tensor) -> Tensor:
 
 
 def linear_regions(network: nn.Module, images: Tensor) -> int:
-    """How many of the images differ in which ReLUs of maps are on (Chen et al., ICLR 2021).
+    """How many of the images ``(B, C, H, W)`` differ in which ReLUs of maps are on.
 
-    Args:
-        network: Any; in train mode its running statistics change.
-        images: ``(B, C, H, W)``.
-
-    Raises:
-        ValueError: The network calls no ReLU module on a map.
+    In train mode the network's running statistics change; without a ReLU module on a map it raises
+    `ValueError`. Source: Chen et al., ICLR 2021.
 
     >>> linear_regions(nn.ReLU(), torch.tensor([1.0, 2.0, -1.0]).view(3, 1, 1, 1))
     2
@@ -208,12 +179,3 @@ def linear_regions(network: nn.Module, images: Tensor) -> int:
         raise ValueError("the network calls no nn.ReLU or nn.ReLU6 module on a map")
     packed = np.packbits(torch.cat(active, dim=1).cpu().numpy(), axis=1)
     return len({row.tobytes() for row in packed})
-
-
-def _inverse_variation(gradients: Tensor) -> Tensor:
-    """``Σ_w mean_i |g_wi| / std_i g_wi`` of one layer; 0 where no weight's gradient changes."""
-    gradients = gradients.double()
-    spread = (gradients - gradients.mean(dim=0)).square_().mean(dim=0).sqrt_()
-    # The mean of equal numbers may be rounded: their spread is not always zero.
-    kept = (gradients != gradients[:1]).any(dim=0) & (spread > 0)
-    return (gradients.abs().mean(dim=0)[kept] / spread[kept]).sum()

@@ -6,7 +6,7 @@ Weights and gradients are given one tensor a layer, of any shape, at least one, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 
 import torch
@@ -59,9 +59,7 @@ def l2_norm(weights: Iterable[Tensor]) -> float:
 def grad_norm(gradients: Iterable[Tensor], *, form: str = "layers") -> float:
     """``Σ_l ‖dL/dW_l‖₂`` (Abdelfattah et al., ICLR 2021), or one norm over all gradients.
 
-    Args:
-        gradients: One a layer.
-        form: ``layers``, or ``global`` as Lin et al., "Zen-NAS", ICCV 2021 compare with.
+    The latter, ``form="global"``, is what Lin et al., "Zen-NAS", ICCV 2021 compare with.
 
     >>> gradients = [torch.tensor([3.0]), torch.tensor([-4.0])]
     >>> grad_norm(gradients), grad_norm(gradients, form="global")
@@ -78,7 +76,8 @@ def plain(weights: Iterable[Tensor], gradients: Iterable[Tensor]) -> float:
     >>> plain([torch.tensor([1.0, -2.0])], [torch.tensor([4.0, 5.0])])
     -6.0
     """
-    return exact_sum(products.sum() for products in _products(weights, gradients))
+    pairs = zip(weights, gradients, strict=True)
+    return exact_sum((w.double() * g.double()).sum() for w, g in pairs)
 
 
 def snip(weights: Iterable[Tensor], gradients: Iterable[Tensor]) -> float:
@@ -87,20 +86,15 @@ def snip(weights: Iterable[Tensor], gradients: Iterable[Tensor]) -> float:
     >>> snip([torch.tensor([1.0, -2.0])], [torch.tensor([4.0, 5.0])])
     14.0
     """
-    return exact_sum(products.abs().sum() for products in _products(weights, gradients))
+    pairs = zip(weights, gradients, strict=True)
+    return exact_sum((w.double() * g.double()).abs().sum() for w, g in pairs)
 
 
 def fisher(output: Tensor, gradient: Tensor) -> Tensor:
-    """Fisher information of a gate on each channel: ``½ mean_b (Σ_hw a · da)²``.
+    """Fisher information of a gate on each channel: ``½ mean_b (Σ_hw a · da)²``, ``(C,)``, float64.
 
-    Source: Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
-
-    Args:
-        output: a of a layer, ``(B, C)`` or ``(B, C, H, W)``.
-        gradient: Of the mean loss, the same shape.
-
-    Returns:
-        ``(C,)`` in float64.
+    The output a is ``(B, C)`` or ``(B, C, H, W)``, da the gradient of the mean loss by it. Source:
+    Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
 
     >>> fisher(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 0.0]]))
     tensor([2., 0.], dtype=torch.float64)
@@ -114,11 +108,8 @@ def fisher(output: Tensor, gradient: Tensor) -> Tensor:
 def grasp(loss: Tensor, weights: Sequence[Tensor]) -> float:
     """``−Σ w · (H g)`` with gradient g and Hessian H of the loss (Wang et al., ICLR 2020).
 
-    ``H g`` is the gradient of ``g · g'`` with g held fixed.
-
-    Args:
-        loss: Scalar with a graph.
-        weights: One a layer; those that the loss does not depend on add nothing.
+    ``H g`` is the gradient of ``g · g'`` with g held fixed. The loss has a graph; weights that it
+    does not depend on add nothing.
 
     >>> weight = torch.tensor([3.0, 1.0], requires_grad=True)
     >>> grasp(weight.square().sum() / 2, [weight])
@@ -135,17 +126,13 @@ def synflow(
 ) -> float:
     """``Σ_w |w · dR/dw|``, R the sum of the logits of a network made positive.
 
-    All parameters and statistics are replaced by their absolute values, in a copy of the network
-    in float64. Summed are the weights of convolutions and linear layers.
+    All parameters and statistics are replaced by their absolute values, in a copy of the network in
+    float64; the image is of ones, ``(1, C, H, W)``. Summed are the weights of convolutions and
+    linear layers, with ``log`` as ``Σ_w |w · ln(1 + dR/dw)|`` (Cavagnero et al., "FreeREA", WACV
+    2023). Without ``batch_norm`` BatchNorm is the identity.
 
     Source: Tanaka et al., "Pruning neural networks without any data by iteratively conserving
     synaptic flow", NeurIPS 2020.
-
-    Args:
-        network: Any; it is left as it is.
-        image: Of ones, ``(1, C, H, W)``.
-        log: ``Σ_w |w · ln(1 + dR/dw)|`` instead (Cavagnero et al., "FreeREA", WACV 2023).
-        batch_norm: Keep BatchNorm; otherwise it is the identity.
 
     Both layers conserve the flow, 3 · 2 for each of two inputs.
 
@@ -161,7 +148,7 @@ def synflow(
             tensor.abs_()
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not batch_norm:
-            module.forward = _same  # type: ignore[method-assign, assignment]
+            module.forward = nn.Identity().forward  # type: ignore[method-assign]
     layers = list(weights(network).values())
     with torch.enable_grad():
         flow = network(image.double()).sum()
@@ -169,11 +156,3 @@ def synflow(
     pairs = zip(layers, gradients, strict=True)
     slopes = ((w.detach(), g.log1p() if log else g) for w, g in pairs if g is not None)
     return float(sum((weight * slope).abs().sum().item() for weight, slope in slopes))
-
-
-def _products(ones: Iterable[Tensor], others: Iterable[Tensor]) -> Iterator[Tensor]:
-    return (one.double() * other.double() for one, other in zip(ones, others, strict=True))
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor

@@ -1,4 +1,7 @@
-"""Similarity of teacher and student: of classes (semantic) and of samples (relation)."""
+"""Similarity of teacher and student: of classes (semantic) and of samples (relation).
+
+A similarity is at most 0, and 0 for equal inputs; shapes that differ raise `ValueError`.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,10 @@ FLOOR = 1e-12
 
 
 def classifier_gradient(logits: Tensor, embedding: Tensor, labels: Tensor) -> Tensor:
-    """Gradient of the mean cross-entropy by the classifier's weight, without a backward pass.
+    """Gradient of the mean cross-entropy by the classifier: ``(softmax(z) − onehot(y))ᵀ p / B``.
 
-    In closed form ``(softmax(z) − onehot(y))ᵀ p / B``.
-
-    Args:
-        logits: z, ``(B, K)``.
-        embedding: p, the classifier's input, ``(B, C)``.
-        labels: y, ``(B,)``, integers below K.
-
-    Returns:
-        ``(K, C)``.
+    Logits z are ``(B, K)``, the classifier's input p is ``(B, C)``, labels y ``(B,)`` are integers
+    below K; the gradient is ``(K, C)``, without a backward pass.
 
     >>> embedding = torch.tensor([[4.0, 2.0]])
     >>> classifier_gradient(torch.zeros(1, 2), embedding, labels=torch.tensor([0]))
@@ -44,24 +40,15 @@ def classifier_gradient(logits: Tensor, embedding: Tensor, labels: Tensor) -> Te
 def channel_similarity(teacher: Tensor, student: Tensor, *, floor: float = FLOOR) -> Tensor:
     """DisWOT's semantic similarity as released (``channel`` form), in O(K·C).
 
-    For every class the ``(C, C)`` outer product ``g_k g_kᵀ`` of the gradient with itself, rows
-    divided by max(norm, floor); the squared difference of teacher and student summed over all
-    entries and divided by K·C. Row i of class k has the norm ``|g_ki| ‖g_k‖``, so divided it is
-    ``α_ki g_k`` with ``α_ki = g_ki / max(|g_ki| ‖g_k‖, floor)``, and the sum is
-    ``Σ_ki (α^T)²‖g^T_k‖² + (α^S)²‖g^S_k‖² − 2 α^T α^S (g^T_k · g^S_k)``.
+    Teacher and student are `classifier_gradient`s ``(K, C)``. For every class the ``(C, C)`` outer
+    product ``g_k g_kᵀ`` of the gradient with itself, rows divided by max(norm, floor); minus the
+    squared difference of teacher and student summed over all entries and divided by K·C. Row i of
+    class k has the norm ``|g_ki| ‖g_k‖``, so divided it is ``α_ki g_k`` with
+    ``α_ki = g_ki / max(|g_ki| ‖g_k‖, floor)``, and the sum is
+    ``Σ_ki (α^T)²‖g^T_k‖² + (α^S)²‖g^S_k‖² − 2 α^T α^S (g^T_k · g^S_k)``. A floor of 0 normalises
+    exactly.
 
     Source: Dong et al., CVPR 2023, equation 3 and the released code.
-
-    Args:
-        teacher: `classifier_gradient` of the teacher, ``(K, C)``.
-        student: The student's, ``(K, C)``.
-        floor: Least norm of a row; 0 normalises exactly.
-
-    Returns:
-        Scalar, at most 0; 0 for equal gradients.
-
-    Raises:
-        ValueError: Another number of classes or channels.
 
     Each class looks at a channel of its own; the student has them the other way round.
 
@@ -81,16 +68,11 @@ def channel_similarity(teacher: Tensor, student: Tensor, *, floor: float = FLOOR
 
 
 def cam_matrix(features: Tensor, weight: Tensor) -> Tensor:
-    """Class-by-class similarity ``M Mᵀ`` of class activation maps.
+    """Class-by-class similarity ``M Mᵀ``, ``(K, K)``, of class activation maps.
 
-    ``M_n = vec_{b,hw}(Σ_c w_nc A_bc)``, L2-normalised (Dong et al., CVPR 2023, section 3.1).
-
-    Args:
-        features: Map before global average pooling, ``(B, C, H, W)``.
-        weight: Classifier's weight, ``(K, C)``.
-
-    Returns:
-        ``(K, K)``.
+    ``M_n = vec_{b,hw}(Σ_c w_nc A_bc)``, L2-normalised (Dong et al., CVPR 2023, section 3.1), with
+    the map before global average pooling A ``(B, C, H, W)`` and the classifier's weight w ``(K,
+    C)``.
 
     >>> cam_matrix(torch.eye(2).view(1, 2, 1, 2), weight=torch.tensor([[1.0, 0], [1, 1]]))
     tensor([[1.0000, 0.7071],
@@ -106,15 +88,7 @@ def cam_matrix(features: Tensor, weight: Tensor) -> Tensor:
 def cam_similarity(teacher: Tensor, student: Tensor) -> Tensor:
     """DisWOT's semantic similarity as described in the paper, ``−‖C_T − C_S‖²_F / K²``.
 
-    Args:
-        teacher: `cam_matrix` of the teacher, ``(K, K)``; its width and map size are free.
-        student: The student's, ``(K, K)``.
-
-    Returns:
-        Scalar, at most 0; 0 for equal matrices.
-
-    Raises:
-        ValueError: Another number of classes.
+    Of a `cam_matrix` ``(K, K)`` each; width and map size are free.
 
     >>> cam_similarity(torch.eye(2), torch.ones(2, 2))
     tensor(-0.5000)
@@ -123,13 +97,9 @@ def cam_similarity(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def relation_matrix(features: Tensor) -> Tensor:
-    """Sample-by-sample Gram matrix with rows of length one.
+    """Sample-by-sample Gram matrix ``A Aᵀ``, ``(B, B)``, its rows divided by max(norm, 1e-12).
 
-    Args:
-        features: Map before global average pooling, ``(B, C, H, W)`` or ``(B, D)``.
-
-    Returns:
-        ``(B, B)``: rows of ``A Aᵀ`` divided by max(norm, 1e-12), where ``A`` is ``(B, CHW)``.
+    A are features ``(B, C, H, W)`` or ``(B, D)``, flattened.
 
     >>> relation_matrix(torch.tensor([[3.0, 4.0], [4.0, -3.0]]))
     tensor([[1., 0.],
@@ -142,17 +112,8 @@ def relation_matrix(features: Tensor) -> Tensor:
 def relation_similarity(teacher: Tensor, student: Tensor) -> Tensor:
     """DisWOT's relation similarity ``M_r = −‖G_T − G_S‖²_F / B²`` (equation 4).
 
-    The negative of similarity-preserving distillation's loss (Tung & Mori, ICCV 2019).
-
-    Args:
-        teacher: `relation_matrix` of the teacher, ``(B, B)``.
-        student: The student's, ``(B, B)``.
-
-    Returns:
-        Scalar, at most 0; 0 for equal matrices.
-
-    Raises:
-        ValueError: The batches differ.
+    The negative of similarity-preserving distillation's loss (Tung & Mori, ICCV 2019), of a
+    `relation_matrix` ``(B, B)`` each.
 
     The student sees two samples as alike that the teacher tells apart.
 
@@ -166,8 +127,7 @@ def _row_scale(gradient: Tensor, floor: float) -> Tensor:
     """α of `channel_similarity`, ``(K, C)``; 0 where the gradient is 0."""
     norms = gradient.abs() * gradient.norm(dim=1, keepdim=True)
     tiny = torch.finfo(gradient.dtype).tiny  # an exact zero stays zero, whatever the floor
-    scale: Tensor = gradient / norms.clamp_min(max(floor, tiny))
-    return scale
+    return torch.div(gradient, norms.clamp_min(max(floor, tiny)))
 
 
 def _minus_squared_error(kind: str, teacher: Tensor, student: Tensor) -> Tensor:
