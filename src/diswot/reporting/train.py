@@ -81,8 +81,9 @@ class EpochLines(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say where a stopped training goes on."""
-        if trainer.is_global_zero and trainer.current_epoch:
-            print_lines([f"Going on after epoch {trainer.current_epoch} of {trainer.max_epochs}."])
+        if trainer.current_epoch:
+            done = f"after epoch {trainer.current_epoch} of {trainer.max_epochs}"
+            self._print(trainer, pl_module, f"Going on {done}.")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the time."""
@@ -95,13 +96,17 @@ class EpochLines(Callback):
         epochs, done = trainer.max_epochs or 0, trainer.current_epoch + 1
         left = (epochs - done) * sum(self._seconds) / len(self._seconds)
         losses = ", ".join(f"{n[6:]} {v:.4g}" for n, v in values.items() if n[:6] == "train_")
-        if trainer.is_global_zero:
-            print_lines(
-                [
-                    f"epoch {done}/{epochs}  {losses}  top-1 {values['val_top1']:.2f}  best "
-                    f"{values['best_val_top1']:.2f}  {self._seconds[-1]:.0f} s, {left:.0f} s left"
-                ]
-            )
+        line = (
+            f"epoch {done}/{epochs}  {losses}  top-1 {values['val_top1']:.2f}  best "
+            f"{values['best_val_top1']:.2f}  {self._seconds[-1]:.0f} s, {left:.0f} s left"
+        )
+        self._print(trainer, pl_module, line)
+
+    def _print(self, trainer: Trainer, pl_module: LightningModule, line: str) -> None:
+        if trainer.progress_bar_callback is not None:
+            pl_module.print(line)  # above the bar
+        elif trainer.is_global_zero:
+            print_lines([line])
 
 
 class EpochCurves(Callback):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,13 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from diswot.console import print_lines
 from diswot.data.training import Batch, Batches, TrainingData
 from diswot.errors import UserError
 from diswot.runs.files import replacing
@@ -34,23 +31,12 @@ from diswot.training.teacher import FrozenTeacher
 
 __all__ = ["StoredLogits", "stored_logits", "write_logits"]
 
-_SCHEMA = 1
-"""To be raised when the same settings come to give other logits."""
-
-_BATCH = 128
-"""Images of a pass; not those of a training step, or bits would depend on the run."""
-
-_PROBE = 16
-"""Images whose pixels go into the key."""
-
-_EVERY = 10.0
-"""Seconds between two lines of progress where there is no terminal."""
-
-_ABANDONED = 24 * 3600.0
-"""Seconds after which a draft that nobody wrote to is taken for that of a killed process."""
-
-_NOT_IN_KEY = ("batch_size", "num_workers", "balanced", "download")
-"""Settings of the data that change no view of an image."""
+_SCHEMA = 1  # to be raised when the same settings come to give other logits
+_BATCH = 128  # images of a pass; not those of a training step, or bits would depend on the run
+_PROBE = 16  # images whose pixels go into the key
+_EVERY = 10.0  # seconds between two lines on progress
+_ABANDONED = 24 * 3600.0  # seconds after which a draft is taken for that of a killed process
+_NOT_IN_KEY = ("batch_size", "num_workers", "balanced", "download")  # these change no view
 
 Shape = tuple[int, int, int]
 """Views, images, classes."""
@@ -172,24 +158,16 @@ def _computed(
 
 
 def _shown(chunks: Iterator[Tensor], total: int) -> Iterator[Tensor]:
-    """The same chunks, with a bar on a terminal, else a line now and then."""
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-    columns = (TextColumn("[bold]teacher's logits"), BarColumn(), MofNCompleteColumn())
-    left = TimeRemainingColumn(compact=True)
-    terminal, done, started = console.is_terminal, 0, time.monotonic()
+    """The same chunks, with a line on progress now and then."""
+    done, started = 0, time.monotonic()
     last = started
-    with Bar(*columns, left, console=console, disable=not terminal, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        for chunk in chunks:
-            yield chunk
-            done, now = done + len(chunk), time.monotonic()
-            bar.update(task, completed=done)
-            if not terminal and now - last >= _EVERY:
-                last, rate = now, done / (now - started)
-                console.print(
-                    f"teacher's logits: {done:,} of {total:,} images, {rate:,.0f}/s, "
-                    f"{(total - done) / rate:.0f} s left"
-                )
+    for chunk in chunks:
+        yield chunk
+        done, now = done + len(chunk), time.monotonic()
+        if now - last >= _EVERY:
+            last, rate = now, done / (now - started)
+            left = f"{rate:,.0f}/s, {(total - done) / rate:.0f} s left"
+            print_lines([f"teacher's logits: {done:,} of {total:,} images, {left}"])
 
 
 def write_logits(path: Path, key: str, shape: Shape, chunks: Iterable[Tensor]) -> None:

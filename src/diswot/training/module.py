@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import torch
@@ -75,20 +76,18 @@ class Distillation(LightningModule):
         self.distillers = nn.ModuleDict(dict(distillers or {}))
         self.protocol = protocol
         self.seed = seed
-        self.ce_weight = _ce_weight(protocol, self._losses)
-        self.logits_only = all(distiller.logits_only for distiller in self._losses.values())
+        losses = self._losses.values()  # the smallest weight that their publications use
+        usual = min((distiller.ce_weight for distiller in losses), default=1.0)
+        self.ce_weight = usual if protocol.ce_weight is None else protocol.ce_weight
+        self.logits_only = all(distiller.logits_only for distiller in losses)
         self.best_val_top1 = -1.0
         self._teacher, self._stored = teacher, stored  # neither is in the state dict
         # A method, not the network itself, which would be registered twice.
         run = self.student.forward if self.logits_only else cast(Network, self.student).outputs
         self._run = torch.compile(run) if protocol.compile else run
-        ranks = {"top1": 1, "top5": min(5, num_classes)}
-        self.accuracy = nn.ModuleDict(
-            {
-                name: MulticlassAccuracy(num_classes, top_k=k, average="micro")
-                for name, k in ranks.items()
-            }
-        )
+        accuracy = partial(MulticlassAccuracy, num_classes, average="micro")
+        top5 = min(5, num_classes)
+        self.accuracy = nn.ModuleDict({"top1": accuracy(top_k=1), "top5": accuracy(top_k=top5)})
         self.val_loss = MeanMetric()
 
     @property
@@ -227,13 +226,6 @@ class Distillation(LightningModule):
                 "student": {name: t.cpu() for name, t in self.student.state_dict().items()},
             },
         )
-
-
-def _ce_weight(protocol: Protocol, distillers: Mapping[str, Distiller]) -> float:
-    """The protocol's, else the smallest that the distillers' publications use."""
-    if protocol.ce_weight is not None:
-        return protocol.ce_weight
-    return min((distiller.ce_weight for distiller in distillers.values()), default=1.0)
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -170,45 +170,37 @@ def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: Train
     Raises:
         UserError: One of the files is damaged, or they do not go together.
     """
-    lines = run_dir.journal.read()
+    lines, journal = run_dir.journal.read(), run_dir.journal.path
     for number, (epoch, _) in enumerate(lines):
-        same = set(epoch.losses) == set(lines[0][0].losses) and "loss" in epoch.losses
-        if epoch.epoch != number or not same or min(epoch.seconds, epoch.images_per_second) <= 0:
+        if epoch.epoch != number or {*epoch.losses} != {*lines[0][0].losses}:
             raise UserError(
-                f"{run_dir.journal.path}, line {number + 1} is damaged; remove it, all after it "
-                "and last.ckpt, and the same command starts from the first epoch"
+                f"{journal}, line {number + 1} is damaged; remove it, all after it and "
+                f"{checkpoint.name}, and the same command starts from the first epoch"
             )
-    done = 0
+    done, again = 0, "and the same command starts from the first epoch"
     if checkpoint.exists():
         try:
             content = torch.load(checkpoint, map_location="cpu", weights_only=True)
             done = _epochs_of(content, setup)
-        except (pickle.UnpicklingError, *DAMAGED) as error:
-            foreign = "it is no checkpoint, or holds more than tensors and numbers"
-            problem = foreign if isinstance(error, pickle.UnpicklingError) else one_line(error)
+        except pickle.UnpicklingError as error:
+            problem = "it is no checkpoint, or holds more than tensors and numbers"
+            raise UserError(f"{checkpoint} is damaged ({problem}); remove it, {again}") from error
+        except DAMAGED as error:
             raise UserError(
-                f"{checkpoint} is damaged ({problem}); remove it, and the same command starts from "
-                "the first epoch"
+                f"{checkpoint} is damaged ({one_line(error)}); remove it, {again}"
             ) from error
     if done > len(lines):
-        raise UserError(
-            f"{run_dir.journal.path} has {len(lines)} epochs, {checkpoint.name} {done}; remove "
-            f"{checkpoint}, and the same command starts from the first epoch"
-        )
+        counts = f"{journal} has {len(lines)} epochs, {checkpoint.name} {done}"
+        raise UserError(f"{counts}; remove {checkpoint}, {again}")
     run_dir.journal.cut(lines[done - 1][1] if done else 0)
     return done
 
 
 def _epochs_of(content: dict[str, Any], setup: TrainingSetup) -> int:
-    """Give the finished epochs of a checkpoint.
-
-    Raises:
-        ValueError: It is not what this training writes.
-        LookupError: It lacks something.
-    """
-    wanted = [*_KEYS, *(_AVERAGE if setup.protocol.ema else ())]
-    if missing := [key for key in wanted if key not in content]:
-        raise ValueError(f"it lacks {', '.join(missing)}")
+    """The finished epochs of a checkpoint, or a LookupError or ValueError where it is not ours."""
+    for key in [*_KEYS, *(_AVERAGE if setup.protocol.ema else ())]:
+        if key not in content:
+            raise ValueError(f"it lacks {key}")
     saved = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
     if saved != {name: tuple(value.shape) for name, value in setup.module.state_dict().items()}:
         raise ValueError("its weights are not those of this student")

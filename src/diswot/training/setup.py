@@ -68,7 +68,13 @@ class TrainingSetup:
             validation=protocol.validation,
             views=protocol.cache_views,
         )
-        _check_devices(world_size(config["trainer"]), batches)
+        fewest = min(batches.training.count, batches.validation.count)
+        if (devices := world_size(config["trainer"])) > fewest:
+            raise UserError(
+                f"trainer.devices={devices}: with data.batch_size={data.batch_size} the images "
+                f"make batches for {fewest} of them; give fewer devices or a smaller "
+                "data.batch_size"
+            )
         with _keyed("student", seed):
             student = build_student(
                 config["student"], config.get("space"), data.num_classes, data.in_channels
@@ -85,7 +91,13 @@ class TrainingSetup:
                 outputs = teacher(images)
             with _keyed("connectors", seed):
                 _connect(distillers, outputs, student, images)
-            _check_labels(distillers, protocol)
+            # Known once they are connected: with some pairs a distiller needs no labels.
+            labelled = [name for name, each in distillers.items() if each.needs_labels]
+            if labelled and protocol.mixing:
+                raise UserError(
+                    f"distiller {', '.join(labelled)} needs one class an image, which mixed images "
+                    "do not have; leave out protocol.mixup and protocol.cutmix, or the distiller"
+                )
         module = Distillation(
             student,
             protocol,
@@ -122,25 +134,6 @@ def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Dist
                 "protocol.mixup and protocol.cutmix"
             )
     return made
-
-
-def _check_labels(distillers: Mapping[str, Distiller], protocol: Protocol) -> None:
-    """After they are connected: with some pairs a distiller needs no labels."""
-    labelled = [name for name, distiller in distillers.items() if distiller.needs_labels]
-    if labelled and protocol.mixing:
-        raise UserError(
-            f"distiller {', '.join(labelled)} needs one class an image, which mixed images do not "
-            "have; leave out protocol.mixup and protocol.cutmix, or the distiller"
-        )
-
-
-def _check_devices(devices: int, batches: TrainingData) -> None:
-    fewest = min(batches.training.count, batches.validation.count)
-    if devices > fewest:
-        raise UserError(
-            f"trainer.devices={devices}: with data.batch_size={batches.data.batch_size} the images "
-            f"make batches for {fewest} of them; give fewer devices or a smaller data.batch_size"
-        )
 
 
 def _teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
