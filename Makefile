@@ -31,6 +31,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: install  ## tables of members in README and docs, from the YAML files and stored results
 	$(BIN)/python tools/docs.py
