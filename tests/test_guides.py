@@ -115,6 +115,8 @@ def test_members_keep_the_contracts_of_their_groups(tmp_path: Path) -> None:
         for group, word in (
             ("spaces", "space"),
             ("strategies", "strategy"),
+            ("data", "data"),
+            ("proxies", "proxy"),
             ("distillers", "distiller"),
         )
     ]
@@ -123,7 +125,7 @@ def test_members_keep_the_contracts_of_their_groups(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "overlay"),
-            *("-k", "widths or climb or logit_mse", *tests),
+            *("-k", "widths or climb or stripes or cka or logit_mse", *tests),
         ],
         cwd=ROOT,
         env={**os.environ, **further},
@@ -135,7 +137,7 @@ def test_members_keep_the_contracts_of_their_groups(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) > 50
+    assert int(passed[1]) > 40
     assert "skipped" not in done.stdout.splitlines()[-1]
 
 
