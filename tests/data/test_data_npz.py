@@ -123,10 +123,8 @@ def write(path: Path, arrays: dict[str, np.ndarray], **changes: np.ndarray | Non
 
 def test_small_jpeg_files_are_decoded_once(tmp_path: Path) -> None:
     images = smooth(12, 16, 20)
-    train, test = (
-        write(tmp_path / "a.npz", jpegs(*images)),
-        write(tmp_path / "b.npz", jpegs(*images[:5])),
-    )
+    train = write(tmp_path / "a.npz", jpegs(*images))
+    test = write(tmp_path / "b.npz", jpegs(*images[:5]))
     data = NpzData(path=train, test_path=test, batch_size=4)
     assert (data.name, data.num_classes, data.in_channels, data.image_size) == ("a", 3, 3, 16)
     stored = data.train_dataset()

@@ -75,9 +75,8 @@ class FashionMnist(ImageData):
         )
         if images.shape != (len(labels), _SIDE, _SIDE):
             raise UserError(
-                f"data.root: the {split} images in {self.root} have the shape "
-                f"{tuple(images.shape)}; {len(labels)} labels go with "
-                f"{(len(labels), _SIDE, _SIDE)}"
+                f"data.root: the {split} images in {self.root} have the shape {tuple(images.shape)}"
+                f"; {len(labels)} labels go with {(len(labels), _SIDE, _SIDE)}"
             )
         if self.outside_mini and split == "train":
             later = [(labels == label).nonzero()[_MINI_OF_CLASS:] for label in torch.unique(labels)]
@@ -89,17 +88,13 @@ class FashionMnist(ImageData):
         raw = self.root / "FashionMNIST" / "raw"
         places = [folder / f"{stem}{end}" for folder in (self.root, raw) for end in ("", ".gz")]
         path = next((path for path in places if path.is_file()), None)
-        if path is None and self.download:
-            self._fetch()
-            path = raw / stem
-        if path is None:
+        if path is not None:
+            return path
+        if not self.download:
             raise UserError(
                 f"data.root: {self.root} holds no {stem}[.gz]; give the folder of Fashion-MNIST's "
                 "idx files, or data.download=true"
             )
-        return path
-
-    def _fetch(self) -> None:
         _torchvision.ensure()
         from torchvision.datasets import FashionMNIST
 
@@ -111,6 +106,7 @@ class FashionMnist(ImageData):
                 f"data.download: Fashion-MNIST cannot be fetched ({' '.join(str(error).split())}); "
                 f"put {names} into {self.root} by hand and run again"
             ) from error
+        return raw / stem
 
 
 def _coloured(images: Tensor) -> Tensor:
@@ -121,8 +117,7 @@ def _coloured(images: Tensor) -> Tensor:
 def read_idx(path: Path) -> Tensor:
     """Read a file of Fashion-MNIST under its published name, gzipped or not.
 
-    Returns:
-        Images, uint8 of shape (N, H, W), or labels, int64 of shape (N,).
+    Gives images, uint8 (N, H, W), or labels, int64 (N,).
 
     Raises:
         UserError: the file cannot be read, has another header or another length.
@@ -134,9 +129,9 @@ def read_idx(path: Path) -> Tensor:
     try:
         with TemporaryDirectory() as folder:
             plain = utils.extract_archive(path, folder) if path.suffix == ".gz" else path
-            labels = "labels" in path.name
-            found: Tensor = (mnist.read_label_file if labels else mnist.read_image_file)(plain)
-            return found
+            read = mnist.read_label_file if "labels" in path.name else mnist.read_image_file
+            values: Tensor = read(plain)
+            return values
     except (*damage, zlib.error) as error:
         raise UserError(
             f"data.root: {path} is no whole idx file of bytes "
