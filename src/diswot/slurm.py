@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from submitit import Job
 
-__all__ = ["require_cluster", "run_requeueable", "wait_for_jobs"]
+__all__ = ["require_cluster", "require_packages", "run_requeueable", "wait_for_jobs"]
 
 _PROGRAMS = ("sbatch", "srun", "scontrol", "squeue")
 _ADVICE = "start the sweep where jobs can be submitted, {}or choose hydra/launcher=joblib or basic"
@@ -42,17 +42,20 @@ _GRACE = 10.0  # s until the result of a finished job must be visible on this ma
 _POLL = 2.0, 30.0  # s between two calls of squeue: the shortest, at first, and the longest
 
 
+def require_packages() -> None:
+    """Refuse with a `UserError` where a package of the extra ``slurm`` is missing."""
+    for module in ("submitit", "hydra_plugins.hydra_submitit_launcher"):
+        if find_spec(module) is None:
+            missing = f"{module.rpartition('.')[2].replace('_', '-')} is not installed"
+            raise UserError(f"hydra/launcher=slurm: {missing}; pip install 'diswot[slurm]'")
+
+
 def require_cluster() -> None:
     """Check that jobs can be submitted from here.
 
     Raises:
-        UserError: A package of the extra ``slurm`` or a program is missing, or no cluster answers.
+        UserError: A program is missing, or no cluster answers.
     """
-    if not (find_spec("submitit") and find_spec("hydra_plugins.hydra_submitit_launcher")):
-        raise UserError(
-            "hydra/launcher=slurm: submitit or hydra-submitit-launcher is not installed; "
-            "pip install 'diswot[slurm]'"
-        )
     for program in _PROGRAMS:
         if shutil.which(program) is None:
             raise UserError(

@@ -46,10 +46,11 @@ class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Refuse with a `UserError` where nothing could be submitted; nothing is written yet."""
-        from diswot.slurm import require_cluster
+        from diswot.slurm import require_cluster, require_packages
 
-        require_cluster()
+        require_packages()
         _check_settings(self.params)
+        require_cluster()
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def __call__(self, *job: Any) -> JobReturn:
@@ -77,11 +78,11 @@ class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
         failed: dict[int, Failed] = {}
         try:
             for done, (index, outcome) in enumerate(wait_for_jobs(jobs), start=1):
-                state, reason = "finished", outcome
+                state, reason = "finished", "" if isinstance(outcome, JobReturn) else outcome
                 if isinstance(outcome, JobReturn):
-                    returns[index] = outcome  # whose return_value would print and raise its error
-                    ok = outcome.status is JobStatus.COMPLETED
-                    reason = "" if ok else one_line(outcome._return_value)
+                    returns[index] = outcome
+                    if outcome.status is not JobStatus.COMPLETED:
+                        reason = one_line(outcome._return_value)  # the property raises it
                 if reason:
                     failed[index] = Failed(index, self._run_dir(returns[index]), reason)
                     state = f"failed: {reason}"

@@ -1,7 +1,5 @@
 """The published figures of S0, and where a found architecture stands among them."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json
@@ -9,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from diswot.hydra_app import compose
 from scipy.stats import spearmanr
 
 import diswot
 from diswot.accuracies import Benchmark, benchmark_of, standings
+from diswot.commands import compose
 from diswot.errors import UserError
 
 

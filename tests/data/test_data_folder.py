@@ -119,7 +119,8 @@ def test_bad_folders(tmp_path: Path) -> None:
     refused(r"data\.root: not given", None)
     refused(r"data\.root: .*nowhere does not exist; give", tmp_path / "nowhere")
     refused("has no sub-folders")
-    (tmp_path / "a").mkdir()
+    for name in "ab":
+        (tmp_path / name).mkdir()
     refused("has no test images")
     fill(tmp_path / "train", 2, 2)
     fill(tmp_path / "val", 3, 2)

@@ -20,6 +20,8 @@ GIVEN = {"image_size": 32, "mean": [0.5], "std": [0.5]}
 
 
 def test_defaults_come_from_the_arrays(npz_file: Write) -> None:
+    with pytest.raises(UserError, match=r"data\.num_classes: .* run from 0 to 2; .* 0 to 1"):
+        NpzData(path=npz_file(), num_classes=2).train_dataset()
     data = NpzData(path=npz_file(), batch_size=12)
     assert (data.name, data.num_classes, data.in_channels, data.image_size) == ("arrays", 3, 3, 16)
     images = data.mini_batch(0).images.transpose(0, 1).flatten(1)
@@ -56,11 +58,6 @@ def test_bad_arrays(npz_file: Write, changes: dict[str, np.ndarray], message: st
     path = npz_file(**changes)
     with pytest.raises(UserError, match=rf"data\.path: .*{message}"):
         NpzData(path=path)
-
-
-def test_labels_beyond_num_classes(npz_file: Write) -> None:
-    with pytest.raises(UserError, match=r"data\.num_classes: .* run from 0 to 2; .* 0 to 1"):
-        NpzData(path=npz_file(), num_classes=2, batch_size=2).mini_batch(0)
 
 
 def test_file_of_another_kind(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """What every logger keeps to; members are found by listing."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

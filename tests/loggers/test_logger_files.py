@@ -1,7 +1,5 @@
 """What is in the files that loggers leave."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

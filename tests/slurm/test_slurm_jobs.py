@@ -1,7 +1,5 @@
 """Signals of a cluster, jobs that leave no result, and refused submissions, without a cluster."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import signal

@@ -1,7 +1,5 @@
 """Benchmarks: known accuracies of the architectures of a space, and what stands where in them."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property

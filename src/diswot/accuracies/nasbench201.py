@@ -1,7 +1,5 @@
 """The accuracies of NAS-Bench-201's 15,625 cells."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import os

@@ -1,7 +1,5 @@
 """The published accuracies of S0."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from functools import cached_property

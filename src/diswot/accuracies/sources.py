@@ -1,7 +1,5 @@
 """Sources of NAS-Bench-201's accuracies: their interface, and two packages that hold them."""
 
-from __future__ import annotations
-
 import importlib
 import math
 import pickle

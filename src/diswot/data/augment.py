@@ -4,8 +4,6 @@ An image's draws do not depend on the batch it is in or on the process that load
 can be given again: after a restart, or to a teacher whose outputs were stored.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """CIFAR-10, CIFAR-100 and ImageNet16-120: small images, published as pickled batches."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import warnings

@@ -23,9 +23,7 @@ from diswot.errors import UserError
 
 __all__ = ["FashionMini", "FashionMnist", "read_idx"]
 
-_SIDE, _PADDING = 28, 2
 _MINI_OF_CLASS = 1000  # the subset has the first of every class, in file order
-_PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 
 
 class FashionMini(ImageData):
@@ -69,14 +67,13 @@ class FashionMnist(ImageData):
 
     def load(self, split: Split) -> ArrayImages:
         """Read one split from its idx files."""
-        images, labels = (
-            read_idx(self._path(f"{_PREFIX[split]}-{kind}-ubyte"))
-            for kind in ("images-idx3", "labels-idx1")
-        )
-        if images.shape != (len(labels), _SIDE, _SIDE):
+        prefix = "train" if split == "train" else "t10k"
+        images = read_idx(self._path(f"{prefix}-images-idx3-ubyte"))
+        labels = read_idx(self._path(f"{prefix}-labels-idx1-ubyte"))
+        if images.shape != (expected := (len(labels), 28, 28)):
             raise UserError(
                 f"data.root: the {split} images in {self.root} have the shape {tuple(images.shape)}"
-                f"; {len(labels)} labels go with {(len(labels), _SIDE, _SIDE)}"
+                f"; {len(labels)} labels go with {expected}"
             )
         if self.outside_mini and split == "train":
             later = [(labels == label).nonzero()[_MINI_OF_CLASS:] for label in torch.unique(labels)]
@@ -111,7 +108,7 @@ class FashionMnist(ImageData):
 
 def _coloured(images: Tensor) -> Tensor:
     """Turn (N, 28, 28) into (N, 3, 32, 32)."""
-    return F.pad(images, (_PADDING,) * 4)[:, None].expand(-1, 3, -1, -1)
+    return F.pad(images, (2,) * 4)[:, None].expand(-1, 3, -1, -1)
 
 
 def read_idx(path: Path) -> Tensor:

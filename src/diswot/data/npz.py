@@ -23,7 +23,6 @@ __all__ = ["JpegImages", "NpzData"]
 
 _SMALL = 64  # JPEG files of one size up to this many pixels a side are decoded when loaded
 _JPEG_KEYS = ("bytes", "offsets", "labels")
-_CHUNK = 256  # images
 
 
 class NpzData(ImageData):
@@ -90,10 +89,9 @@ class NpzData(ImageData):
                 "give the .npz file of the test split"
             )
         images, labels = _decoded(*self._stored[split])
-        numbers = torch.from_numpy(labels)
         if isinstance(images, _Jpegs):
-            return JpegImages(images, numbers, self.transform)
-        return ArrayImages(torch.from_numpy(images), numbers, self.transform)
+            return JpegImages(images, torch.from_numpy(labels), self.transform)
+        return ArrayImages(torch.from_numpy(images), torch.from_numpy(labels), self.transform)
 
 
 class JpegImages(LabelledImages):
@@ -186,7 +184,7 @@ def _array_keys(splits: Sequence[Split]) -> tuple[str, ...]:
 
 
 def _arrays(arrays: Mapping[str, NDArray[Any]], split: Split) -> _Stored:
-    key, images = f"x_{split}", arrays[f"x_{split}"]
+    images = arrays[key := f"x_{split}"]
     if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
         raise ValueError(f"{key} is {images.dtype} {images.shape}, not uint8 with 4 dimensions")
     if images.shape[1] not in {1, 3}:
@@ -222,8 +220,8 @@ def _statistics(images: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of (N, C, H, W), from exact counts."""
     values = np.arange(256) / 255
     counts = np.zeros((images.shape[1], 256), np.int64)
-    for start in range(0, len(images), _CHUNK):  # bincount widens what it is given to 64 bits
-        some = images[start : start + _CHUNK].swapaxes(0, 1)
+    for start in range(0, len(images), 256):  # bincount widens what it is given to 64 bits
+        some = images[start : start + 256].swapaxes(0, 1)
         counts += [np.bincount(channel.ravel(), minlength=256) for channel in some]
     means = [float(np.average(values, weights=count)) for count in counts]
     variances = [
