@@ -14,7 +14,9 @@ from diswot.errors import UserError
 from diswot.runs import RankSummary, ScoreRecord
 
 if TYPE_CHECKING:
+    from diswot.data import ImageData
     from diswot.loggers.followers import RankLog
+    from diswot.proxies import Proxy
     from diswot.ranking.shards import Shard
     from diswot.runs import RankRow
 
@@ -153,7 +155,10 @@ def _score(
     session: Session[ScoreRecord, RankSummary],
     archs: Sequence[str],
     seeds: range,
-    **settings: Any,
+    *,
+    data: ImageData,
+    proxies: Mapping[str, Proxy],
+    workers: int,
 ) -> tuple[list[ScoreRecord], RankLog]:
     from diswot.console import ScoringProgress
     from diswot.loggers.followers import RankLog
@@ -174,7 +179,7 @@ def _score(
             log.scored(record)
 
         given = (session.config, archs, seeds, run_dir)
-        records = score_all(*given, **settings, progress=scored)
+        records = score_all(*given, data=data, proxies=proxies, workers=workers, progress=scored)
     return records, log
 
 

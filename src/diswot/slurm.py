@@ -14,7 +14,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -25,12 +24,8 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from submitit import Job
 
-__all__ = ["JobFailure", "require_cluster", "require_packages", "run_requeueable", "wait_for_jobs"]
+__all__ = ["require_cluster", "require_packages", "run_requeueable", "wait_for_jobs"]
 
-_PACKAGES = {
-    "submitit": "submitit",
-    "hydra_plugins.hydra_submitit_launcher": "hydra-submitit-launcher",
-}
 _PROGRAMS = ("sbatch", "srun", "scontrol", "squeue")
 _ADVICE = "start the sweep where jobs can be submitted, {}or choose hydra/launcher=joblib or basic"
 
@@ -49,11 +44,10 @@ _POLL = 2.0, 30.0  # s between two calls of squeue: the shortest, at first, and 
 
 def require_packages() -> None:
     """Refuse with a `UserError` where a package of the extra ``slurm`` is missing."""
-    for module, package in _PACKAGES.items():
+    for module in ("submitit", "hydra_plugins.hydra_submitit_launcher"):
         if find_spec(module) is None:
-            raise UserError(
-                f"hydra/launcher=slurm: {package} is not installed; pip install 'diswot[slurm]'"
-            )
+            missing = f"{module.rpartition('.')[2].replace('_', '-')} is not installed"
+            raise UserError(f"hydra/launcher=slurm: {missing}; pip install 'diswot[slurm]'")
 
 
 def require_cluster() -> None:
@@ -85,12 +79,8 @@ def run_requeueable(run: Callable[..., JobReturn], *arguments: Any) -> JobReturn
     """Run a job so that a signal to leave never becomes its result.
 
     Submitit's signal handlers requeue the job and exit. What the job raises after a signal is a
-    consequence of it: Slurm says whether the job starts again. Forked processes inherit the
-    handlers and get the signals too; there they do nothing.
-
-    Args:
-        run: Runs the job in this process.
-        arguments: Of the call.
+    consequence of it: Slurm says whether the job starts again. In forked processes, which inherit
+    the handlers and get the signals too, they do nothing.
 
     Raises:
         SystemExit: After a signal, without a result; Slurm may start the job again.
@@ -132,18 +122,10 @@ def run_requeueable(run: Callable[..., JobReturn], *arguments: Any) -> JobReturn
     return result
 
 
-@dataclass(frozen=True)
-class JobFailure:
-    """A job without a result, and why there is none, in one line."""
+def wait_for_jobs(jobs: Sequence[Job[Any]]) -> Iterator[tuple[int, JobReturn | str]]:
+    """Yield index and outcome of every job of an array, in the order in which they end.
 
-    reason: str
-
-
-def wait_for_jobs(jobs: Sequence[Job[Any]]) -> Iterator[tuple[int, JobReturn | JobFailure]]:
-    """Yield the index and the outcome of every job, in the order in which they end.
-
-    Args:
-        jobs: Of one array.
+    The outcome of a job without a result is one line that says why there is none.
     """
     waiting = dict(enumerate(jobs))
     states: dict[str, str] = {}
@@ -164,8 +146,7 @@ def wait_for_jobs(jobs: Sequence[Job[Any]]) -> Iterator[tuple[int, JobReturn | J
             outcome = _outcome(job)
             if outcome is None and now - ended_since.get(index, now) > _GRACE:
                 state = states.get(job.job_id, "gone from the queue")
-                log = job.paths.stdout
-                outcome = JobFailure(f"Slurm job {job.job_id} is {state}; its log: {log}")
+                outcome = f"Slurm job {job.job_id} is {state}; its log: {job.paths.stdout}"
             if outcome is not None:
                 del waiting[index]
                 yield index, outcome
@@ -173,7 +154,7 @@ def wait_for_jobs(jobs: Sequence[Job[Any]]) -> Iterator[tuple[int, JobReturn | J
             time.sleep(1)
 
 
-def _outcome(job: Job[Any]) -> JobReturn | JobFailure | None:
+def _outcome(job: Job[Any]) -> JobReturn | str | None:
     """The result that a job has written, None while there is none."""
     from submitit.core.utils import pickle_load
 
@@ -184,8 +165,8 @@ def _outcome(job: Job[Any]) -> JobReturn | JobFailure | None:
     outcome, result = pickle_load(job.paths.result_pickle)
     if outcome == "error":
         reason = result.strip().rpartition("\n")[2].rpartition("Error: ")[2]
-        return JobFailure(f"{reason} Its log: {job.paths.stdout}")
-    job_return: JobReturn = result
+        result = f"{reason} Its log: {job.paths.stdout}"
+    job_return: JobReturn | str = result
     return job_return
 
 

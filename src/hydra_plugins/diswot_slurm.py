@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from submitit import Job
 
-    from diswot.slurm import JobFailure
-
 try:
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import (  # type: ignore[import-untyped]
         SlurmLauncher as _SubmititLauncher,
@@ -41,18 +39,13 @@ log = logging.getLogger(__name__)
 class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
     """Submits a sweep as one job array and waits for every job of it.
 
-    Args:
-        params: Settings of `SlurmQueueConf`, and others of submitit's Slurm executor.
+    ``params`` are settings of `SlurmQueueConf`, and others of submitit's Slurm executor.
     """
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Refuse where nothing could be submitted, before anything is written.
-
-        Raises:
-            UserError: Says what is missing, or which setting is wrong.
-        """
+        """Refuse with a `UserError` where nothing could be submitted; nothing is written yet."""
         from diswot.slurm import require_cluster, require_packages
 
         require_packages()
@@ -73,9 +66,8 @@ class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
 
         Raises:
             UserError: No job could be submitted.
-            KeyboardInterrupt: The waiting was stopped; the jobs go on.
         """
-        from diswot.commands.task import Failed, named, sweep_summary
+        from diswot.commands.task import Failed, named, one_line, sweep_summary
         from diswot.errors import UserError
         from diswot.slurm import wait_for_jobs
 
@@ -86,10 +78,12 @@ class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
         failed: dict[int, Failed] = {}
         try:
             for done, (index, outcome) in enumerate(wait_for_jobs(jobs), start=1):
-                state = "finished"
+                state, reason = "finished", "" if isinstance(outcome, JobReturn) else outcome
                 if isinstance(outcome, JobReturn):
                     returns[index] = outcome
-                if reason := _failure(outcome):
+                    if outcome.status is not JobStatus.COMPLETED:
+                        reason = one_line(outcome._return_value)  # the property raises it
+                if reason:
                     failed[index] = Failed(index, self._run_dir(returns[index]), reason)
                     state = f"failed: {reason}"
                 log.info("%s %s (%d of %d)", named(job_overrides, index), state, done, count)
@@ -109,9 +103,7 @@ class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
 
         from diswot.errors import UserError
 
-        shared = vars(
-            config.BaseQueueConf()
-        )  # settings of every kind of cluster; others are Slurm's
+        shared = vars(config.BaseQueueConf())  # those of every kind of cluster; others are Slurm's
         settings = {k if k in shared else f"slurm_{k}": v for k, v in self.params.items()}
         where = settings.pop("submitit_folder")
         timeouts = settings.pop("slurm_max_num_timeout")
@@ -142,23 +134,8 @@ class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
         return Path(sweep.hydra.sweep.dir, sweep.hydra.sweep.subdir)
 
 
-def _failure(outcome: JobReturn | JobFailure) -> str | None:
-    """Why a job failed, None where it did not."""
-    from diswot.commands.task import one_line
-
-    if not isinstance(outcome, JobReturn):
-        return outcome.reason
-    if outcome.status is JobStatus.COMPLETED:
-        return None
-    return one_line(outcome._return_value)  # the property prints and raises it
-
-
 def _check_settings(settings: Mapping[str, Any]) -> None:
-    """Compare the settings with the types of hydra-submitit-launcher's.
-
-    Raises:
-        UserError: Names a setting of another type.
-    """
+    """Refuse settings of other types than hydra-submitit-launcher's."""
     from hydra_plugins.hydra_submitit_launcher import config
     from omegaconf import OmegaConf, ValidationError
 

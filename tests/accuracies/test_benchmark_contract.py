@@ -4,6 +4,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import benchmark_helpers
@@ -41,17 +42,10 @@ def make(request: pytest.FixtureRequest, whole_csv: Path) -> Make:
     return build
 
 
-def test_attributes(make: Make) -> None:
-    benchmark = make()
-    assert benchmark.name in MEMBERS
-    assert benchmark.space
-    assert benchmark.sample is None
-    assert benchmark.source
-    assert isinstance(instantiate(OmegaConf.load(CONF / "s0.yaml")), Benchmark)
-
-
 def test_archs_are_canonical_texts_of_the_space_in_a_fixed_order(make: Make) -> None:
     benchmark = make()
+    assert benchmark.name in MEMBERS
+    assert benchmark.source
     space = instantiate(OmegaConf.load(CONF.parent / "space" / f"{benchmark.space}.yaml"))
     archs = benchmark.archs()
     assert len(set(archs)) == len(archs) > 1
@@ -70,12 +64,9 @@ def test_every_entry_has_a_percentage_of_every_arch(make: Make) -> None:
     for entry in benchmark.entries():
         figures = [benchmark.accuracy(arch, *entry) for arch in benchmark.archs()]
         assert all(isinstance(value, float) and math.isfinite(value) for value in figures)
-        assert min(figures) >= 0
-        assert benchmark.best(*entry) == (
-            benchmark.archs()[figures.index(max(figures))],
-            max(figures),
-        )
-        assert max(figures) <= 100
+        assert 0 <= min(figures) <= max(figures) <= 100
+        best = benchmark.archs()[figures.index(max(figures))]
+        assert benchmark.best(*entry) == (best, max(figures))
 
 
 def test_chosen_datasets_are_reported_in_their_order(make: Make) -> None:
@@ -121,21 +112,17 @@ def test_more_than_the_table_holds(make: Make) -> None:
     with pytest.raises(UserError, match=rf"benchmark\.sample={count + 1}: .*has {count} "):
         make(sample=count + 1).select(0)
     for chosen in (["svhn"], [dataset, "svhn"], []):
-        with pytest.raises(
-            UserError, match=rf"benchmark\.datasets=\[.*knows .*{dataset}"
-        ) as caught:
+        pattern = rf"benchmark\.datasets=\[.*knows .*{dataset}"
+        with pytest.raises(UserError, match=pattern) as caught:
             make(datasets=chosen)
         assert "\n" not in str(caught.value)
+    archs = benchmark.archs()
     for wrong in (("svhn", target), (dataset, "pruned")):
         pattern = rf"no {wrong[1]} accuracy on {wrong[0]} in .*it has .*{target} on {dataset}"
-        for ask in (
-            benchmark.best,
-            lambda *entry: benchmark.accuracy(benchmark.archs()[0], *entry),
-        ):
+        for ask in (benchmark.best, partial(benchmark.accuracy, archs[0])):
             with pytest.raises(UserError, match=pattern):
                 ask(*wrong)
     for arch in ("s0:9-9-9", "", None, 3):
-        with pytest.raises(
-            UserError, match=r"is not among its .* architectures of space .*, such as"
-        ):
+        pattern = r"is not among its .* architectures of space .*, such as"
+        with pytest.raises(UserError, match=pattern):
             benchmark.accuracy(arch, dataset, target)

@@ -46,25 +46,21 @@ def test_attributes_and_form_of_a_mini_batch(make: Make) -> None:
     batch = data.mini_batch(0)
     assert batch.images.shape == (12, data.in_channels, data.image_size, data.image_size)
     assert batch.images.dtype == torch.float32
-    assert batch.labels.shape == (12,)
-    assert batch.labels.dtype == torch.int64
+    assert (batch.labels.shape, batch.labels.dtype) == ((12,), torch.int64)
     assert batch.images.isfinite().all()
-    assert batch.labels.min() >= 0
-    assert batch.labels.max() < data.num_classes
+    assert set(batch.labels.tolist()) <= set(range(data.num_classes))
     assert make(image_size=24).mini_batch(0).images.shape[2:] == (24, 24)
 
 
 def test_mini_batch_is_a_pure_function_of_the_seed(make: Make) -> None:
     data, state = make(), torch.get_rng_state()
     first, other = data.mini_batch(3), data.mini_batch(4)
+    assert torch.equal(torch.get_rng_state(), state)
     torch.rand(5)
     again = make(shuffle_seed=9).mini_batch(3)
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.labels, again.labels)
     assert not torch.equal(first.images, other.images)
-    torch.set_rng_state(state)
-    data.mini_batch(5)
-    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_balanced_counts_differ_by_at_most_one(make: Make) -> None:
@@ -90,18 +86,12 @@ def test_images_come_from_the_stored_pixels(make: Make) -> None:
         assert pixels.shape[0] == data.in_channels
         assert label == int(images.labels[3])
         assert torch.equal(image, pixels if drawn else data.transform(pixels))
-
-
-def test_batches_of_fitted_images_are_the_images(make: Make) -> None:
-    data = make()
-    images = data.train_dataset()
-    fitted = images.fitted(torch.tensor([5, 0, 7]))
-    if fitted.dtype == torch.uint8:
-        fitted = fitted.float() / 255
-    expected = torch.stack([images.image(index) for index in (5, 0, 7)])
-    torch.testing.assert_close(images.transform.normalize(fitted), expected)
-    copy = pickle.loads(pickle.dumps(images))  # as it is sent to a process
-    assert torch.equal(copy[7][0], images[7][0])
+        fitted = images.fitted(torch.tensor([5, 0, 7]))
+        fitted = fitted.float() / 255 if fitted.dtype == torch.uint8 else fitted
+        expected = torch.stack([images.image(index) for index in (5, 0, 7)])
+        torch.testing.assert_close(images.transform.normalize(fitted), expected)
+        copy = pickle.loads(pickle.dumps(images))  # as it is sent to a process
+        assert torch.equal(copy[7][0], images[7][0])
 
 
 BAD = {"batch_size": [0, 1.5, 10**9], "image_size": [7], "balanced": ["yes"], "num_workers": [-1]}

@@ -58,8 +58,8 @@ def test_only_the_chosen_images_are_decoded(
 
 
 def test_short_side_is_resized_and_the_centre_cut(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
+    for name in "ab":
+        (tmp_path / name).mkdir()
     image = Image.new("RGB", (60, 20), (255, 0, 0))
     image.paste((0, 255, 0), (20, 0, 40, 20))
     image.save(tmp_path / "a" / "0.png")
@@ -104,34 +104,28 @@ def test_classes_are_those_of_image_folder_and_folders_come_before_those_below(
 
     samples = ImageFolder(tmp_path, allow_empty=True).samples
     paths = images.paths  # type: ignore[attr-defined]
-    assert {
-        (path, label + 1) for path, label in zip(paths, images.labels.tolist(), strict=True)
-    } == set(samples)
+    labels = (images.labels + 1).tolist()
+    assert set(zip(paths, labels, strict=True)) == set(samples)
     folders = [Path(path).parent.relative_to(tmp_path).parts for path in paths]
     assert folders == sorted(folders)
     assert len(paths) == 10
 
 
 def test_bad_folders(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.root: not given"):
-        FolderData(root=None, **SETTINGS)
-    with pytest.raises(UserError, match=r"data\.root: .*nowhere does not exist; give"):
-        FolderData(root=tmp_path / "nowhere", **SETTINGS)
-    with pytest.raises(UserError, match="has no sub-folders"):
-        FolderData(root=tmp_path, **SETTINGS)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    with pytest.raises(UserError, match="has no train images"):
-        FolderData(root=tmp_path, **SETTINGS).mini_batch(0)
+    def refused(message: str, root: Path | None = tmp_path, **settings: int) -> None:
+        with pytest.raises(UserError, match=message):
+            FolderData(root=root, **SETTINGS, **settings).load("test")
 
-
-def test_classes_are_checked(tmp_path: Path) -> None:
+    refused(r"data\.root: not given", None)
+    refused(r"data\.root: .*nowhere does not exist; give", tmp_path / "nowhere")
+    refused("has no sub-folders")
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    refused("has no test images")
     fill(tmp_path / "train", 2, 2)
     fill(tmp_path / "val", 3, 2)
-    with pytest.raises(UserError, match="c2 is a class that the train folder lacks"):
-        FolderData(root=tmp_path, **SETTINGS).test_dataset()
-    with pytest.raises(UserError, match=r"has 2 classes, not 1000; give data\.num_classes=2"):
-        FolderData(root=tmp_path, num_classes=1000, **SETTINGS)
+    refused("c2 is a class that the train folder lacks")
+    refused(r"has 2 classes, not 1000; give data\.num_classes=2", num_classes=1000)
 
 
 @pytest.mark.data

@@ -20,6 +20,8 @@ GIVEN = {"image_size": 32, "mean": [0.5], "std": [0.5]}
 
 
 def test_defaults_come_from_the_arrays(npz_file: Write) -> None:
+    with pytest.raises(UserError, match=r"data\.num_classes: .* run from 0 to 2; .* 0 to 1"):
+        NpzData(path=npz_file(), num_classes=2).train_dataset()
     data = NpzData(path=npz_file(), batch_size=12)
     assert (data.name, data.num_classes, data.in_channels, data.image_size) == ("arrays", 3, 3, 16)
     images = data.mini_batch(0).images.transpose(0, 1).flatten(1)
@@ -56,11 +58,6 @@ def test_bad_arrays(npz_file: Write, changes: dict[str, np.ndarray], message: st
     path = npz_file(**changes)
     with pytest.raises(UserError, match=rf"data\.path: .*{message}"):
         NpzData(path=path)
-
-
-def test_labels_beyond_num_classes(npz_file: Write) -> None:
-    with pytest.raises(UserError, match=r"data\.num_classes: .* run from 0 to 2; .* 0 to 1"):
-        NpzData(path=npz_file(), num_classes=2, batch_size=2).mini_batch(0)
 
 
 def test_file_of_another_kind(tmp_path: Path) -> None:
@@ -123,10 +120,8 @@ def write(path: Path, arrays: dict[str, np.ndarray], **changes: np.ndarray | Non
 
 def test_small_jpeg_files_are_decoded_once(tmp_path: Path) -> None:
     images = smooth(12, 16, 20)
-    train, test = (
-        write(tmp_path / "a.npz", jpegs(*images)),
-        write(tmp_path / "b.npz", jpegs(*images[:5])),
-    )
+    train = write(tmp_path / "a.npz", jpegs(*images))
+    test = write(tmp_path / "b.npz", jpegs(*images[:5]))
     data = NpzData(path=train, test_path=test, batch_size=4)
     assert (data.name, data.num_classes, data.in_channels, data.image_size) == ("a", 3, 3, 16)
     stored = data.train_dataset()

@@ -1,7 +1,5 @@
 """One real search, training and ranking with every logger, and the same without."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Small runs, and readers of what loggers leave."""
 
-from __future__ import annotations
-
 import csv
 import json
 import struct

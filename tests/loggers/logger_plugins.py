@@ -1,7 +1,5 @@
 """A logger of Lightning's that fails."""
 
-from __future__ import annotations
-
 import errno
 from typing import Any
 

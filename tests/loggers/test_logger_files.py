@@ -1,7 +1,5 @@
 """What is in the files that loggers leave."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
@@ -63,10 +61,8 @@ def test_csv_of_a_ranking(ranked: Pair) -> None:
 
 
 def test_wandb_of_a_search(searched: Pair) -> None:
-    found, result = (
-        wandb_of(searched.logged),
-        json.loads((searched.logged / "result.json").read_text()),
-    )
+    found = wandb_of(searched.logged)
+    result = json.loads((searched.logged / "result.json").read_text())
     assert found.points("best", "evaluated") == steps(searched.logged, "best")
     assert found.summary["arch"] == result["arch"]
     assert found.summary["versions"] == result["versions"]
@@ -100,9 +96,8 @@ def test_wandb_of_a_ranking(ranked: Pair) -> None:
     assert found.points("failed", "scored") == steps(ranked.logged, "failed")
     table = found.table("rank")
     assert table["columns"] == list(rows[0])
-    assert [row[table["columns"].index("proxy")] for row in table["data"]] == [
-        row["proxy"] for row in rows
-    ]
+    place = table["columns"].index("proxy")
+    assert [row[place] for row in table["data"]] == [row["proxy"] for row in rows]
     first = next(row for row in rows if row["target"] == "vanilla")
     assert found.summary["best_cifar100_vanilla"] == first["proxy"]
 

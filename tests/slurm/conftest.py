@@ -1,7 +1,5 @@
 """The cluster that this folder's tests share."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """A Slurm of one machine, of this user's, in a folder of its own."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import shutil

@@ -1,7 +1,5 @@
 """A proxy that takes as long as a test wants."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

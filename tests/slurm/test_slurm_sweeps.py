@@ -1,7 +1,5 @@
 """Sweeps on a real Slurm: shards, preemption, and jobs that are cancelled."""
 
-from __future__ import annotations
-
 import json
 from csv import DictReader
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Benchmarks: known accuracies of the architectures of a space, and what stands where in them."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -24,9 +22,12 @@ class Benchmark(ABC):
     Accuracies are top-1 in percent. A target says how an architecture was trained: ``vanilla``
     alone, ``distilled`` by a teacher. Nothing is read before it is asked for.
 
+    A member sets ``source``, what the figures are read from, for people; ``known``, every (data
+    set, target) that can be asked for; and ``reported``, the data sets to report where none are
+    chosen (default: all): in its class, or before it calls this constructor.
+
     Args:
-        name: The word the config and the result use.
-        space: Name of the space whose architectures it knows.
+        name, space: Names in the config, of itself and of the space whose architectures it knows.
         sample: How many architectures `select` draws; None for all.
         datasets: Data sets to report, in this order; None for `reported`.
 
@@ -34,6 +35,9 @@ class Benchmark(ABC):
         UserError: A sample below two, or a data set it does not know.
     """
 
+    source: str
+    known: Sequence[tuple[str, str]]
+    reported: Sequence[str] | None = None
     holds_for: ClassVar[Mapping[str, object]] = {}
     """Settings of the space with which its networks are those that were trained."""
 
@@ -50,21 +54,6 @@ class Benchmark(ABC):
         self.sample = None if sample is None else whole("benchmark.sample", sample, 2)
         self.datasets = self._chosen(datasets)
 
-    @property
-    @abstractmethod
-    def source(self) -> str:
-        """What the figures are read from, for people."""
-
-    @property
-    @abstractmethod
-    def known(self) -> Sequence[tuple[str, str]]:
-        """Every (data set, target) that can be asked for; needed by the constructor."""
-
-    @property
-    def reported(self) -> Sequence[str]:
-        """Data sets to report where none are chosen."""
-        return list(dict.fromkeys(dataset for dataset, _ in self.known))
-
     @abstractmethod
     def archs(self) -> Sequence[str]:
         """Canonical texts of all architectures, in a fixed order."""
@@ -78,12 +67,7 @@ class Benchmark(ABC):
         return [(d, target) for d in self.datasets for known, target in self.known if known == d]
 
     def accuracy(self, arch: object, dataset: str, target: str = "vanilla") -> float:
-        """Top-1 accuracy in percent.
-
-        Args:
-            arch: An architecture or its canonical text.
-            dataset: Data set it was trained on.
-            target: How it was trained.
+        """Top-1 accuracy in percent of an architecture or its canonical text.
 
         Raises:
             UserError: The architecture, the data set or the target is unknown.
@@ -99,11 +83,7 @@ class Benchmark(ABC):
         return self.lookup(text, dataset, target)
 
     def best(self, dataset: str, target: str = "vanilla") -> tuple[str, float]:
-        """The most accurate architecture (the first of equals) and its accuracy.
-
-        Raises:
-            UserError: The data set or the target is unknown.
-        """
+        """The most accurate architecture (the first of equals) and its accuracy."""
         self._check(dataset, target)
         pairs = ((arch, self.lookup(arch, dataset, target)) for arch in self.archs())
         return max(pairs, key=lambda pair: pair[1])
@@ -111,8 +91,8 @@ class Benchmark(ABC):
     def select(self, seed: int) -> list[str]:
         """The architectures to rank: ``sample`` random ones, or all, in the order of `archs`.
 
-        Which are drawn depends on the seed and on the set of texts, not on their order, so tables
-        of the same space from different sources give the same sample.
+        Which are drawn depends on the seed and the set of texts, not on their order: tables of one
+        space from different sources give the same sample.
 
         Raises:
             UserError: There are fewer than ``sample``.
@@ -123,7 +103,7 @@ class Benchmark(ABC):
         if self.sample > len(archs):
             raise UserError(
                 f"benchmark.sample={self.sample}: benchmark {self.name} has {len(archs)} "
-                f"architectures; give at most that, or null for all"
+                "architectures; give at most that, or null for all"
             )
         import torch
 
@@ -139,12 +119,12 @@ class Benchmark(ABC):
         return frozenset(self.archs())
 
     def _chosen(self, datasets: Sequence[str] | None) -> tuple[str, ...]:
+        allowed = tuple(dict.fromkeys(dataset for dataset, _ in self.known))
         if datasets is None:
-            return tuple(self.reported)
+            return tuple(self.reported or allowed)
         if not isinstance(datasets, Sequence):
             raise UserError(f"benchmark.datasets={datasets} is not allowed; give a list of names")
         chosen = tuple(dict.fromkeys([datasets] if isinstance(datasets, str) else datasets))
-        allowed = list(dict.fromkeys(dataset for dataset, _ in self.known))
         if not chosen or not set(chosen) <= set(allowed):
             raise UserError(
                 f"benchmark.datasets={list(chosen)} is not allowed; benchmark {self.name}, read "
@@ -188,21 +168,18 @@ def benchmark_of(config: Mapping[str, Any]) -> Benchmark:
 def standings(benchmark: Benchmark, arch: str, keeps: Callable[[str], bool]) -> list[Standing]:
     """How an architecture stands in every data set and target the benchmark reports.
 
-    Args:
-        benchmark: Knows the architecture.
-        arch: Canonical text.
-        keeps: Whether an architecture keeps the budget; asked from the most accurate down, until
-            one does.
+    ``keeps`` says whether one keeps the budget; it is asked from the most accurate down.
 
     Raises:
         UserError: The benchmark does not know the architecture.
     """
-    found = []
+    all_standings = []
     for dataset, target in benchmark.entries():
         accuracy = benchmark.accuracy(arch, dataset, target)
         known = {other: benchmark.lookup(other, dataset, target) for other in benchmark.archs()}
         best = next((a for a in sorted(known, key=lambda a: -known[a]) if keeps(a)), None)
         rank = 1 + sum(other > accuracy for other in known.values())
         best_accuracy = None if best is None else known[best]
-        found.append(Standing(dataset, target, accuracy, rank, len(known), best, best_accuracy))
-    return found
+        standing = Standing(dataset, target, accuracy, rank, len(known), best, best_accuracy)
+        all_standings.append(standing)
+    return all_standings

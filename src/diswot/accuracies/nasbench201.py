@@ -1,7 +1,5 @@
 """The accuracies of NAS-Bench-201's 15,625 cells."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import os
@@ -10,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from diswot.accuracies.base import Benchmark, NoAccuraciesError
 from diswot.accuracies.sources import (
@@ -34,44 +32,27 @@ class NasBench201(Benchmark):
     validation accuracy after 12. ``analog`` knows one other training on CIFAR-10 only.
 
     Args:
-        name, space, sample, datasets: See `Benchmark`.
         source: ``csv``, ``nats_bench``, ``analog``, or ``auto`` for the first that is there:
             ``path``, ``$DISWOT_DATA/benchmarks/nasbench201.csv.gz``, the package of ``analog``.
         path: A CSV file, or NATS-Bench's folder or file.
-
-    Raises:
-        UserError: There is no such source, or a setting outside what is allowed.
+        name, space, sample, datasets: See `Benchmark`.
     """
 
     holds_for: ClassVar[Mapping[str, object]] = {"cells": 5, "widths": [16, 32, 64]}
 
     def __init__(
-        self,
-        *,
-        name: str,
-        space: str,
-        source: str = "auto",
-        path: str | Path | None = None,
-        sample: int | None = None,
-        datasets: Sequence[str] | None = None,
+        self, *, source: str = "auto", path: str | Path | None = None, **settings: Any
     ) -> None:
-        self._source = _opened(source, None if path is None else Path(path).expanduser())
-        super().__init__(name=name, space=space, sample=sample, datasets=datasets)
-
-    @property
-    def source(self) -> str:
-        """See `Benchmark`."""
-        return self._source.source
-
-    @property
-    def known(self) -> Sequence[tuple[str, str]]:
-        """See `Benchmark`."""
-        return [(dataset, "vanilla") for dataset in self._source.datasets]
-
-    @property
-    def reported(self) -> Sequence[str]:
-        """See `Benchmark`; those after 200 epochs."""
-        return self._source.reported
+        place = None if path is None else Path(path).expanduser()
+        sources: dict[str, Callable[[Path | None], AccuracySource]]
+        sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
+        if source not in ("auto", *sources):
+            allowed = ", ".join(sources)
+            raise UserError(f"benchmark.source={source} is not allowed; give auto, {allowed}")
+        self._source = sources[_automatic(place) if source == "auto" else source](place)
+        self.source, self.reported = self._source.source, self._source.reported
+        self.known = [(dataset, "vanilla") for dataset in self._source.datasets]
+        super().__init__(**settings)
 
     def archs(self) -> Sequence[str]:
         """See `Benchmark`."""
@@ -102,16 +83,15 @@ class CsvSource(AccuracySource):
     datasets = tuple(_columns)
 
     def __init__(self, path: Path | None) -> None:
-        chosen = path or shared_csv()
-        if chosen is None:
+        path = path or shared_csv()
+        if path is None:
             raise UserError(
                 "benchmark.path: not given; give a .csv or .csv.gz file with the columns that "
                 "docs/data.md lists, or put it at $DISWOT_DATA/benchmarks/nasbench201.csv.gz"
             )
-        if not chosen.is_file():
-            raise UserError(f"benchmark.path: {chosen} is no file; give a .csv or .csv.gz file")
-        self.path = chosen
-        self.source = str(chosen)
+        if not path.is_file():
+            raise UserError(f"benchmark.path: {path} is no file; give a .csv or .csv.gz file")
+        self.path, self.source = path, str(path)
 
     def accuracy(self, cell: str, dataset: str) -> float:
         """See `AccuracySource`."""
@@ -159,9 +139,7 @@ class CsvSource(AccuracySource):
         if len(table) != CELLS:
             raise ValueError(f"it holds {len(table):,} cells, not {CELLS:,}")
         by_column = figures.set_axis(table["cell"]).to_dict()
-        return {
-            name: by_column[column] for name, column in self._columns.items() if column in columns
-        }
+        return {name: by_column[key] for name, key in self._columns.items() if key in columns}
 
 
 def _percent(text: object) -> float:
@@ -170,18 +148,6 @@ def _percent(text: object) -> float:
     except ValueError:
         return math.nan
     return value if 0 <= value <= 100 else math.nan
-
-
-def _opened(source: str, path: Path | None) -> AccuracySource:
-    if source == "auto":
-        source = _automatic(path)
-    sources: dict[str, Callable[[Path | None], AccuracySource]]
-    sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
-    if source not in sources:
-        raise UserError(
-            f"benchmark.source={source} is not allowed; give auto, {', '.join(sources)}"
-        )
-    return sources[source](path)
 
 
 def _automatic(path: Path | None) -> str:

@@ -1,7 +1,5 @@
 """The published accuracies of S0."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -11,28 +9,17 @@ from diswot.accuracies.base import Benchmark
 
 __all__ = ["S0Cifar100"]
 
-_KNOWN = (("cifar100", "vanilla"), ("cifar100", "distilled"))
-
 
 class S0Cifar100(Benchmark):
     """The 64 networks of S0 on CIFAR-100, trained alone and distilled.
 
-    Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut
-    Training", CVPR 2023; figures from github.com/lilujunai/DisWOT-CVPR2023, which states neither
-    teacher nor seeds nor epochs.
+    Source: Dong et al., "DisWOT", CVPR 2023; figures from github.com/lilujunai/DisWOT-CVPR2023,
+    which states neither teacher nor seeds nor epochs.
     """
 
+    source = "the published table in the package"
+    known = (("cifar100", "vanilla"), ("cifar100", "distilled"))
     holds_for: ClassVar[Mapping[str, object]] = {"widths": [16, 16, 32, 64], "shortcut": "B"}
-
-    @property
-    def source(self) -> str:
-        """See `Benchmark`."""
-        return "the published table in the package"
-
-    @property
-    def known(self) -> Sequence[tuple[str, str]]:
-        """See `Benchmark`."""
-        return _KNOWN
 
     def archs(self) -> Sequence[str]:
         """See `Benchmark`; texts such as ``s0:1-3-5``."""

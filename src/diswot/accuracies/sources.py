@@ -1,13 +1,12 @@
 """Sources of NAS-Bench-201's accuracies: their interface, and two packages that hold them."""
 
-from __future__ import annotations
-
 import importlib
 import math
 import pickle
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from importlib.util import find_spec
@@ -31,23 +30,20 @@ _DAMAGE = (
 
 
 class AccuracySource(ABC):
-    """Accuracies of NAS-Bench-201's cells from one source, read on first use.
+    """Accuracies of NAS-Bench-201's cells, read on first use from ``path`` (None: its own place).
 
-    Args:
-        path: Where they are; None for the source's own place.
+    Attributes:
+        datasets: Every data set it has figures of.
+        reported: Those that a benchmark reports unless others are chosen.
+        source: Name of what the figures are read from, for people.
 
     Raises:
         UserError: There is nothing to read from, or later: it is damaged or lacks a figure.
     """
 
     datasets: ClassVar[tuple[str, ...]]
-    """Every data set it has figures of."""
-
     reported: ClassVar[tuple[str, ...]] = REPORTED
-    """Those that a benchmark reports unless others are chosen."""
-
     source: str
-    """Name of what the figures are read from, for people."""
 
     @abstractmethod
     def __init__(self, path: Path | None) -> None: ...
@@ -121,10 +117,9 @@ class NatsSource(AccuracySource):
         for dataset in REPORTED:
             theirs = dataset.replace("imagenet", "ImageNet")
             try:
-                info = self._api.get_more_info(cell, theirs, hp="200", is_random=False)
-                figures[dataset] = float(info["test-accuracy"])
-            except KeyError:
-                continue
+                with suppress(KeyError):
+                    info = self._api.get_more_info(cell, theirs, hp="200", is_random=False)
+                    figures[dataset] = float(info["test-accuracy"])
             except _DAMAGE as error:
                 raise self._damaged(f"{cell}: {error!r}") from error
         if self.path.is_dir():

@@ -3,11 +3,4 @@
 from diswot.data.base import ImageData, MiniBatch, read_asset
 from diswot.data.images import ArrayImages, EvalTransform, LabelledImages
 
-__all__ = [
-    "ArrayImages",
-    "EvalTransform",
-    "ImageData",
-    "LabelledImages",
-    "MiniBatch",
-    "read_asset",
-]
+__all__ = ["ArrayImages", "EvalTransform", "ImageData", "LabelledImages", "MiniBatch", "read_asset"]

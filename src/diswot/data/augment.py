@@ -4,8 +4,6 @@ An image's draws do not depend on the batch it is in or on the process that load
 can be given again: after a restart, or to a teacher whose outputs were stored.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -21,12 +19,7 @@ __all__ = ["Augmentation", "PadCropFlip", "RandomResizedCropFlip", "View"]
 
 @dataclass(frozen=True)
 class View:
-    """Which random view of the images is meant.
-
-    Attributes:
-        seed: that of the data.
-        number: of the view; without a store of teacher outputs, the epoch.
-    """
+    """Which random view is meant: the data's seed and a number, mostly the epoch."""
 
     seed: int
     number: int
@@ -41,16 +34,9 @@ class Augmentation(ABC):
 
 
 class PadCropFlip(Augmentation):
-    """Pad with black, cut out the size it had, mirror every other image; a batch at once.
+    """Pad by ``pad`` black pixels a side, cut out the old size, mirror with probability 1/2.
 
     Source: Lee et al., "Deeply-Supervised Nets", 2015; He et al., CVPR 2016, section 4.2.
-
-    Args:
-        pad: pixels added at every side.
-        flip: whether to mirror, with probability 1/2.
-
-    Raises:
-        UserError: a setting is outside what is allowed.
     """
 
     def __init__(self, *, pad: int = 4, flip: bool = True) -> None:
@@ -81,7 +67,7 @@ class PadCropFlip(Augmentation):
         return cut.permute(0, 3, 1, 2)
 
     def _draws(self, count: int, view: View) -> Tensor:
-        """Top, left and mirrored or not of every image: (3, count), kept until the next view."""
+        """Top, left, mirrored or not of every image: (3, count), kept until the next view."""
         if self._drawn is None or self._drawn[0] != view:
             draw = keys.generator("augment", view.seed, view.number)
             corner = torch.randint(2 * self.pad + 1, (2, count), generator=draw)
@@ -91,16 +77,9 @@ class PadCropFlip(Augmentation):
 
 
 class RandomResizedCropFlip(Augmentation):
-    """Cut out a random share of each stored image, resize, mirror: ImageNet's protocol.
+    """Cut out a random share (``scale`` at least) of each image's area, resize, mirror.
 
     Source: Szegedy et al., CVPR 2015, section 6, as torchvision's ``v2.RandomResizedCrop``.
-
-    Args:
-        scale: least share of an image's area that is cut out.
-        flip: whether to mirror, with probability 1/2.
-
-    Raises:
-        UserError: a setting is outside what is allowed.
     """
 
     def __init__(self, *, scale: float = 0.08, flip: bool = True) -> None:
@@ -126,8 +105,7 @@ class RandomResizedCropFlip(Augmentation):
         transform = v2.Compose([crop, v2.RandomHorizontalFlip()]) if self.flip else crop
         views = []
         for index in indices.tolist():
-            pixels = images.pixels(index)
             with torch.random.fork_rng(devices=[]):  # v2 draws from the global generator
                 torch.manual_seed(keys.stable_hash("augment", view.seed, view.number, index))
-                views.append(transform(pixels))
+                views.append(transform(images.pixels(index)))
         return torch.stack(views)

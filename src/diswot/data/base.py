@@ -40,12 +40,7 @@ class ImageSettings(LoaderSettings):
 
 @dataclass(frozen=True)
 class MiniBatch:
-    """The images a search scores with, and their labels.
-
-    Attributes:
-        images: normalised images, float32 of shape (B, C, H, W).
-        labels: class indices, int64 of shape (B,).
-    """
+    """Normalised images, float32 (B, C, H, W), and class indices, int64 (B,)."""
 
     images: Tensor
     labels: Tensor
@@ -56,24 +51,21 @@ class ImageData(ABC):
 
     Args:
         name: what the data set is called in results.
-        num_classes: number of classes.
-        in_channels: channels of an image.
+        num_classes, in_channels: of the images.
         image_size: height and width of an image in pixels.
-        mean: mean of each channel, of values in [0, 1].
-        std: standard deviation of each channel, of values in [0, 1].
+        mean, std: mean and standard deviation of each channel, of values in [0, 1].
         root: where the data lies, if it lies in a folder.
         batch_size: images of a mini-batch and of a training step.
-        balanced: whether a mini-batch takes the classes in turn, so that their counts differ by
-            at most one.
+        balanced: a mini-batch takes the classes in turn; their counts differ by at most one.
         num_workers: processes that load images; 0 loads in the calling one.
-        shuffle_seed: keys order and views of the training images; a mini-batch has a seed of its
-            own.
+        shuffle_seed: keys order and views of the training images, not the mini-batch.
 
     Raises:
         UserError: a setting is outside what is allowed.
     """
 
-    name: str
+    crop: float = 1.0
+    """Share of the resized short side that the centre crop keeps."""
 
     def __init__(
         self,
@@ -106,15 +98,11 @@ class ImageData(ABC):
     @property
     def transform(self) -> EvalTransform:
         """Turns a stored image into what a network is given."""
-        return EvalTransform(self.image_size, self.mean, self.std)
+        return EvalTransform(self.image_size, self.mean, self.std, self.crop)
 
     @abstractmethod
     def load(self, split: Split) -> LabelledImages:
-        """Read or index one split, and fetch before what is missing and may be fetched.
-
-        Raises:
-            UserError: the data is missing or not what it should be.
-        """
+        """Read or index one split; a `UserError` where it is missing or not what it should be."""
 
     def train_dataset(self) -> LabelledImages:
         """Give the training images, without augmentation."""
@@ -173,11 +161,7 @@ def _turns(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def read_asset(name: str, folder: Traversable | None = None) -> bytes:
-    """Read a file that comes with the package, checked against ``SHA256SUMS`` beside it.
-
-    Args:
-        name: file name within the folder.
-        folder: where it lies; default: the package's ``assets``.
+    """Read a file of ``folder`` (the package's ``assets``), checked against its ``SHA256SUMS``.
 
     Raises:
         UserError: the file is missing or is not the one that was released.

@@ -1,7 +1,5 @@
 """CIFAR-10, CIFAR-100 and ImageNet16-120: small images, published as pickled batches."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import warnings
@@ -32,12 +30,8 @@ DAMAGED_PICKLE = (
 class _Cifar(ImageData):
     """Base of CIFAR-10 and CIFAR-100 (Krizhevsky 2009), read by torchvision.
 
-    It compares the published md5 sums before it unpickles a file.
-
-    Args:
-        root: the folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``.
-        download: fetch and unpack the archive when a file is missing or damaged.
-        **settings: those of :class:`ImageData`.
+    It compares the published md5 sums before it unpickles a file; ``download`` fetches the archive
+    to ``root`` when one is missing or damaged.
     """
 
     title: ClassVar[str]
@@ -51,13 +45,8 @@ class _Cifar(ImageData):
         download: bool = False,
         **settings: Unpack[ImageSettings],
     ) -> None:
-        super().__init__(
-            name=self.title.lower(),
-            num_classes=self.classes,
-            in_channels=3,
-            root=Path(root).expanduser(),
-            **settings,
-        )
+        path, name = Path(root).expanduser(), self.title.lower()
+        super().__init__(name=name, num_classes=self.classes, in_channels=3, root=path, **settings)
         self.download = checks.flag("data.download", download)
 
     def load(self, split: Split) -> ArrayImages:
@@ -133,9 +122,6 @@ class ImageNet16(ImageData):
         num_classes: how many classes are kept, at most 1000.
         verify: compare the files with the published md5 sums.
         **settings: those of :class:`ImageData`.
-
-    Raises:
-        UserError: a setting is outside what is allowed.
     """
 
     root: Path
@@ -151,13 +137,8 @@ class ImageNet16(ImageData):
         kept = checks.whole("data.num_classes", num_classes, 2)
         if kept > _CLASSES:
             raise UserError(f"data.num_classes={kept} is not allowed; give at most {_CLASSES}")
-        super().__init__(
-            name=f"imagenet16-{kept}",
-            num_classes=kept,
-            in_channels=3,
-            root=Path(root).expanduser(),
-            **settings,
-        )
+        path, name = Path(root).expanduser(), f"imagenet16-{kept}"
+        super().__init__(name=name, num_classes=kept, in_channels=3, root=path, **settings)
         self.verify = checks.flag("data.verify", verify)
 
     def load(self, split: Split) -> ArrayImages:
@@ -168,7 +149,13 @@ class ImageNet16(ImageData):
 
     def _batch(self, name: str, md5: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Read the kept classes of one file, labels from 0."""
-        path = self._checked(name, md5)
+        places = (self.root / name, self.root / _FOLDER / name)
+        path = next((place for place in places if place.is_file()), places[0])
+        if problem := _problem(path, md5 if self.verify else None):
+            raise UserError(
+                f"data.root: {path} {problem}; unpack Imagenet16_train.zip and Imagenet16_val.zip "
+                f"of image-net.org there or in {_FOLDER} below it, or give another data.root"
+            )
         try:
             with path.open("rb") as file:
                 batch = load_pickle(file, _ARRAYS, encoding="latin1")
@@ -187,17 +174,6 @@ class ImageNet16(ImageData):
             )
         kept = labels <= self.num_classes
         return images[kept], labels[kept] - 1
-
-    def _checked(self, name: str, md5: str) -> Path:
-        places = (self.root / name, self.root / _FOLDER / name)
-        path = next((place for place in places if place.is_file()), places[0])
-        problem = _problem(path, md5 if self.verify else None)
-        if problem is None:
-            return path
-        raise UserError(
-            f"data.root: {path} {problem}; unpack Imagenet16_train.zip and Imagenet16_val.zip of "
-            f"image-net.org there or in {_FOLDER} below it, or give another data.root"
-        )
 
 
 def _problem(path: Path, md5: str | None) -> str | None:
@@ -219,34 +195,20 @@ def load_pickle(
         encoding: of the byte strings that Python 2 wrote.
 
     Raises:
-        UnpicklingError: it asks for something that is not allowed; a damaged file can raise
-            any of ``DAMAGED_PICKLE``.
+        UnpicklingError: it asks for what is not allowed; or others of ``DAMAGED_PICKLE``.
     """
+
+    class Restricted(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            if (module, name) not in allowed:
+                raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
+            return allowed[module, name] or super().find_class(module, name)
+
     with warnings.catch_warnings(action="ignore"):
-        return _Restricted(file, allowed, encoding).load()
+        return Restricted(file, encoding=encoding).load()
 
 
-class _Restricted(pickle.Unpickler):
-    def __init__(
-        self, file: IO[bytes], allowed: Mapping[tuple[str, str], Any], encoding: str
-    ) -> None:
-        super().__init__(file, encoding=encoding)
-        self._allowed = allowed
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
-        return self._allowed[module, name] or super().find_class(module, name)
-
-
-_ARRAYS = dict.fromkeys(
-    [
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy.core.numeric", "_frombuffer"),
-        ("numpy._core.numeric", "_frombuffer"),
-        ("_codecs", "encode"),
-    ]
-)
+_ARRAYS = dict.fromkeys([("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode")])
+for _core in ("numpy.core", "numpy._core"):  # before numpy 2 and since
+    _ARRAYS[f"{_core}.multiarray", "_reconstruct"] = None
+    _ARRAYS[f"{_core}.numeric", "_frombuffer"] = None

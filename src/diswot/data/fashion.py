@@ -23,9 +23,7 @@ from diswot.errors import UserError
 
 __all__ = ["FashionMini", "FashionMnist", "read_idx"]
 
-_SIDE, _PADDING = 28, 2
 _MINI_OF_CLASS = 1000  # the subset has the first of every class, in file order
-_PREFIX: dict[Split, str] = {"train": "train", "test": "t10k"}
 
 
 class FashionMini(ImageData):
@@ -69,15 +67,13 @@ class FashionMnist(ImageData):
 
     def load(self, split: Split) -> ArrayImages:
         """Read one split from its idx files."""
-        images, labels = (
-            read_idx(self._path(f"{_PREFIX[split]}-{kind}-ubyte"))
-            for kind in ("images-idx3", "labels-idx1")
-        )
-        if images.shape != (len(labels), _SIDE, _SIDE):
+        prefix = "train" if split == "train" else "t10k"
+        images = read_idx(self._path(f"{prefix}-images-idx3-ubyte"))
+        labels = read_idx(self._path(f"{prefix}-labels-idx1-ubyte"))
+        if images.shape != (expected := (len(labels), 28, 28)):
             raise UserError(
-                f"data.root: the {split} images in {self.root} have the shape "
-                f"{tuple(images.shape)}; {len(labels)} labels go with "
-                f"{(len(labels), _SIDE, _SIDE)}"
+                f"data.root: the {split} images in {self.root} have the shape {tuple(images.shape)}"
+                f"; {len(labels)} labels go with {expected}"
             )
         if self.outside_mini and split == "train":
             later = [(labels == label).nonzero()[_MINI_OF_CLASS:] for label in torch.unique(labels)]
@@ -89,17 +85,13 @@ class FashionMnist(ImageData):
         raw = self.root / "FashionMNIST" / "raw"
         places = [folder / f"{stem}{end}" for folder in (self.root, raw) for end in ("", ".gz")]
         path = next((path for path in places if path.is_file()), None)
-        if path is None and self.download:
-            self._fetch()
-            path = raw / stem
-        if path is None:
+        if path is not None:
+            return path
+        if not self.download:
             raise UserError(
                 f"data.root: {self.root} holds no {stem}[.gz]; give the folder of Fashion-MNIST's "
                 "idx files, or data.download=true"
             )
-        return path
-
-    def _fetch(self) -> None:
         _torchvision.ensure()
         from torchvision.datasets import FashionMNIST
 
@@ -111,18 +103,18 @@ class FashionMnist(ImageData):
                 f"data.download: Fashion-MNIST cannot be fetched ({' '.join(str(error).split())}); "
                 f"put {names} into {self.root} by hand and run again"
             ) from error
+        return raw / stem
 
 
 def _coloured(images: Tensor) -> Tensor:
     """Turn (N, 28, 28) into (N, 3, 32, 32)."""
-    return F.pad(images, (_PADDING,) * 4)[:, None].expand(-1, 3, -1, -1)
+    return F.pad(images, (2,) * 4)[:, None].expand(-1, 3, -1, -1)
 
 
 def read_idx(path: Path) -> Tensor:
     """Read a file of Fashion-MNIST under its published name, gzipped or not.
 
-    Returns:
-        Images, uint8 of shape (N, H, W), or labels, int64 of shape (N,).
+    Gives images, uint8 (N, H, W), or labels, int64 (N,).
 
     Raises:
         UserError: the file cannot be read, has another header or another length.
@@ -134,9 +126,9 @@ def read_idx(path: Path) -> Tensor:
     try:
         with TemporaryDirectory() as folder:
             plain = utils.extract_archive(path, folder) if path.suffix == ".gz" else path
-            labels = "labels" in path.name
-            found: Tensor = (mnist.read_label_file if labels else mnist.read_image_file)(plain)
-            return found
+            read = mnist.read_label_file if "labels" in path.name else mnist.read_image_file
+            values: Tensor = read(plain)
+            return values
     except (*damage, zlib.error) as error:
         raise UserError(
             f"data.root: {path} is no whole idx file of bytes "

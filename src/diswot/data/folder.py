@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diswot import _torchvision, checks
 from diswot.data.base import ImageData, ImageSettings, Split
-from diswot.data.images import UNREADABLE, EvalTransform, LabelledImages, decode
+from diswot.data.images import EvalTransform, LabelledImages, decode
 from diswot.errors import UserError
 
 __all__ = ["FolderData", "FolderImages"]
@@ -27,12 +27,10 @@ class FolderData(ImageData):
     relative path has a small blake2b hash, so an image stays on its side when others come or go.
 
     Args:
-        root: the folder.
-        name: what the data set is called in results.
         num_classes: how many classes there must be; default: as many as there are.
         crop: share of the resized short side that the centre crop keeps.
         holdout: share of the images held out where there is no ``val`` or ``test`` folder.
-        **settings: those of :class:`ImageData`.
+        root, name, **settings: those of :class:`ImageData`.
 
     Raises:
         UserError: there is no such folder, or it has no classes, or not as many as asked for.
@@ -64,11 +62,6 @@ class FolderData(ImageData):
         self.crop = checks.number("data.crop", crop, low=0.1, high=1)
         self.holdout = checks.number("data.holdout", holdout, low=0, high=0.9)
 
-    @property
-    def transform(self) -> EvalTransform:
-        """Turns a decoded image into what a network is given."""
-        return EvalTransform(self.image_size, self.mean, self.std, self.crop)
-
     def load(self, split: Split) -> "FolderImages":
         """List the files of one split as torchvision's ``ImageFolder``; none of them is opened."""
         apart = () if self.train_folder == self.root else (self.root / "val", self.root / "test")
@@ -76,9 +69,8 @@ class FolderData(ImageData):
         folder = (test_folder if split == "test" else None) or self.train_folder
         unknown = sorted(set(_class_names(folder)) - set(self.classes))
         if unknown:
-            raise UserError(
-                f"data.root: {folder / unknown[0]} is a class that the train folder lacks"
-            )
+            path = folder / unknown[0]
+            raise UserError(f"data.root: {path} is a class that the train folder lacks")
         _torchvision.ensure()
         from torchvision.datasets.folder import IMG_EXTENSIONS, ImageFolder
 
@@ -86,16 +78,14 @@ class FolderData(ImageData):
         samples = ImageFolder.make_dataset(folder, labels, IMG_EXTENSIONS, allow_empty=True)
         if test_folder is None:
             start, held_out = len(os.path.join(folder, "")), split == "test"  # noqa: PTH118
-            samples = [
-                one for one in samples if (_place(one[0][start:]) < self.holdout) == held_out
-            ]
+            samples = [s for s in samples if (_place(s[0][start:]) < self.holdout) == held_out]
         if not samples:
             raise UserError(
                 f"data.root: {folder} has no {split} images ({', '.join(IMG_EXTENSIONS)}) "
                 f"with data.holdout={self.holdout:g}; give {_WANTED}"
             )
-        paths, numbers = zip(*sorted(samples, key=_order), strict=True)
-        return FolderImages(list(paths), list(numbers), self.transform)
+        samples.sort(key=_order)
+        return FolderImages([s[0] for s in samples], [s[1] for s in samples], self.transform)
 
 
 class FolderImages(LabelledImages):
@@ -107,18 +97,12 @@ class FolderImages(LabelledImages):
 
     def pixels(self, index: int) -> Tensor:
         """Decode image ``index``: RGB, uint8 (3, H, W); a damaged file is a `UserError`."""
-        try:
-            return decode(self.paths[index])
-        except UNREADABLE as error:
-            raise UserError(
-                f"data.root: {self.paths[index]} is not a readable image ({error}); "
-                "replace or remove it"
-            ) from error
+        path = self.paths[index]
+        return decode(path, f"data.root: {path} is not a readable image", "replace or remove it")
 
 
 def _class_names(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    names = sorted(p.name for p in folder.glob("[!.]*") if p.is_dir())
     if not names:
         raise UserError(f"data.root: {folder} has no sub-folders; give {_WANTED}")
     return names

@@ -38,9 +38,8 @@ class GaussianData(ImageData):
 
     def load(self, split: Split) -> "GaussianImages":
         """Draw the labels of one split."""
-        labels = torch.randint(
-            self.num_classes, (self.length,), generator=generator("gaussian-labels", split)
-        )
+        draw = generator("gaussian-labels", split)
+        labels = torch.randint(self.num_classes, (self.length,), generator=draw)
         return GaussianImages(split, labels, self.in_channels, self.transform)
 
 
@@ -55,7 +54,7 @@ class GaussianImages(LabelledImages):
         self.shape = (channels, transform.image_size, transform.image_size)
 
     def pixels(self, index: int) -> Tensor:
-        """Draw image ``index`` from N(0, 1), float32 (C, H, W); it needs no normalising."""
+        """Draw image ``index`` from N(0, 1), float32 (C, H, W), which is normalised already."""
         return torch.randn(self.shape, generator=generator("gaussian-image", self.split, index))
 
     image = pixels

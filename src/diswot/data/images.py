@@ -7,14 +7,13 @@ from io import BytesIO
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["UNREADABLE", "ArrayImages", "EvalTransform", "LabelledImages", "decode"]
+from diswot.errors import UserError
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What :func:`decode` raises for a file that is damaged or no image."""
+__all__ = ["ArrayImages", "EvalTransform", "LabelledImages", "decode"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,7 @@ class EvalTransform:
 
     Attributes:
         image_size: height and width of the result in pixels.
-        mean: mean of each channel, of values in [0, 1].
-        std: standard deviation of each channel, of values in [0, 1].
+        mean, std: mean and standard deviation of each channel, of values in [0, 1].
         crop: share of the resized short side that is kept (ImageNet: 0.875 = 224 / 256).
     """
 
@@ -56,12 +54,7 @@ class EvalTransform:
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]], ABC):
-    """Images by index, with the labels at hand without decoding any of them.
-
-    Attributes:
-        labels: class indices, int64 of shape (N,).
-        transform: turns a stored image into what a network is given.
-    """
+    """Images by index, with their ``labels``, int64 (N,), at hand without decoding any."""
 
     def __init__(self, labels: Tensor, transform: EvalTransform) -> None:
         self.labels = labels.to(torch.int64)
@@ -96,7 +89,7 @@ class ArrayImages(LabelledImages):
         self.images = images
 
     def pixels(self, index: int) -> Tensor:
-        """Give image ``index`` as it is stored, uint8 (C, H, W)."""
+        """See :class:`LabelledImages`."""
         return self.images[index]
 
     def fitted(self, indices: Tensor) -> Tensor:
@@ -107,7 +100,18 @@ class ArrayImages(LabelledImages):
         return super().fitted(indices)
 
 
-def decode(file: str | BytesIO, formats: tuple[str, ...] | None = None) -> Tensor:
-    """Decode an image file: RGB, uint8 (3, H, W); a damaged one raises any of ``UNREADABLE``."""
-    with Image.open(file, formats=formats) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+def decode(
+    file: str | BytesIO, name: str, advice: str, formats: tuple[str, ...] | None = None
+) -> Tensor:
+    """Decode an image file: RGB, uint8 (3, H, W).
+
+    Raises:
+        UserError: the file is damaged or no image; ``name`` begins the message, ``advice`` ends it.
+    """
+    try:
+        with Image.open(file, formats=formats) as image:
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)
+        problem = "its header cannot be read" if unknown else error
+        raise UserError(f"{name} ({problem}); {advice}") from error

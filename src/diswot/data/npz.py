@@ -8,23 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from diswot.data.base import ImageData, LoaderSettings, Split
-from diswot.data.images import UNREADABLE, ArrayImages, EvalTransform, LabelledImages, decode
+from diswot.data.images import ArrayImages, EvalTransform, LabelledImages, decode
 from diswot.errors import UserError
 
 __all__ = ["JpegImages", "NpzData"]
 
 _SMALL = 64  # JPEG files of one size up to this many pixels a side are decoded when loaded
 _JPEG_KEYS = ("bytes", "offsets", "labels")
-_CHUNK = 256  # images
 
 
 class NpzData(ImageData):
@@ -40,8 +38,7 @@ class NpzData(ImageData):
         test_path: the file of the test split; default: ``path`` holds it too.
         num_classes: number of classes; default: the largest training label + 1.
         image_size: height and width; default: the shorter side of the stored images.
-        mean: mean of each channel; default: that of the training images.
-        std: standard deviation of each channel; default: that of the training images.
+        mean, std: of each channel; default: those of the training images.
         **settings: those of :class:`ImageData`.
 
     Raises:
@@ -64,14 +61,11 @@ class NpzData(ImageData):
             raise UserError(f"data.path: not given; give an .npz file with {keys}")
         self.path = Path(path).expanduser()
         self._stored = _read_splits(self.path, test_path)
-        train = self._stored["train"] = self._stored["train"].decoded()
-        if isinstance(train.images, np.ndarray):
-            image_size = min(train.images.shape[2:]) if image_size is None else image_size
-            measured = _statistics(train.images)
-            mean, std = (
-                own if given is None else given
-                for given, own in zip((mean, std), measured, strict=True)
-            )
+        images, labels = self._stored["train"] = _decoded(*self._stored["train"])
+        if isinstance(images, np.ndarray):
+            image_size = min(images.shape[2:]) if image_size is None else image_size
+            own_mean, own_std = _statistics(images)
+            mean, std = own_mean if mean is None else mean, own_std if std is None else std
         elif image_size is None or mean is None or std is None:
             raise UserError(
                 f"data.image_size, data.mean, data.std: the images of {self.path} are not all "
@@ -79,8 +73,8 @@ class NpzData(ImageData):
             )
         super().__init__(
             name=self.path.stem,
-            num_classes=int(train.labels.max()) + 1 if num_classes is None else num_classes,
-            in_channels=train.channels,
+            num_classes=int(labels.max()) + 1 if num_classes is None else num_classes,
+            in_channels=_channels(images),
             image_size=image_size,
             mean=mean,
             std=std,
@@ -94,11 +88,10 @@ class NpzData(ImageData):
                 f"data.test_path: not given, and {self.path} holds JPEG files of one split; "
                 "give the .npz file of the test split"
             )
-        images, labels = self._stored[split].decoded()
-        numbers = torch.from_numpy(labels)
+        images, labels = _decoded(*self._stored[split])
         if isinstance(images, _Jpegs):
-            return JpegImages(images, numbers, self.transform)
-        return ArrayImages(torch.from_numpy(images), numbers, self.transform)
+            return JpegImages(images, torch.from_numpy(labels), self.transform)
+        return ArrayImages(torch.from_numpy(images), torch.from_numpy(labels), self.transform)
 
 
 class JpegImages(LabelledImages):
@@ -123,43 +116,30 @@ class _Jpegs:
 
     def decode(self, index: int) -> Tensor:
         start, end = self.offsets[index : index + 2]
-        try:
-            return decode(BytesIO(self.content[start:end].tobytes()), ("JPEG",))
-        except UNREADABLE as error:
-            header = isinstance(error, UnidentifiedImageError)
-            problem = "its header cannot be read" if header else error
-            raise UserError(
-                f"{self.source}: image {index} is not a readable JPEG ({problem}); "
-                "make or fetch the file again"
-            ) from error
-
-    def decode_small(self) -> NDArray[np.uint8] | None:
-        """All images, (N, 3, H, W), if they have one size of at most ``_SMALL``, else None."""
-        first = self.decode(0)
-        if max(first.shape) > _SMALL:
-            return None
-        images = np.empty((len(self.offsets) - 1, *first.shape), np.uint8)
-        for index in range(len(images)):
-            pixels = self.decode(index)
-            if pixels.shape != first.shape:
-                return None
-            images[index] = pixels.numpy()
-        return images
+        file = BytesIO(self.content[start:end].tobytes())
+        name = f"{self.source}: image {index} is not a readable JPEG"
+        return decode(file, name, "make or fetch the file again", ("JPEG",))
 
 
-class _Stored(NamedTuple):
-    """One split as it lies in a file: images, uint8 (N, C, H, W) or JPEG, and labels (N,)."""
+_Stored = tuple[NDArray[np.uint8] | _Jpegs, NDArray[np.int64]]
+"""One split as it lies in a file: images, uint8 (N, C, H, W) or JPEG, and labels (N,)."""
 
-    images: NDArray[np.uint8] | _Jpegs
-    labels: NDArray[np.int64]
 
-    @property
-    def channels(self) -> int:
-        return 3 if isinstance(self.images, _Jpegs) else int(self.images.shape[1])
+def _decoded(images: NDArray[np.uint8] | _Jpegs, labels: NDArray[np.int64]) -> _Stored:
+    """JPEG files of one size of at most ``_SMALL`` as an array; all else as it is."""
+    if isinstance(images, np.ndarray) or max((first := images.decode(0)).shape) > _SMALL:
+        return images, labels
+    pixels = np.empty((len(labels), *first.shape), np.uint8)
+    for index in range(len(labels)):
+        image = images.decode(index)
+        if image.shape != first.shape:
+            return images, labels
+        pixels[index] = image.numpy()
+    return pixels, labels
 
-    def decoded(self) -> _Stored:
-        small = self.images.decode_small() if isinstance(self.images, _Jpegs) else None
-        return self if small is None else self._replace(images=small)
+
+def _channels(images: NDArray[np.uint8] | _Jpegs) -> int:
+    return 3 if isinstance(images, _Jpegs) else int(images.shape[1])
 
 
 def _read_splits(path: Path, test_path: str | Path | None) -> dict[Split, _Stored]:
@@ -168,12 +148,12 @@ def _read_splits(path: Path, test_path: str | Path | None) -> dict[Split, _Store
     else:
         test = _read(Path(test_path).expanduser(), "data.test_path", ("test",))
         stored = _read(path, "data.path", ("train",)) | test
-    channels = {split: one.channels for split, one in stored.items()}
-    if len(set(channels.values())) > 1:
+    train, *test_channels = (_channels(images) for images, _ in stored.values())
+    if test_channels and test_channels[0] != train:
         raise UserError(
             f"data.{'path' if test_path is None else 'test_path'}: {test_path or path} cannot be "
-            f"used (x_train and x_test differ in channels: {channels['train']} and "
-            f"{channels['test']}); give images with as many"
+            f"used (x_train and x_test differ in channels: {train} and {test_channels[0]}); "
+            "give images with as many"
         )
     return stored
 
@@ -185,10 +165,12 @@ def _read(path: Path, setting: str, splits: Sequence[Split]) -> dict[Split, _Sto
             if not zipfile.is_zipfile(file):
                 raise ValueError("it is no .npz archive")
             with np.load(file, allow_pickle=False) as archive:
-                if "bytes" in archive:
-                    arrays = _taken(archive, _JPEG_KEYS)
-                    return {splits[0]: _jpegs(*arrays.values(), source=f"{setting}: {path}")}
-                arrays = _taken(archive, _array_keys(splits))
+                keys = _JPEG_KEYS if "bytes" in archive else _array_keys(splits)
+                if missing := [key for key in keys if key not in archive]:
+                    raise ValueError(f"it has no {', '.join(missing)}")
+                arrays = {key: archive[key] for key in keys}
+        if keys is _JPEG_KEYS:
+            return {splits[0]: _jpegs(*arrays.values(), source=f"{setting}: {path}")}
         return {split: _arrays(arrays, split) for split in splits}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
@@ -197,26 +179,19 @@ def _read(path: Path, setting: str, splits: Sequence[Split]) -> dict[Split, _Sto
         ) from error
 
 
-def _array_keys(splits: Sequence[Split]) -> list[str]:
-    return [f"{kind}_{split}" for split in splits for kind in ("x", "y")]
-
-
-def _taken(archive: Mapping[str, Any], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-    missing = [key for key in keys if key not in archive]
-    if missing:
-        raise ValueError(f"it has no {', '.join(missing)}")
-    return {key: archive[key] for key in keys}
+def _array_keys(splits: Sequence[Split]) -> tuple[str, ...]:
+    return tuple(f"{kind}_{split}" for split in splits for kind in "xy")
 
 
 def _arrays(arrays: Mapping[str, NDArray[Any]], split: Split) -> _Stored:
-    key, images = f"x_{split}", arrays[f"x_{split}"]
+    images = arrays[key := f"x_{split}"]
     if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
         raise ValueError(f"{key} is {images.dtype} {images.shape}, not uint8 with 4 dimensions")
     if images.shape[1] not in {1, 3}:
         if images.shape[3] not in {1, 3}:
             raise ValueError(f"{key} of shape {images.shape} has no axis of 1 or 3 channels")
         images = images.transpose(0, 3, 1, 2)
-    return _Stored(images, _labels(arrays[f"y_{split}"], len(images), f"y_{split}"))
+    return images, _labels(arrays[f"y_{split}"], len(images), f"y_{split}")
 
 
 def _labels(labels: NDArray[Any], count: int, key: str) -> NDArray[np.int64]:
@@ -238,15 +213,15 @@ def _jpegs(
             f"offsets runs from {offsets[0]} to {offsets[-1]}; it has to grow from 0 to "
             f"{len(content)}, the length of bytes"
         )
-    return _Stored(_Jpegs(source, content, offsets), _labels(labels, len(offsets) - 1, "labels"))
+    return _Jpegs(source, content, offsets), _labels(labels, len(offsets) - 1, "labels")
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of (N, C, H, W), from exact counts."""
     values = np.arange(256) / 255
     counts = np.zeros((images.shape[1], 256), np.int64)
-    for start in range(0, len(images), _CHUNK):  # bincount widens what it is given to 64 bits
-        some = images[start : start + _CHUNK].swapaxes(0, 1)
+    for start in range(0, len(images), 256):  # bincount widens what it is given to 64 bits
+        some = images[start : start + 256].swapaxes(0, 1)
         counts += [np.bincount(channel.ravel(), minlength=256) for channel in some]
     means = [float(np.average(values, weights=count)) for count in counts]
     variances = [

@@ -1,5 +1,5 @@
 """Loggers of a run: Lightning's, with what they lack for runs that are stopped and go on."""
 
-from diswot.loggers.several import LoggedRun, Loggers, Scalar
+from diswot.loggers.several import LoggedRun, Loggers
 
-__all__ = ["LoggedRun", "Loggers", "Scalar"]
+__all__ = ["LoggedRun", "Loggers"]

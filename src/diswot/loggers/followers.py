@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from diswot.loggers.several import Loggers, Scalar
+    from diswot.loggers.several import Loggers
     from diswot.runs import CandidateRecord, RankRow, ScoreRecord
     from diswot.searching.engine import Search
     from diswot.strategies.base import Strategy
@@ -24,10 +22,7 @@ _POINTS = 100  # of a ranking
 class SearchLog:
     """Logs every generation, and all candidates at the end; see `diswot.searching.engine.Watch`.
 
-    Args:
-        loggers: Started.
-        search: Whose history is read.
-        strategy: Its, for the draws that broke the budget.
+    ``loggers`` are started; ``strategy`` is the search's, for the draws that broke the budget.
     """
 
     def __init__(self, loggers: Loggers, search: Search, strategy: Strategy) -> None:
@@ -58,7 +53,9 @@ class SearchLog:
     def finish(self, result: Mapping[str, Any], path: Path) -> None:
         """Log the result, ``search.png`` and the distinct candidates, best first."""
         if self._loggers:
-            candidates = _read(path / "candidates.csv").drop_duplicates("arch")
+            import pandas as pd
+
+            candidates = pd.read_csv(path / "candidates.csv").drop_duplicates("arch")
             candidates = candidates.sort_values("score", ascending=False, kind="stable")
             self._loggers.finished(result, [path / "search.png"], {"candidates": candidates})
 
@@ -68,8 +65,7 @@ class RankLog:
 
     Args:
         loggers: Not started.
-        total: Architectures to score, over all seeds.
-        done: Those that were scored before this start.
+        total, done: Architectures to score, over all seeds, and those scored before this start.
         again: Whether the ranking has finished before; then nothing is logged unless it has grown.
     """
 
@@ -77,8 +73,7 @@ class RankLog:
         self._loggers, self._total = loggers, total
         self._done = self._before = done
         self._silent = again and done == total
-        self._failed = 0
-        self._since = time.monotonic()
+        self._failed, self._since = 0, time.monotonic()
 
     def begin(self) -> None:
         """Start the loggers, if there is anything to log."""
@@ -93,24 +88,18 @@ class RankLog:
         if self._done % max(1, self._total // _POINTS) and self._done < self._total:
             return
         rate = (self._done - self._before) / max(time.monotonic() - self._since, 1e-9)
-        self._loggers.log(
-            {"seed": record.seed, "failed": self._failed, "architectures_per_second": rate},
-            self._done,
-        )
+        point = {"seed": record.seed, "failed": self._failed, "architectures_per_second": rate}
+        self._loggers.log(point, self._done)
 
     def finish(self, rows: Sequence[RankRow], path: Path) -> None:
         """Log the best proxy of each target, ``rank.png`` and ``rank.csv``."""
         if self._silent or not self._loggers:
             return
-        best: dict[str, Scalar] = {}
+        import pandas as pd
+
+        best: dict[str, Any] = {}
         for row in reversed(rows):  # the best of a target comes first
             if not row.control and not math.isnan(row.spearman):
                 name = f"best_{row.dataset}_{row.target}"
                 best |= {name: row.proxy, f"{name}_spearman": row.spearman}
-        self._loggers.finished(best, [path / "rank.png"], {"rank": _read(path / "rank.csv")})
-
-
-def _read(file: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_csv(file)
+        self._loggers.finished(best, [path / "rank.png"], {"rank": pd.read_csv(path / "rank.csv")})

@@ -15,20 +15,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 from diswot import _torchvision
 from diswot.config import make
+from diswot.console import print_pairs, shown
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
     from lightning.pytorch.loggers import Logger
 
-__all__ = ["LoggedRun", "Loggers", "Scalar"]
-
-Scalar = str | int | float | bool | None
+__all__ = ["LoggedRun", "Loggers"]
 
 _SINGLE = ("space", "teacher", "student", "strategy", "benchmark", "data", "init", "protocol")
 _SEVERAL = ("proxy", "distiller")
-_OMITTED = ("schema", "top")  # of a result: what tables show
-_TEXT_ROWS = 100  # of a table in TensorBoard, which shows it as text
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,7 @@ class LoggedRun:
 
     Attributes:
         command: ``search``, ``train`` or ``rank``.
-        path: The run directory.
-        config: The resolved config.
+        path, config: The run directory and the resolved config.
         axis: Metric that steps count: ``evaluated`` proposals, ``epoch``, ``scored`` architectures.
         group: Of runs that belong together: the folder of a sweep.
     """
@@ -73,10 +69,8 @@ class Loggers:
     A run that goes on after a stop starts its loggers anew and logs only what is new. A logger that
     fails while the run goes on is left out from there, with a warning; a full disk ends the run.
 
-    Args:
-        run: What they follow; ``config["logger"]`` has a node a logger, in which ``save_dir: null``
-            stands for the run directory.
-        quiet: Do not show where they write.
+    ``config["logger"]`` of the run has a node a logger, in which ``save_dir: null`` stands for the
+    run directory; ``quiet`` does not show where they write.
 
     Raises:
         UserError: A setting is wrong.
@@ -105,9 +99,7 @@ class Loggers:
         """Nothing is begun yet: see `start`."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """End all that were started, as failed where an exception comes.
 
         If nothing was measured, the run directory is left as it was found.
@@ -128,27 +120,21 @@ class Loggers:
         if self._started:
             return
         self._started, before = True, set(self._run.path.glob("*"))
+        name = ""
         try:
             for name, opener in self._openers.items():
-                self._start(name, opener)
+                with ExitStack() as stack:
+                    logger = opener(stack)
+                    logger.log_hyperparams(dict(self._run.config))
+                    self._active[name] = logger, stack.pop_all()
+                if not self._quiet and logger.log_dir:
+                    print_pairs({name: shown(Path(logger.log_dir))})
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"logger.{name}: {_one_line(error)}") from error
         finally:
             self._created = set(self._run.path.glob("*")) - before
-
-    def _start(self, name: str, opener: Callable[[ExitStack], Logger]) -> None:
-        from diswot.console import print_pairs, shown
-
-        try:
-            with ExitStack() as stack:
-                logger = opener(stack)
-                logger.log_hyperparams(dict(self._run.config))
-                self._active[name] = logger, stack.pop_all()
-            if not self._quiet and logger.log_dir:
-                print_pairs({name: shown(Path(logger.log_dir))})
-        except Exception as error:
-            _raise_full_disk(error)
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"logger.{name}: {_one_line(error)}") from error
 
     def log(self, metrics: Mapping[str, float | None], step: int) -> None:
         """Log what was measured; what is no finite number is left out."""
@@ -164,10 +150,8 @@ class Loggers:
     ) -> None:
         """Log what a run gives at its end; starts loggers that nothing was measured for.
 
-        Args:
-            result: Content of ``result.json``: W&B's summary; elsewhere its numbers are metrics.
-            images: Pictures of the run directory, for W&B and TensorBoard.
-            tables: By name, for W&B and TensorBoard.
+        The result is W&B's summary; elsewhere its numbers are metrics. Images (files) and tables
+        are for W&B and TensorBoard.
         """
         self.start()
         if not self._active:
@@ -177,7 +161,7 @@ class Loggers:
 
         from diswot.loggers.wandb import table_data
 
-        kept = {name: value for name, value in result.items() if name not in _OMITTED}
+        kept = {name: value for name, value in result.items() if name not in ("schema", "top")}
         numbers = {f"result/{name}": value for name, value in kept.items() if _is_finite(value)}
 
         def log(logger: Logger) -> None:
@@ -242,27 +226,23 @@ def _is_finite(value: object) -> TypeGuard[float]:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    """The first rows; a cell may contain what separates cells."""
-    head = table.head(_TEXT_ROWS).astype(object)
+    """The first rows, as the text that TensorBoard shows."""
+    head = table.head(100).astype(object)
     cells = head.where(head.notna(), "").map(lambda cell: str(cell).replace("|", "\\|"))
     more = f"\n\nand {len(table) - len(head):,} more rows" if len(table) > len(head) else ""
     return f"{cells.to_markdown(index=False, disable_numparse=True)}{more}"
 
 
-def _raise_full_disk(error: BaseException | None) -> None:
-    """Raise the full disk that is the cause of an error, if it is."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise error
-        error = error.__cause__ or error.__context__
-
-
 def _one_line(error: Exception) -> str:
+    """Kind and message of an error, unless it is a full disk, which is raised."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _warn(name: str, error: Exception) -> None:
-    """Warn of a logger that fails, unless the disk is full."""
-    _raise_full_disk(error)
     message = f"logger {name} failed ({_one_line(error)}); the run goes on without it"
     warnings.warn(message, stacklevel=1)

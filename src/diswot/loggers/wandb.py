@@ -32,8 +32,6 @@ __all__ = ["check_settings", "table_data", "wandb_logger"]
 
 _LIGHTNING = ("log_model", "prefix", "checkpoint_name", "add_file_policy")  # not wandb.init's
 _SETTINGS = {"console": "off", "silent": True, "finish_timeout_raises": True}
-_ID = "diswot-run-id"
-_TAG, _NAME = 64, 128  # characters of a tag and of a name at most
 
 
 def check_settings(name: str, node: Mapping[str, Any]) -> None:
@@ -41,9 +39,8 @@ def check_settings(name: str, node: Mapping[str, Any]) -> None:
     if find_spec("wandb") is None:
         raise UserError(f"logger={name} needs a package: pip install wandb")
     if not str(node.get("project") or "").strip():
-        raise UserError(
-            f"logger.{name}.project is empty; give a name, or leave out both it and WANDB_PROJECT"
-        )
+        advice = "give a name, or leave out both it and WANDB_PROJECT"
+        raise UserError(f"logger.{name}.project is empty; {advice}")
     choice(f"logger.{name}.mode", node.get("mode") or "auto", ("auto", "online", "offline"))
 
 
@@ -53,11 +50,7 @@ def wandb_logger(
 ) -> Iterator[WandbLogger]:
     """Begin a W&B run, or go on with it; wandb's service process ends with the context.
 
-    Args:
-        name: Of the logger.
-        node: Its config: arguments of ``WandbLogger`` and of ``wandb.init``.
-        run: What is logged.
-        quiet: Do not show where it is.
+    ``node`` is the logger's config: arguments of ``WandbLogger`` and of ``wandb.init``.
 
     Raises:
         UserError: The key is refused, the server cannot be reached, or a setting is wrong.
@@ -82,14 +75,13 @@ def wandb_logger(
             given["settings"] = wandb.Settings(**{**_SETTINGS, **given.get("settings", {})})
             if given["mode"] in ("online", "shared"):
                 show("connecting to W&B …")
-            defaults = {
-                "id": _run_id(run),
-                "name": run.name[-_NAME:],
-                "group": run.group and run.group[-_NAME:],
-                "job_type": run.command,
-                "tags": [tag[:_TAG] for tag in run.tags],
-            }
-            experiment = wandb.init(**{**defaults, **given}, resume="allow", reinit="create_new")
+            names = {
+                "name": run.name[-128:],
+                "group": run.group and run.group[-128:],
+            }  # W&B's limits
+            own = {"id": _run_id(run), "job_type": run.command, "tags": [t[:64] for t in run.tags]}
+            given = {**own, **names, **given}
+            experiment = wandb.init(**given, resume="allow", reinit="create_new")
         except Exception as error:
             raise _refusal(name, error) from None
         experiment.define_metric(run.axis)
@@ -97,19 +89,17 @@ def wandb_logger(
         folder = Path(experiment.settings.sync_dir).resolve().parent  # holds one folder a start
         sync = f"offline; `wandb sync {quote(shown(folder))}/offline-run-*` sends it"
         show(experiment.url or ("disabled; nothing is kept" if experiment.disabled else sync))
-        project = given["project"]
-        yield get_class(target)(
-            experiment=experiment, project=project, save_dir=given["dir"], **lightning
-        )
+        lightning |= {"project": given["project"], "save_dir": given["dir"]}
+        yield get_class(target)(experiment=experiment, **lightning)
 
 
 def _mode(setting: str) -> str:
     """Mode of wandb's: ``auto`` is online where credentials for its server are found."""
+    if setting != "auto":
+        return setting
     import wandb
     from requests.utils import get_netrc_auth
 
-    if setting != "auto":
-        return setting
     settings = wandb.setup().settings
     key = settings.api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
     found = key or get_netrc_auth(settings.base_url)
@@ -118,14 +108,12 @@ def _mode(setting: str) -> str:
 
 def _run_id(run: LoggedRun) -> str:
     """The id kept in the run directory, else a new one, also for the same path elsewhere."""
-    file = run.path / "wandb" / _ID
-    with suppress(FileNotFoundError):
-        if kept := re.fullmatch(r"[\w.-]{1,64}\n", file.read_text(errors="replace")):
-            return kept[0].strip()
-    new = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', run.name)[-55:]}-{secrets.token_hex(4)}"
-    file.parent.mkdir(exist_ok=True)
-    write_atomic(file, f"{new}\n".encode())
-    return new
+    file = run.path / "wandb" / "diswot-run-id"
+    if not file.exists():
+        new = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', run.name)[-55:]}-{secrets.token_hex(4)}"
+        file.parent.mkdir(exist_ok=True)
+        write_atomic(file, f"{new}\n".encode())
+    return file.read_text().strip()
 
 
 @contextmanager
@@ -157,13 +145,11 @@ def _refusal(name: str, error: Exception) -> UserError:
         faults = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in details() if each["loc"])
         text = f"wandb refuses its settings ({faults}); see the variables WANDB_* and its file"
     elif not isinstance(error, UsageError):
-        hint = (
-            "; give a valid key (`wandb login`, or WANDB_API_KEY) and a server that can be "
-            f"reached, or logger.{name}.mode=offline"
-        )
+        key = "; give a valid key (`wandb login`, or WANDB_API_KEY)"
+        hint = f"{key} and a server that can be reached, or logger.{name}.mode=offline"
     text = " ".join(text.split())
-    if key := os.environ.get("WANDB_API_KEY", "").strip():
-        text = text.replace(key, "…")
+    if secret := os.environ.get("WANDB_API_KEY", "").strip():
+        text = text.replace(secret, "…")
     return UserError(f"logger.{name}: {text.rstrip('.')[:300]}{hint}")
 
 
@@ -171,13 +157,9 @@ def table_data(name: str, table: pd.DataFrame) -> list[list[Any]]:
     """The rows of a table that W&B takes, with None where there is no value."""
     import wandb
 
-    limit = wandb.Table.MAX_ROWS
-    if len(table) > limit:
-        warnings.warn(
-            f"logger wandb: W&B gets the first {limit:,} of {len(table):,} rows of {name}; all are "
-            "in the run directory",
-            stacklevel=1,
-        )
+    if len(table) > (limit := wandb.Table.MAX_ROWS):
+        kept = f"W&B gets the first {limit:,} of {len(table):,} rows of {name}"
+        warnings.warn(f"logger wandb: {kept}; all are in the run directory", stacklevel=1)
     rows = table.head(limit).astype(object)
     data: list[list[Any]] = rows.where(rows.notna(), None).to_numpy().tolist()
     return data
