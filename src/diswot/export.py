@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["export_student", "main"]
 
 FORMATS = {"torch": "student.pt2", "onnx": "student.onnx"}
-"""What there is, and the file each is by default, in the run directory."""
+"""Formats, and the default file of each in the run directory."""
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 _BATCHES = (1, 3)

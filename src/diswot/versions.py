@@ -1,4 +1,4 @@
-"""What the bits of a score depend on besides the settings."""
+"""Versions of the software and the instruction set that the bits of a score depend on."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How well proxies predict known accuracies: scores, correlations, statistics, shards."""
+"""Rankings of proxies by known accuracies: scores, correlations, statistics, shards."""

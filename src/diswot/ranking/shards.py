@@ -20,7 +20,7 @@ __all__ = ["Shard", "union"]
 T = TypeVar("T")
 
 _KEYS = ("benchmark", "data", "init", "num_classes", "proxy", "seed", "seeds", "space", "teacher")
-"""What every config of a ranking holds."""
+"""Keys that every config of a ranking holds."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What a person sees of a run: plan, progress, tables, files, pictures."""
+"""Plans, results, plots and the report page of runs."""

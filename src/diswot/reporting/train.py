@@ -1,4 +1,4 @@
-"""What a training shows before, while and after it runs, and the files it leaves."""
+"""Console output and files of a training: plan, epochs, result, curves."""
 
 from __future__ import annotations
 
