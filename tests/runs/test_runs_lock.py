@@ -16,13 +16,13 @@ from typing import NoReturn
 import pytest
 
 from diswot.errors import UserError
-from diswot.runs.lock import RunLock
+from diswot.runs.run_dir import RunLock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from typing import NoReturn
-from diswot.runs.lock import RunLock
+from diswot.runs.run_dir import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

@@ -19,7 +19,15 @@ _LABELS = {
     "train": ("student", "teacher", "distiller", "protocol"),
 }
 _FIRST = (
-    *("proxy", "distiller", "strategy", "student", "teacher", "space", "budget", "seed", "seeds"),
+    "proxy",
+    "distiller",
+    "strategy",
+    "student",
+    "teacher",
+    "space",
+    "budget",
+    "seed",
+    "seeds",
 )
 _OF_RANKING = ("resamples", "benchmark.source", "benchmark.path", "benchmark.datasets")
 """Settings that change no score, but the correlations of a ranking."""
@@ -28,13 +36,11 @@ _LISTED = 4  # settings in a label
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one command that differ in their seeds alone.
+    """Runs of one command, ``search`` or ``train``, that differ in their seeds alone.
 
-    Attributes:
-        label: Names of their parts, then the settings that set them apart from other groups.
-        command: ``search`` or ``train``.
-        runs: By seed; of two with the same seed the first that finished.
-        left_out: Number of runs with the seed of another.
+    ``label`` has names of their parts, then the settings that set them apart from other groups;
+    ``runs`` are by seed, of two with the same seed the first that finished; ``left_out`` is the
+    number of the others.
     """
 
     label: str
@@ -48,11 +54,7 @@ class Group:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Searches and trainings by the settings they share, in order of their first run.
-
-    Args:
-        runs: Of any command; rankings and runs without a config are left out.
-    """
+    """Searches and trainings with a config, by the settings they share, in order of the first."""
     found: dict[str, list[Run]] = {}
     for run in runs:
         if run.command in _LABELS and run.config:
@@ -103,14 +105,11 @@ def _parts(run: Run) -> list[str]:
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Settings that are not the same in all runs, with their value in each.
+    """Settings that are not the same in all runs of one command, with their value in each.
 
     Those that tell runs apart best come first. Left out are settings that change no score, further
     seeds that are the run's own in every run, and the settings of a proxy or distiller that not
     all runs have: its name says it.
-
-    Args:
-        runs: Of one command.
     """
     settings = [_compared(run) for run in runs]
     for group in ("proxy", "distiller"):
