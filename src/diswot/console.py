@@ -113,7 +113,6 @@ class Progress:
         total: Candidates in all, None where unknown.
         done: Those that were scored before this start.
         reasons: The file that will say why candidates could not be scored.
-        quiet: Show nothing.
     """
 
     def __init__(self, total: int | None, done: int, reasons: str, *, quiet: bool = False) -> None:

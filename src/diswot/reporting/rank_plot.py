@@ -94,9 +94,8 @@ def plot_target(axes: Any, rows: Sequence[RankRow], title: str) -> None:
 
 
 def _kind(row: RankRow) -> str:
-    if row.baseline or row.control:
-        return "baseline" if row.baseline else "control"
-    return "better" if row.better_than_params else "proxy"
+    kinds = {"baseline": row.baseline, "control": row.control, "better": row.better_than_params}
+    return next((kind for kind, given in kinds.items() if given), "proxy")
 
 
 def rank_legend(rows: Sequence[RankRow]) -> list[Any]:

@@ -142,16 +142,13 @@ def _check_seeds(key: Key, figures: Sequence[Figure]) -> None:
             continue
         if one.paths == other.paths:
             apart = [name for name, value in one.fields.items() if other.fields[name] != value]
-            pair = f"two figures of {one.paths[0]} belong there, which differ in {apart[0]}"
-        elif names := _differences(one, other):
-            raise _unlike(key, names[0], one, other)
+            problem = f"two figures of {one.paths[0]} belong there, which differ in {apart[0]}"
+        elif _differences(one, other):
+            raise _unlike(key, one, other)
         else:
             first, second = sorted([one.paths[0], other.paths[0]])
-            pair = f"{first} and {second} both belong there"
-        raise UserError(
-            f"row {key[0]}, column {key[1]}: {pair}; tell them apart by row, column or where in "
-            "table.yaml"
-        )
+            problem = f"{first} and {second} both belong there"
+        raise _not_one(key, problem, "where")
 
 
 def _check_settings(key: Key, groups: Sequence[Sequence[Figure]]) -> None:
@@ -159,9 +156,8 @@ def _check_settings(key: Key, groups: Sequence[Sequence[Figure]]) -> None:
     first, *others = groups
     if not any(all(one.settings in [f.settings for f in g] for g in others) for one in first):
         pairs = [(one, other) for one in first for group in others for other in group]
-        differing = [(names, *pair) for pair in pairs if (names := _differences(*pair))]
-        names, one, other = min(differing, key=lambda each: len(each[0]))
-        raise _unlike(key, names[0], one, other)
+        differing = [pair for pair in pairs if _differences(*pair)]
+        raise _unlike(key, *min(differing, key=lambda pair: len(_differences(*pair))))
 
 
 def _differences(one: Figure, other: Figure) -> list[str]:
@@ -169,11 +165,15 @@ def _differences(one: Figure, other: Figure) -> list[str]:
     return [name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
 
 
-def _unlike(key: Key, name: str, one: Figure, other: Figure) -> UserError:
-    first, second = sorted([one, other], key=lambda figure: figure.paths[0])
-    return UserError(
-        f"row {key[0]}, column {key[1]}: {first.paths[0]} and {second.paths[0]} are no seeds of "
-        f"one figure: {name} is {first.settings.get(name, 'not set')} in one, "
-        f"{second.settings.get(name, 'not set')} in the other; tell them apart by row, column or "
-        "conditions in table.yaml"
-    )
+def _unlike(key: Key, *figures: Figure) -> UserError:
+    """Two figures that differ in a setting."""
+    first, second = sorted(figures, key=lambda figure: figure.paths[0])
+    name = _differences(first, second)[0]
+    mine, theirs = (figure.settings.get(name, "not set") for figure in (first, second))
+    problem = f"{first.paths[0]} and {second.paths[0]} are no seeds of one figure: {name} is {mine}"
+    return _not_one(key, f"{problem} in one, {theirs} in the other", "conditions")
+
+
+def _not_one(key: Key, problem: str, where: str) -> UserError:
+    remedy = f"tell them apart by row, column or {where} in table.yaml"
+    return UserError(f"row {key[0]}, column {key[1]}: {problem}; {remedy}")

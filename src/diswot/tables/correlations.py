@@ -112,7 +112,16 @@ def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
     archs = list(benchmark.archs())
     columns = {first.proxy: "score"}
     columns |= {name: f"score_{name}" for name in config["proxy"] if name != first.proxy}
-    tables = [_by_arch(run, archs, columns.values()) for run in runs]
+    tables = []
+    for run in runs:
+        table = read_table(run.path / "candidates.csv", ("arch", *_SIZES, *columns.values()))
+        table = table.drop_duplicates("arch").set_index("arch")
+        if missing := [arch for arch in archs if arch not in table.index]:
+            raise UserError(
+                f"{len(missing):,} of {len(archs):,} architectures were not scored, such as "
+                f"{missing[0]}; correlations take searches with strategy=exhaustive"
+            )
+        tables.append(table.loc[archs])
 
     def of_seeds(column: str) -> Any:
         return np.stack([table[column].to_numpy(dtype=float) for table in tables])
@@ -146,18 +155,6 @@ def _benchmark(name: str, space: object) -> Benchmark:
     node = OmegaConf.to_container(OmegaConf.load(file))
     settings = space if isinstance(space, Mapping) else {}
     return benchmark_of({"benchmark": node, "space": {**settings, "name": name}})
-
-
-def _by_arch(run: Run, archs: Sequence[str], columns: Any) -> Any:
-    """The candidates of a search, a row an architecture, in the order of ``archs``."""
-    table = read_table(run.path / "candidates.csv", ("arch", *_SIZES, *columns))
-    table = table.drop_duplicates("arch").set_index("arch")
-    if missing := [arch for arch in archs if arch not in table.index]:
-        raise UserError(
-            f"{len(missing):,} of {len(archs):,} architectures were not scored, such as "
-            f"{missing[0]}; correlations take searches with strategy=exhaustive"
-        )
-    return table.loc[archs]
 
 
 def _summed(values: Mapping[str, Any], spec: Spec) -> dict[str, Any]:

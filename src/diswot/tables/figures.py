@@ -121,12 +121,11 @@ def date_of(runs: Sequence[Run]) -> str:
 
 
 def _check_source(searches: Sequence[Run]) -> None:
-    first: dict[str, tuple[str, Run]] = {}
+    first: dict[str, Run] = {}
     for run in searches:
-        if (source := accuracies_from(run)) is not None:
-            space = cast(SearchSummary, run.summary).space
-            other, before = first.setdefault(space, (source, run))
-            if other != source:
+        if source := accuracies_from(run):
+            before = first.setdefault(cast(SearchSummary, run.summary).space, run)
+            if (other := accuracies_from(before)) != source:
                 raise UserError(
                     f"{before.path} has its accuracies from {other}, {run.path} from {source}: a "
                     "table needs one source; run the searches of the other again in a new folder"

@@ -112,10 +112,18 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     all runs have: its name says it.
     """
     settings = [_compared(run) for run in runs]
-    for group in ("proxy", "distiller"):
-        _name_members(group, runs, settings)
-    names = sorted({name for each in settings for name in each}, key=_place)
-    columns = {name: [_text(each.get(name, "—")) for each in settings] for name in names}
+    for group in ("proxy", "distiller"):  # names of members in place of what not all runs have
+        nodes = [run.config.get(group) for run in runs]
+        members = [list(map(str, node)) if isinstance(node, Mapping) else [] for node in nodes]
+        shared = set(members[0]).intersection(*members)
+        for own, names in zip(settings, members, strict=True):
+            for key in [*own]:
+                if key.startswith(tuple(f"{group}.{name}." for name in {*names} - shared)):
+                    del own[key]
+            if names:
+                own[group] = "+".join(names)
+    known = sorted({name for each in settings for name in each}, key=_place)
+    columns = {name: [_text(each.get(name, "—")) for each in settings] for name in known}
     apart = {name: values for name, values in columns.items() if len(set(values)) > 1}
     return {
         name: values
@@ -140,19 +148,6 @@ def _place(name: str) -> tuple[int, bool, str]:
     group, _, key = name.partition(".")
     last = len(_FIRST) + (group == "benchmark")
     return _FIRST.index(group) if group in _FIRST else last, key not in ("", "name"), name
-
-
-def _name_members(group: str, runs: Sequence[Run], settings: Sequence[dict[str, Any]]) -> None:
-    """Replace the settings of members that not all runs have by the members' names."""
-    nodes = [run.config.get(group) for run in runs]
-    members = [list(map(str, node)) if isinstance(node, Mapping) else [] for node in nodes]
-    shared = set(members[0]).intersection(*members)
-    for names, own in zip(members, settings, strict=True):
-        for name in set(names) - shared:
-            for key in [key for key in own if key.startswith(f"{group}.{name}.")]:
-                del own[key]
-        if names:
-            own[group] = "+".join(names)
 
 
 def _text(value: object) -> str:

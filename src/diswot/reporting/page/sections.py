@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -88,8 +89,7 @@ def _of_rankings(rankings: Sequence[Pictures]) -> list[str]:
     for pictures in rankings:
         for target, rows in pictures.rows.items():
             proxies = [row for row in rows if not (row.baseline or row.control)]
-            best = next((row for row in proxies if row.spearman == row.spearman), None)
-            if best:
+            if best := next((row for row in proxies if not math.isnan(row.spearman)), None):
                 verdict = "better than" if best.better_than_params else "not shown better than"
                 sentences.append(
                     f"{pictures.title}, {target}: best proxy {best.proxy}, ρ {best.spearman:.3f} "
@@ -103,8 +103,7 @@ def _settings(runs: Sequence[Run], names: dict[Path, str]) -> dict[str, Any]:
     tables = []
     for command in dict.fromkeys(run.command for run in runs):
         own = [run for run in runs if run.command == command]
-        apart = differences(own)
-        if apart:
+        if apart := differences(own):
             lines = zip(*apart.values(), strict=True)
             rows = [(names[run.path], line) for run, line in zip(own, lines, strict=True)]
             tables.append((command or "unknown", list(apart), rows))

@@ -25,15 +25,15 @@ def table_section(table: Table) -> dict[str, object]:
 def _shown(cell: Cell | None, places: int, notes: dict[str, int]) -> dict[str, Any]:
     """Texts of a cell, and the number of the footnote that names its source, 0 without one."""
     cell = cell or Cell()
-    both = cell.seeds and cell.value is not None and cell.paper is not None
-    apart = round(cell.value - cell.paper, places) if both else 0
-    source = cell.reference
+    apart, source = None, cell.reference
+    if cell.seeds and cell.value is not None and cell.paper is not None:
+        apart = round(cell.value - cell.paper, places)
     return {
         "ours": measured(cell, places) if cell.seeds else "",
         "seeds": cell.seeds,
         "paper": f"{cell.paper_text} {cell.unit}".strip() if cell.paper is not None else "",
-        "apart": f"{'+' if apart > 0 else ''}{figure(apart, places)}" if both else "",
-        "side": "above" if apart > 0 else "below" if apart < 0 else "level",
+        "apart": "" if apart is None else ("+" if apart > 0 else "") + figure(apart, places),
+        "side": "level" if not apart else "above" if apart > 0 else "below",
         "note": notes.setdefault(source, len(notes) + 1) if source else 0,
     }
 
