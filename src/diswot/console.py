@@ -73,22 +73,22 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("#", justify="right")
     table.add_column("arch", no_wrap=True, overflow="fold")
-    named = [f"{result.proxy}.{part}" for part in parts]
-    for name in [result.proxy, *named, *others, "params", "MACs"]:
+    names = [result.proxy, *(f"{result.proxy}.{part}" for part in parts), *others]
+    for name in [*names, "params", "MACs"]:
         table.add_column(name, justify="right")
     for rank, row in enumerate(rows, start=1):
         values = [row.score, *map(row.parts.get, parts), *map(row.others.get, others)]
-        numbers = [_number(value) for value in values]
-        table.add_row(str(rank), row.arch, *numbers, f"{row.params:,}", f"{row.flops:,}")
+        numbers = map(_number, [*values, row.params, row.flops])
+        table.add_row(str(rank), row.arch, *numbers)
     _console().print(table)
 
 
 def show_standings(known: KnownAccuracies, seconds: float) -> None:
     """The accuracy that training gave the architecture found, beside the best there is."""
     title = f"Trained accuracy of the architecture found in {seconds:.1f} s ({known.source})"
-    table = Table(title=title, title_justify="left")
-    for column in ("data set", "target", "top-1", "rank", "best under the budget", "regret"):
-        table.add_column(column, justify="left" if column in ("data set", "target") else "right")
+    table = Table("data set", "target", title=title, title_justify="left")
+    for column in ("top-1", "rank", "best under the budget", "regret"):
+        table.add_column(column, justify="right")
     for row in known.standings:
         best, regret = "—", "—"
         if row.best_accuracy is not None:
@@ -113,7 +113,6 @@ class ScoringProgress:
         total: Candidates in all, None where unknown.
         done: Those that were scored before this start.
         reasons: The file that will say why candidates could not be scored.
-        quiet: Show nothing.
     """
 
     def __init__(self, total: int | None, done: int, reasons: str, *, quiet: bool = False) -> None:
@@ -151,13 +150,7 @@ class ScoringProgress:
             )
 
     def advance(self, done: int, note: str, *, failed: bool = False) -> None:
-        """Show one more candidate.
-
-        Args:
-            done: Candidates that are scored.
-            note: Stands beside the rate.
-            failed: Whether this one could not be scored in full.
-        """
+        """Show that ``done`` candidates are scored; ``note`` stands beside the rate."""
         self._failed += failed
         now = time.monotonic()
         fresh = done - self._before
@@ -165,8 +158,9 @@ class ScoringProgress:
         self._bar.update(self._task, completed=done, rate=f"{rate:.1f}/s", note=note)
         if not self._console.is_terminal and fresh > 0 and now - self._shown >= _EVERY:
             self._shown = now
-            left = "" if self._total is None else f", {(self._total - done) / rate:.0f} s left"
-            total = "" if self._total is None else f" of {self._total:,}"
+            total = left = ""
+            if self._total is not None:
+                total, left = f" of {self._total:,}", f", {(self._total - done) / rate:.0f} s left"
             self._console.print(f"{done:,}{total} candidates, {rate:.1f}/s, {note}{left}")
 
 
@@ -174,7 +168,7 @@ class SearchProgress(ScoringProgress):
     """The progress of a search, see `diswot.searching.engine.OnCandidate`."""
 
     def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:
-        """Show one more candidate."""
+        """See `advance`."""
         shown = "—" if best is None else f"{best:.5g}"
         self.advance(evaluated, f"best {shown}", failed=record.status != "ok")
 

@@ -17,7 +17,7 @@ from ranking_helpers import TINY, merged, rank, results
 from diswot.errors import UserError
 from diswot.rank import main
 from diswot.ranking.shards import Shard
-from diswot.runs.lock import RunLock
+from diswot.runs.run_dir import RunLock
 
 SETTINGS = ["proxy=[diswot,nwot]", "proxy.diswot.combine=rank", "seeds=2", "control=shuffled"]
 

@@ -10,6 +10,7 @@ import pytest
 from report_helpers import configured, copied, make_train, read, reported
 
 from diswot import cli
+from diswot.errors import UserError
 from diswot.report import main
 from diswot.reporting.page.facts import space_accuracies
 from diswot.runs import find_runs
@@ -107,14 +108,6 @@ def test_damaged_tables_of_a_finished_run(
     assert f"seed 0: {note}" in reported(run)
 
 
-def test_a_damaged_ranking_is_a_note(sweep: Path, tmp_path: Path) -> None:
-    for name in ("config.json", "result.json"):
-        (tmp_path / name).write_bytes((sweep / "rank" / name).read_bytes())
-    lines = (sweep / "rank" / "rank.csv").read_text().replace("random", "", 1)
-    (tmp_path / "rank.csv").write_text(lines)
-    assert "rank.csv cannot be read" in reported(tmp_path)
-
-
 def test_settings_of_strange_types_do_not_matter(search_run: Path, tmp_path: Path) -> None:
     strange = configured(copied(search_run, tmp_path / "a", 1), proxy=5, space=[1], seed="y")
     configured(strange, teacher="x", budget={"params": "few"}, strategy=[])
@@ -135,9 +128,9 @@ def test_accuracies_only_where_they_hold(search_run: Path, tmp_path: Path) -> No
     run = copied(search_run, tmp_path / "run", 0)
     space = read(run / "config.json")["space"]
     configured(run, space={**space, "widths": [1, 2, 3, 4]})
-    assert "widths" in space_accuracies(find_runs([run])[0]).problem
+    with pytest.raises(UserError, match="widths"):
+        space_accuracies(find_runs([run])[0])
     for name in ("../../etc", "s1", "", 3):
         configured(run, space={**space, "name": name})
-        known = space_accuracies(find_runs([run])[0])
-        assert known.problem
-        assert not known.accuracy
+        with pytest.raises(UserError, match="there is no benchmark of space"):
+            space_accuracies(find_runs([run])[0])

@@ -72,12 +72,16 @@ def test_pictures_of_every_group(page: str) -> None:
             assert similarity.count(f">{kind}: {whose}</text>") == 2
 
 
-def test_ids_are_unique_and_references_lead_somewhere(page: str) -> None:
+def test_the_page_is_whole_and_asks_nobody(page: str) -> None:
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     used = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page)
     assert used
     assert {a or b for a, b in used} <= set(ids)
+    assert len(page.encode()) < LIMIT
+    assert page.count("<script") == 1
+    assert "default-src 'none'" in page
+    assert not re.findall(r'\b(?:src|href|action)="(?!#|data:)|@import|url\((?!#)', page)
 
 
 def test_what_differs_comes_before_all_settings(page: str) -> None:
@@ -87,13 +91,6 @@ def test_what_differs_comes_before_all_settings(page: str) -> None:
     assert rest.count("<details>") == 12
     assert "strategy.population" in rest
     assert "version of torch" in rest
-
-
-def test_the_page_is_whole_and_asks_nobody(page: str) -> None:
-    assert len(page.encode()) < LIMIT
-    assert page.count("<script") == 1
-    assert "default-src 'none'" in page
-    assert not re.findall(r'\b(?:src|href|action)="(?!#|data:)|@import|url\((?!#)', page)
 
 
 def test_the_same_runs_give_the_same_bytes(report: Path, sweep: Path, tmp_path: Path) -> None:

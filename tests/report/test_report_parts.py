@@ -36,37 +36,28 @@ def run(seed: int, score: float = 1.0, **config: object) -> Run:
     return Run(Path(f"r{seed}"), "search", "finished", None, settings, summary)
 
 
-def test_distinct_is_best_first_and_front_smallest_first() -> None:
+def test_course_is_the_running_best() -> None:
     assert [point.arch for point in distinct(POINTS)] == ["b", "d", "c", "a", "e"]
     assert [point.arch for point in front(POINTS)] == ["a", "d"]
-    assert front([]) == []
-
-
-def test_course_is_the_running_best() -> None:
-    axes = Figure().subplots()
-    plot_course(axes, {"": POINTS})
+    plot_course(axes := Figure().subplots(), {"": POINTS})
     best, means = axes.get_lines()
     assert list(best.get_ydata()) == [1.0, *[3.0] * 6]
     assert list(means.get_ydata()) == pytest.approx([1, 3, 2, math.nan, 3, 1, 0.5], nan_ok=True)
     plot_course(Figure().subplots(), {"none": [Point("x", None, None, 0)]})
+    many = [Point(f"x{i}", 10.0 ** (9 * i), i + 1, 0) for i in range(12)]
+    plot_course(axes := Figure().subplots(), {"": many})  # of many magnitudes
+    assert axes.get_yscale() == "log"
+    assert len(axes.get_yticks()) < 10
 
 
 def test_params_show_found_front_and_a_budget_at_hand() -> None:
-    axes = Figure().subplots()
-    plot_params(axes, {"": POINTS}, 40)
+    plot_params(axes := Figure().subplots(), {"": POINTS}, 40)
     labels = axes.get_legend_handles_labels()[1]
     assert set(labels) == {"front of score and size", "found", "budget 40"}
     assert axes.collections[-1].get_offsets().tolist() == [[30 / 1e6, 3.0]]
     plot_params(axes := Figure().subplots(), {"": POINTS}, 5e5)  # would squeeze the networks
     assert "budget 500,000 →" in axes.get_legend_handles_labels()[1]
     assert axes.get_xlim()[1] < 80 / 1e6
-
-
-def test_scores_of_many_magnitudes_get_a_logarithmic_axis() -> None:
-    axes = Figure().subplots()
-    plot_course(axes, {"": [Point(f"x{i}", 10.0 ** (9 * i), i + 1, 0) for i in range(12)]})
-    assert axes.get_yscale() == "log"
-    assert len(axes.get_yticks()) < 10
 
 
 def test_many_points_become_one_image_and_what_cannot_be_drawn_a_note() -> None:
@@ -100,6 +91,9 @@ def test_groups_differ_in_more_than_the_seed() -> None:
     assert [each.result["score"] for each in first.runs] == [1.0, 2.0]
     assert first.left_out == 1  # workers change nothing: it is seed 0 again
     assert second.label == "random, budget.params=9"
+    runs = [run(i, strategy={"name": "random", "evaluations": 9 + i % 2}) for i in range(3)]
+    labels = [(group.label, len(group.runs)) for group in group_runs(runs)]
+    assert labels == [("random, strategy.evaluations=9", 2), ("random, strategy.evaluations=10", 1)]
 
 
 @pytest.mark.parametrize("key", ["protocol", "trainer"])
@@ -109,47 +103,33 @@ def test_labels_of_trainings_name_their_protocol(key: str) -> None:
     assert group.label == "resnet8, kd, crd"
 
 
-def test_differences_name_members_and_compare_settings() -> None:
-    runs = [
-        run(0, proxy={"a": {"x": 1, "y": 2}, "b": {"z": 1}}, data={"shuffle_seed": 0}),
-        run(1, proxy={"a": {"x": 2, "y": 2}}, data={"shuffle_seed": 1}),
-    ]
-    expected = {"proxy": ["a+b", "a"], "proxy.a.x": ["1", "2"], "seed": ["0", "1"]}
-    assert differences(runs) == expected
-
-
 def test_differences_begin_with_what_tells_runs_apart() -> None:
-    runs = [
-        run(
-            seed,
-            strategy={"_target_": f"x.{name}", "name": name, "size": 3},
-            **{"benchmark": {"name": name}, "aside": {"x": seed}},
+    def settings(seed: int, name: str, proxy: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **{"strategy": {"_target_": f"x.{name}", "name": name, "size": 3}, "proxy": proxy},
+            **{"benchmark": {"name": name}, "aside": {"x": seed}, "data": {"shuffle_seed": seed}},
             **{"logger": {"csv": {"name": name}}, "workers": seed, "debug": name},
-        )
-        for seed, name in enumerate(("random", "evolution"))
+        }
+
+    first = settings(0, "random", {"a": {"x": 1, "y": 2}, "b": {"z": 1}})
+    second = settings(1, "evolution", {"a": {"x": 2, "y": 2}})
+    assert list(differences([run(0, **first), run(1, **second)]).items()) == [
+        *(("proxy", ["a+b", "a"]), ("proxy.a.x", ["1", "2"])),
+        *(("strategy.name", ["random", "evolution"]), ("seed", ["0", "1"])),
+        *(("aside.x", ["0", "1"]), ("benchmark.name", ["random", "evolution"])),
     ]
-    assert list(differences(runs)) == ["strategy.name", "seed", "aside.x", "benchmark.name"]
     same = [run(0, strategy={"_target_": name, "name": "random"}) for name in "ab"]
     assert list(differences(same)) == ["strategy._target_"]
-
-
-def test_differences_of_rankings_name_their_accuracies() -> None:
     configs = [{"seeds": 1, "benchmark": {"source": each}, "workers": each} for each in "ab"]
-    runs = [Run(Path(), "rank", "unfinished", None, config) for config in configs]
-    assert differences(runs) == {"benchmark.source": ["a", "b"]}
-
-
-def test_searches_of_other_lengths_are_no_seeds_of_one() -> None:
-    runs = [run(i, strategy={"name": "random", "evaluations": 9 + i % 2}) for i in range(3)]
-    labels = [(group.label, len(group.runs)) for group in group_runs(runs)]
-    assert labels == [("random, strategy.evaluations=9", 2), ("random, strategy.evaluations=10", 1)]
+    rankings = [Run(Path(), "rank", "unfinished", None, config) for config in configs]
+    assert differences(rankings) == {"benchmark.source": ["a", "b"]}
 
 
 def test_seed_figures_are_of_the_t_distribution() -> None:
     found = seed_figures([run(i, value) for i, value in enumerate((1.0, 2.0, 4.0))])["score"]
     half = 4.302652729696142 * math.sqrt(7 / 3) / math.sqrt(3)
     assert (found.mean, found.std) == pytest.approx((7 / 3, math.sqrt(7 / 3)))
-    assert (found.low, found.high) == pytest.approx((7 / 3 - half, 7 / 3 + half))
+    assert found.limits == pytest.approx((7 / 3 - half, 7 / 3 + half))
 
 
 @pytest.mark.parametrize(
@@ -164,5 +144,5 @@ def test_seed_figures_are_of_the_t_distribution() -> None:
     ],
 )
 def test_figures_are_readable(values: tuple[float, ...], shown: tuple[str, str, str]) -> None:
-    figure = SeedFigure.of(values)
+    figure = SeedFigure(values)
     assert (figure.text, figure.interval, figure.each) == shown

@@ -12,47 +12,31 @@ import pytest
 from diswot.errors import UserError
 from diswot.runs.files import read_json, write_atomic, write_json
 
-
-def full(*_: object) -> NoReturn:
-    raise OSError(errno.ENOSPC, "No space left on device")
+FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("before", [b"old", None])
+@pytest.mark.parametrize(
+    "failing", [(os, "fsync", FULL), (Path, "replace", FULL), (os, "fsync", KeyboardInterrupt())]
+)
 def test_a_failing_write_leaves_the_old_content_and_no_draft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: bytes | None,
+    failing: tuple[object, str, BaseException],
 ) -> None:
+    owner, step, error = failing
+
+    def fail(*_: object) -> NoReturn:
+        raise error
+
     path = tmp_path / "state.json"
     if before is not None:
         path.write_bytes(before)
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(owner, step, fail)
+    with pytest.raises(type(error)):
         write_atomic(path, b"new" * 10_000)
-    assert [p.name for p in tmp_path.iterdir()] == ([] if before is None else ["state.json"])
-    assert before is None or path.read_bytes() == before
-
-
-def test_a_failing_replace_leaves_the_old_content(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "state.json"
-    path.write_bytes(b"old")
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_an_interrupted_write_leaves_no_draft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(_: int) -> NoReturn:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", stop)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomic(tmp_path / "state.json", b"new")
-    assert list(tmp_path.iterdir()) == []
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if before is None else [before])
 
 
 def test_a_write_replaces_and_is_brought_to_the_disk(
@@ -66,16 +50,11 @@ def test_a_write_replaces_and_is_brought_to_the_disk(
     write_json(path, {"a": 2})
     assert read_json(path, "") == {"a": 2}
     assert len(synced) == 4  # file and folder, twice
+    for value in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            write_json(path, {"score": value})
+    assert read_json(path, "") == {"a": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_json_is_strict(tmp_path: Path, value: float) -> None:
-    path = tmp_path / "result.json"
-    write_json(path, {"score": 1})
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_json(path, {"score": value})
-    assert read_json(path, "") == {"score": 1}
 
 
 @pytest.mark.parametrize("text", ["", '{"a": 1', "[1, 2]", "null", "\xff", "\x00\x00\x00"])

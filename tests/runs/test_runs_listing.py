@@ -40,62 +40,54 @@ def only(path: Path) -> Run:
     return run
 
 
-def test_a_finished_search_is_found_from_above(tmp_path: Path) -> None:
+def test_finished_runs_are_found_from_above(tmp_path: Path) -> None:
     folder(tmp_path / "sweep" / "one", config={"strategy": {}}, result=SEARCH)
-    run = only(tmp_path)
-    assert (run.command, run.state, run.problem) == ("search", "finished", None)
-    assert isinstance(run.summary, SearchSummary)
-    assert run.result["arch"] == run.summary.arch == "s0:1-1-1"
-
-
-def test_a_training_of_an_older_version_is_read(tmp_path: Path) -> None:
-    folder(tmp_path, config={"trainer": {"name": "short"}}, result=TRAINED_BEFORE)
-    summary = only(tmp_path).summary
-    assert isinstance(summary, TrainSummary)
-    assert summary.protocol == "short"
+    folder(tmp_path / "two", config={"trainer": {"name": "short"}}, result=TRAINED_BEFORE)
+    search, training = find_runs([tmp_path, tmp_path / "two"])
+    assert (search.command, search.state, search.problem) == ("search", "finished", None)
+    assert isinstance(search.summary, SearchSummary)
+    assert search.result["arch"] == search.summary.arch == "s0:1-1-1"
+    assert isinstance(training.summary, TrainSummary)
+    assert training.summary.protocol == "short"  # of an older version
+    with pytest.raises(UserError, match="is no folder"):
+        find_runs([tmp_path / "none"])
 
 
 def test_every_kind_is_told_apart(tmp_path: Path) -> None:
+    failure = {"schema": 1, "type": "UserError", "error": "no such thing", "stopped": False}
     folder(tmp_path / "a", config={"trainer": {}})
     folder(tmp_path / "b", config={"strategy": {}})
     folder(tmp_path / "c", config={"seeds": 3})
     folder(tmp_path / "d", config={"shard": "1/2", "seeds": 1})
-    found = [(run.command, run.state) for run in find_runs([tmp_path])]
-    assert found == [
-        *(("train", "unfinished"), ("search", "unfinished")),
-        *(("rank", "unfinished"), ("rank", "shard")),
+    folder(tmp_path / "e", config={"strategy": {}}, failure=failure)
+    folder(tmp_path / "f", config={"strategy": {}}, failure={**failure, "stopped": True})
+    folder(tmp_path / "g", result={"loss": 0.1})
+    (folder(tmp_path / "h") / "candidates.jsonl").write_text("")  # without a config
+    for name in ("notes/deep", ".cache", "teacher_cache"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = find_runs([tmp_path])
+    assert [(run.path.name, run.command, run.state) for run in found] == [
+        *(("a", "train", "unfinished"), ("b", "search", "unfinished")),
+        *(("c", "rank", "unfinished"), ("d", "rank", "shard")),
+        *(("e", "search", "failed"), ("f", "search", "stopped")),
+        *(("g", "", "foreign"), ("h", "search", "damaged"), ("notes", "", "foreign")),
     ]
-
-
-def test_a_failure_says_why(tmp_path: Path) -> None:
-    failure = {"schema": 1, "type": "UserError", "error": "no such thing", "stopped": False}
-    folder(tmp_path, config={"strategy": {}}, failure=failure)
-    assert (only(tmp_path).state, only(tmp_path).problem) == ("failed", "no such thing")
-    folder(tmp_path, failure={**failure, "stopped": True})
-    assert only(tmp_path).state == "stopped"
+    assert found[4].problem == "no such thing"
 
 
 def test_a_live_process_is_running_and_a_dead_one_is_not(tmp_path: Path) -> None:
+    def state(pid: object, host: str = socket.gethostname()) -> tuple[str, str]:
+        (tmp_path / "run.lock").write_text(f'{{"host": "{host}", "pid": {pid}}}')
+        return only(tmp_path).state, only(tmp_path).command
+
+    assert state(os.getpid()) == ("running", "")
     folder(tmp_path, config={"strategy": {}})
-    lock = tmp_path / "run.lock"
-    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-    assert only(tmp_path).state == "running"
-    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 - 1}))
-    assert only(tmp_path).state == "unfinished"
-    (tmp_path / "config.json").rename(tmp_path / "later")
-    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-    assert (only(tmp_path).state, only(tmp_path).command) == ("running", "")
-    (tmp_path / "later").rename(tmp_path / "config.json")
-    lock.write_text(json.dumps({"host": "elsewhere", "pid": 7}))
+    assert state(os.getpid()) == ("running", "search")
+    for dead in (2**22 - 1, "1e30", "0", "-1", "null", "["):
+        assert state(dead) == ("unfinished", "search")
+    assert state(7, "elsewhere") == ("running", "search")
     assert "elsewhere" in str(only(tmp_path).problem)
-
-
-@pytest.mark.parametrize("pid", ["1e30", "0", "-1", "null", "["])
-def test_a_damaged_lock_is_no_process(tmp_path: Path, pid: str) -> None:
-    folder(tmp_path, config={"strategy": {}})
-    text = f'{{"host": "{socket.gethostname()}", "pid": {pid}}}'
-    (tmp_path / "run.lock").write_text(text)
-    assert only(tmp_path).state == "unfinished"
 
 
 @pytest.mark.parametrize(
@@ -108,31 +100,6 @@ def test_a_damaged_file_is_reported(tmp_path: Path, text: str, problem: str) -> 
     assert (run.state, run.command, run.summary) == ("damaged", "search", None)
     assert "result.json cannot be read: " in str(run.problem)
     assert problem in str(run.problem)
-
-
-def test_a_journal_without_a_config_is_damaged(tmp_path: Path) -> None:
-    folder(tmp_path)
-    (tmp_path / "candidates.jsonl").write_text("")
-    assert (only(tmp_path).state, only(tmp_path).command) == ("damaged", "search")
-
-
-def test_what_others_wrote_is_foreign(tmp_path: Path) -> None:
-    folder(tmp_path / "theirs", result={"loss": 0.1})
-    (tmp_path / "loop").symlink_to(tmp_path)
-    assert only(tmp_path).state == "foreign"
-
-
-def test_a_folder_without_a_run_is_foreign(tmp_path: Path) -> None:
-    folder(tmp_path / "run", config={"strategy": {}})
-    (tmp_path / "notes" / "deep").mkdir(parents=True)
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / "teacher_cache").mkdir()
-    assert [run.state for run in find_runs([tmp_path])] == ["foreign", "unfinished"]
-
-
-def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no folder"):
-        find_runs([tmp_path / "none"])
 
 
 def test_similarity_matrices_come_in_pairs(tmp_path: Path) -> None:

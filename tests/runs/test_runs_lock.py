@@ -5,24 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from diswot.errors import UserError
-from diswot.runs.lock import RunLock
+from diswot.runs.run_dir import RunLock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from typing import NoReturn
-from diswot.runs.lock import RunLock
+from diswot.runs.run_dir import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
@@ -30,26 +27,12 @@ time.sleep(60)
 """
 
 
-@pytest.fixture
-def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the lock."""
-    command = [sys.executable, "-c", HOLDER, str(tmp_path / "run.lock")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
-
-
 def test_a_second_holder_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
     first, second = RunLock(tmp_path / "run.lock"), RunLock(tmp_path / "run.lock")
     first.acquire()
-    with pytest.raises(UserError) as caught:
+    owner = f"process {os.getpid()} on {socket.gethostname()}"
+    with pytest.raises(UserError, match=rf"{tmp_path} is in use by {owner}.*hydra\.run\.dir"):
         second.acquire()
-    message = str(caught.value)
-    assert f"process {os.getpid()} on {socket.gethostname()}" in message
-    assert str(tmp_path) in message
-    assert "hydra.run.dir" in message
     first.release()
     second.acquire()
     assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
@@ -57,35 +40,21 @@ def test_a_second_holder_is_refused_and_told_of_the_first(tmp_path: Path) -> Non
     second.release()  # twice does no harm
 
 
-def test_another_process_is_refused_until_the_holder_is_killed(
-    tmp_path: Path, holder: subprocess.Popen[str]
-) -> None:
+def test_another_process_is_refused_until_the_holder_is_killed(tmp_path: Path) -> None:
     lock = RunLock(tmp_path / "run.lock")
-    with pytest.raises(UserError, match=rf"in use by process {holder.pid} on "):
-        lock.acquire()
-    assert str(holder.pid) in (tmp_path / "run.lock").read_text()  # a refusal changes nothing
-    holder.send_signal(signal.SIGKILL)
-    holder.wait(10)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "run.lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=rf"in use by process {holder.pid} on "):
+            lock.acquire()
+        assert str(holder.pid) in (tmp_path / "run.lock").read_text()  # a refusal changes nothing
+        (tmp_path / "run.lock").write_text("?")
+        with pytest.raises(UserError, match="in use by another process"):
+            lock.acquire()
+        holder.kill()
     lock.acquire()
     lock.release()
-
-
-def test_a_refusal_without_a_readable_name(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    (tmp_path / "run.lock").write_text("?")
-    with pytest.raises(UserError, match="in use by another process"):
-        RunLock(tmp_path / "run.lock").acquire()
-    assert holder.poll() is None
-
-
-def test_a_child_process_does_not_keep_the_lock(tmp_path: Path) -> None:
-    lock = RunLock(tmp_path / "run.lock")
-    lock.acquire()
-    with subprocess.Popen(["sleep", "30"]) as child:
-        lock.release()
-        again = RunLock(tmp_path / "run.lock")
-        again.acquire()
-        again.release()
-        child.kill()
 
 
 def test_a_full_disk_does_not_keep_the_lock(
@@ -96,10 +65,9 @@ def test_a_full_disk_does_not_keep_the_lock(
 
     with monkeypatch.context() as patch:
         patch.setattr(json, "dump", full)
-        with pytest.raises(OSError, match="No space left") as caught:
+        with pytest.raises(OSError, match="No space left"):
             RunLock(tmp_path / "run.lock").acquire()
     RunLock(tmp_path / "run.lock").acquire()
-    assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_forked_process_does_not_hold_the_lock(tmp_path: Path) -> None:

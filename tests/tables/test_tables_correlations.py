@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.stats import kendalltau, rankdata, spearmanr
+from scipy.stats import kendalltau, spearmanr
 from table_helpers import read_results, write_csv, write_table
 
 from diswot.accuracies import benchmark_of
@@ -19,15 +19,10 @@ from diswot.search import run_search
 from diswot.tables import collect
 
 KIND = {"kind": "correlations", "row": "{proxy}", "column": "{target} {statistic}"}
+SUMS = {"raw": ["random", "layers"], "ranks": {"rank": ["random", "layers"]}, "no": ["nwot"]}
 TINY = [
-    "space=s0",
-    "teacher=none",
-    "data=gaussian",
-    "data.image_size=16",
-    "data.batch_size=6",
-    "proxy=[random,layers]",
-    "device=cpu",
-    "workers=1",
+    *("space=s0", "teacher=none", "data=gaussian", "data.image_size=16", "data.batch_size=6"),
+    *("proxy=[random,layers]", "device=cpu", "workers=1"),
 ]
 
 
@@ -58,82 +53,50 @@ def ranking(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path
     return folder
 
 
-def scores(searches: Path, column: str) -> dict[int, dict[str, float]]:
-    found = {}
-    for seed in (0, 1):
-        with (searches / f"seed{seed}/candidates.csv").open(newline="") as text:
-            found[seed] = {line["arch"]: float(line[column]) for line in csv.DictReader(text)}
-    return found
-
-
 def test_an_exhaustive_search_is_a_ranking_of_its_seeds(searches: Path, tmp_path: Path) -> None:
-    sums = {"raw": ["random", "layers"], "ranks": {"rank": ["random", "layers"]}}
-    table = write_table(tmp_path, runs=str(searches), sums=sums, **KIND)
+    table = write_table(tmp_path, runs=str(searches), sums=SUMS, **KIND)
     assert collect(table).used == 2
     found = read_results(table)
     assert {row for row, _ in found} == {"random", "layers", "raw", "ranks", "params", "flops"}
     known = benchmark_of(compose("search", ["space=s0"], None))
+    tables = [pd.read_csv(searches / f"seed{seed}/candidates.csv") for seed in (0, 1)]
+    tables = [each.set_index("arch").loc[list(known.archs())] for each in tables]
+    given = {
+        "random": [each["score"] for each in tables],
+        "layers": [each["score_layers"] for each in tables],
+        "raw": [each["score"] + each["score_layers"] for each in tables],
+        "ranks": [each["score"].rank() + each["score_layers"].rank() for each in tables],
+    }
     truth = [known.accuracy(arch, "cifar100", "distilled") for arch in known.archs()]
-    for column, row in {"score": "random", "score_layers": "layers"}.items():
-        given = [[s[a] for a in known.archs()] for s in scores(searches, column).values()]
-        _check(found[row, "distilled spearman"], [spearmanr(g, truth)[0] for g in given])
-        _check(found[row, "distilled kendall"], [kendalltau(g, truth)[0] for g in given])
+    for name, statistic in {"spearman": spearmanr, "kendall": kendalltau}.items():
+        for row, scores in given.items():
+            line = found[row, f"distilled {name}"]
+            values = [statistic(each, truth)[0] for each in scores]
+            assert float(line["value"]) == pytest.approx(np.mean(values), abs=1e-5)
+            assert float(line["std"]) == pytest.approx(np.std(values, ddof=1), abs=1e-5)
+            assert float(line["low"]) < float(line["value"]) < float(line["high"])
+            assert line["seeds"] == "2"
     assert float(found["params", "distilled spearman"]["value"]) == pytest.approx(0.968, abs=5e-4)
     assert float(found["flops", "distilled spearman"]["value"]) == pytest.approx(0.814, abs=5e-4)
 
 
-def _check(line: dict[str, str], values: list[float]) -> None:
-    assert float(line["value"]) == pytest.approx(np.mean(values), abs=1e-5)
-    assert float(line["std"]) == pytest.approx(np.std(values, ddof=1), abs=1e-5)
-    assert float(line["low"]) < float(line["value"]) < float(line["high"])
-    assert line["seeds"] == "2"
-
-
-def test_sums_add_scores_or_their_ranks(searches: Path, tmp_path: Path) -> None:
-    sums = {"raw": ["random", "layers"], "ranks": {"rank": ["random", "layers"]}, "no": ["nwot"]}
-    table = write_table(tmp_path, runs=str(searches), sums=sums, **KIND)
-    collect(table)
-    found = read_results(table)
-    known = benchmark_of(compose("search", ["space=s0"], None))
-    archs = known.archs()
-    truth = [known.accuracy(arch, "cifar100", "vanilla") for arch in archs]
-    first, second = scores(searches, "score"), scores(searches, "score_layers")
-    pairs = [([first[s][a] for a in archs], [second[s][a] for a in archs]) for s in (0, 1)]
-    raw = [spearmanr(np.add(*pair), truth)[0] for pair in pairs]
-    ranks = [spearmanr(rankdata(a) + rankdata(b), truth)[0] for a, b in pairs]
-    _check(found["raw", "vanilla spearman"], raw)
-    _check(found["ranks", "vanilla spearman"], ranks)
-    assert "no" not in {row for row, _ in found}
-
-
-def test_a_ranking_is_taken_as_it_is(ranking: Path, tmp_path: Path) -> None:
-    table = write_table(tmp_path, runs=str(ranking), sums={"both": ["random", "layers"]}, **KIND)
-    assert collect(table).used == 1
-    found = read_results(table)
-    with (ranking / "rank.csv").open(newline="") as text:
-        for line in csv.DictReader(text):
-            for name in ("spearman", "kendall"):
-                ours = found[line["proxy"], f"{line['target']} {name}"]
-                for mine, theirs in {"value": "", "low": "_lo", "high": "_hi"}.items():
-                    assert float(ours[mine]) == pytest.approx(float(line[name + theirs]), abs=1e-5)
-                assert ours["seeds"] == "2"
-    assert {row for row, _ in found} == {"random", "layers", "params", "flops", "both"}
-    assert -1 <= float(found["both", "distilled kendall"]["value"]) <= 1
-
-
-def test_searches_and_a_ranking_of_one_space_agree(
+def test_a_ranking_is_taken_as_it_is_and_agrees_with_searches(
     searches: Path, ranking: Path, tmp_path: Path
 ) -> None:
-    sums = {"both": ["random", "layers"]}
-    found = []
-    for name, runs in (("searched", searches), ("ranked", ranking)):
-        table = write_table(tmp_path / name, runs=str(runs), sums=sums, **KIND)
+    lines = {}
+    for runs in (searches, ranking):
+        table = write_table(tmp_path / runs.name, runs=str(runs), sums=SUMS, **KIND)
         collect(table)
-        lines = read_results(table).items()
-        found.append(
-            {key: [line[name] for name in ("value", "low", "high")] for key, line in lines}
-        )
-    assert found[0] == found[1]
+        lines[runs] = {
+            key: [line[name] for name in ("value", "low", "high")]
+            for key, line in read_results(table).items()
+        }
+    assert lines[ranking] == lines[searches]
+    for line in pd.read_csv(ranking / "rank.csv").to_dict("records"):
+        for name in ("spearman", "kendall"):
+            theirs = [line[name], line[f"{name}_lo"], line[f"{name}_hi"]]
+            ours = lines[ranking][line["proxy"], f"{line['target']} {name}"]
+            assert [*map(float, ours)] == pytest.approx(theirs, abs=1e-5)
 
 
 def test_two_rankings_in_one_cell_are_refused(ranking: Path, tmp_path: Path) -> None:
@@ -141,9 +104,8 @@ def test_two_rankings_in_one_cell_are_refused(ranking: Path, tmp_path: Path) -> 
     shutil.copytree(ranking, tmp_path / "runs/b")
     table = write_table(tmp_path / "t", runs=str(tmp_path / "runs"), **KIND)
     assert collect(table).used == 2  # equal figures, as of a ranking that was copied
-    text = (tmp_path / "runs/b/rank.csv").read_text()
-    value = next(csv.DictReader(text.splitlines()))["spearman"]
-    (tmp_path / "runs/b/rank.csv").write_text(text.replace(value, "0.5"))
+    file = tmp_path / "runs/b/rank.csv"
+    pd.read_csv(file).assign(spearman=0.5).to_csv(file, index=False)
     with pytest.raises(UserError, match=r"runs/a and .*runs/b both belong there"):
         collect(table)
 

@@ -6,7 +6,7 @@ import pytest
 from table_helpers import write_csv, write_table
 
 from diswot.errors import UserError
-from diswot.tables import Cell, Table, is_table, load_table, to_markdown
+from diswot.tables import Cell, Table, load_table, to_markdown
 
 PAPER = "row,column,value,std,unit,source,note"
 RESULTS = "row,column,value,std,low,high,seeds,scale,date,runs"
@@ -106,6 +106,12 @@ def test_markdown_escapes_what_is_not_its_own() -> None:
 
 
 def test_published_figures_alone_are_a_table(folder: Path) -> None:
+    (folder / "results.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match=r"results\.csv cannot be read"):
+        load_table(folder)
+    write_csv(folder / "results.csv", "row,column,value")
+    with pytest.raises(UserError, match="its columns must be row,column,value,std,low"):
+        load_table(folder)
     (folder / "results.csv").unlink()
     table = load_table(folder)
     assert (table.date, table.scale) == ("", "tiny")
@@ -133,18 +139,3 @@ def test_damaged_lines_are_refused(folder: Path, line: list[object], said: str) 
     with pytest.raises(UserError, match=r"paper\.csv") as caught:
         load_table(folder)
     assert said in str(caught.value)
-
-
-def test_other_columns_and_no_text_are_refused(folder: Path) -> None:
-    write_csv(folder / "paper.csv", "row,column,value")
-    with pytest.raises(UserError, match="its columns must be row,column,value,std,unit"):
-        load_table(folder)
-    (folder / "paper.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(UserError, match="cannot be read"):
-        load_table(folder)
-
-
-def test_a_table_is_told_by_its_file(folder: Path, tmp_path: Path) -> None:
-    assert is_table(folder)
-    assert not is_table(tmp_path / "none")
-    assert not is_table(folder / "table.yaml")

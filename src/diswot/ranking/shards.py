@@ -13,7 +13,7 @@ from diswot.config import check_harmless, difference
 from diswot.errors import UserError
 from diswot.runs import Journal, ScoreRecord
 from diswot.runs.files import read_json
-from diswot.runs.lock import RunLock
+from diswot.runs.run_dir import RunLock
 
 __all__ = ["Shard", "union"]
 

@@ -19,16 +19,12 @@ LOSSES = 16
 
 _MARKED = 30  # epochs; of more, single points are not marked
 
+Runs = Mapping[str, Sequence["EpochRecord"]]
+"""Epochs in order, at least one a run; names are shown where there are several."""
+
 
 def plot_curves(path: Path, epochs: Sequence[EpochRecord], title: str, validated_on: str) -> None:
-    """Write losses, each as a share of its first value, accuracy and learning rate as a PNG.
-
-    Args:
-        path: The file.
-        epochs: In order, at least one.
-        title: Above the plots.
-        validated_on: Which images gave the accuracy: ``validation`` or ``test``.
-    """
+    """Write losses, accuracy on ``validation`` or ``test`` images and learning rate as a PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4), layout="constrained")
@@ -42,13 +38,8 @@ def plot_curves(path: Path, epochs: Sequence[EpochRecord], title: str, validated
     write_atomic(path, image.getvalue())
 
 
-def plot_losses(axes: Any, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
-    """Losses over the epochs, each as a share of its first value; of several runs the total.
-
-    Args:
-        axes: Of matplotlib.
-        runs: Epochs in order, at least one a run; names are shown where there are several.
-    """
+def plot_losses(axes: Any, runs: Runs) -> None:
+    """Losses over the epochs, each as a share of its first value; of several runs the total."""
     for name, epochs in runs.items():
         known = sorted(epochs[0].losses, key=lambda each: each != "loss")
         for loss in known[:LOSSES] if len(runs) == 1 else {"loss"} & {*known}:
@@ -56,58 +47,42 @@ def plot_losses(axes: Any, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
             shares = [epoch.losses.get(loss, 0.0) / first if first else 1.0 for epoch in epochs]
             style = "-" if loss == "loss" else "--"
             label = f"{loss if len(runs) == 1 else name} (1 = {first:.3g})"
-            axes.plot(_numbers(epochs), shares, style, marker=_marker(epochs), ms=3, label=label)
+            _plot(axes, epochs, shares, linestyle=style, label=label)
     axes.set(ylabel="training losses, first epoch = 1")
     _finish(axes, runs)
     if axes.lines:
         axes.legend(framealpha=0.6)
 
 
-def plot_top1(axes: Any, runs: Mapping[str, Sequence[EpochRecord]], validated_on: str) -> None:
-    """Accuracy over the epochs, the best of each run marked.
-
-    Args:
-        axes: Of matplotlib.
-        runs: As in `plot_losses`.
-        validated_on: As in `plot_curves`.
-    """
+def plot_top1(axes: Any, runs: Runs, validated_on: str) -> None:
+    """Accuracy over the epochs, the best of each run marked."""
     for index, (name, epochs) in enumerate(runs.items()):
         color = f"C{index % 10}" if len(runs) > 1 else "C3"
         top1 = [epoch.val_top1 for epoch in epochs]
-        axes.plot(_numbers(epochs), top1, marker=_marker(epochs), ms=3, color=color)
-        best = max(range(len(top1)), key=lambda epoch: top1[epoch])
-        label = f"{name} best {top1[best]:.2f} %".strip()
-        axes.scatter(
-            epochs[best].epoch + 1, top1[best], marker="*", s=140, color=color, label=label
-        )
+        _plot(axes, epochs, top1, color=color)
+        best = max(epochs, key=lambda epoch: epoch.val_top1)
+        label = f"{name} best {best.val_top1:.2f} %".strip()
+        place = best.epoch + 1, best.val_top1
+        axes.scatter(*place, marker="*", s=140, color=color, label=label)
     axes.set(ylabel=f"top-1 on the {validated_on} images (%)")
     _finish(axes, runs)
     axes.legend(framealpha=0.6, loc="lower right")
 
 
-def plot_rate(axes: Any, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
-    """Learning rate over the epochs.
-
-    Args:
-        axes: Of matplotlib.
-        runs: As in `plot_losses`; the longest is drawn.
-    """
+def plot_rate(axes: Any, runs: Runs) -> None:
+    """Learning rate over the epochs of the longest run."""
     epochs = max(runs.values(), key=len)
-    rates = [epoch.lr for epoch in epochs]
-    axes.plot(_numbers(epochs), rates, marker=_marker(epochs), ms=3, color="C2")
+    _plot(axes, epochs, [epoch.lr for epoch in epochs], color="C2")
     axes.set(ylabel="learning rate at the end of the epoch")
     _finish(axes, runs)
 
 
-def _numbers(epochs: Sequence[EpochRecord]) -> list[int]:
-    return [epoch.epoch + 1 for epoch in epochs]
+def _plot(axes: Any, epochs: Sequence[EpochRecord], values: Sequence[float], **line: str) -> None:
+    marker = "o" if len(epochs) < _MARKED else None
+    axes.plot([epoch.epoch + 1 for epoch in epochs], values, marker=marker, ms=3, **line)
 
 
-def _marker(epochs: Sequence[EpochRecord]) -> str | None:
-    return "o" if len(epochs) < _MARKED else None
-
-
-def _finish(axes: Any, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
+def _finish(axes: Any, runs: Runs) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set(xlabel="epoch", xlim=(0.5, max(map(len, runs.values())) + 0.5))

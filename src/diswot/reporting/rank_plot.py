@@ -35,13 +35,6 @@ def plot_rank(
     Above, Spearman and its interval for each target; below, the scores of the first seed against
     the accuracy of the first distilled target (or the first there is), best proxy first. Scores
     of many magnitudes are drawn by rank, which their axes say.
-
-    Args:
-        path: The file.
-        rows: Of all targets, best proxy first.
-        scores: Of all proxies.
-        targets: Known accuracies, at least one.
-        title: Above the plots.
     """
     from matplotlib.figure import Figure
 
@@ -79,13 +72,7 @@ def _plot_bars(figure: Any, rows: Sequence[RankRow], targets: Sequence[Target]) 
 
 
 def plot_target(axes: Any, rows: Sequence[RankRow], title: str) -> None:
-    """Spearman and its interval, a bar a proxy.
-
-    Args:
-        axes: Of matplotlib.
-        rows: Of one data set and target, best first.
-        title: Above the bars.
-    """
+    """Spearman and its interval, a bar a proxy; rows are of one target, best first."""
     places = range(len(rows))
     rho = np.array([row.spearman for row in rows])
     limits = np.array([[row.spearman_lo, row.spearman_hi] for row in rows]).T
@@ -107,9 +94,8 @@ def plot_target(axes: Any, rows: Sequence[RankRow], title: str) -> None:
 
 
 def _kind(row: RankRow) -> str:
-    if row.baseline or row.control:
-        return "baseline" if row.baseline else "control"
-    return "better" if row.better_than_params else "proxy"
+    kinds = {"baseline": row.baseline, "control": row.control, "better": row.better_than_params}
+    return next((kind for kind, given in kinds.items() if given), "proxy")
 
 
 def rank_legend(rows: Sequence[RankRow]) -> list[Any]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["Point", "distinct", "front", "plot_accuracy", "plot_course", "plot_params"]
 
@@ -19,16 +17,8 @@ _DECADES = 3  # of positive scores from which on their axis is logarithmic
 _FAR = 2  # times the largest network, from which on a budget is named, not drawn
 
 
-@dataclass(frozen=True)
-class Point:
-    """One candidate of a search, in ask order.
-
-    Attributes:
-        arch: Text form.
-        score: Final fitness, None where it could not be scored.
-        params: Trainable parameters.
-        generation: In which it was asked, from 0.
-    """
+class Point(NamedTuple):
+    """One candidate of a search; ``score`` is the final fitness, None where it has none."""
 
     arch: str
     score: float | None
@@ -37,6 +27,7 @@ class Point:
 
 
 Searches = Mapping[str, Sequence[Point]]
+"""Candidates in ask order; names are shown where there are several searches."""
 
 
 def distinct(points: Sequence[Point]) -> list[Point]:
@@ -58,17 +49,14 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def plot_course(axes: Any, searches: Searches) -> None:
-    """Best so far and mean of the candidates, in the order they were asked for.
-
-    Args:
-        axes: Of matplotlib.
-        searches: Candidates in ask order; names are shown where there are several searches.
-    """
+    """Best so far and mean of the candidates, in the order they were asked for."""
     several = len(searches) > 1
     for index, (name, points) in enumerate(searches.items()):
         block = max(math.ceil(len(points) / _STEPS), 1)
         mean = f"mean of every {block}" if block > 1 else "each candidate"
-        scores = np.array([math.nan if p.score is None else p.score for p in points])
+        scores = np.array([p.score for p in points], dtype=float)  # NaN of None
+        parts = np.array_split(scores, range(block, len(scores), block))
+        known = [part[~np.isnan(part)] for part in parts]
         axes.plot(
             range(1, len(scores) + 1),
             np.fmax.accumulate(scores),
@@ -77,38 +65,28 @@ def plot_course(axes: Any, searches: Searches) -> None:
             label=name if several else "best so far",
         )
         axes.plot(
-            [min(start + block, len(scores)) for start in range(0, len(scores), block)],
-            [_mean(scores[start : start + block]) for start in range(0, len(scores), block)],
+            np.cumsum([*map(len, parts)]),
+            [part.mean() if len(part) else math.nan for part in known],
             color=f"C{index}" if several else "C0",
             alpha=0.5 if several else 0.8,
             linewidth=1,
             label=(None if index else f"thin: {mean}") if several else mean,
         )
     axes.set(xlabel="candidates asked for", ylabel=_SCORE)
-    _scale_scores(axes.yaxis, searches)
-    _finish(axes)
-
-
-def _mean(scores: NDArray[np.float64]) -> float:
-    """Of those that could be scored, NaN of none."""
-    known = scores[~np.isnan(scores)]
-    return float(known.mean()) if len(known) else math.nan
+    _finish(axes, axes.yaxis, searches)
 
 
 def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> None:
-    """Score against parameters: all candidates, the one found, the front, the budget.
+    """Score against parameters: all candidates, the one found, the front, the budget if any.
 
-    Args:
-        axes: Of matplotlib.
-        searches: As in `plot_course`; one alone is coloured by generation.
-        limit: Of the parameters, if there is one.
+    Candidates of one search alone are coloured by generation.
     """
     several = len(searches) > 1
     for index, points in enumerate(searches.values()):
         ranking, best = distinct(points), front(points)
         sizes = [_params(point) / 1e6 for point in ranking]
         scores = [_score(point) for point in ranking]
-        _scatter(axes, sizes, scores, ranking, index if several else None)
+        _scatter(axes, sizes, scores, ranking, f"C{index}" if several else None)
         axes.plot(
             [_params(point) / 1e6 for point in best],
             [_score(point) for point in best],
@@ -119,32 +97,24 @@ def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> No
         )
         _star(axes, sizes, scores, index)
     if limit is not None:
-        largest = max(
-            (_params(point) for points in searches.values() for point in points), default=0
-        )
+        largest = max((_params(p) for points in searches.values() for p in points), default=0)
         far = limit > _FAR * largest  # drawn, it would squeeze the networks to one line
-        place = math.nan if far else limit / 1e6
         label = f"budget {limit:,.0f}{' →' if far else ''}"
-        axes.axvline(place, color="0.3", linestyle="--", label=label)
+        axes.axvline(math.nan if far else limit / 1e6, color="0.3", linestyle="--", label=label)
     axes.set(xlabel="parameters (millions)", ylabel=_SCORE)
-    _scale_scores(axes.yaxis, searches)
-    _finish(axes)
+    _finish(axes, axes.yaxis, searches)
 
 
 def plot_accuracy(axes: Any, searches: Searches, accuracy: Mapping[str, float], label: str) -> None:
-    """Accuracy after training against score; those on the front of score and size are ringed.
+    """Accuracy after training, in percent, of those of which it is known, against score.
 
-    Args:
-        axes: Of matplotlib.
-        searches: As in `plot_params`.
-        accuracy: Of architectures, in percent; others are left out.
-        label: What the accuracy is.
+    Those on the front of score and size are ringed.
     """
     for index, points in enumerate(searches.values()):
         ranking = [point for point in distinct(points) if point.arch in accuracy]
         scores = [_score(point) for point in ranking]
         heights = [accuracy[point.arch] for point in ranking]
-        _scatter(axes, scores, heights, ranking, index if len(searches) > 1 else None)
+        _scatter(axes, scores, heights, ranking, f"C{index}" if len(searches) > 1 else None)
         ringed = [point for point in front(points) if point.arch in accuracy]
         axes.scatter(
             [_score(point) for point in ringed],
@@ -156,12 +126,11 @@ def plot_accuracy(axes: Any, searches: Searches, accuracy: Mapping[str, float], 
         )
         _star(axes, scores, heights, index)
     axes.set(xlabel=_SCORE, ylabel=label)
-    _scale_scores(axes.xaxis, searches)
-    _finish(axes)
+    _finish(axes, axes.xaxis, searches)
 
 
 def _scatter(
-    axes: Any, x: Sequence[float], y: Sequence[float], points: Sequence[Point], index: int | None
+    axes: Any, x: Sequence[float], y: Sequence[float], points: Sequence[Point], color: str | None
 ) -> None:
     """The points in the colour of their search, or of one alone by generation."""
     from matplotlib.ticker import MaxNLocator
@@ -171,14 +140,14 @@ def _scatter(
     drawn = axes.scatter(
         x,
         y,
-        c=generations if index is None else f"C{index}",
-        cmap="viridis" if index is None else None,
+        c=color or generations,
+        cmap=None if color else "viridis",
         s=6 if many else 14,
         alpha=0.8,
         linewidths=0,
         rasterized=many,
     )
-    if index is None and len(set(generations)) > 1:
+    if not color and len(set(generations)) > 1:
         bar = axes.figure.colorbar(drawn, ax=axes, label="generation first asked in")
         bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
@@ -189,18 +158,6 @@ def _star(axes: Any, x: Sequence[float], y: Sequence[float], index: int) -> None
     axes.scatter(x[:1], y[:1], marker="*", s=150, color="C3", linewidths=0, zorder=3, label=label)
 
 
-def _scale_scores(axis: Any, searches: Searches) -> None:
-    """A logarithmic axis where scores are positive and of very different size, as of synflow."""
-    from matplotlib.ticker import LogLocator
-
-    scores = [p.score for points in searches.values() for p in points if p.score is not None]
-    if scores and min(scores) > 0 and math.log10(max(scores)) - math.log10(min(scores)) > _DECADES:
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_locator(LogLocator(numticks=6))
-        axis.set_major_formatter("{x:.0e}")
-        axis.set_minor_formatter("")
-
-
 def _params(point: Point) -> float:
     return point.params or 0.0
 
@@ -209,11 +166,18 @@ def _score(point: Point) -> float:
     return -math.inf if point.score is None else point.score
 
 
-def _finish(axes: Any) -> None:
-    """Grid, and the legend above the axes, where it hides nothing."""
+def _finish(axes: Any, axis_of_scores: Any, searches: Searches) -> None:
+    """Scale of the scores, grid, and the legend above the axes, where it hides nothing."""
+    from matplotlib.ticker import LogLocator
+
+    scores = [p.score for points in searches.values() for p in points if p.score is not None]
+    if scores and min(scores) > 0 and math.log10(max(scores)) - math.log10(min(scores)) > _DECADES:
+        axes.set(**{f"{axis_of_scores.axis_name}scale": "log"})  # as of synflow
+        axis_of_scores.set_major_locator(LogLocator(numticks=6))
+        axis_of_scores.set_major_formatter("{x:.0e}")
+        axis_of_scores.set_minor_formatter("")
     axes.grid(alpha=0.3)
-    labels = axes.get_legend_handles_labels()[1]
-    if labels:
+    if labels := axes.get_legend_handles_labels()[1]:
         axes.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1),

@@ -34,7 +34,7 @@ def replacing(path: Path, draft_name: str) -> Iterator[IO[bytes]]:
             at once need different ones.
 
     Raises:
-        OSError: The disk is full or the folder cannot be written; ``path`` is unchanged.
+        OSError: See `write_atomic`.
     """
     draft = path.with_name(draft_name)
     try:
@@ -63,14 +63,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        path: An existing file.
-        remedy: What to do when it is damaged.
+    """Read a JSON object from an existing file.
 
     Raises:
-        UnreadableError: It is no JSON object.
+        UnreadableError: It is no JSON object; the message ends with the remedy.
     """
     try:
         value = json.loads(path.read_bytes())

@@ -14,7 +14,7 @@ import msgspec
 from diswot.errors import UnreadableError
 from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
-__all__ = ["Journal", "JournalTailer"]
+__all__ = ["Journal"]
 
 R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
 
@@ -22,12 +22,7 @@ _REMEDY = "mend or remove the line and all after it, or choose another hydra.run
 
 
 class Journal(Generic[R]):
-    """Reads and appends records.
-
-    Args:
-        path: The file; made by the first `append`.
-        kind: Of its records.
-    """
+    """Reads and appends records of one kind; the first `append` makes the file."""
 
     def __init__(self, path: Path, kind: type[R]) -> None:
         self.path = path
@@ -45,24 +40,24 @@ class Journal(Generic[R]):
         if not self.path.exists():
             return []
         data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            self._truncate(whole)
-        return list(self._records(data[:whole]))
+        self.cut(data.rfind(b"\n") + 1)
+        return list(self._records(data))
 
     def peek(self) -> list[R]:
         """All whole records, without a change to a file that another process may write.
 
         Raises:
-            UnreadableError: A line is no record.
-            OSError: There is no journal.
+            UnreadableError: There is no journal, or a line is no record.
         """
-        data = self.path.read_bytes()
-        return [record for record, _ in self._records(data[: data.rfind(b"\n") + 1])]
+        try:
+            return [record for record, _ in self._records(self.path.read_bytes())]
+        except OSError as error:
+            raise UnreadableError(self.path, error.strerror) from error
 
     def _records(self, data: bytes) -> Iterator[tuple[R, int]]:
         end = 0
-        for number, line in enumerate(data.splitlines(keepends=True), start=1):
+        whole = data[: data.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(keepends=True), start=1):
             end += len(line)
             try:
                 yield msgspec.json.decode(line, type=self._kind), end
@@ -72,12 +67,9 @@ class Journal(Generic[R]):
     def cut(self, length: int) -> None:
         """Drop all lines beyond a length in bytes, as `read` gives them."""
         if self.path.exists() and self.path.stat().st_size > length:
-            self._truncate(length)
-
-    def _truncate(self, length: int) -> None:
-        with self.path.open("r+b") as file:
-            file.truncate(length)
-            os.fsync(file.fileno())
+            with self.path.open("r+b") as file:
+                file.truncate(length)
+                os.fsync(file.fileno())
 
     def append(self, record: R) -> None:
         """Add a line; it is in the file, if not yet on the disk, when this returns."""
@@ -92,11 +84,7 @@ class Journal(Generic[R]):
             raise
 
     def sync(self) -> int:
-        """Bring all lines to the disk.
-
-        Returns:
-            The journal's length in bytes.
-        """
+        """Bring all lines to the disk; gives the journal's length in bytes."""
         if self._file is not None:
             os.fsync(self._file.fileno())
         return self.path.stat().st_size if self.path.exists() else 0
@@ -106,33 +94,3 @@ class Journal(Generic[R]):
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-class JournalTailer(Generic[R]):
-    """Reads what is appended to a journal after this was made, by whichever process.
-
-    Args:
-        path: The journal; it need not exist yet.
-        kind: Of its records.
-    """
-
-    def __init__(self, path: Path, kind: type[R]) -> None:
-        self._path = path
-        self._kind: type[R] = kind
-        self._read = path.stat().st_size if path.exists() else 0
-
-    def new(self, *, but_last: bool = False) -> list[R]:
-        """The whole records that were appended since the last call.
-
-        Args:
-            but_last: Leave the newest record for a later call.
-        """
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            data = file.read()
-        lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
-        lines = lines[:-1] if but_last else lines
-        self._read += sum(map(len, lines))
-        return [msgspec.json.decode(line, type=self._kind) for line in lines]

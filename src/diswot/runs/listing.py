@@ -30,15 +30,10 @@ S = TypeVar("S", bound=Summary)
 _JOURNALS = {CandidateRecord.file: "search", EpochRecord.file: "train", ScoreRecord.file: "rank"}
 _MARKS = {"config.json", "result.json", "failure.json", "run.lock", *_JOURNALS}
 _SUMMARIES: dict[str, type[Summary]] = {
-    "search": SearchSummary,
-    "train": TrainSummary,
-    "rank": RankSummary,
+    **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary},
 }
-_KEYS = {
-    "search": ("strategy",),
-    "train": ("protocol", "trainer", "distiller"),
-    "rank": ("seeds",),
-}
+_TRAINS = dict.fromkeys(("protocol", "trainer", "distiller"), "train")
+_COMMANDS = {"strategy": "search", **_TRAINS, "seeds": "rank"}
 """Keys of a config or a result that only one command writes."""
 
 _CACHE = "teacher_cache"  # shared by trainings, beside their runs
@@ -73,12 +68,12 @@ class Run:
 
 
 def read_summary(file: Path, kind: type[S], remedy: str = "") -> S:
-    """The ``result.json`` of a finished run.
+    """Read an existing ``result.json``.
 
     Args:
-        file: An existing file.
+        file: Its path.
         kind: What it must hold.
-        remedy: What to do when it does not.
+        remedy: End of the message when it does not.
 
     Raises:
         UnreadableError: It is damaged, of another command or of a newer version.
@@ -104,12 +99,9 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     Raises:
         UserError: One of the paths is no folder.
     """
-    folders: dict[Path, None] = {}
-    for path in paths:
-        if not path.is_dir():
-            raise UserError(f"{path} is no folder; give run directories, or folders above them")
-        folders |= dict.fromkeys(_candidates(path))
-    return [_read(folder) for folder in sorted(folders)]
+    if missing := [path for path in paths if not path.is_dir()]:
+        raise UserError(f"{missing[0]} is no folder; give run directories, or folders above them")
+    return [_read(folder) for folder in sorted({f for path in paths for f in _candidates(path)})]
 
 
 def _candidates(root: Path) -> Iterator[Path]:
@@ -140,21 +132,17 @@ def _read(folder: Path) -> Run:
     except UnreadableError as error:
         problem = f"{error.file.name} cannot be read: {error.problem}"
         return Run(folder, _command(folder, config, {}), "damaged", problem, config)
-    if not command and (owner := _running(folder / "run.lock")):
-        return Run(folder, "", "running", f"{owner}; nothing is kept yet")
-    if not command:
-        problem = "no config, result or journal of a search, ranking or training"
-        return Run(folder, "", "foreign", problem, config)
-    state, why = _open(folder, config, failure)
-    return Run(folder, command, state, why, config)
+    return Run(folder, command, *_open(folder, command, config, failure), config)
 
 
 def _open(
-    folder: Path, config: Mapping[str, Any], failure: Mapping[str, Any]
-) -> tuple[str, str | None]:
+    folder: Path, command: str, config: Mapping[str, Any], failure: Mapping[str, Any]
+) -> tuple[str, str]:
     """State and problem of a run without a result."""
     if owner := _running(folder / "run.lock"):
-        return "running", owner
+        return "running", owner if command else f"{owner}; nothing is kept yet"
+    if not command:
+        return "foreign", "no config, result or journal of a search, ranking or training"
     if failure:
         return "stopped" if failure.get("stopped") else "failed", str(failure.get("error"))
     if not config:
@@ -165,11 +153,10 @@ def _open(
 
 
 def _command(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    for content in (config, result):
-        for command, keys in _KEYS.items():
-            if any(key in content for key in keys):
-                return command
-    return next((name for file, name in _JOURNALS.items() if (folder / file).exists()), "")
+    """By the config, else by the result, else by the journal."""
+    keys = [key for content in (config, result) for key in _COMMANDS if key in content]
+    files = (command for file, command in _JOURNALS.items() if (folder / file).exists())
+    return _COMMANDS[keys[0]] if keys else next(files, "")
 
 
 def _json(file: Path) -> dict[str, Any]:

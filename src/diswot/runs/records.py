@@ -27,19 +27,11 @@ __all__ = [
 class CandidateRecord:
     """One candidate of a search.
 
-    Attributes:
-        arch: Text form.
-        score: Fitness at the time it was scored; None where the status is not ``ok``.
-        parts: Components of the fitness, by name.
-        others: Components of every further proxy, by its name; None where it could not be measured.
-        params: Trainable parameters.
-        flops: Multiply-accumulates of one image.
-        layers: Convolutions and linear layers.
-        status: ``ok`` or ``failed``.
-        reason: Why it, or one of the others, failed.
-        generation: In which it was asked, from 0.
-        cached: Whether it was answered from an earlier line.
-        seconds: Time its scoring took.
+    ``score`` is the fitness at the time it was scored, None where ``status`` (``ok`` or ``failed``)
+    is not ``ok``; ``parts`` are its components by name, ``others`` those of every further proxy,
+    None where it could not be measured; ``reason`` says why it, or one of the others, failed.
+    ``flops`` are MACs of one image, ``layers`` convolutions and linear layers. ``generation``, in
+    which it was asked, counts from 0; ``cached`` ones were answered from an earlier line.
     """
 
     file: ClassVar[str] = "candidates.jsonl"
@@ -62,15 +54,9 @@ class CandidateRecord:
 class ScoreRecord:
     """The scores of one architecture under one seed, in a ranking.
 
-    Attributes:
-        arch: Text form.
-        seed: That keyed parameters and mini-batch.
-        parts: Components of every proxy's score, by its name; those that could be measured.
-        failures: Why each other proxy could not.
-        params: Trainable parameters.
-        flops: Multiply-accumulates of one image.
-        layers: Convolutions and linear layers.
-        seconds: What each proxy takes, see `diswot.scoring.scorer.Measurement`.
+    ``parts`` are the components of every proxy's score that could be measured, by its name,
+    ``failures`` why each other could not; ``seconds`` is what each takes, see
+    `diswot.scoring.scorer.Measurement`. Sizes are as in `CandidateRecord`.
     """
 
     file: ClassVar[str] = "scores.jsonl"
@@ -87,18 +73,12 @@ class ScoreRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch of training.
+    """One epoch of training, from 0.
 
-    Attributes:
-        epoch: From 0.
-        lr: Learning rate at its end.
-        losses: Means over its batches, by name; ``loss`` is what was minimised.
-        val_loss: Cross-entropy of the evaluated network.
-        val_top1: Its accuracy in percent.
-        val_top5: Share of images whose class is among its five likeliest, in percent.
-        best_val_top1: The best so far.
-        images_per_second: Trained, not counting validation.
-        seconds: With validation.
+    ``lr`` is that at its end; ``losses`` are means over its batches by name, ``loss`` what was
+    minimised; ``val_loss`` is the cross-entropy of the evaluated network, ``val_top1`` and
+    ``val_top5`` its accuracies in percent. ``images_per_second`` are trained ones, without
+    validation; ``seconds`` are with it.
     """
 
     file: ClassVar[str] = "epochs.jsonl"
@@ -116,10 +96,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class TopCandidate:
-    """One of the best candidates of a search; fields as in `CandidateRecord`.
-
-    ``score`` is the final fitness, ``others`` the final score by every further proxy.
-    """
+    """One of the best candidates, with final scores; fields as in `CandidateRecord`."""
 
     arch: str
     score: float
@@ -134,14 +111,9 @@ class TopCandidate:
 class Standing:
     """One architecture among all of a benchmark, for one data set and target.
 
-    Attributes:
-        dataset: Data set it was trained on.
-        target: ``vanilla`` or ``distilled``.
-        accuracy: Top-1 in percent.
-        rank: 1 is the most accurate; equals share the best place.
-        count: Architectures of the benchmark.
-        best_arch: The most accurate that keeps the budget, None where none does.
-        best_accuracy: Its accuracy.
+    ``target`` is ``vanilla`` or ``distilled``, ``accuracy`` top-1 in percent; ``rank`` 1 of
+    ``count`` is the most accurate, equals share the best place. ``best_arch`` is the most accurate
+    that keeps the budget, None where none does.
     """
 
     dataset: str
@@ -163,12 +135,7 @@ class KnownAccuracies:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The ``result.json`` of a run.
-
-    Attributes:
-        schema: Version of the file.
-        versions: See `diswot.versions.versions`.
-    """
+    """The ``result.json`` of a run, with version of the file and `diswot.versions.versions`."""
 
     schema: int = 1
     versions: dict[str, str] = field(default_factory=dict)
@@ -178,12 +145,11 @@ class Summary:
 class SearchSummary(Summary):
     """Outcome of a search.
 
-    ``arch`` is the best architecture, ``score`` its fitness by ``proxy``; ``params``, ``flops``
-    (MACs of one image) and ``benchmark`` (what training is known to give it) are of it; ``top`` are
-    the best candidates, best first. ``evaluated`` proposals were answered, repeats included,
-    ``distinct`` different ones among them, ``failed`` could not be scored; ``rejected`` ones broke
-    the budget, and ``exhausted`` says that the strategy had no more. ``seconds`` are over all
-    restarts. ``in_channels`` is None in files that do not say it.
+    ``arch`` is the best architecture, of which are ``score`` (fitness by ``proxy``), ``params``,
+    ``flops`` and ``benchmark`` (what training is known to give it); ``top`` are the best, best
+    first. ``evaluated`` proposals were answered, ``distinct`` different ones among them, ``failed``
+    could not be scored, ``rejected`` ones broke the budget; ``exhausted``: the strategy had no
+    more. ``seconds`` are over all restarts.
     """
 
     space: str
@@ -220,8 +186,7 @@ class TrainSummary(Summary):
     trained alone. ``test_top1`` and ``test_top5`` are on the test images after the last epoch,
     ``best_val_top1`` of ``best_epoch`` (from 0) on the images of ``validated_on``,
     ``test_top1_of_best`` on the test images where others chose the epoch. ``checkpoint`` is the
-    file of the student.
-    ``images_per_second`` are trained ones; ``seconds`` are over all restarts.
+    file of the student; ``seconds`` are over all restarts.
     """
 
     student: str
@@ -251,10 +216,7 @@ class TrainSummary(Summary):
 
 @dataclass(frozen=True, kw_only=True)
 class RankSummary(Summary):
-    """Conditions of a ranking; its figures are in ``rank.csv``.
-
-    ``n`` architectures were scored under ``seeds``; ``source`` is that of the accuracies.
-    """
+    """Conditions of a ranking of ``n`` architectures; its figures are in ``rank.csv``."""
 
     space: str
     data: str = ""

@@ -1,27 +1,99 @@
-"""The directory of one run."""
+"""The directory of one run, and the lock that keeps it to one live process."""
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
+import socket
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import IO, Any, Generic, Self
 
 from diswot.checks import whole
-from diswot.config import MAY_GROW, difference
+from diswot.config import MAY_GROW, difference, flatten
 from diswot.errors import UserError
 from diswot.runs.files import read_json, write_json
-from diswot.runs.journal import Journal
+from diswot.runs.journal import Journal, R
 from diswot.runs.listing import S, read_summary
-from diswot.runs.lock import RunLock
-from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord, Summary
+from diswot.runs.records import Summary
 
-__all__ = ["RunDir"]
+__all__ = ["RunDir", "RunLock"]
 
 
-R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
+class RunLock:
+    """Held from `acquire` to `release`, or until the process ends in any way.
+
+    The file names host and pid for people; what holds is the kernel's lock on it, which a dead
+    process loses on any host, so that nothing is left to clean up after a kill.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            UserError: Another live process has it.
+        """
+        file = self._path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self._is_at_path(file):
+                file.close()  # removed by its last holder between our two steps
+                self.acquire()
+                return
+            file.truncate(0)
+            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+            file.flush()
+        except (BlockingIOError, PermissionError) as error:
+            file.close()
+            raise UserError(
+                f"{self._path.parent} is in use by {self._holder()}; wait for it, stop it, or "
+                "choose another hydra.run.dir"
+            ) from error
+        except OSError as error:
+            file.close()
+            error.filename = str(self._path)  # a full disk, or a file system without locks
+            raise
+        self._file = file
+        leave = weakref.WeakMethod(self._leave)
+        os.register_at_fork(after_in_child=lambda: (found := leave()) and found())
+
+    def _leave(self) -> None:
+        """In a forked process, such as one that loads images: it must not hold the lock."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def remove(self) -> None:
+        """Remove the file, while holding the lock."""
+        self._path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, since removing it could take another's."""
+        if self._file is not None:
+            self._file.truncate(0)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._leave()
+
+    def _is_at_path(self, file: IO[str]) -> bool:
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _holder(self) -> str:
+        try:
+            owner = json.loads(self._path.read_text(encoding="utf-8"))
+            return f"process {owner['pid']} on {owner['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
 
 
 class RunDir(Generic[R]):
@@ -33,7 +105,6 @@ class RunDir(Generic[R]):
         kind: Of the records of its journal.
 
     Raises:
-        UserError: Another process is at work here, or another config was.
         OSError: The directory cannot be written.
     """
 
@@ -55,7 +126,7 @@ class RunDir(Generic[R]):
         """Lock, and compare the config with the one that is there.
 
         Raises:
-            UserError: See the class.
+            UserError: Another process is at work here, or another config was.
         """
         self._lock.acquire()
         try:
@@ -66,12 +137,7 @@ class RunDir(Generic[R]):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Unlock; a directory in which nothing was begun is left as it was found.
 
         Of a run that has begun and ends by an error, ``failure.json`` says which.
@@ -79,9 +145,15 @@ class RunDir(Generic[R]):
         try:
             self.journal.close()
             if error is not None and self.begun:
+                failure = {
+                    "schema": 1,
+                    "type": type(error).__name__,
+                    "error": (str(error).splitlines() or [""])[0],
+                    "stopped": not isinstance(error, Exception),  # Ctrl-C, or asked to end
+                }
                 with suppress(OSError):  # a full disk: the error itself is what matters
-                    write_json(self._failure, _described(error))
-            if not self._config_file.exists():
+                    write_json(self._failure, failure)
+            if not self.begun:
                 self._lock.remove()
                 with suppress(OSError):  # not empty: it was there before
                     self.path.rmdir()
@@ -90,7 +162,7 @@ class RunDir(Generic[R]):
 
     def begin(self) -> None:
         """Write the config, if it is not there yet or has grown; before the first candidate."""
-        if self._grown or not self._config_file.exists():
+        if self._grown or not self.begun:
             write_json(self._config_file, self._config)
             self._grown = False
 
@@ -105,44 +177,36 @@ class RunDir(Generic[R]):
         Raises:
             UserError: They differ in more than what may grow.
         """
-        if self._config_file.exists():
-            before = read_json(self._config_file, "choose another hydra.run.dir")
-            self._refuse_change(before)
-            self._grown = any(
-                _select(before, key) != _select(self._config, key) for key in MAY_GROW
-            )
-        elif self.journal.path.exists():
-            raise UserError(
-                f"{self.path} holds {self.journal.path.name} but no config.json, so it is not "
-                "known what they were scored with; choose another hydra.run.dir"
-            )
-
-    def _refuse_change(self, before: Mapping[str, Any]) -> None:
-        changed = difference(before, self._config)
-        if changed:
-            shown = "; ".join(f"{key}: {old} → {new}" for key, old, new in changed[:6])
+        if not self.begun:
+            if self.journal.path.exists():
+                raise UserError(
+                    f"{self.path} holds {self.journal.path.name} but no config.json, so it is not "
+                    "known what they were scored with; choose another hydra.run.dir"
+                )
+            return
+        before = read_json(self._config_file, "choose another hydra.run.dir")
+        old, new = (dict(flatten(config)) for config in (before, self._config))
+        if changed := difference(before, self._config):
+            shown = "; ".join(f"{key}: {was} → {now}" for key, was, now in changed[:6])
             more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
-            growing = ", ".join(key for key in MAY_GROW if _select(self._config, key) is not None)
+            growing = ", ".join(key for key in MAY_GROW if new.get(key) is not None)
             allowed = f"only {growing} may grow" if growing else "no setting may change"
             raise UserError(
                 f"{self.path} holds a run with another config ({shown}{more}); {allowed}: choose "
                 "another hydra.run.dir"
             )
         for key in MAY_GROW:
-            old, new = _select(before, key), _select(self._config, key)
-            if new is not None:
-                new = whole(key, new, 1)
-            if old != new and (old is None or (new is not None and new < old)):
+            was, now = old.get(key), new.get(key)
+            if now is not None:
+                whole(key, now, 1)
+            if was != now and (was is None or (now is not None and now < was)):
                 raise UserError(
-                    f"{self.path} holds a run with {key}={old}; it may grow, not become {new}"
+                    f"{self.path} holds a run with {key}={was}; it may grow, not become {now}"
                 )
+        self._grown = any(old.get(key) != new.get(key) for key in MAY_GROW)
 
     def load_state(self) -> dict[str, Any] | None:
-        """The saved state, if there is one.
-
-        Raises:
-            UserError: It is damaged.
-        """
+        """The saved state, if there is one; a `UserError` if it is damaged."""
         file = self.path / "state.json"
         return read_json(file, self._rebuild) if file.exists() else None
 
@@ -151,33 +215,10 @@ class RunDir(Generic[R]):
         write_json(self.path / "state.json", state)
 
     def load_result(self, kind: type[S]) -> S | None:
-        """The result, if the run has finished.
-
-        Args:
-            kind: What it must hold.
-
-        Raises:
-            UnreadableError: It is damaged.
-        """
+        """The result, if the run has finished; an `UnreadableError` if it is of another kind."""
         file = self.path / "result.json"
         return read_summary(file, kind, self._rebuild) if file.exists() else None
 
     def save_result(self, summary: Summary) -> None:
         """Replace the result."""
         write_json(self.path / "result.json", asdict(summary))
-
-
-def _described(error: BaseException) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "type": type(error).__name__,
-        "error": (str(error).splitlines() or [""])[0],
-        "stopped": not isinstance(error, Exception),  # Ctrl-C, or asked to end
-    }
-
-
-def _select(config: Mapping[str, Any], key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import msgspec
@@ -33,17 +33,8 @@ __all__ = [
 ]
 
 
-R = TypeVar("R", CandidateRecord, EpochRecord)
-
-
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Replace a CSV file; what is no finite number becomes an empty cell.
-
-    Args:
-        path: The file.
-        columns: Their names.
-        rows: A value a column.
-    """
+    """Replace a CSV file; what is no finite number becomes an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -55,12 +46,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
 def read_table(file: Path, columns: Iterable[str] = ()) -> DataFrame:
     """A CSV file that a run left; numbers are read to the last bit, empty cells are NaN.
 
-    Args:
-        file: The file.
-        columns: Those it must have.
-
     Raises:
-        UnreadableError: It is missing or damaged, or lacks a column.
+        UnreadableError: It is missing or damaged, or lacks one of the columns.
     """
     import pandas as pd
 
@@ -81,25 +68,21 @@ def read_candidates(folder: Path) -> list[CandidateRecord]:
     Raises:
         UnreadableError: A file is missing or damaged.
     """
-    records = _peek(Journal(folder / CandidateRecord.file, CandidateRecord))
+    import pandas as pd
+
+    records = Journal(folder / CandidateRecord.file, CandidateRecord).peek()
     if not (folder / "candidates.csv").is_file():
         return records
     table = read_table(folder / "candidates.csv", ("arch", "score"))
-    scores = dict(zip(table["arch"].astype(str), table["score"].tolist(), strict=True))
-    return [replace(r, score=_or_none(scores.get(r.arch, math.nan))) for r in records]
-
-
-def _or_none(score: object) -> float | None:
-    return score if isinstance(score, int | float) and math.isfinite(score) else None
+    numbers = pd.to_numeric(table["score"], errors="coerce").tolist()
+    scores = dict(zip(table["arch"].astype(str), numbers, strict=True))
+    known = {arch: score for arch, score in scores.items() if math.isfinite(score)}
+    return [replace(record, score=known.get(record.arch)) for record in records]
 
 
 def read_epochs(folder: Path) -> list[EpochRecord]:
-    """The epochs of a training, as far as it has come.
-
-    Raises:
-        UnreadableError: There is no journal, or it is damaged.
-    """
-    return _peek(Journal(folder / EpochRecord.file, EpochRecord))
+    """The epochs of a training, as far as it has come; errors as of `Journal.peek`."""
+    return Journal(folder / EpochRecord.file, EpochRecord).peek()
 
 
 def read_rank_rows(folder: Path) -> list[RankRow]:
@@ -116,19 +99,10 @@ def read_rank_rows(folder: Path) -> list[RankRow]:
         raise UnreadableError(file, error) from error
 
 
-def _peek(journal: Journal[R]) -> list[R]:
-    try:
-        return journal.peek()
-    except OSError as error:
-        raise UnreadableError(journal.path, error.strerror) from error
-
-
 def read_similarity(folder: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """The similarity matrices of a search, of ``similarity.npz``.
+    """Matrices ``(n, n)`` of teacher and student by kind, of a search's ``similarity.npz``.
 
-    Returns:
-        Matrices ``(n, n)`` of teacher and student by kind, ``relation`` and ``semantic``; empty
-        where the search left none.
+    Kinds are ``relation`` and ``semantic``, none where the search left no file.
 
     Raises:
         UnreadableError: The file is damaged.

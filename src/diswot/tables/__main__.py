@@ -14,14 +14,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one shell command a line, for ``make tables``.
-
-    Args:
-        argv: Folders of tables; by default those of the command line.
-
-    Returns:
-        Exit code: 2 for a folder that is no table's.
-    """
+    """Print a shell command a line for ``make tables``; gives 2 where a folder is no table's."""
     try:
         for folder in sys.argv[1:] if argv is None else argv:
             for words in Spec.load(Path(folder)).small:

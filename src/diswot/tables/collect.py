@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,21 +19,21 @@ from diswot.tables.table import RESULTS
 
 __all__ = ["Collection", "collect"]
 
+_COMMANDS = {
+    "correlations": ("search", "rank"),
+    "searches": ("search",),
+    "trainings": ("train", "search"),
+}
+"""Commands whose runs a kind of table reads."""
+
 _NOISE = 1e-12  # relative; a spread below stems from rounding
 
 Key = tuple[str, str]
 """Row and column."""
 
 
-@dataclass(frozen=True)
-class Collection:
-    """Outcome of collecting.
-
-    Attributes:
-        used: Runs that entered the table.
-        cells: Figures that were written.
-        skipped: Folders that did not enter, and why, a line each.
-    """
+class Collection(NamedTuple):
+    """Number of runs that entered, of figures that were written, and why other folders did not."""
 
     used: int
     cells: int
@@ -71,49 +73,36 @@ def collect(folder: Path, runs: Path | None = None, scale: str | None = None) ->
                 skip(run, problem)
             else:
                 kept.append(run)
-    figures = [f for f in figures_of(kept, spec, skip) if spec.takes(f.fields)]
-    if not figures:
-        raise UserError("\n".join([f"{where} holds no finished run for {folder}", *skipped]))
     cells: dict[Key, list[Figure]] = {}
-    for figure in figures:
-        key = spec.label(spec.row, figure.fields), spec.label(spec.column, figure.fields)
-        cells.setdefault(key, []).append(figure)
-    used = {path for figure in figures for path in figure.paths}
+    for figure in figures_of(kept, spec, skip):
+        if spec.takes(figure.fields):
+            key = spec.label(spec.row, figure.fields), spec.label(spec.column, figure.fields)
+            cells.setdefault(key, []).append(figure)
+    if not cells:
+        raise UserError("\n".join([f"{where} holds no finished run for {folder}", *skipped]))
+    used = {path for figures in cells.values() for figure in figures for path in figure.paths}
     sources = {Path(s).name for run in kept if run.path in used and (s := accuracies_from(run))}
-    told = scale or spec.scale
+    scale = scale or spec.scale
     if sources:  # of a file the name, wherever it lies here
-        told += f"; accuracies: {', '.join(sorted(sources))}"
-    lines = [_line(key, cells[key], told) for key in _ordered(cells, spec)]
+        scale += f"; accuracies: {', '.join(sorted(sources))}"
+    # Rows and columns in the order of `Spec.names`, those without one as they were found.
+    labels = [*dict.fromkeys([*spec.names.values(), *(label for key in cells for label in key)])]
+    ordered = sorted(cells, key=lambda key: (labels.index(key[0]), labels.index(key[1])))
+    lines = [_line(key, cells[key], scale) for key in ordered]
     write_table(folder / "results.csv", RESULTS, lines)
     return Collection(len(used), len(cells), tuple(skipped))
 
 
-_COMMANDS = {
-    "correlations": ("search", "rank"),
-    "searches": ("search",),
-    "trainings": ("train", "search"),
-}
-"""Commands whose runs a kind of table reads."""
-
-
 def _existing(runs: Path | None, spec: Spec, folder: Path) -> Path:
+    file = folder / "table.yaml"
     if runs is None and not spec.runs:
-        raise UserError(f"{folder / 'table.yaml'}: runs: is missing; no small runs are named")
+        raise UserError(f"{file}: runs: is missing; no small runs are named")
     where = runs or Path(spec.runs)
     if not where.is_dir():
         commands = " and ".join(f"python -m diswot.{words}" for words in spec.small)
-        raise UserError(
-            f"{folder / 'table.yaml'}: runs: {str(where)!r} is no folder below {Path.cwd()}; "
-            + (f"{commands} makes it" if commands else "no small runs are named")
-        )
+        remedy = f"{commands} makes it" if commands else "no small runs are named"
+        raise UserError(f"{file}: runs: {str(where)!r} is no folder below {Path.cwd()}; {remedy}")
     return where
-
-
-def _ordered(cells: dict[Key, list[Figure]], spec: Spec) -> list[Key]:
-    """Rows and columns in the order of `Spec.names`, those without one as they were found."""
-    labels = dict.fromkeys([*spec.names.values(), *(label for key in cells for label in key)])
-    places = {label: place for place, label in enumerate(labels)}
-    return sorted(cells, key=lambda key: (places[key[0]], places[key[1]]))
 
 
 def _line(key: Key, figures: Sequence[Figure], scale: str) -> list[object]:
@@ -148,22 +137,18 @@ def _line(key: Key, figures: Sequence[Figure], scale: str) -> list[object]:
 
 def _check_seeds(key: Key, figures: Sequence[Figure]) -> None:
     """Figures of one seed each, all of another: no mean can have an interval over architectures."""
-    for place, one in enumerate(figures):
-        for other in figures[:place]:
-            if len(one.seeds) == len(other.seeds) == 1 and one.seeds != other.seeds:
-                continue
-            if one.paths != other.paths and (names := _differences(one, other)):
-                raise _unlike(key, names[0], one, other)
-            if one.paths == other.paths:
-                apart = [n for n, value in one.fields.items() if other.fields[n] != value]
-                pair = f"two figures of {one.paths[0]} belong there, which differ in {apart[0]}"
-            else:
-                first, second = sorted([one.paths[0], other.paths[0]])
-                pair = f"{first} and {second} both belong there"
-            raise UserError(
-                f"row {key[0]}, column {key[1]}: {pair}; tell them apart by row, column or where "
-                "in table.yaml"
-            )
+    for one, other in combinations(figures, 2):
+        if len(one.seeds) == len(other.seeds) == 1 and one.seeds != other.seeds:
+            continue
+        if one.paths == other.paths:
+            apart = [name for name, value in one.fields.items() if other.fields[name] != value]
+            problem = f"two figures of {one.paths[0]} belong there, which differ in {apart[0]}"
+        elif _differences(one, other):
+            raise _unlike(key, one, other)
+        else:
+            first, second = sorted([one.paths[0], other.paths[0]])
+            problem = f"{first} and {second} both belong there"
+        raise _not_one(key, problem, "where")
 
 
 def _check_settings(key: Key, groups: Sequence[Sequence[Figure]]) -> None:
@@ -171,9 +156,8 @@ def _check_settings(key: Key, groups: Sequence[Sequence[Figure]]) -> None:
     first, *others = groups
     if not any(all(one.settings in [f.settings for f in g] for g in others) for one in first):
         pairs = [(one, other) for one in first for group in others for other in group]
-        differing = [(names, *pair) for pair in pairs if (names := _differences(*pair))]
-        names, one, other = min(differing, key=lambda each: len(each[0]))
-        raise _unlike(key, names[0], one, other)
+        differing = [pair for pair in pairs if _differences(*pair)]
+        raise _unlike(key, *min(differing, key=lambda pair: len(_differences(*pair))))
 
 
 def _differences(one: Figure, other: Figure) -> list[str]:
@@ -181,11 +165,15 @@ def _differences(one: Figure, other: Figure) -> list[str]:
     return [name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
 
 
-def _unlike(key: Key, name: str, one: Figure, other: Figure) -> UserError:
-    first, second = sorted([one, other], key=lambda figure: figure.paths[0])
-    return UserError(
-        f"row {key[0]}, column {key[1]}: {first.paths[0]} and {second.paths[0]} are no seeds of "
-        f"one figure: {name} is {first.settings.get(name, 'not set')} in one, "
-        f"{second.settings.get(name, 'not set')} in the other; tell them apart by row, column or "
-        "conditions in table.yaml"
-    )
+def _unlike(key: Key, *figures: Figure) -> UserError:
+    """Two figures that differ in a setting."""
+    first, second = sorted(figures, key=lambda figure: figure.paths[0])
+    name = _differences(first, second)[0]
+    mine, theirs = (figure.settings.get(name, "not set") for figure in (first, second))
+    problem = f"{first.paths[0]} and {second.paths[0]} are no seeds of one figure: {name} is {mine}"
+    return _not_one(key, f"{problem} in one, {theirs} in the other", "conditions")
+
+
+def _not_one(key: Key, problem: str, where: str) -> UserError:
+    remedy = f"tell them apart by row, column or {where} in table.yaml"
+    return UserError(f"row {key[0]}, column {key[1]}: {problem}; {remedy}")

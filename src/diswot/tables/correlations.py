@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from diswot.config import conf_dir
 from diswot.errors import UserError
 from diswot.runs import RankSummary, Run, SearchSummary, read_rank_rows, read_table
-from diswot.tables.figures import Figure, Skip, but_for_seed, date_of, finished, skipping
+from diswot.tables.figures import Figure, Skip, but_for_seed, date_of, skipping
 from diswot.tables.spec import FIELDS, STATISTICS, Spec, as_text
 
 if TYPE_CHECKING:
@@ -25,13 +25,27 @@ _SIZES = ("params", "flops")
 def of_correlations(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]:
     """Spearman's ρ and Kendall's τ of every score, target by target, and of the sums.
 
-    Args:
-        runs: Rankings and searches.
-        spec: Of the table.
-        skip: Called with runs that cannot be used.
+    Searches that left no architecture out are rankings; the seeds of one search are one.
     """
-    rankings = [skipping(skip, run, _of_ranking, spec) for run in finished(runs, "rank")]
-    return [*(figure for each in rankings for figure in each), *_of_exhaustive(runs, spec, skip)]
+    rankings = [run for run in runs if run.command == "rank"]
+    figures = [f for run in rankings for f in skipping(skip, run, _of_ranking, spec)]
+    groups: dict[str, dict[int, Run]] = {}
+    for run in (run for run in runs if run.command == "search"):
+        try:
+            group = groups.setdefault(as_text(but_for_seed(run)), {})
+        except UserError as problem:
+            skip(run, str(problem))
+            continue
+        known = group.setdefault(cast(SearchSummary, run.summary).seed, run)
+        if known is not run:
+            skip(run, f"the same search as {known.path}")
+    for group in groups.values():
+        try:
+            figures += _of_group([group[seed] for seed in sorted(group)], spec)
+        except UserError as problem:
+            for run in group.values():
+                skip(run, str(problem))
+    return figures
 
 
 def _defined(value: float) -> float | None:
@@ -39,33 +53,28 @@ def _defined(value: float) -> float | None:
 
 
 def _of_ranking(run: Run, spec: Spec) -> Iterator[Figure]:
-    """Spearman's ρ and Kendall's τ of every score, target by target, and of the sums."""
-    ranked = cast(RankSummary, run.summary)
-    rows = read_rank_rows(run.path)
+    """Figures of rank.csv, and of sums of the scores in scores.csv."""
+    ranked, rows = cast(RankSummary, run.summary), read_rank_rows(run.path)
     shared = FIELDS["correlations"][:-1]
-    settings, date = but_for_seed(run), date_of([run])
+    own = tuple(ranked.seeds), (run.path,), date_of([run])
+    settings = but_for_seed(run)
     # The order of a ranking is that of one target; a table has sizes last.
     for row in sorted(rows, key=lambda row: row.proxy in _SIZES):
+        fields = {name: str(getattr(row, name)) for name in shared}
         for name in STATISTICS["correlations"]:
             yield Figure(
-                {**{f: str(getattr(row, f)) for f in shared}, "statistic": name},
+                {**fields, "statistic": name},
                 _defined(getattr(row, name)),
-                tuple(ranked.seeds),
-                (run.path,),
-                date,
+                *own,
                 std=_defined(row.spearman_std) if name == "spearman" else None,
                 low=_defined(getattr(row, f"{name}_lo")),
                 high=_defined(getattr(row, f"{name}_hi")),
                 settings=settings,
             )
     if spec.sums and rows:
+        fields = {name: str(getattr(rows[0], name)) for name in shared}
         targets = list(dict.fromkeys((row.dataset, row.target) for row in rows))
-        like = Figure(
-            {f: str(getattr(rows[0], f)) for f in shared},
-            *(None, tuple(ranked.seeds), (run.path,), date),
-            settings=settings,
-        )
-        yield from _of_sums(run, spec, targets, like)
+        yield from _of_sums(run, spec, targets, Figure(fields, None, *own, settings=settings))
 
 
 def _of_sums(
@@ -84,41 +93,18 @@ def _of_sums(
         }
     except (KeyError, ValueError) as error:
         raise UserError(f"{run.path / 'scores.csv'} is not complete ({error})") from error
-    sums = _summed(rows, spec)
-    if sums:
+    if sums := _summed(rows, spec):
         params, flops = (rows[size][0] for size in _SIZES)
         scores = Scores(archs, like.seeds, sums, {}, params, flops, frozenset())
         known = [Target(*pair, rows[name][0]) for name, pair in accuracies.items()]
         yield from _estimated(scores, known, like)
 
 
-def _of_exhaustive(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]:
-    """Searches that left no architecture out are rankings; the seeds of one search are one."""
-    groups: dict[str, dict[int, Run]] = {}
-    for run in finished(runs, "search"):
-        try:
-            settings = as_text(but_for_seed(run))
-        except UserError as problem:
-            skip(run, str(problem))
-            continue
-        group = groups.setdefault(settings, {})
-        known = group.setdefault(cast(SearchSummary, run.summary).seed, run)
-        if known is not run:
-            skip(run, f"the same search as {known.path}")
-    figures: list[Figure] = []
-    for group in groups.values():
-        try:
-            figures += _of_group([group[seed] for seed in sorted(group)], spec)
-        except UserError as problem:
-            for run in group.values():
-                skip(run, str(problem))
-    return figures
-
-
 def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
+    """Figures of searches of a whole space that differ in the seed alone."""
     import numpy as np
 
-    from diswot.ranking.scores import Scores, Target
+    from diswot.ranking.scores import Scores, targets_of
 
     found = [cast(SearchSummary, run.summary) for run in runs]
     first, config = found[0], runs[0].config
@@ -126,29 +112,25 @@ def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
     archs = list(benchmark.archs())
     columns = {first.proxy: "score"}
     columns |= {name: f"score_{name}" for name in config["proxy"] if name != first.proxy}
-    tables = [_by_arch(run, archs, columns.values()) for run in runs]
-    values = {
-        name: np.stack([table[column].to_numpy(dtype=float) for table in tables])
-        for name, column in columns.items()
-        if name not in _SIZES
-    }
-    sizes = {size: tables[0][size].to_numpy(dtype=float) for size in _SIZES}
-    scores = Scores(
-        archs=tuple(archs),
-        seeds=tuple(each.seed for each in found),
-        values={
-            **values,
-            **_summed(values, spec),
-            **{name: np.stack([row] * len(runs)) for name, row in sizes.items()},
-        },
-        seconds={},
-        **sizes,
-        baselines=frozenset(_SIZES),
-    )
-    targets = [
-        Target(dataset, target, np.array([benchmark.accuracy(a, dataset, target) for a in archs]))
-        for dataset, target in benchmark.entries()
-    ]
+    tables = []
+    for run in runs:
+        table = read_table(run.path / "candidates.csv", ("arch", *_SIZES, *columns.values()))
+        table = table.drop_duplicates("arch").set_index("arch")
+        if missing := [arch for arch in archs if arch not in table.index]:
+            raise UserError(
+                f"{len(missing):,} of {len(archs):,} architectures were not scored, such as "
+                f"{missing[0]}; correlations take searches with strategy=exhaustive"
+            )
+        tables.append(table.loc[archs])
+
+    def of_seeds(column: str) -> Any:
+        return np.stack([table[column].to_numpy(dtype=float) for table in tables])
+
+    values = {name: of_seeds(column) for name, column in columns.items() if name not in _SIZES}
+    values |= {**_summed(values, spec), **{size: of_seeds(size) for size in _SIZES}}
+    params, flops = (values[size][0] for size in _SIZES)
+    seeds = tuple(each.seed for each in found)
+    scores = Scores(tuple(archs), seeds, values, {}, params, flops, frozenset(_SIZES))
     fields = {
         "space": first.space,
         "init": str(config["init"]["_target_"]).rpartition(".")[2].lower(),
@@ -157,8 +139,8 @@ def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
         "num_classes": str(first.num_classes),
     }
     paths = tuple(run.path for run in runs)
-    like = Figure(fields, None, scores.seeds, paths, date_of(runs), settings=but_for_seed(runs[0]))
-    yield from _estimated(scores, targets, like)
+    like = Figure(fields, None, seeds, paths, date_of(runs), settings=but_for_seed(runs[0]))
+    yield from _estimated(scores, targets_of(benchmark, archs), like)
 
 
 def _benchmark(name: str, space: object) -> Benchmark:
@@ -175,38 +157,23 @@ def _benchmark(name: str, space: object) -> Benchmark:
     return benchmark_of({"benchmark": node, "space": {**settings, "name": name}})
 
 
-def _by_arch(run: Run, archs: Sequence[str], columns: Any) -> Any:
-    """The candidates of a search, a row an architecture, in the order of ``archs``."""
-    table = read_table(run.path / "candidates.csv", ("arch", *_SIZES, *columns))
-    table = table.drop_duplicates("arch").set_index("arch")
-    if missing := [arch for arch in archs if arch not in table.index]:
-        raise UserError(
-            f"{len(missing):,} of {len(archs):,} architectures were not scored, such as "
-            f"{missing[0]}; correlations take searches with strategy=exhaustive"
-        )
-    return table.loc[archs]
-
-
 def _summed(values: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
     """Sums of scores by name, ``(S, N)``, NaN where a term is; without those that lack a term."""
     import numpy as np
 
     from diswot.proxies.combine import combine
 
-    def added(rows: Sequence[Any], how: str) -> Any:
-        terms = np.stack(rows)
-        scored = np.isfinite(terms).all(axis=0)
-        names = [str(place) for place in range(len(terms))]
-        parts = [dict(zip(names, each, strict=True)) for each in terms[:, scored].T.tolist()]
-        total = np.full(terms.shape[1], np.nan)
-        total[scored] = combine(parts, how)
-        return total
-
-    return {
-        name: np.stack([added(r, how) for r in zip(*(values[t] for t in terms), strict=True)])
-        for name, how, terms in spec.summed()
-        if set(terms) <= set(values)
-    }
+    totals = {}
+    for name, how, names in spec.summed():
+        if set(names) <= set(values):
+            terms = np.stack([values[each] for each in names], axis=-1)  # (S, N, terms)
+            keys = [str(place) for place in range(len(names))]
+            totals[name] = np.full(terms.shape[:2], np.nan)
+            for total, own in zip(totals[name], terms, strict=True):
+                scored = np.isfinite(own).all(axis=1)
+                parts = [dict(zip(keys, each, strict=True)) for each in own[scored].tolist()]
+                total[scored] = combine(parts, how)
+    return totals
 
 
 def _estimated(scores: Scores, targets: Sequence[Target], like: Figure) -> Iterator[Figure]:
@@ -216,25 +183,16 @@ def _estimated(scores: Scores, targets: Sequence[Target], like: Figure) -> Itera
     from diswot.ranking.statistics import compute
 
     estimates = compute(scores, targets)
-    single = [
-        compute(
-            replace(
-                scores,
-                seeds=(seed,),
-                values={name: rows[place : place + 1] for name, rows in scores.values.items()},
-                controls={},
-            ),
-            targets,
-            resamples=1,
-        )
-        for place, seed in enumerate(scores.seeds)
-    ]
+    single = []
+    for place, seed in enumerate(scores.seeds):
+        own = {name: rows[place : place + 1] for name, rows in scores.values.items()}
+        single.append(compute(replace(scores, seeds=(seed,), values=own), targets, resamples=1))
     for index, target in enumerate(targets):
         for proxy, found in estimates.items():
+            where = {"proxy": proxy, "dataset": target.dataset, "target": target.target}
             for name in STATISTICS["correlations"]:
                 estimate = getattr(found[index], name)
                 each = [getattr(of_seed[proxy][index], name).value for of_seed in single]
-                where = {"proxy": proxy, "dataset": target.dataset, "target": target.target}
                 yield replace(
                     like,
                     fields={**like.fields, **where, "statistic": name},

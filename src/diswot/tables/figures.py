@@ -6,21 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from diswot.config import MAY_GROW, flatten, identity
 from diswot.errors import UserError
-from diswot.runs import (
-    RankSummary,
-    Run,
-    SearchSummary,
-    TrainSummary,
-    find_runs,
-)
+from diswot.runs import RankSummary, Run, SearchSummary, TrainSummary, find_runs
 from diswot.tables.spec import STATISTICS, Spec, as_text
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Figure", "Skip", "figures_of", "violation"]
 
@@ -35,16 +26,10 @@ _OF_STUDENT = ("student.run", "student.arch")
 class Figure:
     """One figure of one run, or of runs that differ in the seed alone.
 
-    Attributes:
-        fields: What tells it apart, see `diswot.tables.spec.FIELDS`.
-        value: None where it is not defined.
-        seeds: It is the mean of.
-        paths: Of the runs.
-        date: Of the newest result.
-        std: Standard deviation over its seeds.
-        low: Lower limit of the 95 % interval over architectures.
-        high: Upper limit.
-        settings: That all runs of its cell must share, see `but_for_seed`.
+    ``fields`` tell it apart (see `diswot.tables.spec.FIELDS`); ``value``, None where it is not
+    defined, is the mean over ``seeds``, ``std`` the standard deviation, ``low`` to ``high`` the
+    95 % interval over architectures. ``paths`` are of the runs, ``date`` is of the newest result;
+    ``settings`` are those that all runs of its cell must share, see `but_for_seed`.
     """
 
     fields: Mapping[str, str]
@@ -59,12 +44,7 @@ class Figure:
 
 
 def figures_of(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]:
-    """All figures of some runs for a table; nothing that a run names is built or opened.
-
-    Args:
-        runs: Finished ones that meet the conditions.
-        spec: Of the table.
-        skip: Called with runs that cannot be used.
+    """All figures of finished runs for a table; nothing that a run names is built or opened.
 
     Raises:
         UserError: The accuracies of one space were read from several sources.
@@ -73,20 +53,13 @@ def figures_of(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]:
         from diswot.tables.correlations import of_correlations
 
         return of_correlations(runs, spec, skip)
+    found = [run for run in runs if run.command == "search"]
     if spec.kind == "searches":
-        _check_source(finished(runs, "search"))
-        return [f for run in finished(runs, "search") for f in skipping(skip, run, _of_search)]
-    searches = {run.path.resolve(): run for run in finished(runs, "search")}
-    return [
-        figure
-        for run in finished(runs, "train")
-        for figure in skipping(skip, run, _of_training, searches, spec)
-    ]
-
-
-def finished(runs: Sequence[Run], command: str) -> list[Run]:
-    """The finished runs of a command."""
-    return [run for run in runs if run.command == command and run.state == "finished"]
+        _check_source(found)
+        return [figure for run in found for figure in skipping(skip, run, _of_search)]
+    searches = {run.path.resolve(): run for run in found}
+    trained = [run for run in runs if run.command == "train"]
+    return [f for run in trained for f in skipping(skip, run, _of_training, searches, spec)]
 
 
 def skipping(
@@ -125,9 +98,8 @@ def accuracies_from(run: Run) -> str | None:
 def but_for_seed(run: Run, search: Run | None = None) -> dict[str, str]:
     """The settings that runs of several seeds must share to give one figure, as `as_text` has them.
 
-    Args:
-        run: Whose `diswot.config.identity` counts, what may grow, and the source of accuracies.
-        search: That found the student of a training: its settings count, not what it found.
+    They are `diswot.config.identity`, what may grow and the source of accuracies; of a training
+    whose student a search found, those of the search in place of what it found.
     """
     left_out = _OF_SEED if search is None else (*_OF_SEED, *_OF_STUDENT)
     try:
@@ -149,12 +121,11 @@ def date_of(runs: Sequence[Run]) -> str:
 
 
 def _check_source(searches: Sequence[Run]) -> None:
-    first: dict[str, tuple[str, Run]] = {}
+    first: dict[str, Run] = {}
     for run in searches:
-        if (source := accuracies_from(run)) is not None:
-            space = cast(SearchSummary, run.summary).space
-            other, before = first.setdefault(space, (source, run))
-            if other != source:
+        if source := accuracies_from(run):
+            before = first.setdefault(cast(SearchSummary, run.summary).space, run)
+            if (other := accuracies_from(before)) != source:
                 raise UserError(
                     f"{before.path} has its accuracies from {other}, {run.path} from {source}: a "
                     "table needs one source; run the searches of the other again in a new folder"
@@ -164,23 +135,20 @@ def _check_source(searches: Sequence[Run]) -> None:
 def _of_search(run: Run) -> Iterator[Figure]:
     """What the best architecture scores on every known data set, what it and the search cost."""
     found = cast(SearchSummary, run.summary)
-    common = {"space": found.space, "teacher": found.teacher or "none", "strategy": found.strategy}
-    common |= {"proxy": found.proxy, "dataset": "", "target": ""}
+    values: dict[tuple[str, str, str], float] = {}
+    for known in found.benchmark.standings if found.benchmark else ():
+        where = known.dataset, known.target
+        values |= {(*where, "accuracy"): known.accuracy, (*where, "rank"): known.rank}
+        if known.best_accuracy is not None:
+            values[*where, "regret"] = known.best_accuracy - known.accuracy
+    values |= {("", "", name): getattr(found, name) for name in ("seconds", "params", "flops")}
     settings, date = but_for_seed(run), date_of([run])
-
-    def figures(fields: Mapping[str, str], values: Mapping[str, float]) -> Iterator[Figure]:
-        for name, value in values.items():
-            own = {**fields, "statistic": name}
-            yield Figure(own, value, (found.seed,), (run.path,), date, settings=settings)
-
-    for standing in found.benchmark.standings if found.benchmark else ():
-        values: dict[str, float] = {"accuracy": standing.accuracy, "rank": standing.rank}
-        if standing.best_accuracy is not None:
-            values["regret"] = standing.best_accuracy - standing.accuracy
-        where = {"dataset": standing.dataset, "target": standing.target}
-        yield from figures({**common, **where}, values)
-    costs = {name: float(getattr(found, name)) for name in ("seconds", "params", "flops")}
-    yield from figures(common, costs)
+    own = {"space": found.space, "teacher": found.teacher or "none", "strategy": found.strategy}
+    for (dataset, target, statistic), value in values.items():
+        what = {"proxy": found.proxy, "dataset": dataset, "target": target, "statistic": statistic}
+        yield Figure(
+            {**own, **what}, float(value), (found.seed,), (run.path,), date, settings=settings
+        )
 
 
 def _of_training(run: Run, searches: Mapping[Path, Run], spec: Spec) -> Iterator[Figure]:
@@ -205,13 +173,12 @@ def _of_training(run: Run, searches: Mapping[Path, Run], spec: Spec) -> Iterator
 def _search_of(run: Run, searches: Mapping[Path, Run]) -> Run | None:
     """The search a student comes from."""
     student = run.config.get("student")
-    named = student.get("run") if isinstance(student, Mapping) else None
-    if not named:
+    if not isinstance(student, Mapping) or not student.get("run"):
         return None
-    path = Path(str(named)).expanduser()
+    path = Path(str(student["run"])).expanduser()
     search = searches.get(path.resolve())
     if not search and (path / "result.json").is_file():  # a search in another folder
-        search = next((r for r in finished(find_runs([path]), "search") if r.path == path), None)
-    if not search:
+        search = next((each for each in find_runs([path]) if each.path == path), None)
+    if not search or not isinstance(search.summary, SearchSummary):
         raise UserError(f"its search, {path}, is not there or not finished")
     return search

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -40,10 +40,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The content of a ``table.yaml``.
 
     Attributes:
-        title: One line.
         paper: The publication that is compared with, and what of it could not be sourced.
         scale: Of the small runs.
-        kind: Of `FIELDS`.
         row: Label of a figure's row; ``{proxy}`` stands for that field.
         column: Label of its column.
         commands: At full scale, what follows ``python -m diswot.``.
@@ -80,12 +78,20 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Raises:
             UserError: There is none, or it says what is not allowed.
         """
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError  # type: ignore[import-untyped]
+
         file = folder / "table.yaml"
-        try:
-            return msgspec.convert(_content(file), cls)
+        try:  # references to other keys or to the environment stay texts
+            content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            return msgspec.convert(content, cls)
         except msgspec.ValidationError as error:
             keys = ", ".join(cls.__struct_fields__)
             raise UserError(f"{file}: {error}; its keys are {keys}") from error
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+            problem = " ".join(str(error).split())[:300]
+            raise UserError(f"{file} cannot be read as settings ({problem})") from error
 
     def __post_init__(self) -> None:
         """Refuse what types do not say.
@@ -101,8 +107,13 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         for command in (*self.commands, *self.small):
             if command.split()[:1] not in [[each] for each in COMMANDS]:
                 raise ValueError(f"{command!r}: commands are {', '.join(COMMANDS)}")
-        _check_known("where", self.where, FIELDS[self.kind])
-        _check_known("statistic", _listed(self.where.get("statistic", [])), STATISTICS[self.kind])
+        for key, names, known in (
+            ("where", self.where, FIELDS[self.kind]),
+            ("statistic", _listed(self.where.get("statistic", [])), STATISTICS[self.kind]),
+        ):
+            if unknown := [name for name in names if name not in known]:
+                allowed = ", ".join(known)
+                raise ValueError(f"{key}: {unknown[0]} is not known; allowed are {allowed}")
         if self.sums and self.kind != "correlations":
             raise ValueError("sums: only kind correlations adds scores")
         if any(isinstance(terms, dict) and len(terms) != 1 for terms in self.sums.values()):
@@ -121,8 +132,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def summed(self) -> Iterator[tuple[str, str, list[str]]]:
         """Name of every sum, how its terms are combined, and the terms."""
         for name, terms in self.sums.items():
-            ways = terms if isinstance(terms, dict) else {"sum": terms}
-            yield from ((name, how, proxies) for how, proxies in ways.items())
+            for how, proxies in (terms if isinstance(terms, dict) else {"sum": terms}).items():
+                yield name, how, proxies
 
     def conditions_of(self, command: str) -> dict[str, list[str]]:
         """Setting → allowed values, as `as_text` has them, for the runs of a command.
@@ -157,23 +168,5 @@ def as_text(value: object) -> str:
     return json.dumps(whole(value), sort_keys=True)
 
 
-def _content(file: Path) -> object:
-    """Plain values; references to other keys or to the environment stay texts."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
-
-    try:
-        return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
-        problem = " ".join(str(error).split())[:300]
-        raise UserError(f"{file} cannot be read as settings ({problem})") from error
-
-
 def _listed(values: str | list[str]) -> list[str]:
     return values if isinstance(values, list) else [values]
-
-
-def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None:
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"{key}: {unknown[0]} is not known; allowed are {', '.join(known)}")

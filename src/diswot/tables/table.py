@@ -31,24 +31,16 @@ PAPER = ("row", "column", "value", "std", "unit", "source", "note")
 RESULTS = ("row", "column", "value", "std", "low", "high", "seeds", "scale", "date", "runs")
 
 _NUMBERS = ("value", "std", "low", "high", "seeds", "runs")
-_SPECIAL = re.compile(r"([\\`*<|\[\]])")
 
 
 @dataclass(frozen=True)
 class Cell:
     """One figure of a table, ours beside the published one; None where there is none.
 
-    Attributes:
-        value: Measured, the mean over seeds.
-        std: Its standard deviation over seeds (ddof 1).
-        low: Lower limit of its 95 % interval over architectures.
-        high: Upper limit.
-        seeds: How many it is the mean of, 0 where nothing was measured.
-        paper: Published.
-        source: Where the published one was read; empty without one.
-        note: On the published one, or why there is none.
-        unit: Of the published one.
-        paper_text: The published one with its spread, in the digits it was published with.
+    ``value`` is measured, the mean over ``seeds`` (0 where nothing was); ``std`` is its standard
+    deviation over them (ddof 1), ``low`` to ``high`` its 95 % interval over architectures.
+    ``paper`` is published, in ``unit``; ``paper_text`` has its spread too, in the digits it was
+    published with. ``source`` says where it was read, ``note`` more on it, or why there is none.
     """
 
     value: float | None = None
@@ -72,15 +64,10 @@ class Cell:
 class Table:
     """A table of a publication, measured anew.
 
-    Attributes:
-        name: Of its folder.
-        title: One line.
-        paper: The publication that is compared with, and what of it could not be sourced.
-        scale: Conditions of the measured figures.
-        date: Of the newest result, as 2024-01-31; empty where nothing was measured.
-        rows: Labels in order, measured ones first.
-        columns: Likewise.
-        cells: By row and column; a pair may be missing.
+    ``name`` is that of its folder, ``paper`` the publication that is compared with, ``scale`` the
+    conditions of the measured figures, ``date`` that of the newest result, as 2024-01-31, empty
+    where nothing was measured. Labels of ``rows`` and ``columns`` are in order, measured ones
+    first; a pair of them may be missing in ``cells``.
     """
 
     name: str
@@ -99,107 +86,79 @@ def is_table(path: Path) -> bool:
 
 
 def load_table(path: Path) -> Table:
-    """Read a table's folder.
-
-    Args:
-        path: Holds table.yaml and paper.csv, results.csv or both.
+    """Read a table's folder: table.yaml, and paper.csv, results.csv or both.
 
     Raises:
         UserError: A file is damaged, or there is no figure at all.
     """
-    import pandas as pd
-
     spec = Spec.load(path)
-    ours, published = (
-        _read(path / name, columns)
-        for name, columns in (("results.csv", RESULTS), ("paper.csv", PAPER))
-    )
-    if ours.empty and published.empty:
+    ours, published = _read(path / "results.csv", RESULTS), _read(path / "paper.csv", PAPER)
+    if not (ours or published):
         raise UserError(f"{path} holds neither figures in paper.csv nor results in results.csv")
-    unsourced = published[published["value"].notna() & (published["source"] == "")]
-    for row, column in unsourced.index:
-        raise UserError(
-            f"{path / 'paper.csv'}: row {row}, column {column} has a value but no source; say "
-            "where it was read, or leave it empty"
-        )
-    both = ours.join(published.drop(columns="std").rename(columns={"value": "paper"}), how="outer")
-    keys = [*ours.index, *(key for key in published.index if key not in ours.index)]
-    scales, dates = ours["scale"].unique(), ours["date"]
+    for (row, column), line in published.items():
+        if line["value"] is not None and not line["source"]:
+            raise UserError(
+                f"{path / 'paper.csv'}: row {row}, column {column} has a value but no source; say "
+                "where it was read, or leave it empty"
+            )
+    keys = [*dict.fromkeys([*ours, *published])]
     return Table(
         name=path.resolve().name,
         title=spec.title,
         paper=spec.paper,
-        scale="; ".join(scales) or spec.scale,
-        date=max(dates, default=""),
+        scale="; ".join(dict.fromkeys(line["scale"] for line in ours.values())) or spec.scale,
+        date=max((line["date"] for line in ours.values()), default=""),
         rows=tuple(dict.fromkeys(row for row, _ in keys)),
         columns=tuple(dict.fromkeys(column for _, column in keys)),
-        cells={
-            key: _cell({k: None if pd.isna(v) else v for k, v in line.items()})
-            for key, line in both.to_dict("index").items()
-        },
+        cells={key: _cell(ours.get(key, {}), published.get(key, {})) for key in keys},
     )
 
 
-def _cell(line: Mapping[str, Any]) -> Cell:
-    digits = [_grouped(line[name]) for name in ("value_text", "std_text") if line.get(name)]
+def _cell(ours: Mapping[str, Any], published: Mapping[str, Any]) -> Cell:
+    parts = [text for name in ("value_text", "std_text") if (text := published.get(name))]
+    grouped = [re.sub("[0-9]+", lambda n: f"{int(n[0]):,}", text, count=1) for text in parts]
+    fields: dict[str, Any] = {name: ours.get(name) for name in ("value", "std", "low", "high")}
+    fields |= {name: published.get(name, "") for name in ("source", "note", "unit")}
     return Cell(
-        value=line["value"],
-        std=line["std"],
-        low=line["low"],
-        high=line["high"],
-        seeds=int(line["seeds"] or 0),
-        paper=line["paper"],
-        source=line["source"] or "",
-        note=line["note"] or "",
-        unit=line["unit"] or "",
-        paper_text=" ± ".join(digits),
+        **fields,
+        seeds=int(ours.get("seeds", 0)),
+        paper=published.get("value"),
+        paper_text=" ± ".join(grouped).replace("-", "−"),
     )
 
 
-def _grouped(text: str) -> str:
-    """With a real minus sign and grouped thousands."""
-    return re.sub("[0-9]+", lambda whole: f"{int(whole[0]):,}", text, count=1).replace("-", "−")
+def _read(file: Path, columns: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The lines of a CSV file by row and column, checked; none where there is no such file.
 
-
-def _read(file: Path, columns: Sequence[str]) -> DataFrame:
-    """A CSV file by row and column, checked; empty where there is no such file.
-
-    Numbers are numbers; of ``value`` and ``std`` of paper.csv the texts are kept beside them.
+    Numbers are numbers, None in empty fields; their texts are kept as ``value_text`` and so on.
     """
     import pandas as pd
 
-    table = pd.DataFrame(columns=[*columns], dtype=object)
-    if file.is_file():
-        try:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        except ValueError as error:  # of the parser and of the encoding
-            raise UserError(f"{file} cannot be read ({' '.join(str(error).split())})") from error
+    if not file.is_file():
+        return {}
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except ValueError as error:  # of the parser and of the encoding
+        raise UserError(f"{file} cannot be read ({' '.join(str(error).split())})") from error
     if tuple(table.columns) != tuple(columns):
         raise UserError(f"{file}: its columns must be {','.join(columns)}")
-    table = table.apply(lambda column: column.str.strip()) if len(table) else table
-    for name in _NUMBERS:
-        if name in columns:
-            if "source" in columns:
-                table[f"{name}_text"] = table[name]
-            table[name] = _numbers(table, name, file)
+    for name in columns:
+        table[name] = table[name].str.strip()
+        if name in _NUMBERS:
+            table[f"{name}_text"] = texts = table[name]
+            table[name] = pd.to_numeric(texts, errors="coerce").astype(float)
+            if (wrong := (texts != "") & ~table[name].abs().lt(float("inf"))).any():
+                text = texts[wrong].iloc[0][:40]
+                raise _wrong(file, wrong, f"{name} is {text!r}, not a number")
     for problem, wrong in _problems(table).items():
         if wrong.any():
-            raise UserError(f"{file}, line {int(wrong.to_numpy().argmax()) + 2}: {problem}")
-    return table.set_index(["row", "column"])
+            raise _wrong(file, wrong, problem)
+    table = table.astype(object).where(table.notna(), None)
+    return {(line["row"], line["column"]): line for line in table.to_dict("records")}
 
 
-def _numbers(table: DataFrame, name: str, file: Path) -> Any:
-    """Finite numbers, NaN for empty fields."""
-    import pandas as pd
-
-    numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
-    wrong = (table[name] != "") & ~numbers.abs().lt(float("inf"))
-    if wrong.any():
-        line = int(wrong.to_numpy().argmax())
-        raise UserError(
-            f"{file}, line {line + 2}: {name} is {str(table[name].iloc[line])[:40]!r}, not a number"
-        )
-    return numbers
+def _wrong(file: Path, lines: Any, problem: str) -> UserError:
+    return UserError(f"{file}, line {int(lines.to_numpy().argmax()) + 2}: {problem}")
 
 
 def _problems(table: DataFrame) -> dict[str, Any]:
@@ -213,24 +172,20 @@ def _problems(table: DataFrame) -> dict[str, Any]:
     }
     if "seeds" in table:
         counts = table[["seeds", "runs"]]
-        found["seeds and runs must be whole numbers of at least 1"] = (
-            ~(counts >= 1) | (counts % 1 != 0)
-        ).any(axis=1)
-        found["low is above high"] = table["low"] > table["high"]
+        whole = (counts >= 1) & (counts % 1 == 0)
         days = pd.to_datetime(table["date"], format="%Y-%m-%d", errors="coerce")
+        found["seeds and runs must be whole numbers of at least 1"] = ~whole.all(axis=1)
+        found["low is above high"] = table["low"] > table["high"]
         found["date is none such as 2024-01-31"] = days.isna()
     return found
 
 
 def to_markdown(table: Table) -> str:
-    """Measured figures in bold, the published ones after them with the number of their source.
-
-    Args:
-        table: Of any size; its texts are escaped.
-    """
+    """Measured figures in bold, the published ones after them with the number of their source."""
     import pandas as pd
 
     sources: dict[str, int] = {}
+    cells = table.cells.values()
     digits = {column: decimals(table, column) for column in table.columns}
     texts = {
         (row, column): _shown(table.cells.get((row, column), Cell()), digits[column], sources)
@@ -239,30 +194,24 @@ def to_markdown(table: Table) -> str:
     }
     grid = pd.Series(texts).unstack(sort=False)
     grid.index, grid.columns = (axis.map(_plain) for axis in (grid.index, grid.columns))
-    seeds = sorted({cell.seeds for cell in table.cells.values() if cell.seeds})
+    seeds = sorted({cell.seeds for cell in cells if cell.seeds})
     counted = " or ".join(map(str, seeds)) + f" seed{'s' if seeds != [1] else ''} a figure"
     when = f"Measured {table.date}; {counted}." if table.date else "Nothing was measured here."
-    parts = [
-        f"# {_plain(table.title)}",
-        _plain(table.paper),
-        f"Scale: {_plain(table.scale)}. {when}",
-        grid.to_markdown(disable_numparse=True),
-        _legend(table),
-        "\n".join(f"{number}. {text}" for text, number in sources.items()),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _legend(table: Table) -> str:
-    """The meaning of the marks that are there."""
-    cells = table.cells.values()
     marks = {
         "**measured here**": any(cell.seeds for cell in cells),
         "± standard deviation over seeds": any(cell.std is not None for cell in cells),
         "[95 % interval over architectures]": any(cell.low is not None for cell in cells),
         "*published* (source)": any(cell.paper is not None for cell in cells),
     }
-    return ", ".join(mark for mark, used in marks.items() if used)
+    parts = [
+        f"# {_plain(table.title)}",
+        _plain(table.paper),
+        f"Scale: {_plain(table.scale)}. {when}",
+        grid.to_markdown(disable_numparse=True),
+        ", ".join(mark for mark, used in marks.items() if used),
+        "\n".join(f"{number}. {text}" for text, number in sources.items()),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _shown(cell: Cell, places: int, sources: dict[str, int]) -> str:
@@ -275,13 +224,7 @@ def _shown(cell: Cell, places: int, sources: dict[str, int]) -> str:
 
 
 def measured(cell: Cell, places: int, *, mark: str = "") -> str:
-    """Our half of a cell; an em dash where the figure is not defined.
-
-    Args:
-        cell: With one seed at least.
-        places: Decimals.
-        mark: Put around the mean.
-    """
+    """Our half of a measured cell, ``mark`` around the mean; a dash where it is not defined."""
     if cell.value is None:
         return "—"
     text = f"{mark}{figure(cell.value, places)}{mark}"
@@ -307,4 +250,4 @@ def figure(value: float, places: int) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    return " ".join(_SPECIAL.sub(r"\\\1", text).split())
+    return " ".join(re.sub(r"([\\`*<|\[\]])", r"\\\1", text).split())

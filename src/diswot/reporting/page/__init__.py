@@ -24,11 +24,6 @@ def render(title: str, runs: Sequence[Run], tables: Sequence[Table] = ()) -> byt
     """The page as UTF-8; the same runs and tables give the same bytes.
 
     Its content security policy allows no request and no script but its own.
-
-    Args:
-        title: Of the page.
-        runs: In any state; none where only tables are shown.
-        tables: Of papers.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup

@@ -5,25 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 from diswot.errors import UserError
 from diswot.runs import Run, SearchSummary, TrainSummary
 
-__all__ = [
-    "COLUMNS",
-    "SeedFigure",
-    "SpaceAccuracies",
-    "Value",
-    "at",
-    "number",
-    "readable",
-    "run_facts",
-    "seed_figures",
-    "space_accuracies",
-]
+__all__ = ["COLUMNS", "SeedFigure", "at", "number", "run_facts", "seed_figures", "space_accuracies"]
 
 COLUMNS = {
     **{"name": "run", "command": "command", "state": "state", "space": "space"},
@@ -33,19 +22,14 @@ COLUMNS = {
 }
 """Heads of the columns, by the keys of `run_facts`."""
 
-_FIGURES = ("score", "top1", "params", "flops", "seconds")
+SpaceAccuracies = tuple[str, str, Mapping[str, float]]
+"""Data set and target; what they were read from; top-1 in percent, by architecture."""
+
 _UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 
 
-@dataclass(frozen=True)
-class Value:
-    """A cell of the table of runs.
-
-    Attributes:
-        text: What is shown.
-        sort: What the table is sorted by, None for an empty cell.
-        title: Shown when it is pointed at.
-    """
+class _Value(NamedTuple):
+    """A cell of the table of runs: its text, what the table is sorted by, and its tooltip."""
 
     text: str = "—"
     sort: float | str | None = None
@@ -72,13 +56,8 @@ def readable(value: float) -> str:
     return f"{value:,.0f}".replace("-", "−") if whole else f"{value:.5g}".replace("-", "−")
 
 
-def run_facts(run: Run, name: str) -> dict[str, Value]:
-    """The cells of a run's line, by the keys of `COLUMNS`.
-
-    Args:
-        run: In any state.
-        name: What to call it.
-    """
+def run_facts(run: Run, name: str) -> dict[str, _Value]:
+    """The cells of the line of a run, in any state, by the keys of `COLUMNS`."""
     result, config = run.result, run.config
     key = "distiller" if run.command == "train" else "proxy"
     members = config.get(key) or result.get(key) or ()
@@ -98,12 +77,12 @@ def run_facts(run: Run, name: str) -> dict[str, Value]:
     accuracy, source = _top1(run)
     mark = "†" if run.command == "search" else ""
     return {
-        "name": Value(name, name, str(run.path)),
-        "state": Value(run.state, run.state, run.problem or ""),
-        "top1": Value() if accuracy is None else Value(f"{accuracy:.2f}{mark}", accuracy, source),
-        **{key: Value(str(text), str(text)) if text else Value() for key, text in texts.items()},
+        "name": _Value(name, name, str(run.path)),
+        "state": _Value(run.state, run.state, run.problem or ""),
+        "top1": _Value() if accuracy is None else _Value(f"{accuracy:.2f}{mark}", accuracy, source),
+        **{key: _Value(str(text), str(text)) if text else _Value() for key, text in texts.items()},
         **{
-            key: Value() if (value := number(count)) is None else Value(readable(value), value)
+            key: _Value() if (value := number(count)) is None else _Value(readable(value), value)
             for key, count in counts.items()
         },
     }
@@ -123,56 +102,51 @@ def _top1(run: Run) -> tuple[float | None, str]:
 
 @dataclass(frozen=True)
 class SeedFigure:
-    """A figure over the seeds of a group of runs.
-
-    Attributes:
-        values: One a seed, at least one.
-        mean: Their mean.
-        std: Standard deviation (ddof 1), None of one seed.
-        low: Lower limit of the 95 % interval of the mean, by Student's t; None of two seeds.
-        high: Upper limit.
-    """
+    """A figure over the seeds of a group of runs: one value a seed, at least one."""
 
     values: tuple[float, ...]
-    mean: float
-    std: float | None = None
-    low: float | None = None
-    high: float | None = None
 
-    @classmethod
-    def of(cls, values: tuple[float, ...]) -> SeedFigure:
-        """The figure of given values."""
-        mean, count = statistics.mean(values), len(values)  # exact: scores may be near overflow
-        if count < 3:  # an interval of fewer would say nothing
-            return cls(values, mean, statistics.stdev(values) if count > 1 else None)
+    @cached_property
+    def mean(self) -> float:
+        """Exact, since scores may be near overflow."""
+        return statistics.mean(self.values)
+
+    @cached_property
+    def std(self) -> float:
+        """Standard deviation (ddof 1), NaN of one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """Of the 95 % interval of the mean, by Student's t."""
         from scipy.stats import t
 
-        std = statistics.stdev(values)
-        half = float(t.ppf(0.975, count - 1)) * std / count**0.5
-        return cls(values, mean, std, mean - half, mean + half)
+        count = len(self.values)
+        half = float(t.ppf(0.975, count - 1)) * self.std / count**0.5
+        return self.mean - half, self.mean + half
 
     @property
     def text(self) -> str:
         """Mean ± standard deviation, to the second digit of the latter."""
-        if not self.std:
-            return readable(self.mean) + ("" if self.std is None else " ± 0")
+        if not self.std > 0:
+            return readable(self.mean) + (" ± 0" if self.std == 0 else "")
         return f"{self._rounded(self.mean)} ± {self._rounded(self.std)}"
 
     @property
     def interval(self) -> str:
-        """Limits of the interval, empty where there is none."""
-        if not self.std or self.low is None or self.high is None:
+        """Limits of the interval, empty of fewer than three seeds: it would say nothing."""
+        if len(self.values) < 3 or not self.std:
             return ""
-        return f"[{self._rounded(self.low)}, {self._rounded(self.high)}]"
+        return "[{}, {}]".format(*map(self._rounded, self.limits))
 
     @property
     def each(self) -> str:
         """The value of every seed, empty where they are the same."""
-        return " · ".join(map(self._rounded, self.values)) if self.std else ""
+        return " · ".join(map(self._rounded, self.values)) if self.std > 0 else ""
 
     def _rounded(self, value: float) -> str:
         """To the second digit of the deviation; large figures in thousands, millions or more."""
-        std, size = self.std or 1.0, max(self.std or 1.0, abs(self.mean))
+        std, size = self.std, max(self.std, abs(self.mean))
         if size >= 1e12:
             return f"{value:.3g}".replace("-", "−")
         unit, suffix = next((u for u in _UNITS if std >= 1e3 and size >= u[0]), (1.0, ""))
@@ -183,55 +157,35 @@ class SeedFigure:
 def seed_figures(runs: Sequence[Run]) -> dict[str, SeedFigure]:
     """Score, top1, params, flops and seconds of those runs that finished; those that are known."""
     finished = [run for run in runs if run.state == "finished"]
-    found = {}
-    for name in _FIGURES:
-        values = [
-            number(_top1(run)[0] if name == "top1" else run.result.get(name)) for run in finished
-        ]
-        known = tuple(value for value in values if value is not None)
-        if known:
-            found[name] = SeedFigure.of(known)
-    return found
-
-
-@dataclass(frozen=True)
-class SpaceAccuracies:
-    """Accuracies that training is known to give the architectures of a space.
-
-    Attributes:
-        label: Data set and target; empty where nothing is known.
-        source: What they were read from.
-        accuracy: Top-1 in percent, by architecture.
-        holds_for: Settings of the space with which they hold.
-        problem: Why nothing is known.
-    """
-
-    label: str = ""
-    source: str = ""
-    accuracy: Mapping[str, float] = field(default_factory=dict)
-    holds_for: Mapping[str, object] = field(default_factory=dict)
-    problem: str = ""
+    figures = {}
+    for name in ("score", "top1", "params", "flops", "seconds"):
+        found = (_top1(run)[0] if name == "top1" else run.result.get(name) for run in finished)
+        if values := tuple(value for each in found if (value := number(each)) is not None):
+            figures[name] = SeedFigure(values)
+    return figures
 
 
 def space_accuracies(run: Run) -> SpaceAccuracies:
     """The distilled accuracies, else the first there are, of the space of a search.
 
     They are read through this package's own config of the benchmark: what the run's config says
-    under ``benchmark`` is neither built nor opened.
+    under ``benchmark`` is neither built nor opened. Of its config only the name and the settings of
+    the space are looked at.
 
-    Args:
-        run: Of its config only the name and the settings of the space are looked at.
+    Raises:
+        UserError: None are known of this space, or not with its settings.
+        OSError: Their file cannot be read.
     """
     space = run.config.get("space")
-    known = _accuracies_of(str(at(space, "name")))
-    for key, value in known.holds_for.items():
+    holds_for, known = _accuracies_of(str(at(space, "name")))
+    for key, value in holds_for.items():
         if at(space, key) not in (None, value):
-            return SpaceAccuracies(problem=f"accuracies are known for space.{key}={value} only")
+            raise UserError(f"accuracies are known for space.{key}={value} only")
     return known
 
 
 @cache
-def _accuracies_of(space: str) -> SpaceAccuracies:
+def _accuracies_of(space: str) -> tuple[Mapping[str, object], SpaceAccuracies]:
     from omegaconf import OmegaConf
 
     from diswot.accuracies import Benchmark
@@ -239,12 +193,9 @@ def _accuracies_of(space: str) -> SpaceAccuracies:
 
     configs = {file.stem: file for file in (conf_dir() / "benchmark").glob("*.yaml")}
     if space not in configs:
-        return SpaceAccuracies(problem=f"there is no benchmark of space {space}")
+        raise UserError(f"there is no benchmark of space {space}")
     node = OmegaConf.to_container(OmegaConf.load(configs[space]))
-    try:
-        benchmark = make(node, "benchmark", Benchmark)  # type: ignore[arg-type, type-abstract]
-        entry = min(benchmark.entries(), key=lambda each: each[1] != "distilled")
-        found = {arch: benchmark.lookup(arch, *entry) for arch in benchmark.archs()}
-    except (UserError, OSError) as error:
-        return SpaceAccuracies(problem=str(error))
-    return SpaceAccuracies(", ".join(entry), benchmark.source, found, benchmark.holds_for)
+    benchmark = make(node, "benchmark", Benchmark)  # type: ignore[arg-type, type-abstract]
+    entry = min(benchmark.entries(), key=lambda each: each[1] != "distilled")
+    found = {arch: benchmark.lookup(arch, *entry) for arch in benchmark.archs()}
+    return benchmark.holds_for, (", ".join(entry), benchmark.source, found)

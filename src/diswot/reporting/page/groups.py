@@ -19,7 +19,15 @@ _LABELS = {
     "train": ("student", "teacher", "distiller", "protocol"),
 }
 _FIRST = (
-    *("proxy", "distiller", "strategy", "student", "teacher", "space", "budget", "seed", "seeds"),
+    "proxy",
+    "distiller",
+    "strategy",
+    "student",
+    "teacher",
+    "space",
+    "budget",
+    "seed",
+    "seeds",
 )
 _OF_RANKING = ("resamples", "benchmark.source", "benchmark.path", "benchmark.datasets")
 """Settings that change no score, but the correlations of a ranking."""
@@ -28,13 +36,11 @@ _LISTED = 4  # settings in a label
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one command that differ in their seeds alone.
+    """Runs of one command, ``search`` or ``train``, that differ in their seeds alone.
 
-    Attributes:
-        label: Names of their parts, then the settings that set them apart from other groups.
-        command: ``search`` or ``train``.
-        runs: By seed; of two with the same seed the first that finished.
-        left_out: Number of runs with the seed of another.
+    ``label`` has names of their parts, then the settings that set them apart from other groups;
+    ``runs`` are by seed, of two with the same seed the first that finished; ``left_out`` is the
+    number of the others.
     """
 
     label: str
@@ -48,11 +54,7 @@ class Group:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Searches and trainings by the settings they share, in order of their first run.
-
-    Args:
-        runs: Of any command; rankings and runs without a config are left out.
-    """
+    """Searches and trainings with a config, by the settings they share, in order of the first."""
     found: dict[str, list[Run]] = {}
     for run in runs:
         if run.command in _LABELS and run.config:
@@ -103,20 +105,25 @@ def _parts(run: Run) -> list[str]:
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Settings that are not the same in all runs, with their value in each.
+    """Settings that are not the same in all runs of one command, with their value in each.
 
     Those that tell runs apart best come first. Left out are settings that change no score, further
     seeds that are the run's own in every run, and the settings of a proxy or distiller that not
     all runs have: its name says it.
-
-    Args:
-        runs: Of one command.
     """
     settings = [_compared(run) for run in runs]
-    for group in ("proxy", "distiller"):
-        _name_members(group, runs, settings)
-    names = sorted({name for each in settings for name in each}, key=_place)
-    columns = {name: [_text(each.get(name, "—")) for each in settings] for name in names}
+    for group in ("proxy", "distiller"):  # names of members in place of what not all runs have
+        nodes = [run.config.get(group) for run in runs]
+        members = [list(map(str, node)) if isinstance(node, Mapping) else [] for node in nodes]
+        shared = set(members[0]).intersection(*members)
+        for own, names in zip(settings, members, strict=True):
+            for key in [*own]:
+                if key.startswith(tuple(f"{group}.{name}." for name in {*names} - shared)):
+                    del own[key]
+            if names:
+                own[group] = "+".join(names)
+    known = sorted({name for each in settings for name in each}, key=_place)
+    columns = {name: [_text(each.get(name, "—")) for each in settings] for name in known}
     apart = {name: values for name, values in columns.items() if len(set(values)) > 1}
     return {
         name: values
@@ -141,19 +148,6 @@ def _place(name: str) -> tuple[int, bool, str]:
     group, _, key = name.partition(".")
     last = len(_FIRST) + (group == "benchmark")
     return _FIRST.index(group) if group in _FIRST else last, key not in ("", "name"), name
-
-
-def _name_members(group: str, runs: Sequence[Run], settings: Sequence[dict[str, Any]]) -> None:
-    """Replace the settings of members that not all runs have by the members' names."""
-    nodes = [run.config.get(group) for run in runs]
-    members = [list(map(str, node)) if isinstance(node, Mapping) else [] for node in nodes]
-    shared = set(members[0]).intersection(*members)
-    for names, own in zip(members, settings, strict=True):
-        for name in set(names) - shared:
-            for key in [key for key in own if key.startswith(f"{group}.{name}.")]:
-                del own[key]
-        if names:
-            own[group] = "+".join(names)
 
 
 def _text(value: object) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from diswot.errors import UnreadableError
+from diswot.errors import UnreadableError, UserError
 from diswot.reporting.curves import LOSSES, plot_losses, plot_rate, plot_top1
 from diswot.reporting.page.facts import at, number, space_accuracies
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
@@ -52,14 +52,8 @@ _AXES = {"relation": "images of the mini-batch", "semantic": "classes"}
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One picture.
-
-    Attributes:
-        label: What it shows, for those who cannot see it.
-        svg: An ``svg`` element, dark on a transparent ground.
-    """
+class Panel(NamedTuple):
+    """An ``svg`` element, dark on a transparent ground, and what it shows for who cannot see it."""
 
     label: str
     svg: str
@@ -69,12 +63,9 @@ class Panel:
 class Pictures:
     """Pictures of one group of runs, or of one ranking.
 
-    Attributes:
-        title: What they are of.
-        name: Unlike that of any other on the page; letters, digits and hyphens.
-        panels: In order.
-        rows: Of a ranking, by data set and target.
-        notes: Sentences on what is missing, and where figures are from.
+    ``name`` is unlike that of any other on the page, of letters, digits and hyphens; ``rows`` are
+    those of a ranking by data set and target, ``notes`` sentences on what is missing, and where
+    figures are from.
     """
 
     title: str
@@ -105,13 +96,7 @@ class Pictures:
 
     @contextmanager
     def draw(self, label: str, width: float = 4.4, height: float = 3.1) -> Iterator[Any]:
-        """Axes to draw the next panel on; where matplotlib cannot, a note says why.
-
-        Args:
-            label: See `Panel`.
-            width: Inches.
-            height: Inches.
-        """
+        """Axes of a width and height in inches for a panel; a note where matplotlib cannot."""
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
@@ -134,18 +119,13 @@ class Pictures:
 
 
 def search_pictures(group: Group, name: str) -> Pictures:
-    """Course of the search, scores against size and, where it is known, against accuracy.
-
-    Args:
-        group: Of searches.
-        name: See `Pictures`.
-    """
+    """Course of a search, scores against size and, where it is known, against accuracy."""
     pictures = Pictures(group.label, name)
     found = {
-        seed: [Point(r.arch, r.score, r.params, r.generation) for r in records]
+        seed: points
         for seed, records in pictures.read_all(read_candidates, group).items()
+        if distinct(points := [Point(r.arch, r.score, r.params, r.generation) for r in records])
     }
-    found = {seed: points for seed, points in found.items() if distinct(points)}
     if not found:
         pictures.notes.append("No candidate was scored.")
         return pictures
@@ -154,27 +134,22 @@ def search_pictures(group: Group, name: str) -> Pictures:
         plot_course(axes, found)
     with pictures.draw("Score against number of parameters") as axes:
         plot_params(axes, found, number(at(config, "budget", "params")))
-    known = space_accuracies(group.runs[0])
-    if known.problem:
-        pictures.notes.append(f"No picture of accuracy: {known.problem}.")
-    elif not any(point.arch in known.accuracy for points in found.values() for point in points):
-        pictures.notes.append(f"No picture of accuracy: {known.source} has none of these networks.")
-    else:
-        with pictures.draw(f"Accuracy ({known.label}) against score") as axes:
-            plot_accuracy(axes, found, known.accuracy, f"top-1, % ({known.label})")
-        pictures.notes.append(f"Accuracies: {known.source}. The search did not see them.")
+    try:
+        label, source, accuracy = space_accuracies(group.runs[0])
+        if not any(point.arch in accuracy for points in found.values() for point in points):
+            raise UserError(f"{source} has none of these networks")
+        with pictures.draw(f"Accuracy ({label}) against score") as axes:
+            plot_accuracy(axes, found, accuracy, f"top-1, % ({label})")
+        pictures.notes.append(f"Accuracies: {source}. The search did not see them.")
+    except (UserError, OSError) as error:
+        pictures.notes.append(f"No picture of accuracy: {error}.")
     if at(config, "benchmark", "path"):
         pictures.notes.append("The file that the run's benchmark.path names was not opened.")
     return pictures
 
 
 def training_pictures(group: Group, name: str) -> Pictures:
-    """Losses, accuracy and learning rate over the epochs.
-
-    Args:
-        group: Of trainings.
-        name: See `Pictures`.
-    """
+    """Losses, accuracy and learning rate of a training over the epochs."""
     pictures = Pictures(group.label, name)
     found = pictures.read_all(read_epochs, group)
     if not found:
@@ -194,13 +169,7 @@ def training_pictures(group: Group, name: str) -> Pictures:
 
 
 def ranking_pictures(run: Run, title: str, name: str) -> Pictures:
-    """Bars of the rank correlation of each proxy, for each data set and target.
-
-    Args:
-        run: A ranking that has finished.
-        title: What to call it.
-        name: See `Pictures`.
-    """
+    """Bars of the rank correlation of each proxy of a finished ranking, target by target."""
     pictures = Pictures(title, name)
     for row in pictures.read(read_rank_rows, run, title) or []:
         pictures.rows.setdefault(f"{row.dataset} {row.target}", []).append(row)
@@ -218,23 +187,21 @@ def ranking_pictures(run: Run, title: str, name: str) -> Pictures:
 def similarity_pictures(group: Group, name: str) -> Pictures:
     """Matrices of teacher and found student in the same colours, and where they differ.
 
-    Args:
-        group: Of searches; the first seed that has matrices is shown.
-        name: See `Pictures`.
+    Of the searches of a group the first that has matrices is shown.
     """
     pictures = Pictures(group.label, name)
     for seed, run in group.by_seed().items():
         pairs = pictures.read(read_similarity, run, seed)
         for kind, (teacher, student) in (pairs or {}).items():
-            limits = {"vmin": np.min([teacher, student]), "vmax": np.max([teacher, student])}
-            matrices: Mapping[str, tuple[Any, Any]] = {
-                "teacher": (teacher, limits),
-                "student": (student, limits),
-                "|teacher − student|": (np.abs(teacher - student), {"vmin": 0}),
-            }
-            for title, (matrix, colors) in matrices.items():
+            limits = np.min([teacher, student]), np.max([teacher, student])
+            apart = np.abs(teacher - student)
+            for title, matrix, (low, high) in (
+                ("teacher", teacher, limits),
+                ("student", student, limits),
+                ("|teacher − student|", apart, (0, None)),
+            ):
                 with pictures.draw(f"{kind} similarity, {title}", 3.6, 3.0) as axes:
-                    axes.figure.colorbar(axes.imshow(matrix, **colors), ax=axes)
+                    axes.figure.colorbar(axes.imshow(matrix, vmin=low, vmax=high), ax=axes)
                     axes.set(title=f"{kind}: {title}", xlabel=_AXES.get(kind, ""))
                     axes.title.set_fontsize(10)
         if pairs:

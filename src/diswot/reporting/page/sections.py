@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -27,40 +28,30 @@ _WITH_RECORDS = ("finished", "running", "unfinished", "stopped", "failed")
 
 
 def run_sections(runs: Sequence[Run]) -> dict[str, Any]:
-    """All that the page says of runs.
-
-    Args:
-        runs: In any state; may be empty.
-    """
+    """All that the page says of runs, in any state; there may be none."""
     names = _names([run.path for run in runs])
     usable = [run for run in runs if run.state in _WITH_RECORDS]
     groups = group_runs(usable)
     searches = [group for group in groups if group.command == "search"]
     trainings = [group for group in groups if group.command == "train"]
     rankings = [run for run in usable if run.command == "rank" and run.state == "finished"]
-    rank_pictures = [
-        ranking_pictures(run, names[run.path], f"rank{index}")
-        for index, run in enumerate(rankings[:_DRAWN])
+    ranked = [
+        ranking_pictures(r, names[r.path], f"rank{i}") for i, r in enumerate(rankings[:_DRAWN])
     ]
-    similarities = [
-        similarity_pictures(group, f"similar{index}")
-        for index, group in enumerate(searches[:_DRAWN])
-    ]
+    similar = [similarity_pictures(g, f"similar{i}") for i, g in enumerate(searches[:_DRAWN])]
     left_out = max(len(searches), len(trainings), len(rankings)) > _DRAWN
     return {
         "counts": Counter(run.state for run in runs),
         "problems": [(names[run.path], run.state, run.problem) for run in runs if run.problem],
         "columns": COLUMNS,
         "runs": [run_facts(run, names[run.path]) for run in runs if run.state != "foreign"],
-        "groups": [
-            (group, seed_figures(group.runs)) for group in groups if any(map(_ended, group.runs))
-        ],
-        "rankings": rank_pictures,
+        "groups": [(group, figures) for group in groups if (figures := seed_figures(group.runs))],
+        "rankings": ranked,
         "searches": [search_pictures(g, f"search{i}") for i, g in enumerate(searches[:_DRAWN])],
         "trainings": [training_pictures(g, f"train{i}") for i, g in enumerate(trainings[:_DRAWN])],
-        "similarities": [each for each in similarities if each.panels or each.notes],
+        "similarities": [each for each in similar if each.panels or each.notes],
         "drawn": _DRAWN if left_out else 0,
-        "findings": [*_of_groups(groups[:_DRAWN]), *_of_rankings(rank_pictures)],
+        "findings": [*_of_groups(groups[:_DRAWN]), *_of_rankings(ranked)],
         **_settings([run for run in runs if run.config], names),
     }
 
@@ -74,15 +65,11 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     return {path: str(name) if name.parts else shared.name for path, name in below.items()}
 
 
-def _ended(run: Run) -> bool:
-    return run.state == "finished"
-
-
 def _of_groups(groups: Sequence[Group]) -> list[str]:
     """One sentence a group: the architectures found, or the accuracy reached."""
     sentences = []
     for group in groups:
-        finished = [run for run in group.runs if _ended(run)]
+        finished = [run for run in group.runs if run.summary]
         if group.command == "search" and finished:
             found = Counter(run.result["arch"] for run in finished).most_common()
             archs = [f"{arch} ({n} of {len(finished)})" for arch, n in found[:3]]
@@ -102,8 +89,7 @@ def _of_rankings(rankings: Sequence[Pictures]) -> list[str]:
     for pictures in rankings:
         for target, rows in pictures.rows.items():
             proxies = [row for row in rows if not (row.baseline or row.control)]
-            best = next((row for row in proxies if row.spearman == row.spearman), None)
-            if best:
+            if best := next((row for row in proxies if not math.isnan(row.spearman)), None):
                 verdict = "better than" if best.better_than_params else "not shown better than"
                 sentences.append(
                     f"{pictures.title}, {target}: best proxy {best.proxy}, ρ {best.spearman:.3f} "
@@ -117,8 +103,7 @@ def _settings(runs: Sequence[Run], names: dict[Path, str]) -> dict[str, Any]:
     tables = []
     for command in dict.fromkeys(run.command for run in runs):
         own = [run for run in runs if run.command == command]
-        apart = differences(own)
-        if apart:
+        if apart := differences(own):
             lines = zip(*apart.values(), strict=True)
             rows = [(names[run.path], line) for run, line in zip(own, lines, strict=True)]
             tables.append((command or "unknown", list(apart), rows))

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from diswot.tables import Cell, Table
 from diswot.tables.table import decimals, figure, measured
 
-__all__ = ["Shown", "table_section", "terminal_table"]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One cell.
-
-    Attributes:
-        ours: Mean ± standard deviation and interval; empty where nothing was measured.
-        seeds: Of ours.
-        paper: As published, with its unit.
-        apart: Ours less the published one; empty without both.
-        side: ``above``, ``below`` or ``level``, seen from the published one.
-        note: Number of the footnote that names the source, 0 without one.
-    """
-
-    ours: str = ""
-    seeds: int = 0
-    paper: str = ""
-    apart: str = ""
-    side: str = ""
-    note: int = 0
+__all__ = ["table_section", "terminal_table"]
 
 
 def table_section(table: Table) -> dict[str, object]:
@@ -44,21 +22,20 @@ def table_section(table: Table) -> dict[str, object]:
     return {"table": table, "rows": rows, "notes": list(notes), "seeds": seeds}
 
 
-def _shown(cell: Cell | None, places: int, notes: dict[str, int]) -> Shown:
-    if cell is None:
-        return Shown()
-    told = cell.reference
-    ours = measured(cell, places) if cell.seeds else ""
-    number = notes.setdefault(told, len(notes) + 1) if told else 0
-    if cell.paper is None:
-        return Shown(ours, cell.seeds, note=number)
-    paper = f"{cell.paper_text} {cell.unit}".strip()
-    if cell.value is None or not cell.seeds:
-        return Shown(ours, cell.seeds, paper, note=number)
-    apart = round(cell.value - cell.paper, places)
-    side = "above" if apart > 0 else "below" if apart < 0 else "level"
-    sign = "+" if apart > 0 else ""
-    return Shown(ours, cell.seeds, paper, f"{sign}{figure(apart, places)}", side, number)
+def _shown(cell: Cell | None, places: int, notes: dict[str, int]) -> dict[str, Any]:
+    """Texts of a cell, and the number of the footnote that names its source, 0 without one."""
+    cell = cell or Cell()
+    apart, source = None, cell.reference
+    if cell.seeds and cell.value is not None and cell.paper is not None:
+        apart = round(cell.value - cell.paper, places)
+    return {
+        "ours": measured(cell, places) if cell.seeds else "",
+        "seeds": cell.seeds,
+        "paper": f"{cell.paper_text} {cell.unit}".strip() if cell.paper is not None else "",
+        "apart": "" if apart is None else ("+" if apart > 0 else "") + figure(apart, places),
+        "side": "level" if not apart else "above" if apart > 0 else "below",
+        "note": notes.setdefault(source, len(notes) + 1) if source else 0,
+    }
 
 
 def terminal_table(table: Table) -> Any:
@@ -69,19 +46,18 @@ def terminal_table(table: Table) -> Any:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    known = [place for place, cell in table.cells.items() if cell.seeds]
+    known = [place for place, cell in table.cells.items() if cell.seeds] or [*table.cells]
     in_rows, in_columns = {row for row, _ in known}, {column for _, column in known}
-    rows = [row for row in table.rows if not known or row in in_rows]
-    columns = [column for column in table.columns if not known or column in in_columns]
+    columns = [column for column in table.columns if column in in_columns]
     grid = Grid(title=Text(table.title), title_justify="left")
-    if (len(rows), len(columns)) != (len(table.rows), len(table.columns)):
+    if len(in_rows) < len(table.rows) or len(columns) < len(table.columns):
         grid.caption = "Rows and columns with published figures alone are in table.md."
     grid.add_column("")
     for column in columns:
         grid.add_column(Text(column), justify="right")
     digits = {column: decimals(table, column) for column in columns}
-    for row in rows:
+    for row in (row for row in table.rows if row in in_rows):
         cells = [_shown(table.cells.get((row, column)), digits[column], {}) for column in digits]
-        told = [f"{cell.ours}\n{f'({cell.paper})' if cell.paper else ''}".strip() for cell in cells]
-        grid.add_row(Text(row), *(Text(each or "—") for each in told))
+        texts = [c["ours"] + (f"\n({c['paper']})" if c["paper"] else "") for c in cells]
+        grid.add_row(Text(row), *(Text(text.strip() or "—") for text in texts))
     return grid
