@@ -1,7 +1,7 @@
 """Run directories: the only reader and writer of what a run leaves."""
 
 from diswot.runs.files import read_json, replacing, write_atomic, write_json
-from diswot.runs.journal import Journal
+from diswot.runs.journal import Journal, JournalTailer
 from diswot.runs.listing import Run, find_runs, read_summary
 from diswot.runs.records import (
     CandidateRecord,
@@ -30,6 +30,7 @@ __all__ = [
     "CandidateRecord",
     "EpochRecord",
     "Journal",
+    "JournalTailer",
     "KnownAccuracies",
     "RankRow",
     "RankSummary",

@@ -14,7 +14,7 @@ import msgspec
 from diswot.errors import UnreadableError
 from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "JournalTailer"]
 
 R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
 
@@ -94,3 +94,33 @@ class Journal(Generic[R]):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class JournalTailer(Generic[R]):
+    """Reads what is appended to a journal after this was made, by whichever process.
+
+    Args:
+        path: The journal; it need not exist yet.
+        kind: Of its records.
+    """
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self._path = path
+        self._kind: type[R] = kind
+        self._read = path.stat().st_size if path.exists() else 0
+
+    def new(self, *, but_last: bool = False) -> list[R]:
+        """The whole records that were appended since the last call.
+
+        Args:
+            but_last: Leave the newest record for a later call.
+        """
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+        lines = lines[:-1] if but_last else lines
+        self._read += sum(map(len, lines))
+        return [msgspec.json.decode(line, type=self._kind) for line in lines]
