@@ -17,7 +17,7 @@ from diswot.models.init import Kaiming
 from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput
-from diswot.scoring.runtime import Forward, Runtime, forward
+from diswot.scoring.runtime import Runtime, forward
 from diswot.scoring.scorer import Candidate
 
 COST = Cost(1, 2, 3)
@@ -62,7 +62,7 @@ def candidate(*proxies: Proxy, build: float = 0.0, run: float = 0.0) -> Candidat
     if watching := {proxy.name: proxy for proxy in proxies if proxy.needs_forward}:
         passed = forward(made, watching, batch(), Runtime())
     teacher = {proxy.name: {proxy.name: torch.ones(1)} for proxy in proxies}
-    return Candidate("a", 5, COST, batch(), teacher, made, passed, build, run)
+    return Candidate(ProxyInput("a", 5, COST, batch(), made), teacher, passed, build, run)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,8 @@ def test_graphs_are_shown_to_those_that_go_back_through_them() -> None:
 
 
 def test_a_graph_is_recorded_where_a_proxy_goes_back_and_leaves_the_mini_batch_alone() -> None:
-    def passed(images: MiniBatch, **needs: bool) -> Forward:
-        return forward(network(), {"a": Asking(**needs)}, images, Runtime())
-
-    images = batch()
-    alone, back = passed(images, needs_layers=True), passed(images, **GREEDY)
+    images, asking = batch(), (Asking(needs_layers=True), Asking(**GREEDY))
+    alone, back = (forward(network(), {"a": each}, images, Runtime()) for each in asking)
     assert alone.gradients is None
     assert not alone.outputs.logits.requires_grad
     assert torch.is_grad_enabled()

@@ -136,33 +136,21 @@ def test_a_class_that_only_this_process_sees_is_named(
 
 
 def test_a_class_that_cannot_be_sent_is_named() -> None:
-    class Local(S0):
-        pass
-
-    local = replace(scorer(), space=Local(**SETTINGS))
+    local = replace(scorer(), space=type("Local", (S0,), {})(**SETTINGS))
     with pytest.raises(UserError, match="workers=1"), scoring_pool(local, 2):
         pass
 
 
 def test_workers_end_with_an_error_of_the_search(started: list[pool._Worker]) -> None:
-    def search() -> None:
-        with scoring_pool(scorer(), 2) as measure:
-            list(measure(ARCHS[:1]))
-            raise KeyError("the search")
-
-    with pytest.raises(KeyError):
-        search()
+    with pytest.raises(KeyError), scoring_pool(scorer(), 2) as measure:
+        raise KeyError(list(measure(ARCHS[:1])))
     assert len(started) == 1
 
 
-@pytest.mark.parametrize(
-    ("asked", "count"), [("1", 1), ("999", 2), ("", 2), ("nonsense", 2), ("0", 2)]
-)
-def test_workers_are_the_cores_a_job_may_use(
-    asked: str, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_are_the_cores_a_job_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
-    assert worker_count({"workers": None, "device": "cpu"}) == count
+    for asked, count in {"1": 1, "999": 2, "": 2, "nonsense": 2, "0": 2}.items():
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
+        assert worker_count({"workers": None, "device": "cpu"}) == count
     assert worker_count({"workers": 5, "device": "cpu"}) == 5
     assert worker_count({"workers": None, "device": "cuda"}) == 1

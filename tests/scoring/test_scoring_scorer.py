@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from diswot.errors import UserError
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput
 from diswot.scoring.scorer import Scorer
-from diswot.spaces import Arch
 from diswot.spaces.s0 import S0, S0Arch
 
 FIRST, SECOND, THIRD = S0Arch((1, 1, 1)), S0Arch((1, 3, 1)), S0Arch((3, 1, 1))
@@ -101,7 +101,7 @@ def failing(error: Exception, **changes: Any) -> Scorer:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("boom\nmore"), KeyError("boom"), MemoryError("boom"), TypeError("boom")]
+    "error", [RuntimeError("boom\nmore"), KeyError("boom"), MemoryError("boom")]
 )
 def test_a_candidate_that_cannot_be_built_is_a_record(error: Exception) -> None:
     scorer = failing(error)
@@ -115,19 +115,16 @@ def test_a_candidate_that_cannot_be_built_is_a_record(error: Exception) -> None:
     assert bits(scorer.measure(FIRST)) == bits(s0_scorer().measure(FIRST))
 
 
-@pytest.mark.parametrize(
-    ("error", "debug"),
-    [(RuntimeError("boom"), True), (UserError("boom"), False), (UserError("boom"), True)],
-)
-def test_wrong_settings_are_raised_and_with_debug_all(error: Exception, debug: bool) -> None:
-    with pytest.raises(type(error), match="boom"):
-        failing(error, debug=debug).measure(SECOND)
+def test_wrong_settings_are_raised_and_with_debug_all() -> None:
+    for error, debug in ((RuntimeError("boom"), True), (UserError("boom"), False)):
+        with pytest.raises(type(error), match="boom"):
+            failing(error, debug=debug).measure(SECOND)
 
 
 class _Odd(Proxy):
     """Raises an error, or gives a number."""
 
-    def __init__(self, answer: Exception | Any) -> None:
+    def __init__(self, answer: Any) -> None:
         super().__init__(name="odd")
         self.answer = answer
 
@@ -137,7 +134,7 @@ class _Odd(Proxy):
         return {"fine": 1.0, "odd": self.answer}
 
 
-def odd(answer: Exception | Any, **changes: Any) -> Scorer:
+def odd(answer: Any, **changes: Any) -> Scorer:
     return replace(s0_scorer(), proxies={"odd": _Odd(answer), **s0_scorer().proxies}, **changes)
 
 
@@ -145,7 +142,6 @@ def odd(answer: Exception | Any, **changes: Any) -> Scorer:
     ("answer", "reason"),
     [
         (ValueError("boom"), "ValueError: boom (measure)"),
-        (ZeroDivisionError("boom"), "ZeroDivisionError: boom (measure)"),
         (RuntimeError(), "RuntimeError: no message (measure)"),
         (float("nan"), "odd is nan"),
         (torch.tensor(float("nan")), "odd is nan"),
@@ -159,11 +155,11 @@ def test_a_proxy_that_fails_is_a_record_beside_the_others(answer: Any, reason: s
     assert measurement.cost is not None
 
 
-@pytest.mark.parametrize("answer", [torch.tensor(1.5), np.float32(1.5)])
-def test_a_part_that_is_a_tensor_is_its_number(answer: Any) -> None:
-    parts = odd(answer).measure(FIRST).parts["odd"]
-    assert parts == {"fine": 1.0, "odd": 1.5}
-    assert all(type(value) is float for value in parts.values())
+def test_a_part_that_is_a_tensor_is_its_number() -> None:
+    for answer in (torch.tensor(1.5), np.float32(1.5)):
+        parts = odd(answer).measure(FIRST).parts["odd"]
+        assert parts == {"fine": 1.0, "odd": 1.5}
+        assert all(type(value) is float for value in parts.values())
 
 
 def test_a_proxy_that_fails_raises_with_debug_and_threads_are_set_back(
@@ -176,34 +172,18 @@ def test_a_proxy_that_fails_raises_with_debug_and_threads_are_set_back(
     assert torch.is_grad_enabled()
 
 
-def test_hooks_end_with_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[nn.Module] = []
-    network = Scorer.network
-
-    def keep(self: Scorer, arch: Arch) -> nn.Module:
-        built.append(network(self, arch))
-        return built[-1]
-
-    monkeypatch.setattr(Scorer, "network", keep)
-    s0_scorer().measure(FIRST)
-    assert not any(m._forward_pre_hooks or m._forward_hooks for m in built[0].modules())
+def test_hooks_end_with_the_forward_pass() -> None:
+    network = s0_scorer().network(FIRST)
+    with patch.object(Scorer, "network", return_value=network):
+        s0_scorer().measure(FIRST)
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in network.modules())
 
 
-def test_proxies_that_need_no_forward_pass_build_no_network(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    devices: list[str] = []
-    build = S0.build
-
-    def note(self: S0, *args: Any, **settings: Any) -> nn.Module:
-        devices.append(torch.get_default_device().type)
-        return build(self, *args, **settings)
-
-    monkeypatch.setattr(S0, "build", note)
+def test_proxies_that_need_no_forward_pass_build_no_network() -> None:
     everything = setup("space=s0", f"proxy=[{','.join(members('proxy'))}]")
     free = {name: p for name, p in everything.proxies.items() if not p.needs_forward}
     assert free
-    for name, proxy in free.items():
-        measurement = replace(everything.scorer, proxies={name: proxy}).measure(FIRST)
-        assert list(measurement.parts) == [name]
-    assert set(devices) <= {"meta"}
+    with patch.object(Scorer, "network", side_effect=AssertionError("built")):
+        for name, proxy in free.items():
+            measurement = replace(everything.scorer, proxies={name: proxy}).measure(FIRST)
+            assert list(measurement.parts) == [name]

@@ -83,17 +83,17 @@ HILL = Hill()
 SMALL = Hill(genes=3, choices=3)
 
 
-@dataclass
 class HillCosts:
     """Parameters are the sum of the places; others can be given."""
 
-    counts: dict[str, Callable[[Point], int]] = field(default_factory=dict)
+    def __init__(self, **counts: Callable[[Point], int]) -> None:
+        self.counts = {"params": lambda arch: sum(arch.places), **counts}
 
     def measures(self) -> dict[str, Callable[[Point], int]]:
-        return {"params": lambda arch: sum(arch.places), **self.counts}
+        return self.counts
 
 
-HEAVY = HillCosts({"params": lambda arch: 100 + sum(arch.places)})
+HEAVY = HillCosts(params=lambda arch: 100 + sum(arch.places))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,18 +131,17 @@ def begin(
     return strategy
 
 
-def observed(archs: Iterable[Any], seed: int = 0) -> list[Observation]:
-    return [Observation(arch, HILL.score(arch, seed)) for arch in archs]
+def observed(archs: Iterable[Any], seed: int = 0, failing: int = 0) -> list[Observation]:
+    """Scores; every ``failing``-th cannot be scored."""
+    lost = [failing > 0 and place % failing == 0 for place, _ in enumerate(archs)]
+    scores = [None if each else HILL.score(a, seed) for a, each in zip(archs, lost, strict=True)]
+    return [Observation(arch, score) for arch, score in zip(archs, scores, strict=True)]
 
 
 def advance(strategy: Strategy, generations: int, failing: int = 0) -> list[Any]:
-    """Architectures asked in some generations; every ``failing``-th cannot be scored."""
+    """Architectures asked in some generations."""
     asked = []
     for _ in range(generations):
-        archs = strategy.ask()
-        observations = observed(archs)
-        if failing:
-            observations[::failing] = [Observation(arch, None) for arch in archs[::failing]]
-        strategy.tell(observations)
-        asked += archs
-    return asked
+        asked.append(strategy.ask())
+        strategy.tell(observed(asked[-1], failing=failing))
+    return [arch for archs in asked for arch in archs]

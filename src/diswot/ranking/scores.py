@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Scores", "Target", "collect", "conditions_of", "score_all", "targets_of"]
 
 _SYNC = 20  # records between two syncs to the disk
-_COSTS = ("params", "flops", "layers")
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,7 @@ def targets_of(benchmark: Benchmark, archs: Sequence[str]) -> list[Target]:
 
 
 def conditions_of(config: Mapping[str, Any], data: ImageData, source: str) -> dict[str, Any]:
-    """Columns of rank.csv, and entries of result.json, that are the same for all scores.
-
-    Args:
-        config: Resolved, of ``conf/rank.yaml``.
-        data: Of the config.
-        source: What the accuracies are read from.
-    """
+    """Columns of rank.csv, and entries of result.json, that are the same for all scores."""
     return {
         "space": config["space"]["name"],
         "data": data.name,
@@ -112,15 +106,8 @@ def score_all(
 ) -> list[ScoreRecord]:
     """Score every architecture under every seed; what the journal holds is not scored again.
 
-    Args:
-        config: Resolved, of ``conf/rank.yaml``.
-        archs: Text forms.
-        seeds: Each keys parameters and mini-batch.
-        run_dir: Open and locked.
-        data: Of the config.
-        proxies: Of the config, by name, not yet bound.
-        workers: Scoring processes.
-        progress: Called with every new record.
+    Data and proxies, not yet bound, are those of the resolved ``conf/rank.yaml``. A seed keys
+    parameters and mini-batch. ``run_dir`` is open and locked, ``progress`` gets every new record.
 
     Returns:
         A record for every seed and architecture, seed by seed.
@@ -148,14 +135,14 @@ def score_all(
         _note_versions(run_dir)
         with scoring_pool(setup.scorer, workers) as measure:
             for number, measurement in enumerate(measure(parsed), start=1):
-                costs = asdict(measurement.cost) if measurement.cost else dict.fromkeys(_COSTS)
+                cost = measurement.cost
                 record = ScoreRecord(
                     arch=measurement.arch,
                     seed=seed,
                     parts=measurement.parts,
                     failures=measurement.failures,
                     seconds={k: round(spent, 5) for k, spent in measurement.seconds_each.items()},
-                    **costs,
+                    **(asdict(cost) if cost else dict.fromkeys(("params", "flops", "layers"))),
                 )
                 run_dir.journal.append(record)
                 if number % _SYNC == 0:
@@ -171,8 +158,7 @@ def _note_versions(run_dir: RunDir[ScoreRecord]) -> None:
     here, state = versions(), run_dir.load_state()
     if state is None:
         run_dir.save_state({"schema": 1, "versions": here})
-        return
-    begun = state.get("versions", {})
+    begun = (state or {}).get("versions", {})
     if other := ", ".join(f"{name} {old}" for name, old in begun.items() if here.get(name) != old):
         warnings.warn(f"this run was begun with {other}: bits may differ from now on", stacklevel=1)
 
@@ -183,13 +169,7 @@ def collect(
     seeds: Sequence[int],
     proxies: Mapping[str, Proxy],
 ) -> Scores:
-    """Scores of every architecture under every seed, made of the parts that records hold.
-
-    Args:
-        records: One for every seed and architecture.
-        archs: Text forms.
-        seeds: As scored.
-        proxies: By name, controls too.
+    """Scores of every architecture under every seed, by the proxies and their controls.
 
     Raises:
         UserError: A record says nothing of a proxy.
@@ -198,7 +178,7 @@ def collect(
 
     for record in records:
         names = {*(name for name, parts in record.parts.items() if parts), *record.failures}
-        if missing := [name for name in proxies if name not in names and "*" not in names]:
+        if (missing := [name for name in proxies if name not in names]) and "*" not in names:
             raise UserError(
                 f"{ScoreRecord.file}: the line of {record.arch} under seed {record.seed} says "
                 f"nothing of {', '.join(missing)}; remove the line, and the same command scores "
@@ -206,30 +186,19 @@ def collect(
             )
     known = {(record.seed, record.arch): record for record in records}
     rows = [[known[seed, arch] for arch in archs] for seed in seeds]
+    values = {name: np.full((len(seeds), len(archs)), nan) for name in proxies}
+    for name, proxy in proxies.items():  # a relative one compares the architectures of a seed
+        for row, own in zip(rows, values[name], strict=True):
+            if measured := [index for index, record in enumerate(row) if name in record.parts]:
+                own[measured] = proxy.fitness([row[index].parts[name] for index in measured])
+    seconds = {name: [r.seconds[name] for r in records if name in r.seconds] for name in proxies}
     return Scores(
         archs=tuple(archs),
         seeds=tuple(seeds),
-        values={
-            name: np.stack([_values(row, name, proxy) for row in rows])
-            for name, proxy in proxies.items()
-        },
-        seconds={name: _mean_seconds(records, name) for name in proxies},
+        values=values,
+        seconds={name: float(np.mean(own)) if own else nan for name, own in seconds.items()},
         params=np.array([record.params for record in rows[0]], dtype=np.float64),
         flops=np.array([record.flops for record in rows[0]], dtype=np.float64),
         baselines=frozenset(name for name, proxy in proxies.items() if proxy.baseline),
         controls={p.of: name for name, p in proxies.items() if isinstance(p, Shuffled)},
     )
-
-
-def _values(row: Sequence[ScoreRecord], name: str, proxy: Proxy) -> NDArray[np.float64]:
-    """Scores of one seed; a relative proxy compares the architectures of that seed."""
-    values = np.full(len(row), np.nan)
-    measured = [index for index, record in enumerate(row) if name in record.parts]
-    if measured:
-        values[measured] = proxy.fitness([row[index].parts[name] for index in measured])
-    return values
-
-
-def _mean_seconds(records: Sequence[ScoreRecord], name: str) -> float:
-    seconds = [record.seconds[name] for record in records if name in record.seconds]
-    return float(np.mean(seconds)) if seconds else float("nan")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,12 +25,7 @@ _KEYS = ("benchmark", "data", "init", "num_classes", "proxy", "seed", "seeds", "
 
 @dataclass(frozen=True)
 class Shard:
-    """Every n-th architecture, from the i-th on.
-
-    Attributes:
-        index: i, from 1.
-        count: n.
-    """
+    """Every ``count``-th architecture, from that with number ``index`` on, from 1."""
 
     index: int = 1
     count: int = 1
@@ -60,9 +55,7 @@ class Shard:
 def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[ScoreRecord]]:
     """The config that the shards in a folder share, and all their records.
 
-    Args:
-        folder: Holds a run directory a shard.
-        targets: Classes and functions a config may name; a config is data and may name no other.
+    A config is data and may name no classes and functions but ``targets``.
 
     Raises:
         UserError: Shards are missing, twice there, of different runs, or name what they may not.
@@ -75,7 +68,15 @@ def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[
         )
     (first, config), *others = runs.items()
     for path, other in others:
-        _compare(first, config, path, other)
+        changed = difference({**config, "shard": None}, {**other, "shard": None})
+        if config["seeds"] != other["seeds"]:  # they may grow, but not apart
+            changed.append(("seeds", config["seeds"], other["seeds"]))
+        if changed:
+            shown = "; ".join(f"{key}: {old} and {new}" for key, old, new in changed[:6])
+            raise UserError(
+                f"merge={first.parent}: {first.name} and {path.name} are shards of different runs "
+                f"({shown}); keep the shards of one run in one folder"
+            )
     _check_complete(folder, [Shard.parse(config["shard"]) for config in runs.values()])
     check_harmless(config, targets, f"merge={folder}: config.json of {first.name}")
     return {**config, "shard": None}, [record for path in runs for record in _records(path)]
@@ -85,18 +86,19 @@ def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not folder.is_dir():
         problem = "is no folder" if folder.exists() else "does not exist"
         raise UserError(f"merge={folder} {problem}; give the folder that holds the shards' folders")
-    below = sorted(f.parent for depth in ("*", "*/*") for f in folder.glob(f"{depth}/config.json"))
-    for path in below:  # a sweep has them in the folder of their run, or in its own
-        if (path / "config.json").is_file() and (path / ScoreRecord.file).is_file():
-            config = read_json(path / "config.json", "leave this run out of the folder")
-            if config.get("shard") is None:
-                continue
-            if missing := [key for key in _KEYS if key not in config]:
-                raise UserError(
-                    f"merge={folder}: config.json of {path.name} is damaged (it lacks "
-                    f"{', '.join(missing)}); leave this run out of the folder"
-                )
-            yield path, config
+    files = (*folder.glob("*/config.json"), *folder.glob("*/*/config.json"))  # of a run, a sweep
+    for path in sorted(file.parent for file in files):
+        if not (path / ScoreRecord.file).is_file():
+            continue
+        config = read_json(path / "config.json", "leave this run out of the folder")
+        if config.get("shard") is None:
+            continue
+        if missing := [key for key in _KEYS if key not in config]:
+            raise UserError(
+                f"merge={folder}: config.json of {path.name} is damaged (it lacks "
+                f"{', '.join(missing)}); leave this run out of the folder"
+            )
+        yield path, config
 
 
 def _records(path: Path) -> list[ScoreRecord]:
@@ -109,18 +111,6 @@ def _records(path: Path) -> list[ScoreRecord]:
         return [record for record, _ in Journal(path / ScoreRecord.file, ScoreRecord).read()]
     finally:
         lock.release()
-
-
-def _compare(first: Path, config: Mapping[str, Any], path: Path, other: Mapping[str, Any]) -> None:
-    whole = {"shard": None}
-    changed = difference({**config, **whole}, {**other, **whole})
-    changed += [(k, config[k], other[k]) for k in ("seeds",) if config[k] != other[k]]
-    if changed:
-        shown = "; ".join(f"{key}: {old} and {new}" for key, old, new in changed[:6])
-        raise UserError(
-            f"merge={first.parent}: {first.name} and {path.name} are shards of different runs "
-            f"({shown}); keep the shards of one run in one folder"
-        )
 
 
 def _check_complete(folder: Path, shards: Sequence[Shard]) -> None:

@@ -9,44 +9,31 @@ the resamples, so that differences between them are paired.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from math import nan
+from typing import NamedTuple
 
 import numpy as np
 
 from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.ranking.correlations import (
-    Floats,
-    Kendall,
-    Ordering,
-    partial,
-    pearson,
-    precision,
-    regret,
-    spearman,
-)
+from diswot.ranking import correlations as corr
+from diswot.ranking.correlations import Floats, Kendall, Ordering
 from diswot.ranking.scores import Scores, Target
 
 __all__ = ["Bootstrap", "Estimate", "Statistics", "compute", "interval"]
 
-T = TypeVar("T")
-
 _NUMBERS = 2**20  # float64 of a chunk; a few such arrays fit into the caches
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """A statistic and its interval."""
 
     value: float
     low: float
     high: float
-
-
-_UNDEFINED = Estimate(*[float("nan")] * 3)
 
 
 @dataclass(frozen=True)
@@ -82,22 +69,11 @@ class Statistics:
     minus_params: Estimate
     minus_control: Estimate
 
-    @property
-    def better_than_params(self) -> bool:
-        """Whether the interval of the difference to the params is above 0."""
-        return self.minus_params.low > 0
-
 
 def compute(
     scores: Scores, targets: Sequence[Target], *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, list[Statistics]]:
-    """All statistics: proxy → one for each target.
-
-    Args:
-        scores: Of N archs.
-        targets: Their accuracies.
-        resamples: Bootstrap resamples, for every statistic.
-        seed: Of their generator.
+    """All statistics: proxy → one for each target; ``resamples`` and ``seed`` as in `Bootstrap`.
 
     Raises:
         UserError: A setting is not allowed, or an accuracy is missing.
@@ -106,36 +82,32 @@ def compute(
     accuracies = [np.asarray(target.accuracy, dtype=np.float64) for target in targets]
     bootstrap = Bootstrap(accuracies, whole("resamples", resamples, 1), whole("seed", seed, 0))
     params = Ordering.of(scores.params)
-    of_params = bootstrap.spearman({"params": [params]})["params"]
     values = {name: _distinct(rows) for name, rows in scores.values.items()}
     orderings = {name: [Ordering.of(row) for row in rows] for name, rows in values.items()}
     rhos = bootstrap.spearman(orderings)
-    table: dict[str, list[Statistics]] = {}
+    of_params = bootstrap.spearman({"params": [params]})["params"]
+    table: dict[str, list[Statistics]] = {name: [] for name in orderings}
     for name, own in orderings.items():
-        rows, control = scores.values[name], scores.controls.get(name)
-        taus = bootstrap.each(own, lambda side, index: Kendall(side, bootstrap.goals[index]))
-        linear = bootstrap.each(
-            list(values[name]),
-            lambda row, index: functools.partial(pearson, row, accuracies[index]),
-        )
-        table[name] = [
-            Statistics(
-                n=rows.shape[1],
-                failed=int(np.count_nonzero(~np.isfinite(rows))),
-                spearman=_estimate(rho),
-                spearman_std=_spread(rho[:, 0], len(rows)),
-                kendall=_estimate(taus[index]),
-                pearson=_estimate(linear[index]),
-                partial_params=_mean(own, functools.partial(_partial, goal=goal, params=params)),
-                precision=_mean(own, functools.partial(precision, accuracy=goal)),
-                regret=_mean(own, functools.partial(regret, accuracy=accuracies[index])),
-                minus_params=_estimate(rho - of_params[index]),
-                minus_control=_UNDEFINED
-                if control is None
-                else _estimate(rho - rhos[control][index]),
+        control = rhos.get(scores.controls.get(name, ""))
+        for index, (goal, accuracy) in enumerate(zip(bootstrap.goals, accuracies, strict=True)):
+            rho = rhos[name][index]
+            taus = bootstrap.each(Kendall(ordering, goal) for ordering in own)
+            linear = bootstrap.each(partial(corr.pearson, row, accuracy) for row in values[name])
+            table[name].append(
+                Statistics(
+                    n=len(accuracy),
+                    failed=int(np.count_nonzero(~np.isfinite(scores.values[name]))),
+                    spearman=_estimate(rho),
+                    spearman_std=_spread(rho[:, 0], len(scores.values[name])),
+                    kendall=_estimate(taus),
+                    pearson=_estimate(linear),
+                    partial_params=_mean(own, partial(corr.partial, y=goal, z=params)),
+                    precision=_mean(own, partial(corr.precision, accuracy=goal)),
+                    regret=_mean(own, partial(corr.regret, accuracy=accuracy)),
+                    minus_params=_estimate(rho - of_params[index]),
+                    minus_control=_estimate(rho - (nan if control is None else control[index])),
+                )
             )
-            for index, (goal, rho) in enumerate(zip(bootstrap.goals, rhos[name], strict=True))
-        ]
     return table
 
 
@@ -160,7 +132,8 @@ def _distinct(rows: Floats) -> Floats:
 def _estimate(samples: Floats) -> Estimate:
     """The mean over seeds of (seeds, resamples + 1), and its interval."""
     mean = samples.mean(axis=0)
-    return Estimate(float(mean[0]), *interval(mean[1:])) if np.isfinite(mean[0]) else _UNDEFINED
+    defined = np.isfinite(mean[0])
+    return Estimate(float(mean[0]), *interval(mean[1:])) if defined else Estimate(nan, nan, nan)
 
 
 def interval(values: Floats) -> tuple[float, float]:
@@ -170,30 +143,21 @@ def interval(values: Floats) -> tuple[float, float]:
     NaN when none is left.
     """
     defined = values[np.isfinite(values)]
-    if not len(defined):
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, (0.025, 0.975))
+    low, high = np.quantile(defined, (0.025, 0.975)) if len(defined) else (nan, nan)
     return float(low), float(high)
 
 
 def _spread(values: Floats, seeds: int) -> float:
     if seeds < 2:
-        return float("nan")
+        return nan
     return float(values.std(ddof=1)) if len(values) > 1 else float(values[0] * 0)
 
 
 def _mean(orderings: Sequence[Ordering], statistic: Callable[[Ordering], float]) -> float:
     """Over seeds; NaN where a seed gives all archs one score."""
-    if any(ordering.constant for ordering in orderings):
-        return float("nan")
+    if any(len(ordering.starts) < 2 for ordering in orderings):
+        return nan
     return float(np.mean([statistic(ordering) for ordering in orderings]))
-
-
-def _partial(score: Ordering, goal: Ordering, params: Ordering) -> float:
-    """Spearman of score and goal with the params held fixed."""
-    once = np.ones((len(goal.order), 1))
-    x, y, z = (side.ranks(once) for side in (score, goal, params))
-    return partial(*(float(spearman(a, b, once)[0]) for a, b in ((x, y), (x, z), (y, z))))
 
 
 class Bootstrap:
@@ -201,13 +165,8 @@ class Bootstrap:
 
     Index 0 is the sample (every arch once), 1 to ``resamples`` the resamples: N archs drawn with
     replacement from the generator PCG64(seed), one resample after the other. A resample is never
-    copied out; statistics take how often each arch was drawn as its weight. Correlations are an
-    array (seeds, resamples + 1) for each target.
-
-    Args:
-        accuracies: (N,) for each target.
-        resamples: Number of resamples, at least 1.
-        seed: Of the generator.
+    copied out; statistics take how often each arch was drawn as its weight. ``accuracies`` are
+    (N,) for each target.
     """
 
     def __init__(self, accuracies: Sequence[Floats], resamples: int, seed: int) -> None:
@@ -218,37 +177,26 @@ class Bootstrap:
         for row in self._counts[1:]:
             row[:] = np.bincount(generator.integers(archs, size=archs), minlength=archs)
 
-    def chunks(self) -> Iterator[tuple[slice, Floats]]:
-        """Some indices at a time, and (N, indices): how often each arch was drawn."""
+    def chunks(self) -> Iterator[Floats]:
+        """(N, some indices), in order: how often each arch was drawn."""
         size = max(8, _NUMBERS // max(1, self._counts.shape[1]))
         for start in range(0, len(self._counts), size):
-            where = slice(start, min(start + size, len(self._counts)))
-            yield where, np.ascontiguousarray(self._counts[where].T, dtype=np.float64)
+            rows = self._counts[start : start + size]
+            yield np.ascontiguousarray(rows.T, dtype=np.float64)
 
-    def spearman(self, orderings: Mapping[str, Sequence[Ordering]]) -> dict[str, list[Floats]]:
-        """Of each proxy's orderings, one a seed; all proxies at once, to rank a target once."""
-        samples = {name: self._empty(len(own)) for name, own in orderings.items()}
-        for where, counts in self.chunks():
-            goals = [goal.ranks(counts) for goal in self.goals]
+    def spearman(self, orderings: Mapping[str, Sequence[Ordering]]) -> dict[str, Floats]:
+        """(targets, seeds, resamples + 1) of each proxy, whose orderings are one a seed."""
+        parts: dict[str, list[Floats]] = {name: [] for name in orderings}
+        for counts in self.chunks():
+            goals = [goal.ranks(counts) for goal in self.goals]  # once for all proxies
             for name, own in orderings.items():
-                for seed, ordering in enumerate(own):
-                    ranks = ordering.ranks(counts)
-                    weighted = counts * ranks.doubled
-                    for sample, goal in zip(samples[name], goals, strict=True):
-                        sample[seed, where] = spearman(ranks, goal, counts, weighted)
-        return samples
+                sides = (ordering.ranks(counts) for ordering in own)
+                part = [[corr.spearman(side, goal) for goal in goals] for side in sides]
+                parts[name].append(np.array(part).swapaxes(0, 1))
+        return {name: np.concatenate(part, axis=2) for name, part in parts.items()}
 
-    def each(
-        self, sides: Sequence[T], correlate: Callable[[T, int], Callable[[Floats], Floats]]
-    ) -> list[Floats]:
-        """Of one proxy's orderings or scores, one a seed, with the target of an index."""
-        samples = self._empty(len(sides))
-        for seed, side in enumerate(sides):
-            for index, sample in enumerate(samples):
-                correlation = correlate(side, index)
-                for where, counts in self.chunks():
-                    sample[seed, where] = correlation(counts)
-        return samples
-
-    def _empty(self, seeds: int) -> list[Floats]:
-        return [np.empty((seeds, len(self._counts))) for _ in self.goals]
+    def each(self, correlations: Iterable[Callable[[Floats], Floats]]) -> Floats:
+        """(seeds, resamples + 1) of correlations with one target, one a seed."""
+        return np.stack(
+            [np.concatenate([correlate(c) for c in self.chunks()]) for correlate in correlations]
+        )

@@ -25,15 +25,8 @@ def rank_rows(
 ) -> list[RankRow]:
     """Rows target by target, in each the proxy with the best Spearman first, NaN last.
 
-    Args:
-        scores: Of N archs.
-        targets: Their accuracies.
-        conditions: Columns that all rows repeat, see `diswot.ranking.scores.conditions_of`.
-        resamples: Bootstrap resamples.
-        seed: Of their generator.
-
-    Raises:
-        UserError: A setting is not allowed, or an accuracy is missing.
+    Arguments and errors are those of `compute`; ``conditions`` are columns that all rows repeat,
+    see `diswot.ranking.scores.conditions_of`.
     """
     table = compute(scores, targets, resamples=resamples, seed=seed)
     rows = []
@@ -43,9 +36,8 @@ def rank_rows(
             statistics = by_target[index]
             estimates: dict[str, Any] = {}
             for name in ("spearman", "kendall", "pearson", "minus_params", "minus_control"):
-                estimate = getattr(statistics, name)
-                estimates |= {name: estimate.value, f"{name}_lo": estimate.low}
-                estimates[f"{name}_hi"] = estimate.high
+                value, low, high = getattr(statistics, name)
+                estimates |= {name: value, f"{name}_lo": low, f"{name}_hi": high}
             row = RankRow(
                 **conditions,
                 **estimates,
@@ -60,7 +52,7 @@ def rank_rows(
                 regret=statistics.regret,
                 seconds_per_arch=scores.seconds.get(proxy, nan),
                 seeds=len(scores.seeds),
-                better_than_params=statistics.better_than_params,
+                better_than_params=statistics.minus_params.low > 0,
                 baseline=proxy in scores.baselines,
                 control=proxy in scores.controls.values(),
             )

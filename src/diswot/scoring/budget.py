@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,7 +40,6 @@ class Budget:
     max_tries: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuse limits no candidate can have."""
         for name, value in self.limits().items():
             positive(f"budget.{name}", value)
         object.__setattr__(self, "max_tries", whole("budget.max_tries", self.max_tries, 1))
@@ -52,11 +52,7 @@ class Budget:
     def excess(self, arch: Arch, costs: CostModel, enough: float = math.inf) -> float:
         """How far ``arch`` is over its worst limit: 0 inside, 1 at twice the limit.
 
-        Args:
-            arch: Of the space ``costs`` counts.
-            costs: Counts; the cheap ones come first.
-            enough: An excess above which the exact value does not matter: what is known to be
-                over it is not counted further.
+        Cheap counts come first; what is known to be over ``enough`` is not counted further.
         """
         worst = 0.0
         limits = self.limits()
@@ -72,69 +68,56 @@ class Budget:
 class CostModel:
     """Costs of a space's architectures, each counted once, on the meta device.
 
-    Args:
-        space: Builds the networks.
-        num_classes: Width of the classifier.
-        image: ``(in_channels, height, width)``.
+    ``num_classes`` is the width of the classifier, ``image`` ``(in_channels, height, width)``.
     """
 
     def __init__(self, space: Space, *, num_classes: int, image: tuple[int, int, int]) -> None:
-        self._space = space
-        self._num_classes = num_classes
-        self._image = image
-        self._static: dict[Hashable, tuple[int, int]] = {}
-        self._flops: dict[Hashable, int] = {}
+        self._space, self._num_classes, self._image = space, num_classes, image
+        self._known: dict[str, dict[Hashable, int]] = {"params": {}, "layers": {}, "flops": {}}
 
     def params(self, arch: Arch) -> int:
         """Trainable parameters."""
-        return self._counted(arch)[0]
+        return self._of("params", arch)
 
     def layers(self, arch: Arch) -> int:
         """Convolutions and linear layers, see `Cost`."""
-        return self._counted(arch)[1]
+        return self._of("layers", arch)
 
     def flops(self, arch: Arch) -> int:
         """MACs of one image."""
-        if arch not in self._flops:
-            self._count(arch, flops=True)
-        return self._flops[arch]
+        return self._of("flops", arch)
 
     def cost(self, arch: Arch) -> Cost:
         """All three."""
-        flops = self.flops(arch)
+        flops = self.flops(arch)  # first: the network is built once for all
         return Cost(self.params(arch), flops, self.layers(arch))
 
     def measures(self) -> dict[str, Callable[[Arch], int]]:
         """The counters by name, cheapest first, so that a limit can be checked alone."""
-        return {"params": self.params, "layers": self.layers, "flops": self.flops}
+        return {name: partial(self._of, name) for name in self._known}
 
-    def _counted(self, arch: Arch) -> tuple[int, int]:
-        if arch not in self._static:
-            self._count(arch, flops=False)
-        return self._static[arch]
+    def _of(self, name: str, arch: Arch) -> int:
+        known = self._known[name]
+        if arch not in known:
+            summands = self._space.summands(arch)
+            if len(summands) > 2:  # else it is the base, or the base with one choice changed
+                base, *others = (self._of(name, each) for each in summands)
+                known[arch] = base + sum(other - base for other in others)
+            else:
+                self._count(arch, flops=name == "flops")
+        return known[arch]
 
     def _count(self, arch: Arch, *, flops: bool) -> None:
         """Running costs more than building, so MACs are counted only where asked."""
-        summands = self._space.summands(arch)
-        if len(summands) > 2:  # else it is the base, or the base with one choice changed
-            params, layers = [self.params(a) for a in summands], [self.layers(a) for a in summands]
-            self._static[arch] = _total(params), _total(layers)
-            if flops:
-                self._flops[arch] = _total([self.flops(a) for a in summands])
-            return
         with torch.device("meta"):
             network = self._space.build(
                 arch, num_classes=self._num_classes, in_channels=self._image[0]
             )
-        self._static[arch] = count_params(network), count_layers(network)
+        self._known["params"][arch] = count_params(network)
+        self._known["layers"][arch] = count_layers(network)
         if flops:
             unchanged = nn.Identity().forward
             for module in network.modules():
                 if isinstance(module, FREE_LAYERS):
                     module.forward = unchanged  # type: ignore[method-assign]
-            self._flops[arch] = count_flops(network, self._image)
-
-
-def _total(counts: Sequence[int]) -> int:
-    """The first, and what each other one has more than it."""
-    return sum(counts) - (len(counts) - 1) * counts[0]
+            self._known["flops"][arch] = count_flops(network, self._image)

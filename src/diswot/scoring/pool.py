@@ -10,10 +10,10 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from diswot.errors import UserError
 from diswot.scoring.scorer import Measurement, Scorer
@@ -32,9 +32,7 @@ Measure = Callable[[Sequence["Arch"]], Iterator[Measurement]]
 
 @contextmanager
 def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
-    """Measure with ``workers`` processes; with one, in this process.
-
-    Processes are started by the first call and end with the context.
+    """Measure with ``workers`` processes, which end with the context; with one, in this process.
 
     Raises:
         UserError: The scorer cannot be sent to a process.
@@ -43,11 +41,8 @@ def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
         memory = scorer.memory()
         yield lambda archs: (scorer.measure(arch, memory) for arch in archs)
         return
-    pool = _Pool(scorer, workers)
-    try:
+    with closing(_Pool(scorer, workers)) as pool:
         yield pool.measure
-    finally:
-        pool.close()
 
 
 class _Pool:
@@ -74,30 +69,32 @@ class _Pool:
                 self.close()  # left in the middle: what they answer belongs to nobody
 
     def _measure(self, texts: Sequence[str]) -> Iterator[Measurement]:
-        waiting = list(range(len(texts)))[::-1]
+        waiting = list(reversed(range(len(texts))))
         done: dict[int, Measurement] = {}
-        deaths: dict[int, int] = {}
+        fatal: set[int] = set()
         given = 0
         while given < len(texts):
             for worker in self._workers:
                 if worker.task is None and waiting:
                     worker.task = waiting.pop()
                     worker.send(texts[worker.task].encode())
-            busy = [worker.connection for worker in self._workers if worker.task is not None]
-            ready = set(wait(busy))
-            for worker in [w for w in self._workers if w.connection in ready]:
-                task = worker.task
-                assert task is not None
+            busy = {w.connection: w for w in self._workers if w.task is not None}
+            for worker in [busy[ready] for ready in wait(list(busy))]:  # type: ignore[index]
+                task = cast("int", worker.task)
                 try:
                     answer = worker.connection.recv()
                 except (EOFError, OSError):
-                    status = self._replace(worker)
-                    deaths[task] = deaths.get(task, 0) + 1
-                    if deaths[task] == 1:
+                    status = worker.stop()
+                    self._workers.remove(worker)
+                    self._start(len(self._workers) + 1)
+                    if task not in fatal:
+                        fatal.add(task)
                         waiting.append(task)
-                    else:
-                        done[task] = _lost(texts[task], status)
-                    continue
+                        continue
+                    how = f"signal {-status}" if status < 0 else f"exit status {status}"
+                    reason = f"the scoring process ended twice on this candidate ({how}); "
+                    failures = {"*": f"{reason}out of memory?"}
+                    answer = Measurement(texts[task], {}, failures, None, 0.0)
                 worker.task = None
                 if isinstance(answer, Exception):
                     raise answer
@@ -122,22 +119,9 @@ class _Pool:
                     "workers=1 scores in this process"
                 )
 
-    def _replace(self, worker: _Worker) -> int:
-        status = worker.stop()
-        self._workers.remove(worker)
-        self._start(len(self._workers) + 1)
-        return status
-
     def close(self) -> None:
-        """End all workers."""
         while self._workers:
             self._workers.pop().stop()
-
-
-def _lost(text: str, status: int) -> Measurement:
-    how = f"signal {-status}" if status < 0 else f"exit status {status}"
-    reason = f"the scoring process ended twice on this candidate ({how}); out of memory?"
-    return Measurement(text, {}, {"*": reason}, None, 0.0)
 
 
 class _Worker:
@@ -183,12 +167,9 @@ class _Worker:
 def serve(handle: int) -> None:
     """Score what comes through a connection until its other end closes: a worker's whole life.
 
-    That end also closes when the parent is killed, so no worker outlives its search.
-
-    Args:
-        handle: File descriptor of a duplex connection. First comes a pickled `Scorer`, answered
-            with None or with what is wrong; then texts of architectures, each answered with a
-            `Measurement` or an exception.
+    That end also closes when the parent is killed, so no worker outlives its search. First comes
+    a pickled `Scorer`, answered with None or with what is wrong; then texts of architectures,
+    each answered with a `Measurement` or an exception. ``handle`` is a file descriptor.
     """
     connection = Connection(handle)
     with suppress(EOFError, ConnectionError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PRECISIONS", "Forward", "PrefixCache", "Runtime", "forward", "resolve_device"]
 
-DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -33,7 +33,7 @@ def resolve_device(device: str) -> str:
     Raises:
         UserError: An unknown device, or CUDA where there is none.
     """
-    choice("device", device, DEVICES)
+    choice("device", device, ("auto", "cpu", "cuda"))
     cuda = device != "cpu" and torch.cuda.is_available()
     if device == "cuda" and not cuda:
         raise UserError("device=cuda: this torch sees no CUDA device; use device=cpu or auto")
@@ -42,21 +42,16 @@ def resolve_device(device: str) -> str:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how forward passes run.
-
-    Attributes:
-        device: ``cpu`` or ``cuda``.
-        precision: A Fabric precision, see `PRECISIONS`.
+    """Where and how forward passes run: ``cpu`` or ``cuda``, and a Fabric precision.
 
     Raises:
-        UserError: An unknown precision.
+        UserError: A precision that is not in `PRECISIONS`.
     """
 
     device: str = "cpu"
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown precision."""
         choice("precision", self.precision, PRECISIONS)
 
     def place(self, network: nn.Module) -> nn.Module:
@@ -86,38 +81,25 @@ class Runtime:
 
     @contextmanager
     def reproducible(self) -> Iterator[None]:
-        """One intra-op thread and deterministic kernels, set back afterwards.
-
-        The number of threads changes the bits of sums and of BatchNorm.
-        """
+        """One intra-op thread and deterministic kernels, set back afterwards."""
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # their number changes the bits of sums and of BatchNorm
+        exact = {"benchmark": False, "deterministic": True, "allow_tf32": False}
         try:
-            with torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ):
+            with torch.backends.cudnn.flags(enabled=True, **exact):
                 yield
         finally:
             torch.set_num_threads(threads)
 
 
-@dataclass(frozen=True)
-class Forward:
-    """Results of one forward pass.
-
-    Attributes:
-        outputs: Maps, embedding, logits.
-        observed: What each proxy's `Proxy.observe` gave, by name.
-        layers: Calls of convolutions and linear layers, where a proxy reads them.
-        gradients: Through this pass, where a proxy reads them.
-        shared: Keeps what several proxies compute alike.
-    """
+class Forward(NamedTuple):
+    """Results of one forward pass, see `ProxyInput`; what was observed is by proxy."""
 
     outputs: NetworkOutputs
     observed: Mapping[str, Any]
-    layers: Sequence[Layer] = ()
-    gradients: Gradients | None = None
-    shared: Shared = field(default_factory=Shared)
+    layers: Sequence[Layer]
+    gradients: Gradients | None
+    shared: Shared
 
 
 def forward(
@@ -127,29 +109,24 @@ def forward(
     runtime: Runtime,
     known: Sequence[Tensor] = (),
 ) -> Forward:
-    """One forward pass in train mode, watched by the proxies.
+    """One forward pass in train mode, watched by the proxies that look at it.
 
-    Args:
-        network: On the runtime's device.
-        proxies: Those that look at this pass; only where one needs it is a graph recorded.
-        batch: On the runtime's device.
-        runtime: Precision.
-        known: Maps of the first stages, see `diswot.models.staged.StagedNetwork.outputs`.
+    Network and mini-batch are on the runtime's device; a graph is recorded only where a proxy
+    needs it. ``known`` are maps of the first stages, see `StagedNetwork.outputs`.
     """
     network.train()
     graph = any(proxy.needs_gradients for proxy in proxies.values())
     images = batch.images.detach().requires_grad_(graph)
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(graph))
-        layers: Sequence[Layer] = ()
-        if any(proxy.needs_layers for proxy in proxies.values()):
-            layers = stack.enter_context(record_layers(network))
+        recording = any(proxy.needs_layers for proxy in proxies.values())
+        layers = stack.enter_context(record_layers(network)) if recording else ()
         observed = {
             name: stack.enter_context(proxy.observe(network)) for name, proxy in proxies.items()
         }
+        first = {"known": known} if known else {}
         with runtime.autocast():
-            first_stages = {"known": known} if known else {}
-            outputs = cast("Network", network).outputs(images, **first_stages)
+            outputs = cast("Network", network).outputs(images, **first)
     gradients, shared = None, Shared()
     if graph:
         logits = outputs.logits if runtime.precision == "32-true" else outputs.logits.float()
@@ -162,26 +139,19 @@ class PrefixCache:
 
     Equal names and shapes have equal parameters in every candidate and all see the same
     mini-batch, so candidates whose first stages are alike have bit-equal maps there. One cache
-    serves one `Scorer` in one process.
-
-    Args:
-        limit: Bytes kept.
+    serves one `Scorer` in one process and keeps ``limit`` bytes.
     """
 
     def __init__(self, limit: int = 512 * 2**20) -> None:
-        self._limit = limit
-        self._bytes = 0
+        self._limit, self._bytes = limit, 0
         self._maps: OrderedDict[Hashable, Tensor] = OrderedDict()
 
     def longest(self, keys: Sequence[Hashable]) -> list[Tensor]:
         """The maps of the longest known prefix, shallowest first."""
-        maps = []
-        for key in keys:
-            if key not in self._maps:
-                break
+        known = list(takewhile(self._maps.__contains__, keys))
+        for key in known:
             self._maps.move_to_end(key)
-            maps.append(self._maps[key])
-        return maps
+        return [self._maps[key] for key in known]
 
     def store(self, keys: Sequence[Hashable], maps: Sequence[Tensor]) -> None:
         """Keep each map under its key."""
@@ -190,5 +160,4 @@ class PrefixCache:
                 self._maps[key] = kept
                 self._bytes += kept.nbytes
         while self._bytes > self._limit:
-            _, oldest = self._maps.popitem(last=False)
-            self._bytes -= oldest.nbytes
+            self._bytes -= self._maps.popitem(last=False)[1].nbytes

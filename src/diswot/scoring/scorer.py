@@ -6,16 +6,17 @@ import math
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diswot.errors import UserError
 from diswot.models.init import Initializer, materialize
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import ProxyInput
+from diswot.proxies.passes import Shared
 from diswot.scoring.budget import CostModel
 from diswot.scoring.runtime import Forward, PrefixCache, Runtime, forward
 
@@ -50,14 +51,8 @@ class Measurement:
     seconds_each: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What one process remembers between candidates, so as not to compute it twice.
-
-    Attributes:
-        costs: Costs by architecture.
-        prefixes: Maps of first stages.
-    """
+class Memory(NamedTuple):
+    """What one process remembers between candidates: costs, and maps of first stages."""
 
     costs: CostModel
     prefixes: PrefixCache
@@ -72,11 +67,9 @@ class Scorer:
     Attributes:
         space: Builds the networks.
         proxies: Bound proxies by name; the first gives the fitness.
-        init: Draws the parameters.
+        init: Draws the parameters, keyed by ``seed``.
         batch: The mini-batch, on the CPU.
         num_classes: Width of the classifier.
-        seed: Keys the parameters.
-        runtime: Device and precision.
         teacher: Each teacher-aware proxy's summary.
         debug: Raise instead of recording a failure.
     """
@@ -103,9 +96,7 @@ class Scorer:
     def measure(self, arch: Arch, memory: Memory | None = None) -> Measurement:
         """Build, initialise, run forward once, and let every proxy look.
 
-        Args:
-            arch: Of the space.
-            memory: Of this scorer, in this process.
+        ``memory`` is of this scorer and this process.
 
         Raises:
             UserError: The settings cannot work for any candidate.
@@ -130,13 +121,10 @@ class Scorer:
         return replace(result, cost=cost, seconds=time.perf_counter() - started)
 
     def _candidate(self, arch: Arch, cost: Cost, prefixes: PrefixCache) -> Candidate:
-        started = time.perf_counter()
-        device = self.runtime.device
+        started, passed = time.perf_counter(), None
         batch = self.runtime.place_batch(self.batch)
-        network: nn.Module | None = None
-        passed: Forward | None = None
-        if any(proxy.needs_network for proxy in self.proxies.values()):
-            network = self.network(arch)
+        needed = any(proxy.needs_network for proxy in self.proxies.values())
+        network = self.network(arch) if needed else None
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
@@ -146,12 +134,8 @@ class Scorer:
             passed = forward(network, watching, batch, self.runtime, prefixes.longest(keys))
             prefixes.store(keys, passed.outputs.preactivations)
         return Candidate(
-            str(arch),
-            self.seed,
-            cost,
-            batch,
-            {name: _moved(summary, device) for name, summary in self.teacher.items()},
-            network,
+            ProxyInput(str(arch), self.seed, cost, batch, cast("nn.Module", network)),
+            {name: _moved(summary, batch.images.device) for name, summary in self.teacher.items()},
             passed,
             build_seconds=built - started,
             forward_seconds=time.perf_counter() - built,
@@ -183,48 +167,39 @@ class Candidate:
     """One network and its forward pass, of which each proxy sees what it asks for.
 
     Attributes:
-        arch: Text form.
-        seed: Seed of the run.
-        cost: Parameters, MACs and layers.
-        batch: On the network's device.
+        common: What a proxy may see but for teacher and pass; no network where none needs it.
         teacher: Each teacher-aware proxy's summary, by name, on the network's device.
-        network: None where no proxy needs it.
-        passed: Its forward pass; None where no proxy needs it.
+        passed: The forward pass; None where no proxy needs it.
         build_seconds: Time that building the network took.
         forward_seconds: Time that the forward pass took.
     """
 
-    arch: str
-    seed: int
-    cost: Cost
-    batch: MiniBatch
+    common: ProxyInput
     teacher: Mapping[str, Summary]
-    network: nn.Module | None = None
     passed: Forward | None = None
     build_seconds: float = 0.0
     forward_seconds: float = 0.0
 
     def inputs(self, name: str, proxy: Proxy) -> ProxyInput:
         """What the proxy called ``name`` sees."""
-        inputs = ProxyInput(
-            self.arch,
-            self.seed,
-            self.cost,
-            self.batch,
-            network=cast("nn.Module", self.network if proxy.needs_network else None),
+        inputs = replace(
+            self.common,
+            network=cast("nn.Module", self.common.network if proxy.needs_network else None),
             teacher=self.teacher.get(name, {}),
+            shared=Shared(),
         )
         if self.passed is None or not proxy.needs_forward:
             return inputs
-        passed, attached = self.passed, proxy.needs_gradients
-        calls = passed.layers if proxy.needs_layers else ()
+        passed = self.passed
+        outputs, layers = passed.outputs, passed.layers if proxy.needs_layers else ()
+        if not proxy.needs_gradients:
+            outputs = _detached(outputs)
+            layers = tuple(replace(call, output=call.output.detach()) for call in layers)
         return replace(
             inputs,
-            outputs=passed.outputs if attached else _detached(passed.outputs),
-            layers=calls
-            if attached
-            else tuple(replace(call, output=call.output.detach()) for call in calls),
-            gradients=cast("Gradients", passed.gradients if attached else None),
+            outputs=outputs,
+            layers=layers,
+            gradients=cast("Gradients", passed.gradients if proxy.needs_gradients else None),
             observed=passed.observed[name],
             shared=passed.shared,
         )
@@ -247,14 +222,7 @@ class Candidate:
 def summarize_teacher(
     network: nn.Module, proxies: Mapping[str, Proxy], batch: MiniBatch, runtime: Runtime
 ) -> dict[str, Summary]:
-    """Run the teacher once and keep what the proxies need of it.
-
-    Args:
-        network: The teacher with its weights.
-        proxies: Bound proxies by name.
-        batch: The mini-batch.
-        runtime: Device and precision.
-    """
+    """Run the teacher, with its weights, once and keep what the bound proxies need of it."""
     aware = {name: proxy for name, proxy in proxies.items() if proxy.needs_teacher}
     if not aware:
         return {}
@@ -267,15 +235,15 @@ def summarize_teacher(
         }
 
 
-def _moved(summary: Summary, device: str) -> Summary:
+def _moved(summary: Summary, device: torch.device | str) -> Summary:
     return {key: tensor.to(device) for key, tensor in summary.items()}
 
 
 def _detached(outputs: NetworkOutputs) -> NetworkOutputs:
-    def cut(value: Any) -> Any:
-        return value.detach() if isinstance(value, Tensor) else tuple(t.detach() for t in value)
-
-    return NetworkOutputs(**{f.name: cut(getattr(outputs, f.name)) for f in fields(outputs)})
+    maps = (outputs.stages, outputs.preactivations)
+    stages, preactivations = (tuple(each.detach() for each in kind) for kind in maps)
+    single = (outputs.embedding.detach(), outputs.logits.detach())
+    return NetworkOutputs(stages, preactivations, *single)
 
 
 class _NotFiniteError(ValueError):

@@ -21,17 +21,7 @@ if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
     from diswot.spaces.base import Space
 
-__all__ = [
-    "CONTROLS",
-    "Setup",
-    "class_count",
-    "make_data",
-    "make_proxies",
-    "with_controls",
-    "worker_count",
-]
-
-CONTROLS = ("none", "shuffled")
+__all__ = ["Setup", "class_count", "make_data", "make_proxies", "with_controls", "worker_count"]
 
 
 @dataclass(frozen=True)
@@ -39,13 +29,10 @@ class Setup:
     """Space, data, teacher and proxies of a run; everything a score is a function of.
 
     Attributes:
-        space: The search space.
-        data: Where the mini-batch comes from.
         proxies: Bound proxies by name; the first gives the fitness.
         num_classes: Width of untrained classifiers.
         teacher: Name, or None.
         teacher_network: With its weights; None where no proxy compares with a teacher.
-        scorer: Scores architectures.
     """
 
     space: Space
@@ -74,12 +61,7 @@ class Setup:
         data: ImageData | None = None,
         proxies: Mapping[str, Proxy] | None = None,
     ) -> Setup:
-        """Build everything, run the teacher once.
-
-        Args:
-            config: Resolved; ``device`` is ``cpu`` or ``cuda``.
-            data: What `make_data` gave for this config; made here by default.
-            proxies: What `make_proxies` gave for this config; made here by default.
+        """Build everything that a resolved config names but what is given, run the teacher once.
 
         Raises:
             UserError: Settings that are wrong, or that do not go together.
@@ -96,44 +78,34 @@ class Setup:
         proxies = proxies or make_proxies(config)
         num_classes = class_count(config, data)
         batch = data.mini_batch(seed)
-        name = None if config["teacher"]["name"] == "none" else config["teacher"]["name"]
-        network = _build_teacher(config["teacher"], proxies, num_classes, data.in_channels)
-        if network is not None and config["teacher"].get("weights", "none") == "none":
-            init(network, seed=seed, role="teacher")
-        context = ProxyContext(
-            space=space.name,
-            student_width=space.embedding_width,
-            teacher=name,
-            teacher_width=None
-            if network is None
-            else cast("Network", network).classifier.in_features,
-            num_classes=num_classes,
-        )
+        spec = config["teacher"]
+        name = None if spec["name"] == "none" else spec["name"]
+        network, width = _build_teacher(spec, proxies, num_classes, data.in_channels), None
+        if network is not None:
+            width = cast("Network", network).classifier.in_features
+            if spec.get("weights", "none") == "none":
+                init(network, seed=seed, role="teacher")
+        context = ProxyContext(space.name, space.embedding_width, name, width, num_classes)
         proxies = with_controls(proxies, config.get("control", "none"), seed)
         bound = {key: proxy.bind(context) for key, proxy in proxies.items()}
-        _check_labels(bound, data, num_classes)
+        labelled = [key for key, proxy in bound.items() if proxy.needs_labels]
+        if num_classes < data.num_classes and labelled:
+            raise UserError(
+                f"num_classes={num_classes}: {data.name} has labels of {data.num_classes} classes, "
+                f"which proxy {', '.join(labelled)} reads; give at least {data.num_classes}"
+            )
         summaries = {} if network is None else summarize_teacher(network, bound, batch, runtime)
-        scorer = Scorer(
-            space=space,
-            proxies=bound,
-            init=init,
-            batch=batch,
-            num_classes=num_classes,
-            seed=seed,
-            runtime=runtime,
-            teacher=summaries,
-            debug=bool(config["debug"]),
-        )
+        keyed = (init, batch, num_classes, seed)
+        scorer = Scorer(space, bound, *keyed, runtime, summaries, bool(config["debug"]))
         return cls(space, data, bound, num_classes, name, network, scorer)
 
 
 def _build_teacher(
     spec: Mapping[str, Any], proxies: Mapping[str, Proxy], num_classes: int, in_channels: int
 ) -> nn.Module | None:
-    """The network, only where a proxy compares with it."""
     comparing = [name for name, proxy in proxies.items() if proxy.needs_teacher]
     if not comparing:
-        return None
+        return None  # nobody asks for its network
     if spec["name"] == "none":
         raise UserError(
             f"teacher=none, but {', '.join(comparing)} compares with a teacher; "
@@ -145,15 +117,6 @@ def _build_teacher(
 
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
         return build_teacher(spec, num_classes, in_channels)
-
-
-def _check_labels(proxies: Mapping[str, Proxy], data: ImageData, num_classes: int) -> None:
-    labelled = [name for name, proxy in proxies.items() if proxy.needs_labels]
-    if num_classes < data.num_classes and labelled:
-        raise UserError(
-            f"num_classes={num_classes}: {data.name} has labels of {data.num_classes} classes, "
-            f"which proxy {', '.join(labelled)} reads; give at least {data.num_classes}"
-        )
 
 
 def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:
@@ -171,21 +134,18 @@ def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:
 
 
 def with_controls(proxies: Mapping[str, Proxy], control: str, seed: int) -> dict[str, Proxy]:
-    """The proxies, and behind them a control of each that compares with the teacher.
+    """The unbound proxies, and behind them a control of each that compares with the teacher.
 
-    Args:
-        proxies: By name, not yet bound.
-        control: One of `CONTROLS`.
-        seed: Keys the order of the teacher's samples.
+    ``control`` is ``none`` or ``shuffled``; ``seed`` keys the order of the teacher's samples.
 
     Raises:
         UserError: Another control.
     """
     from diswot.proxies.shuffled import Shuffled
 
-    controls = []
-    if choice("control", control, CONTROLS) == "shuffled":
-        controls = [Shuffled(proxy, seed) for proxy in proxies.values() if proxy.needs_teacher]
+    if choice("control", control, ("none", "shuffled")) == "none":
+        return dict(proxies)
+    controls = [Shuffled(proxy, seed) for proxy in proxies.values() if proxy.needs_teacher]
     return {**proxies, **{proxy.name: proxy for proxy in controls}}
 
 
@@ -214,8 +174,6 @@ def class_count(config: Mapping[str, Any], data: ImageData) -> int:
 def worker_count(config: Mapping[str, Any]) -> int:
     """Scoring processes: ``workers``, by default the cores it may use, 1 on CUDA.
 
-    A Slurm that does not bind its jobs to cores still says how many they asked for.
-
     Raises:
         UserError: Not a whole number of at least 1.
     """
@@ -223,5 +181,6 @@ def worker_count(config: Mapping[str, Any]) -> int:
         return whole("workers", config["workers"], 1)
     if config["device"] == "cuda":
         return 1
+    # A Slurm that does not bind its jobs to cores still says how many they asked for.
     cores, asked = len(os.sched_getaffinity(0)), os.environ.get("SLURM_CPUS_PER_TASK", "")
     return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores

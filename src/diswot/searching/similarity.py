@@ -30,11 +30,6 @@ Matrices = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 def save_similarity(path: Path, setup: Setup, arch: str) -> None:
     """Write what `similarity_matrices` gives; no file is left where there is nothing to compare.
 
-    Args:
-        path: Replaced in one step.
-        setup: What the search scored with.
-        arch: Text of the student.
-
     Raises:
         OSError: The disk is full or the folder cannot be written; ``path`` is unchanged.
     """
@@ -52,10 +47,6 @@ def similarity_matrices(setup: Setup, arch: str) -> Matrices:
     Both networks run once more, as they did to be scored, so the search's own scores follow from
     the matrices up to the rounding to float32: ``−‖relation_teacher − relation_student‖²/B²`` is
     the relation part, the same of the semantic matrices, with K², the cam form.
-
-    Args:
-        setup: What the search scored with.
-        arch: Text of the student.
 
     Returns:
         ``relation_teacher`` and ``relation_student`` ``(B, B)``, ``semantic_teacher`` and

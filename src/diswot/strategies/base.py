@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,18 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Observation", "Proposals", "Strategy", "make_strategy"]
 
-_PLAIN_TRIES = 100
-_STALL = 100  # steps of the walk without getting nearer, after which it starts anew
+_PATIENCE = 100  # plain draws, and steps of the walk without getting nearer
 
 
 @dataclass(frozen=True)
 class Observation:
-    """An architecture and its score.
-
-    Attributes:
-        arch: The architecture.
-        score: Higher is better; None where scoring failed.
-    """
+    """An architecture and its score: higher is better, None where scoring failed."""
 
     arch: Arch
     score: float | None
@@ -62,9 +55,8 @@ class Strategy(ABC):
 
     def __init__(self, *, name: str, evaluations: int | None, generation: int = 10) -> None:
         self.name = name
-        if not (evaluations is None and self.ends):
-            evaluations = whole("strategy.evaluations", evaluations, 1)
-        self.evaluations = evaluations
+        free = evaluations is None and self.ends
+        self.evaluations = None if free else whole("strategy.evaluations", evaluations, 1)
         self.generation = whole("strategy.generation", generation, 1)
 
     def start(self, proposals: Proposals) -> None:
@@ -83,10 +75,7 @@ class Strategy(ABC):
         """Take the scores of the generation asked last, in the order asked."""
 
     def revise(self, scores: Mapping[Arch, float]) -> None:  # noqa: B027
-        """Take new scores of architectures observed before.
-
-        Called before every `tell` where scores are relative to all candidates seen so far.
-        """
+        """Before every `tell`, take new scores of all seen, where scores are relative to them."""
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, as JSON values."""
@@ -111,70 +100,48 @@ def make_strategy(config: Mapping[str, Any], setup: Setup) -> Strategy:
 
 
 class Proposals:
-    """Draws from a space until the budget is kept.
+    """Draws from a space until the budget, whose ``max_tries`` caps the tries, is kept.
 
     A plain draw is repeated at most 100 times. Then the draw that broke the budget least is
     mutated, step by step and never away from the budget, so that small budgets are found in
     large spaces; a walk that gets no nearer for 100 steps starts anew from another draw.
 
-    Args:
-        space: Where to draw from.
-        budget: The limits; its ``max_tries`` caps the tries of one proposal.
-        costs: Counts what the limits are about.
-        rng: The one generator of the search.
-
     Attributes:
-        rejected: Draws that broke the budget so far.
+        rng: The one generator of the search.
+        rejected: Architectures that broke the budget so far.
+
+    Raises:
+        UserError: By a draw, where no architecture inside the budget was found.
     """
 
     def __init__(self, space: Space, budget: Budget, costs: CostModel, rng: Random) -> None:
-        self.space = space
-        self.budget = budget
-        self.costs = costs
-        self.rng = rng
+        self.space, self.budget, self.costs, self.rng = space, budget, costs, rng
         self.rejected = 0
 
     def sample(self) -> Arch:
-        """A random architecture inside the budget.
-
-        Raises:
-            UserError: None was found.
-        """
+        """A random architecture inside the budget."""
         return self._inside(lambda: self.space.sample(self.rng))
 
     def mutate(self, parent: Arch) -> Arch:
-        """A neighbour of ``parent`` inside the budget.
-
-        Raises:
-            UserError: None was found.
-        """
+        """A neighbour of ``parent`` inside the budget."""
         return self._inside(lambda: self.space.mutate(parent, self.rng))
-
-    def enumerate(self, start: int = 0) -> Iterator[tuple[int, Arch]]:
-        """All architectures inside the budget from position ``start`` on, with the next position.
-
-        Raises:
-            UserError: The space cannot be listed.
-        """
-        for position, arch in islice(enumerate(self.space.enumerate(), 1), start, None):
-            if self.budget.excess(arch, self.costs, 0.0) <= 0:
-                yield position, arch
-            else:
-                self.rejected += 1
 
     def _inside(self, draw: Callable[[], Arch]) -> Arch:
         tries = self.budget.max_tries
         nearest = here = draw()
         least = level = self.budget.excess(here, self.costs)
-        plain, stalled = min(_PLAIN_TRIES, tries // 2), 0
+        plain, stalled = min(_PATIENCE, tries // 2), 0
         for attempt in range(1, tries + 1):
             if level <= 0:
                 return here
             self.rejected += 1
             if attempt == tries:
                 break
-            restart = stalled >= _STALL
-            arch = draw() if restart or attempt < plain else self._step(here)
+            restart = stalled >= _PATIENCE
+            walking = attempt >= plain and not restart
+            arch = here if walking else draw()
+            for _ in range(self.rng.randint(1, 2) if walking else 0):
+                arch = self.space.mutate(arch, self.rng)
             bound = math.inf if restart else level
             excess = self.budget.excess(arch, self.costs, bound)
             stalled = 0 if excess < bound or attempt < plain else stalled + 1
@@ -189,11 +156,6 @@ class Proposals:
             f"{tries} tries; the nearest, {nearest}, has {costs}. "
             "Raise the limit, or budget.max_tries"
         )
-
-    def _step(self, arch: Arch) -> Arch:
-        for _ in range(self.rng.randint(1, 2)):
-            arch = self.space.mutate(arch, self.rng)
-        return arch
 
     def state_dict(self) -> dict[str, Any]:
         """Generator and counter, as JSON values."""

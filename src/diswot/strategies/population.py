@@ -73,7 +73,7 @@ class PopulationStrategy(Strategy):
                     self.members.remove(self.select_removal())
 
     def revise(self, scores: Mapping[Arch, float]) -> None:
-        """Give every member its new fitness."""
+        """See `Strategy`."""
         for member in self.members:
             member.fitness = scores[member.arch]
 
@@ -90,12 +90,12 @@ class PopulationStrategy(Strategy):
         """The member that leaves the population."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Population and the state of `Strategy`."""
+        """See `Strategy`."""
         members = [[str(member.arch), member.fitness] for member in self.members]
         return {**super().state_dict(), "members": members, "founded": self._founded}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """See `Strategy`."""
         super().load_state_dict(state)
         parse = self.proposals.space.parse
         self.members = [Member(parse(text), fitness) for text, fitness in state["members"]]
@@ -109,10 +109,6 @@ class Evolution(PopulationStrategy):
     as the parent, its mutation joins if it keeps the budget, and the least fit leaves (Dong
     et al., "DisWOT: Student Architecture Search for Distillation WithOut Training", CVPR 2023,
     algorithm 1). An architecture is a member at most once.
-
-    Args:
-        top: How many of the sample may become the parent.
-        settings: See `PopulationStrategy`.
 
     Raises:
         UserError: ``top`` is below one or above ``sample``.

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Exhaustive", "RandomSearch"]
 
-_LARGEST = 1_000_000
+_LARGEST = 1_000_000  # architectures that are scored whole
 
 
 class RandomSearch(Strategy):
     """Independent random architectures inside the budget: the baseline of every strategy."""
 
     def ask(self) -> list[Arch]:
-        """A generation of fresh draws."""
+        """See `Strategy`."""
         return [self.proposals.sample() for _ in range(self.generation)]
 
 
@@ -30,7 +30,7 @@ class Exhaustive(Strategy):
 
     ends = True
     _position = 0
-    _remaining: Iterator[tuple[int, Arch]] | None = None
+    _remaining: Iterator[Arch] | None = None
 
     def start(self, proposals: Proposals) -> None:
         """See `Strategy`.
@@ -47,19 +47,25 @@ class Exhaustive(Strategy):
             )
 
     def ask(self) -> list[Arch]:
-        """The next architectures of the space."""
+        """See `Strategy`."""
+        proposals, asked = self.proposals, []
         if self._remaining is None:
-            self._remaining = self.proposals.enumerate(self._position)
-        asked = list(islice(self._remaining, self.generation))
-        ended = len(asked) < self.generation  # and all that broke the budget is counted
-        self._position = self.proposals.space.size.count if ended else asked[-1][0]
-        return [arch for _, arch in asked]
+            self._remaining = islice(proposals.space.enumerate(), self._position, None)
+        for arch in self._remaining:
+            self._position += 1
+            if proposals.budget.excess(arch, proposals.costs, 0.0) <= 0:
+                asked.append(arch)
+            else:
+                proposals.rejected += 1
+            if len(asked) == self.generation:
+                break
+        return asked
 
     def state_dict(self) -> dict[str, Any]:
-        """Position and the state of `Strategy`."""
+        """See `Strategy`."""
         return {**super().state_dict(), "position": self._position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """See `Strategy`."""
         super().load_state_dict(state)
         self._position, self._remaining = state["position"], None
