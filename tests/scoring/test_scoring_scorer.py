@@ -181,7 +181,7 @@ def test_hooks_end_with_the_forward_pass() -> None:
 
 def test_proxies_that_need_no_forward_pass_build_no_network() -> None:
     everything = setup("space=s0", f"proxy=[{','.join(members('proxy'))}]")
-    free = {name: p for name, p in everything.proxies.items() if not p.needs_forward}
+    free = {name: p for name, p in everything.proxies.items() if not p.needs_network}
     assert free
     with patch.object(Scorer, "network", side_effect=AssertionError("built")):
         for name, proxy in free.items():
