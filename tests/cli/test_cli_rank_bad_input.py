@@ -87,7 +87,9 @@ def test_what_was_there_stays(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_sweep_with_a_failing_job(cli: Cli, tmp_path: Path) -> None:
     small = [*TINY, "proxy=params", "resamples=5"]
-    message = refused(cli("-m", *small, "shard=1/2,3/2", "hydra.sweep.dir=parts"))
-    assert "shard=3/2 is not allowed" in message
+    ended = cli("-m", *small, "shard=1/2,3/2", "hydra.sweep.dir=parts")
+    assert ended.code == 2
+    assert "shard=3/2 is not allowed" in ended.err
+    assert "Traceback" not in ended.err
     assert len(list((tmp_path / "parts").glob("*/*/scores.jsonl"))) == 1  # the other is not lost
     assert "shard 2/2 is missing" in refused(cli("merge=parts"))
