@@ -156,6 +156,7 @@ class Loggers:
         self.start()
         if not self._active:
             return
+        _torchvision.ensure()
         from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
         from matplotlib.image import imread
 
@@ -209,6 +210,7 @@ class Loggers:
                 self._end(name, failed=True)
 
     def _end(self, name: str, *, failed: bool) -> None:
+        _torchvision.ensure()
         from lightning.pytorch.loggers import WandbLogger
 
         logger, stack = self._active.pop(name)
