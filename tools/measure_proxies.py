@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from diswot.accuracies import benchmark_of
 from diswot.commands import compose
@@ -126,7 +126,11 @@ def main() -> None:
     for space, settings in RUNS.items():
         if rank([*settings, f"hydra.run.dir={work / space}"]) != 0:
             sys.exit(1)
-        shutil.copy(work / space / "rank.csv", STORE / f"{space}.csv")
+        table = pd.read_csv(work / space / "rank.csv", dtype=str, keep_default_na=False)
+        table["source"] = [
+            Path(source).name for source in table["source"]
+        ]  # not where it lies here
+        table.to_csv(STORE / f"{space}.csv", index=False, lineterminator="\n")
     supported = [row for space in RUNS for row in ranked_support(space, work)]
     supported += [row for space in UNRANKED for row in support(space, work)]
     _store("support.csv", ["proxy", "space", "scored", "tried", "seconds", "reason"], supported)
