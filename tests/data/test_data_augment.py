@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diswot import keys
 from diswot.data.augment import Augmentation, PadCropFlip, RandomResizedCropFlip, View
-from diswot.data.images import ArrayImages, EvalTransform
+from diswot.data.base import ArrayImages, EvalTransform
 from diswot.errors import UserError
 
 SIDE = 12

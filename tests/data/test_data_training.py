@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diswot.data.augment import PadCropFlip
 from diswot.data.gaussian import GaussianData
-from diswot.data.images import ArrayImages, EvalTransform
+from diswot.data.base import ArrayImages, EvalTransform
 from diswot.data.training import Batches, EpochSampler, TrainingData
 from diswot.errors import UserError
 

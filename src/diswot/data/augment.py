@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from diswot import _torchvision, checks, keys
-from diswot.data.images import LabelledImages
+from diswot.data.base import LabelledImages
 
 __all__ = ["Augmentation", "PadCropFlip", "RandomResizedCropFlip", "View"]
 
@@ -40,15 +40,7 @@ class PadCropFlip(Augmentation):
     """
 
     def __init__(self, *, pad: int = 4, flip: bool = True) -> None:
-        """Check and keep the settings.
-
-        Args:
-            pad: pixels added at every side.
-            flip: whether to mirror, with probability 1/2.
-
-        Raises:
-            UserError: a setting is outside what is allowed.
-        """
+        """Check and keep the settings; UserError for one that is not allowed."""
         self.pad = checks.whole("protocol.augment.pad", pad, 0)
         self.flip = checks.flag("protocol.augment.flip", flip)
         self._drawn: tuple[View, Tensor] | None = None
@@ -83,15 +75,7 @@ class RandomResizedCropFlip(Augmentation):
     """
 
     def __init__(self, *, scale: float = 0.08, flip: bool = True) -> None:
-        """Check and keep the settings.
-
-        Args:
-            scale: least share of an image's area that is cut out.
-            flip: whether to mirror, with probability 1/2.
-
-        Raises:
-            UserError: a setting is outside what is allowed.
-        """
+        """Check and keep the settings; UserError for one that is not allowed."""
         self.scale = checks.number("protocol.augment.scale", scale, low=0.01, high=1)
         self.flip = checks.flag("protocol.augment.flip", flip)
 

@@ -1,4 +1,4 @@
-"""Base of all data sets: settings, the mini-batch, two splits; files that come with the package."""
+"""Images by index, the base of all data sets, and files that come with the package."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from io import BytesIO
 from pathlib import Path
 from typing import Literal, TypedDict
 
+import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from diswot import checks, keys
-from diswot.data.images import EvalTransform, LabelledImages
 from diswot.errors import UserError
 
-__all__ = ["ImageData", "ImageSettings", "LoaderSettings", "MiniBatch", "Split", "read_asset"]
+__all__ = ["ArrayImages", "EvalTransform", "ImageData", "LabelledImages", "MiniBatch", "read_asset"]
 
 Split = Literal["train", "test"]
 
@@ -39,6 +43,86 @@ class ImageSettings(LoaderSettings):
 
 
 @dataclass(frozen=True)
+class EvalTransform:
+    """Resize the short side, cut out the centre, normalise; settings as `ImageData`'s.
+
+    ``crop`` is the share of the resized short side that is kept (ImageNet: 0.875 = 224 / 256).
+    """
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop: float = 1.0
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Turn uint8 (C, H, W) into normalised float32 (C, image_size, image_size)."""
+        return self.normalize(self.fit(image))
+
+    def fit(self, image: Tensor) -> Tensor:
+        """Turn uint8 (C, H, W) into float32 (C, image_size, image_size) in [0, 1]."""
+        image = image.float() / 255
+        height, width = image.shape[1:]
+        short, target = min(height, width), round(self.image_size / self.crop)
+        if short != target:
+            size = (target * height // short, target * width // short)
+            image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+        top, left = ((side - self.image_size) // 2 for side in image.shape[1:])
+        return image[:, top : top + self.image_size, left : left + self.image_size]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Turn (..., C, H, W) of [0, 1] into values of mean 0 and deviation 1 a channel."""
+        mean, std = (torch.tensor(each)[:, None, None] for each in (self.mean, self.std))
+        return (images - mean) / std
+
+
+class LabelledImages(Dataset[tuple[Tensor, int]], ABC):
+    """Images by index, with their ``labels``, int64 (N,), at hand without decoding any."""
+
+    def __init__(self, labels: Tensor, transform: EvalTransform) -> None:
+        self.labels = labels.to(torch.int64)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Give normalised image ``index``, float32 (C, H, W), and its label."""
+        return self.image(index), int(self.labels[index])
+
+    @abstractmethod
+    def pixels(self, index: int) -> Tensor:
+        """Give image ``index`` as it is stored, uint8 (C, H, W)."""
+
+    def image(self, index: int) -> Tensor:
+        """Give normalised image ``index``, float32 (C, H, W)."""
+        return self.transform(self.pixels(index))
+
+    def fitted(self, indices: Tensor) -> Tensor:
+        """Give images ``indices`` (B,) resized and cropped, (B, C, S, S): of [0, 1], or uint8."""
+        return torch.stack([self.transform.fit(self.pixels(i)) for i in indices.tolist()])
+
+
+class ArrayImages(LabelledImages):
+    """Images held in memory: uint8 (N, C, H, W)."""
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: EvalTransform) -> None:
+        super().__init__(labels, transform)
+        self.images = images
+
+    def pixels(self, index: int) -> Tensor:
+        """See :class:`LabelledImages`."""
+        return self.images[index]
+
+    def fitted(self, indices: Tensor) -> Tensor:
+        """As the base class; whole batches of bytes where the stored size is the wanted one."""
+        side = self.transform.image_size
+        if self.images.shape[2:] == (side, side) and self.transform.crop == 1:
+            return self.images[indices]
+        return super().fitted(indices)
+
+
+@dataclass(frozen=True)
 class MiniBatch:
     """Normalised images, float32 (B, C, H, W), and class indices, int64 (B,)."""
 
@@ -51,10 +135,9 @@ class ImageData(ABC):
 
     Args:
         name: what the data set is called in results.
-        num_classes, in_channels: of the images.
+        num_classes, in_channels, root: of the images, and the folder they lie in, if any.
         image_size: height and width of an image in pixels.
         mean, std: mean and standard deviation of each channel, of values in [0, 1].
-        root: where the data lies, if it lies in a folder.
         batch_size: images of a mini-batch and of a training step.
         balanced: a mini-batch takes the classes in turn; their counts differ by at most one.
         num_workers: processes that load images; 0 loads in the calling one.
@@ -106,11 +189,11 @@ class ImageData(ABC):
 
     def train_dataset(self) -> LabelledImages:
         """Give the training images, without augmentation."""
-        return self._split("train")
+        return self._checked("train")
 
     def test_dataset(self) -> LabelledImages:
         """Give the test images."""
-        return self._split("test")
+        return self._checked("test")
 
     def mini_batch(self, seed: int) -> MiniBatch:
         """Give ``batch_size`` training images; a pure function of the settings and ``seed``.
@@ -134,7 +217,7 @@ class ImageData(ABC):
         stacked = torch.stack([images.image(index) for index in chosen.tolist()])
         return MiniBatch(stacked, images.labels[chosen])
 
-    def _split(self, split: Split) -> LabelledImages:
+    def _checked(self, split: Split) -> LabelledImages:
         if split not in self._splits:
             images = self.load(split)
             if not len(images):
@@ -180,3 +263,20 @@ def read_asset(name: str, folder: Traversable | None = None) -> bytes:
             f"{sums.get(name, 'nothing about it')}; reinstall diswot"
         )
     return content
+
+
+def decode(
+    file: str | BytesIO, name: str, advice: str, formats: tuple[str, ...] | None = None
+) -> Tensor:
+    """Decode an image file: RGB, uint8 (3, H, W).
+
+    Raises:
+        UserError: the file is damaged or no image; ``name`` begins the message, ``advice`` ends it.
+    """
+    try:
+        with Image.open(file, formats=formats) as image:
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)
+        problem = "its header cannot be read" if unknown else error
+        raise UserError(f"{name} ({problem}); {advice}") from error

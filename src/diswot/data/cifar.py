@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from diswot import _torchvision, checks
-from diswot.data.base import ImageData, ImageSettings, Split
-from diswot.data.images import ArrayImages
+from diswot.data.base import ArrayImages, ImageData, ImageSettings, Split
 from diswot.errors import UserError
 
 __all__ = ["DAMAGED_PICKLE", "Cifar10", "Cifar100", "ImageNet16", "load_pickle"]
@@ -121,7 +120,6 @@ class ImageNet16(ImageData):
             ``ImageNet16`` with them.
         num_classes: how many classes are kept, at most 1000.
         verify: compare the files with the published md5 sums.
-        **settings: those of :class:`ImageData`.
     """
 
     root: Path
@@ -189,10 +187,8 @@ def load_pickle(
 ) -> Any:
     """Read a pickle of plain values and of what is allowed; no code of the file runs.
 
-    Args:
-        file: an open binary file.
-        allowed: by (module, name) what stands in for it, or None for the thing itself.
-        encoding: of the byte strings that Python 2 wrote.
+    ``allowed`` gives by (module, name) what stands in for it, or None for the thing itself;
+    ``encoding`` is that of the byte strings that Python 2 wrote.
 
     Raises:
         UnpicklingError: it asks for what is not allowed; or others of ``DAMAGED_PICKLE``.

@@ -17,8 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from diswot import _torchvision, checks
-from diswot.data.base import ImageData, ImageSettings, Split, read_asset
-from diswot.data.images import ArrayImages
+from diswot.data.base import ArrayImages, ImageData, ImageSettings, Split, read_asset
 from diswot.errors import UserError
 
 __all__ = ["FashionMini", "FashionMnist", "read_idx"]
@@ -47,7 +46,6 @@ class FashionMnist(ImageData):
         download: have torchvision fetch the files if one is missing.
         outside_mini: train on the 50,000 images alone that :class:`FashionMini` lacks, so that
             a teacher has not seen what its students learn from.
-        **settings: those of :class:`ImageData`.
     """
 
     root: Path

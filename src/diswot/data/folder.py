@@ -9,8 +9,14 @@ import torch
 from torch import Tensor
 
 from diswot import _torchvision, checks
-from diswot.data.base import ImageData, ImageSettings, Split
-from diswot.data.images import EvalTransform, LabelledImages, decode
+from diswot.data.base import (
+    EvalTransform,
+    ImageData,
+    ImageSettings,
+    LabelledImages,
+    Split,
+    decode,
+)
 from diswot.errors import UserError
 
 __all__ = ["FolderData", "FolderImages"]
@@ -30,7 +36,6 @@ class FolderData(ImageData):
         num_classes: how many classes there must be; default: as many as there are.
         crop: share of the resized short side that the centre crop keeps.
         holdout: share of the images held out where there is no ``val`` or ``test`` folder.
-        root, name, **settings: those of :class:`ImageData`.
 
     Raises:
         UserError: there is no such folder, or it has no classes, or not as many as asked for.

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from diswot import checks
-from diswot.data.base import ImageData, LoaderSettings, Split
-from diswot.data.images import EvalTransform, LabelledImages
+from diswot.data.base import EvalTransform, ImageData, LabelledImages, LoaderSettings, Split
 from diswot.keys import generator
 
 __all__ = ["GaussianData", "GaussianImages"]

@@ -15,8 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diswot.data.base import ImageData, LoaderSettings, Split
-from diswot.data.images import ArrayImages, EvalTransform, LabelledImages, decode
+from diswot.data.base import (
+    ArrayImages,
+    EvalTransform,
+    ImageData,
+    LabelledImages,
+    LoaderSettings,
+    Split,
+    decode,
+)
 from diswot.errors import UserError
 
 __all__ = ["JpegImages", "NpzData"]
@@ -39,7 +46,6 @@ class NpzData(ImageData):
         num_classes: number of classes; default: the largest training label + 1.
         image_size: height and width; default: the shorter side of the stored images.
         mean, std: of each channel; default: those of the training images.
-        **settings: those of :class:`ImageData`.
 
     Raises:
         UserError: a file is not as described, or a setting is outside what is allowed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,8 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from diswot import _torchvision, checks, keys
 from diswot.data.augment import Augmentation, View
-from diswot.data.base import ImageData
-from diswot.data.images import LabelledImages
+from diswot.data.base import ImageData, LabelledImages
 from diswot.errors import UserError
 
 _torchvision.ensure()
@@ -27,38 +27,26 @@ Place = tuple[int, int]
 """Epoch and number of a batch."""
 
 
+@dataclass(eq=False)
 class Batches(Dataset[Batch]):
     """Batches by (epoch, number): a pure function of the settings, whichever process loads them.
 
-    Args:
-        images: All images of the split.
-        chosen: Which of them are used, int64.
-        batch_size: Images of a batch.
+    Attributes:
+        chosen: Which of the images of the split are used, int64.
         seed: Keys order and augmentation.
         shuffle: A new order every epoch, and only whole batches; else the given order.
         augment: None: images are evaluated as they are.
         views: Different views of an image; 0: a new one every epoch.
     """
 
-    def __init__(
-        self,
-        images: LabelledImages,
-        chosen: Tensor,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: bool = False,
-        augment: Augmentation | None = None,
-        views: int = 0,
-    ) -> None:
-        self.images = images
-        self.chosen = chosen
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.augment = augment
-        self.views = views
-        self._order: tuple[int, Tensor] | None = None
+    images: LabelledImages
+    chosen: Tensor
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = False
+    augment: Augmentation | None = None
+    views: int = 0
+    _order: tuple[int, Tensor] | None = field(default=None, init=False)
 
     @property
     def count(self) -> int:
@@ -98,14 +86,9 @@ class Batches(Dataset[Batch]):
 
 
 class EpochSampler(Sampler[Place]):
-    """The places of one epoch's batches; of several processes each takes its turn.
+    """The places of one epoch's batches, ``count``; of several processes each takes its turn.
 
-    Args:
-        count: Batches of an epoch.
-        rank: Number of this process.
-        world: How many processes there are.
-        even: Leave out the last batches where not every process would get one.
-        epoch: The first one.
+    ``even`` leaves out the last batches where not every process would get one.
     """
 
     def __init__(
@@ -132,11 +115,9 @@ class TrainingData(LightningDataModule):
     """Training, validation and test batches of a data set.
 
     Args:
-        data: The data set.
-        augment: Views of the training images; None: the images as they are.
+        data, augment, views: The data set, and the views of its training images: see `Batches`.
         validation: Share of the training images held out to validate with; 0: the test images
             serve, as in the published tables.
-        views: See :class:`Batches`.
 
     Raises:
         UserError: A share that is not allowed, or no whole batch to train with.
@@ -154,7 +135,9 @@ class TrainingData(LightningDataModule):
         checks.number("protocol.validation", validation, low=0, high=0.9)
         self.data = data
         images = data.train_dataset()
-        kept, held_out = _split(len(images), validation)
+        order = torch.randperm(len(images), generator=keys.generator("validation", len(images)))
+        first_kept = round(len(images) * validation)
+        kept, held_out = order[first_kept:].sort().values, order[:first_kept].sort().values
         if validation and not len(held_out):
             raise UserError(
                 f"protocol.validation={validation:g} of {len(images)} images is none; give 0 or a "
@@ -174,8 +157,8 @@ class TrainingData(LightningDataModule):
             augment=augment,
             views=views,
         )
-        everything = torch.arange(len(data.test_dataset()))
-        self.test = Batches(data.test_dataset(), everything, data.batch_size)
+        test_images = data.test_dataset()
+        self.test = Batches(test_images, torch.arange(len(test_images)), data.batch_size)
         self.validation = Batches(images, held_out, data.batch_size) if validation else self.test
         self.validated_on = "validation" if validation else "test"
         self._finished = 0
@@ -203,21 +186,13 @@ class TrainingData(LightningDataModule):
     def _loader(self, batches: Batches, *, even: bool = False) -> DataLoader[Batch]:
         trainer, workers = self.trainer, self.data.num_workers
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        epoch = self._finished
         return DataLoader(
             batches,
             batch_size=None,
-            sampler=EpochSampler(
-                batches.count, rank=rank, world=world, even=even, epoch=self._finished
-            ),
+            sampler=EpochSampler(batches.count, rank=rank, world=world, even=even, epoch=epoch),
             num_workers=workers,
             persistent_workers=workers > 0 and even,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # not the global one: workers draw nothing
         )
-
-
-def _split(count: int, share: float) -> tuple[Tensor, Tensor]:
-    """Images kept and held out, each in order; the same in every run."""
-    order = torch.randperm(count, generator=keys.generator("validation", count))
-    held_out = round(count * share)
-    return order[held_out:].sort().values, order[:held_out].sort().values
