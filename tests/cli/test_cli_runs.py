@@ -139,7 +139,7 @@ def test_import_prints_nothing_and_is_light() -> None:
 PLUGIN = '''
 from diswot.proxies.base import Proxy
 from diswot.spaces.s0 import S0
-from diswot.strategies.base import Strategy
+from diswot.strategies import Strategy
 
 
 class Mine(S0):

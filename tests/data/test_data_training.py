@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from diswot.data.augment import PadCropFlip
-from diswot.data.gaussian import GaussianData
 from diswot.data.base import ArrayImages, EvalTransform
+from diswot.data.gaussian import GaussianData
 from diswot.data.training import Batches, EpochSampler, TrainingData
 from diswot.errors import UserError
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from diswot.distillers import functional
 from diswot.distillers.functional import ickd, sp, standardize
-from diswot.distillers.functional._shapes import one_size
+from diswot.distillers.functional.maps import one_size
 from diswot.distillers.maps import MeanNetwork, Projection
 from diswot.proxies.functional import channel_similarity
 

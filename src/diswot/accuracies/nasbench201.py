@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diswot.accuracies.base import Benchmark, NoAccuraciesError
+from diswot.accuracies import Benchmark, NoAccuraciesError
 from diswot.accuracies.sources import (
     CELLS,
     REPORTED,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
-from diswot.accuracies.base import Benchmark
+from diswot.accuracies import Benchmark
 
 __all__ = ["S0Cifar100"]
 

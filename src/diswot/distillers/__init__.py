@@ -1,5 +1,113 @@
 """Distillation losses over the outputs of a student and its teacher; lower is better, always."""
 
-from diswot.distillers.base import Distiller, Step
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from diswot.checks import number
+from diswot.errors import UserError
+from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["Distiller", "Step"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Inputs of a distiller at one training step beside the outputs of both networks.
+
+    Attributes:
+        labels: Class of each image, ``(B,)``, integers.
+        epoch: Finished epochs, from 0.
+        teacher_weight: Weight of the teacher's classifier, ``(K, C_T)``; a constant.
+        student_weight: Weight of the student's classifier, ``(K, C_S)``.
+    """
+
+    labels: Tensor
+    epoch: int
+    teacher_weight: Tensor
+    student_weight: Tensor
+
+
+class Distiller(nn.Module, ABC):
+    """A distillation loss; what it learns itself, its connectors, are its parameters.
+
+    Args:
+        name: Key of the config, for logs and messages.
+        weight: What the loss is multiplied by.
+        ce_weight: Weight of the cross-entropy with the labels in the publication's protocol; of
+            several distillers the smallest counts.
+
+    Raises:
+        UserError: A setting that is not allowed; every distiller checks its own.
+    """
+
+    logits_only: ClassVar[bool] = False
+    """Whether it reads logits alone; ``stages`` and ``preactivations`` may then be empty."""
+
+    needs_labels: ClassVar[bool] = False
+    """Whether it needs one class an image, which mixed images do not have."""
+
+    def __init__(self, *, name: str, weight: float, ce_weight: float = 1.0) -> None:
+        super().__init__()
+        self.name = name
+        self.weight = number(f"distiller.{name}.weight", weight, low=0)
+        self.ce_weight = number(f"distiller.{name}.ce_weight", ce_weight, low=0)
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Build the connectors, once, from outputs for the same few images, before training.
+
+        Raises:
+            UserError: It cannot serve this pair of networks.
+        """
+
+    @abstractmethod
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """The loss, a scalar without its weight; lower is better.
+
+        ``teacher`` holds constants, to which no gradient flows; ``student`` has a graph.
+        """
+
+
+class OfStages(Distiller):
+    """Compares stage maps of any width and needs no connector."""
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks that show no stages."""
+        paired_stages(self.name, teacher, student)
+
+
+def paired_stages(
+    name: str, teacher: NetworkOutputs, student: NetworkOutputs
+) -> list[tuple[Tensor, Tensor]]:
+    """Stage maps of teacher and student, the last with the last; the first of more are left out.
+
+    Raises:
+        UserError: One of them shows no stages.
+    """
+    count = min(len(teacher.stages), len(student.stages))
+    if not count:
+        raise UserError(
+            f"distiller.{name} reads feature maps: the teacher shows {len(teacher.stages)} "
+            f"stages, the student {len(student.stages)}; a distiller of logits needs none"
+        )
+    return list(zip(teacher.stages[-count:], student.stages[-count:], strict=True))
+
+
+def same_classes(name: str, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+    """Raise `UserError` for networks of another number of classes."""
+    if teacher.logits.shape != student.logits.shape:
+        raise refusal(name, "networks of one number of classes", teacher.logits, student.logits)
+
+
+def refusal(
+    name: str, needs: str, teacher: Tensor, student: Tensor, shown: str = "logits"
+) -> UserError:
+    """The error for a pair of networks that a distiller cannot serve."""
+    return UserError(
+        f"distiller.{name} needs {needs}: teacher {shown} {tuple(teacher.shape)}, "
+        f"student {tuple(student.shape)}"
+    )

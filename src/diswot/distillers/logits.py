@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from diswot.checks import flag, number, positive, whole
-from diswot.distillers.base import Distiller, Step, refusal, same_classes
+from diswot.distillers import Distiller, Step, refusal, same_classes
 from diswot.distillers.functional import dist, dkd, kd, standardize
 from diswot.models.outputs import NetworkOutputs
 
@@ -57,8 +57,7 @@ class DKD(_OfLogits):
     counts epochs from 1.
 
     Args:
-        alpha: Weight of the label's class against the others.
-        beta: Weight of the others among themselves.
+        alpha, beta: Weights of the label's class against the others, and of these among themselves.
         temperature: T of both softmaxes.
         warmup: Epochs until the loss counts fully; 0 for at once.
     """
@@ -99,8 +98,7 @@ class DIST(_OfLogits):
     """Correlation of predictions within images and classes, see `functional.dist`.
 
     Args:
-        beta: Weight of the classes of an image.
-        gamma: Weight of the images of a class.
+        beta, gamma: Weights of the classes of an image and of the images of a class.
         temperature: T of both softmaxes.
     """
 

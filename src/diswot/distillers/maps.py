@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
-from diswot.distillers.base import Distiller, OfStages, Step, paired_stages
+from diswot.distillers import Distiller, OfStages, Step, paired_stages
 from diswot.distillers.functional import at, fitnet, ickd, nst, vid
-from diswot.distillers.functional._shapes import one_size
+from diswot.distillers.functional.maps import one_size
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
@@ -152,10 +152,8 @@ class ICKD(Distiller):
 class MeanNetwork(nn.Module):
     """Mean and log-scale of VID: three 1 x 1 convolutions without bias, a scale a channel.
 
-    Args:
-        in_channels: The student's width.
-        out_channels: The teacher's width, also between the convolutions.
-        variance: Of every channel at the start, above 1e-5.
+    ``in_channels`` is the student's width, ``out_channels`` the teacher's, also between the
+    convolutions; ``variance`` is that of every channel at the start, above 1e-5.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, variance: float = 5.0) -> None:

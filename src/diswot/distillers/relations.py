@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
-from diswot.distillers.base import Distiller, OfStages, Step, paired_stages, refusal, same_classes
+from diswot.distillers import Distiller, OfStages, Step, paired_stages, refusal, same_classes
 from diswot.distillers.functional import cc, pkt, rkd, sp
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import functional as proxies
@@ -63,8 +63,7 @@ class RKD(Distiller):
     A batch of one image relates to nothing and gives 0.
 
     Args:
-        distance_weight: Of the distances between two images.
-        angle_weight: Of the angles between three.
+        distance_weight, angle_weight: Of distances between two images and of angles between three.
     """
 
     def __init__(
@@ -119,8 +118,7 @@ class DisWOT(Distiller):
         form: Semantic part: ``channel`` as released (needs one embedding width and labels),
             ``cam`` as the paper describes it (any widths), ``auto`` takes channel where it can.
         floor: Least row norm of the channel form.
-        semantic_weight: w_s.
-        relation_weight: w_r.
+        semantic_weight, relation_weight: w_s and w_r.
     """
 
     needs_labels = True

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from diswot.loggers.several import Loggers
     from diswot.runs import CandidateRecord, RankRow, ScoreRecord
     from diswot.searching.engine import Search
-    from diswot.strategies.base import Strategy
+    from diswot.strategies import Strategy
 
 __all__ = ["RankLog", "SearchLog"]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.accuracies.base import standings
+from diswot.accuracies import standings
 from diswot.console import print_lines, print_pairs, show_standings, show_top, shown
 from diswot.errors import UserError
 from diswot.reporting.plan import conditions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diswot.scoring.setup import Setup
     from diswot.searching.engine import Search
     from diswot.searching.history import History
-    from diswot.strategies.base import Strategy
+    from diswot.strategies import Strategy
 
 __all__ = ["export", "plot_search", "show_plan", "show_result"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diswot.errors import UserError
 from diswot.runs import CandidateRecord, SearchSummary
 from diswot.searching.history import History
-from diswot.strategies.base import Observation
+from diswot.strategies import Observation
 from diswot.versions import versions
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diswot.scoring.pool import Measure
     from diswot.scoring.scorer import Measurement
     from diswot.spaces.base import Arch
-    from diswot.strategies.base import Strategy
+    from diswot.strategies import Strategy
 
 __all__ = ["OnCandidate", "OnGeneration", "Search"]
 

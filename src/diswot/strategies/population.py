@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from diswot.checks import whole
 from diswot.errors import UserError
-from diswot.strategies.base import Observation, Strategy
+from diswot.strategies import Observation, Strategy
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch

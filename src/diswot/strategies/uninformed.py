@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
-from diswot.strategies.base import Proposals, Strategy
+from diswot.strategies import Proposals, Strategy
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from diswot import _torchvision, keys
 from diswot.data.training import Batch
-from diswot.distillers.base import Distiller, Step
+from diswot.distillers import Distiller, Step
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.cache import StoredLogits
 from diswot.training.mixing import Mixed

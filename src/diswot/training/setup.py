@@ -15,7 +15,7 @@ from diswot.checks import whole
 from diswot.config import make
 from diswot.data.base import ImageData
 from diswot.data.training import TrainingData
-from diswot.distillers.base import Distiller
+from diswot.distillers import Distiller
 from diswot.errors import UserError
 from diswot.keys import stable_hash
 from diswot.models.outputs import Network, NetworkOutputs

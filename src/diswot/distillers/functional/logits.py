@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.distillers.functional._shapes import equal_shapes, one_batch
+from diswot.distillers.functional.maps import equal_shapes, one_batch
 
 __all__ = ["dist", "dkd", "kd", "standardize"]
 
