@@ -22,9 +22,9 @@ class Benchmark(ABC):
     Accuracies are top-1 in percent. A target says how an architecture was trained: ``vanilla``
     alone, ``distilled`` by a teacher. Nothing is read before it is asked for.
 
-    A member sets ``source``, what the figures are read from, for people; ``known``, every (data
-    set, target) that can be asked for; and ``reported``, the data sets to report where none are
-    chosen (default: all): in its class, or before it calls this constructor.
+    A member sets in its class, or before it calls this constructor: ``source``, what the figures
+    are read from, for people; ``known``, every (data set, target) that can be asked for; and
+    ``reported``, the data sets to report where none are chosen (default: all).
 
     Args:
         name, space: Names in the config, of itself and of the space whose architectures it knows.

@@ -35,7 +35,6 @@ class NasBench201(Benchmark):
         source: ``csv``, ``nats_bench``, ``analog``, or ``auto`` for the first that is there:
             ``path``, ``$DISWOT_DATA/benchmarks/nasbench201.csv.gz``, the package of ``analog``.
         path: A CSV file, or NATS-Bench's folder or file.
-        name, space, sample, datasets: See `Benchmark`.
     """
 
     holds_for: ClassVar[Mapping[str, object]] = {"cells": 5, "widths": [16, 32, 64]}

@@ -2,7 +2,6 @@
 
 import importlib
 import math
-import pickle
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+from diswot.data.cifar import DAMAGED_PICKLE, load_pickle
 from diswot.errors import UserError
 
 __all__ = ["CELLS", "REPORTED", "AccuracySource", "AnalogSource", "NatsSource", "is_cell"]
@@ -22,20 +22,14 @@ _OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool
 _EDGES = [rf"(?:{'|'.join(_OPERATIONS)})~{start}\|" for start in range(3)]
 _CELL = re.compile(r"\+".join(r"\|" + "".join(_EDGES[:node]) for node in (1, 2, 3)))
 REPORTED = ("cifar10", "cifar100", "imagenet16-120")
-_DAMAGE = (
-    pickle.UnpicklingError,
-    *(AssertionError, AttributeError, EOFError, ImportError, LookupError, OSError),
-    *(TypeError, ValueError),
-)
+_DAMAGE = (*DAMAGED_PICKLE, AssertionError, OSError)
 
 
 class AccuracySource(ABC):
     """Accuracies of NAS-Bench-201's cells, read on first use from ``path`` (None: its own place).
 
-    Attributes:
-        datasets: Every data set it has figures of.
-        reported: Those that a benchmark reports unless others are chosen.
-        source: Name of what the figures are read from, for people.
+    ``datasets`` are all it has figures of, ``reported`` those that a benchmark reports unless
+    others are chosen, ``source`` names what is read, for people.
 
     Raises:
         UserError: There is nothing to read from, or later: it is damaged or lacks a figure.
@@ -148,8 +142,7 @@ class NatsSource(AccuracySource):
 class AnalogSource(AccuracySource):
     """An independent digital training of every cell on CIFAR-10 (``baseline_accuracy``).
 
-    The package analog-nasbench is not imported; its one data file is a pickle, read without
-    running code of it.
+    The package analog-nasbench is not imported; no code of its one file, a pickle, is run.
     """
 
     datasets = reported = ("cifar10",)
@@ -179,8 +172,6 @@ class AnalogSource(AccuracySource):
     @cached_property
     def figures(self) -> dict[str, dict[str, float]]:
         """See `AccuracySource`; test accuracy of one training."""
-        from diswot.data.cifar import DAMAGED_PICKLE, load_pickle
-
         names = ("Architecture", "DriftMeasurement")
         plain = {("analognasbench.data", name): _Plain for name in names}
         try:
@@ -191,7 +182,7 @@ class AnalogSource(AccuracySource):
                 raise ValueError(f"it holds {len(figures):,} cells, not {CELLS:,}")
             if not all(0 <= value <= 100 for value in figures.values()):
                 raise ValueError("an accuracy is no number from 0 to 100")
-        except (OSError, *DAMAGED_PICKLE) as error:
+        except _DAMAGE as error:
             raise UserError(
                 f"benchmark.source=analog: {self._file} cannot be used ({error}); "
                 f"reinstall analog-nasbench"

@@ -37,10 +37,10 @@ class PadCropFlip(Augmentation):
     """Pad by ``pad`` black pixels a side, cut out the old size, mirror with probability 1/2.
 
     Source: Lee et al., "Deeply-Supervised Nets", 2015; He et al., CVPR 2016, section 4.2.
+    UserError for a setting that is not allowed.
     """
 
     def __init__(self, *, pad: int = 4, flip: bool = True) -> None:
-        """Check and keep the settings; UserError for one that is not allowed."""
         self.pad = checks.whole("protocol.augment.pad", pad, 0)
         self.flip = checks.flag("protocol.augment.flip", flip)
         self._drawn: tuple[View, Tensor] | None = None
@@ -72,10 +72,10 @@ class RandomResizedCropFlip(Augmentation):
     """Cut out a random share (``scale`` at least) of each image's area, resize, mirror.
 
     Source: Szegedy et al., CVPR 2015, section 6, as torchvision's ``v2.RandomResizedCrop``.
+    UserError for a setting that is not allowed.
     """
 
     def __init__(self, *, scale: float = 0.08, flip: bool = True) -> None:
-        """Check and keep the settings; UserError for one that is not allowed."""
         self.scale = checks.number("protocol.augment.scale", scale, low=0.01, high=1)
         self.flip = checks.flag("protocol.augment.flip", flip)
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,23 +23,6 @@ from diswot.errors import UserError
 __all__ = ["ArrayImages", "EvalTransform", "ImageData", "LabelledImages", "MiniBatch", "read_asset"]
 
 Split = Literal["train", "test"]
-
-
-class LoaderSettings(TypedDict, total=False):
-    """Settings of all data sets that have a default; see :class:`ImageData`."""
-
-    batch_size: int
-    balanced: bool
-    num_workers: int
-    shuffle_seed: int
-
-
-class ImageSettings(LoaderSettings):
-    """Settings that a data set of stored images asks for; see :class:`ImageData`."""
-
-    image_size: int
-    mean: Sequence[float]
-    std: Sequence[float]
 
 
 @dataclass(frozen=True)

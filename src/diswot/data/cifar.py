@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, ClassVar, Unpack
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from diswot import _torchvision, checks
-from diswot.data.base import ArrayImages, ImageData, ImageSettings, Split
+from diswot.data.base import ArrayImages, ImageData, Split
 from diswot.errors import UserError
 
 __all__ = ["DAMAGED_PICKLE", "Cifar10", "Cifar100", "ImageNet16", "load_pickle"]
@@ -27,10 +27,9 @@ DAMAGED_PICKLE = (
 
 
 class _Cifar(ImageData):
-    """Base of CIFAR-10 and CIFAR-100 (Krizhevsky 2009), read by torchvision.
+    """CIFAR (Krizhevsky 2009) as torchvision reads it, which compares md5 sums before it unpickles.
 
-    It compares the published md5 sums before it unpickles a file; ``download`` fetches the archive
-    to ``root`` when one is missing or damaged.
+    ``download`` fetches the archive to ``root`` when a file is missing or damaged.
     """
 
     title: ClassVar[str]
@@ -42,7 +41,7 @@ class _Cifar(ImageData):
         *,
         root: str | Path = "data",
         download: bool = False,
-        **settings: Unpack[ImageSettings],
+        **settings: Any,
     ) -> None:
         path, name = Path(root).expanduser(), self.title.lower()
         super().__init__(name=name, num_classes=self.classes, in_channels=3, root=path, **settings)
@@ -130,7 +129,7 @@ class ImageNet16(ImageData):
         root: str | Path = "data",
         num_classes: int = 120,
         verify: bool = True,
-        **settings: Unpack[ImageSettings],
+        **settings: Any,
     ) -> None:
         kept = checks.whole("data.num_classes", num_classes, 2)
         if kept > _CLASSES:

@@ -9,7 +9,7 @@ from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from diswot import _torchvision, checks
-from diswot.data.base import ArrayImages, ImageData, ImageSettings, Split, read_asset
+from diswot.data.base import ArrayImages, ImageData, Split, read_asset
 from diswot.errors import UserError
 
 __all__ = ["FashionMini", "FashionMnist", "read_idx"]
@@ -28,7 +28,7 @@ _MINI_OF_CLASS = 1000  # the subset has the first of every class, in file order
 class FashionMini(ImageData):
     """The subset that comes with the package: 10,000 + 2,000 images, class-balanced."""
 
-    def __init__(self, **settings: Unpack[ImageSettings]) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__(name="fashion_mini", num_classes=10, in_channels=3, **settings)
 
     def load(self, split: Split) -> ArrayImages:
@@ -56,7 +56,7 @@ class FashionMnist(ImageData):
         root: str | Path = "data",
         download: bool = False,
         outside_mini: bool = False,
-        **settings: Unpack[ImageSettings],
+        **settings: Any,
     ) -> None:
         path = Path(root).expanduser()
         super().__init__(name="fashion_mnist", num_classes=10, in_channels=3, root=path, **settings)

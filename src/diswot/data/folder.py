@@ -3,20 +3,13 @@
 import os
 from hashlib import blake2b
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diswot import _torchvision, checks
-from diswot.data.base import (
-    EvalTransform,
-    ImageData,
-    ImageSettings,
-    LabelledImages,
-    Split,
-    decode,
-)
+from diswot.data.base import EvalTransform, ImageData, LabelledImages, Split, decode
 from diswot.errors import UserError
 
 __all__ = ["FolderData", "FolderImages"]
@@ -51,7 +44,7 @@ class FolderData(ImageData):
         num_classes: int | None = None,
         crop: float = 1.0,
         holdout: float = 0.1,
-        **settings: Unpack[ImageSettings],
+        **settings: Any,
     ) -> None:
         path = checks.folder("data.root", root, _WANTED)
         self.train_folder = path / "train" if (path / "train").is_dir() else path

@@ -1,12 +1,12 @@
 """Noise for scores that need no data: images from N(0, 1) and labels at random."""
 
-from typing import Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diswot import checks
-from diswot.data.base import EvalTransform, ImageData, LabelledImages, LoaderSettings, Split
+from diswot.data.base import EvalTransform, ImageData, LabelledImages, Split
 from diswot.keys import generator
 
 __all__ = ["GaussianData", "GaussianImages"]
@@ -22,7 +22,7 @@ class GaussianData(ImageData):
         image_size: int,
         in_channels: int = 3,
         length: int = 10_000,
-        **settings: Unpack[LoaderSettings],
+        **settings: Any,
     ) -> None:
         super().__init__(
             name="gaussian",

@@ -8,22 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diswot.data.base import (
-    ArrayImages,
-    EvalTransform,
-    ImageData,
-    LabelledImages,
-    LoaderSettings,
-    Split,
-    decode,
-)
+from diswot.data.base import ArrayImages, EvalTransform, ImageData, LabelledImages, Split, decode
 from diswot.errors import UserError
 
 __all__ = ["JpegImages", "NpzData"]
@@ -60,7 +52,7 @@ class NpzData(ImageData):
         image_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        **settings: Unpack[LoaderSettings],
+        **settings: Any,
     ) -> None:
         if path is None:
             keys = ", ".join(_array_keys(("train", "test")))

@@ -58,7 +58,7 @@ class Batches(Dataset[Batch]):
         """Give the batch at (epoch, number)."""
         epoch, number = place
         start = number * self.batch_size
-        indices = self._epoch(epoch)[start : start + self.batch_size]
+        indices = self._indices(epoch)[start : start + self.batch_size]
         return self.view(indices, self.view_number(epoch))
 
     def view_number(self, epoch: int) -> int:
@@ -76,7 +76,7 @@ class Batches(Dataset[Batch]):
         images = self.images.transform.normalize(pixels)
         return images, self.images.labels[indices], indices
 
-    def _epoch(self, epoch: int) -> Tensor:
+    def _indices(self, epoch: int) -> Tensor:
         if not self.shuffle:
             return self.chosen
         if self._order is None or self._order[0] != epoch:
@@ -148,18 +148,13 @@ class TrainingData(LightningDataModule):
                 f"data.batch_size={data.batch_size} is more than the {len(kept)} images of "
                 f"{data.name} to train with; give at most {len(kept)}"
             )
+        size, seed = data.batch_size, data.shuffle_seed
         self.training = Batches(
-            images,
-            kept,
-            data.batch_size,
-            seed=data.shuffle_seed,
-            shuffle=True,
-            augment=augment,
-            views=views,
+            images, kept, size, seed, shuffle=True, augment=augment, views=views
         )
         test_images = data.test_dataset()
-        self.test = Batches(test_images, torch.arange(len(test_images)), data.batch_size)
-        self.validation = Batches(images, held_out, data.batch_size) if validation else self.test
+        self.test = Batches(test_images, torch.arange(len(test_images)), size)
+        self.validation = Batches(images, held_out, size) if validation else self.test
         self.validated_on = "validation" if validation else "test"
         self._finished = 0
 

@@ -45,10 +45,8 @@ class SpaceSize:
 class Space(ABC):
     """A set of architectures and how to build the networks they describe.
 
-    Args:
-        name: The word the config and the result use.
-        default_budget: Limits a run keeps unless its budget says otherwise, by name
-            (``params``, ``flops``, ``layers``).
+    ``default_budget`` gives limits a run keeps unless its budget says otherwise, by name
+    (``params``, ``flops``, ``layers``).
     """
 
     def __init__(self, *, name: str, default_budget: Mapping[str, float] | None = None) -> None:

@@ -50,7 +50,6 @@ class NasBench201(ProductSpace[NasBench201Arch]):
     Args:
         cells: Cells of each stage; the benchmark has five.
         widths: Channels of each stage; the benchmark has 16, 32, 64.
-        space: See `Space`; the name is no part of the text form.
     """
 
     additive = True

@@ -38,7 +38,6 @@ class S0(ProductSpace[S0Arch]):
         depths: Allowed numbers of blocks of a stage.
         widths: Channels of the stem and of each stage.
         shortcut: Where the shape changes: ``A`` pads with zeros, ``B`` projects.
-        space: See `Space`; the name is the prefix of the text form.
     """
 
     def __init__(

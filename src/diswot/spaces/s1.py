@@ -136,13 +136,10 @@ class S1(StagedSpace):
     (Lin et al., ICCV 2021).
 
     Args:
-        blocks: Allowed block types, of ``basic`` and ``bottleneck``.
-        kernels: Allowed kernel sizes, odd.
+        blocks, kernels: Allowed block types, of ``basic`` and ``bottleneck``, and odd kernel sizes.
         max_depth: Most blocks of a stage; the least is one.
-        max_stem: Widest stem.
-        max_widths: Widest output (and middle) of each stage.
+        max_stem, max_widths: Widest stem, and widest output (and middle) of each stage.
         width_step: All widths are multiples of it, and it is the narrowest.
-        space: See `Space`; the name is the prefix of the text form.
     """
 
     pattern = re.compile(

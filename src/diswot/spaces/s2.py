@@ -59,9 +59,7 @@ class S2(StagedSpace):
     Training", CVPR 2023, search space S2. The width limits are ours.
 
     Args:
-        name: Prefix of the text form.
         base: Text of the architecture that has as many stages and gives the widths' scale.
-        kernels: Allowed kernel sizes, odd.
         width_factors: A mutation multiplies or divides a width by one of them.
         width_limits: Narrowest and widest stem and stages, times the base's.
         width_step: All widths are multiples of it.

@@ -40,8 +40,7 @@ class Strategy(ABC):
 
     Args:
         name: The word the config and the result use.
-        evaluations: Proposals to score, first population and repeats included; None where
-            the strategy ends by itself.
+        evaluations: Proposals to score, with first population and repeats; None if it ends itself.
         generation: Proposals asked at once, before any of them is observed.
 
     Raises:
@@ -106,9 +105,7 @@ class Proposals:
     mutated, step by step and never away from the budget, so that small budgets are found in
     large spaces; a walk that gets no nearer for 100 steps starts anew from another draw.
 
-    Attributes:
-        rng: The one generator of the search.
-        rejected: Architectures that broke the budget so far.
+    ``rng`` is the one generator of the search, ``rejected`` counts what broke the budget so far.
 
     Raises:
         UserError: By a draw, where no architecture inside the budget was found.

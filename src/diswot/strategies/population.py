@@ -34,7 +34,6 @@ class PopulationStrategy(Strategy):
     Args:
         population: Members kept, and random architectures scored first.
         sample: Members drawn, without repetition, to select a parent from.
-        settings: See `Strategy`.
 
     Raises:
         UserError: A number below one, or a sample larger than the population.
@@ -103,12 +102,10 @@ class PopulationStrategy(Strategy):
 
 
 class Evolution(PopulationStrategy):
-    """Keeps the fittest: the least fit member leaves.
+    """Keeps the fittest; one of the ``top`` fittest of a sample, at random, is the parent.
 
-    A random sample of the population is drawn, one of its ``top`` fittest is chosen at random
-    as the parent, its mutation joins if it keeps the budget, and the least fit leaves (Dong
-    et al., "DisWOT: Student Architecture Search for Distillation WithOut Training", CVPR 2023,
-    algorithm 1). An architecture is a member at most once.
+    An architecture is a member at most once. Source: Dong et al., "DisWOT: Student Architecture
+    Search for Distillation WithOut Training", CVPR 2023, algorithm 1.
 
     Raises:
         UserError: ``top`` is below one or above ``sample``.
