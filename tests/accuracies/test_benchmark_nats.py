@@ -22,7 +22,7 @@ def accuracy(index: int, place: int, seed: int) -> float:
 
 def results(index: int, names: dict[str, str]) -> dict[str, Any]:
     """One architecture after 2 of each 200 and 12 epochs."""
-    found = {}
+    states = {}
     for hp, shift in (("200", 0.0), ("12", -20.0)):
         result = nats_bench.ArchResults(index, CELLS[index])
         for place, theirs in enumerate(names.values()):
@@ -37,8 +37,8 @@ def results(index: int, names: dict[str, str]) -> dict[str, Any]:
                     values = {f"{split}@0": 1.0, f"{split}@1": last}
                     trial.update_eval(values, values, values)
                 result.update(theirs, seed, trial)
-        found[hp] = result.state_dict()
-    return found
+        states[hp] = result.state_dict()
+    return states
 
 
 @pytest.fixture(scope="module")

@@ -46,18 +46,16 @@ def write_batches(folder: Path, names: list[str], width: int, batch: dict[str, o
 
 
 def write_cifar10(root: Path) -> dict[str, object]:
-    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-    write_batches(root / "cifar-10-batches-py", names, 3072, {"labels": [*range(CLASSES)] * 2})
-    meta = pickle.dumps({"label_names": list("abcdefghij")})
-    (root / "cifar-10-batches-py" / "batches.meta").write_bytes(meta)
+    names, folder = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], "cifar-10-batches-py"
+    write_batches(root / folder, names, 3072, {"labels": [*range(CLASSES)] * 2})
+    (root / folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [*"abcdefghij"]}))
     return {"root": str(root)}
 
 
 def write_cifar100(root: Path) -> dict[str, object]:
-    labels = {"fine_labels": [*range(CLASSES)] * PER_CLASS}
-    write_batches(root / "cifar-100-python", ["train", "test"], 3072, labels)
-    meta = pickle.dumps({"fine_label_names": list("abcdefghij")})
-    (root / "cifar-100-python" / "meta").write_bytes(meta)
+    labels, folder = {"fine_labels": [*range(CLASSES)] * PER_CLASS}, "cifar-100-python"
+    write_batches(root / folder, ["train", "test"], 3072, labels)
+    (root / folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [*"abcdefghij"]}))
     return {"root": str(root)}
 
 
@@ -115,9 +113,7 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
             folder = root / source.base_folder
             if not folder.is_dir():
                 continue
-            sums = {
-                path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()
-            }
+            sums = {p.name: hashlib.md5(p.read_bytes()).hexdigest() for p in folder.iterdir()}
             for files in ("train_list", "test_list"):
                 known = [[name, sums[name]] for name, _ in getattr(source, files)]
                 monkeypatch.setattr(source, files, known)

@@ -1,4 +1,4 @@
-"""Rules that every member of conf/data keeps, found by listing the folder."""
+"""Rules that every member of conf/data keeps, found by listing, and the choice of images."""
 
 import pickle
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from diswot.data import ImageData
+from diswot.data import ArrayImages, ImageData
 from diswot.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "data"
@@ -104,3 +104,40 @@ def test_bad_settings_are_named(make: Make, setting: str, value: object) -> None
     cause = caught.value.__cause__ or caught.value
     assert isinstance(cause, UserError)
     assert "\n" not in str(cause)
+
+
+class Numbered(ImageData):
+    """Images of one value a piece, so that a mini-batch says which were chosen."""
+
+    labels: torch.Tensor
+
+    def load(self, split: str) -> ArrayImages:
+        values = torch.arange(len(self.labels), dtype=torch.uint8)
+        images = values[:, None, None, None].expand(-1, 1, 8, 8)
+        return ArrayImages(images, self.labels, self.transform)
+
+
+def chosen(labels: torch.Tensor, size: int, *, balanced: bool = True) -> torch.Tensor:
+    settings = {"in_channels": 1, "image_size": 8, "mean": [0.0], "std": [1 / 255]}
+    data = Numbered(name="n", num_classes=100, batch_size=size, balanced=balanced, **settings)
+    data.labels = labels
+    batch = data.mini_batch(0)
+    indices = batch.images[:, 0, 0, 0].round().long()
+    assert torch.equal(labels[indices], batch.labels)
+    return indices
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_chosen_images_are_distinct(balanced: bool) -> None:
+    assert len(chosen(torch.arange(100) % 7, 50, balanced=balanced).unique()) == 50
+
+
+def test_classes_take_turns_while_they_have_images() -> None:
+    labels = torch.arange(200) % 100
+    assert len(labels[chosen(labels, 64)].unique()) == 64
+    labels = torch.tensor([0] + [1] * 10 + [2] * 10)
+    assert torch.bincount(labels[chosen(labels, 9)]).tolist() == [1, 4, 4]
+
+
+def test_choice_is_the_same_everywhere() -> None:
+    assert chosen(torch.arange(100) % 10, 5).tolist() == [68, 79, 70, 52, 74]

@@ -1,4 +1,7 @@
+"""Folders with one sub-folder of images a class."""
+
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -44,17 +47,10 @@ def test_test_folder_serves_where_val_is_missing(tmp_path: Path) -> None:
 def test_only_the_chosen_images_are_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[str] = []
-    real = Image.open
-
-    def counting(path: str, **settings: object) -> Image.Image:
-        opened.append(path)
-        return real(path, **settings)
-
-    monkeypatch.setattr(Image, "open", counting)
-    data = FolderData(root=fill(tmp_path, 3, 20), balanced=True, **SETTINGS)
-    data.mini_batch(0)
-    assert len(opened) == 4
+    opened = Mock(wraps=Image.open)
+    monkeypatch.setattr(Image, "open", opened)
+    FolderData(root=fill(tmp_path, 3, 20), balanced=True, **SETTINGS).mini_batch(0)
+    assert opened.call_count == 4
 
 
 def test_short_side_is_resized_and_the_centre_cut(tmp_path: Path) -> None:

@@ -32,9 +32,7 @@ def test_defaults_come_from_the_arrays(npz_file: Write) -> None:
 def test_channels_last_is_understood_and_the_centre_cut(npz_file: Write) -> None:
     with np.load(npz_file()) as arrays:
         last = {key: arrays[key].transpose(0, 2, 3, 1) for key in ("x_train", "x_test")}
-    first, same = (
-        NpzData(path=npz_file(**some), batch_size=8).mini_batch(0) for some in ({}, last)
-    )
+    first, same = (NpzData(path=npz_file(**each)).train_dataset() for each in ({}, last))
     assert torch.equal(first.images, same.images)
     wide = np.zeros((12, 1, 10, 14), np.uint8)
     data = NpzData(path=npz_file(x_train=wide, x_test=wide), batch_size=2)
@@ -80,9 +78,9 @@ def test_one_file_a_split(npz_file: Write, tmp_path: Path) -> None:
     apart = NpzData(path=train, test_path=test, batch_size=4)
     assert apart.name == "train"
     for split in ("train_dataset", "test_dataset"):
-        expected, found = getattr(both, split)(), getattr(apart, split)()
-        assert torch.equal(found.images, expected.images)
-        assert torch.equal(found.labels, expected.labels)
+        expected, read = getattr(both, split)(), getattr(apart, split)()
+        assert torch.equal(read.images, expected.images)
+        assert torch.equal(read.labels, expected.labels)
     with pytest.raises(UserError, match=r"data\.path: .*train\.npz .* no x_test, y_test"):
         NpzData(path=train)
     with pytest.raises(UserError, match=r"data\.test_path: .*train\.npz .* no x_test, y_test"):
@@ -196,11 +194,8 @@ def test_jpeg_that_was_cut_short(tmp_path: Path, side: int, left: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     whole = jpegs(noise)["bytes"]
     files = [whole, whole[:left], whole]
-    path = write(
-        tmp_path / "a.npz",
-        {"bytes": np.concatenate(files), "offsets": np.cumsum([0, *map(len, files)])},
-        labels=np.arange(3),
-    )
+    arrays = {"bytes": np.concatenate(files), "offsets": np.cumsum([0, *map(len, files)])}
+    path = write(tmp_path / "a.npz", arrays, labels=np.arange(3))
     pattern = r"^data\.path: .*a\.npz: image 1 is not a readable JPEG \(.*\); make or fetch"
     with pytest.raises(UserError, match=pattern):
         NpzData(path=path, **GIVEN).train_dataset().image(1)

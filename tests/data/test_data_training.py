@@ -1,4 +1,4 @@
-"""Batches of training, validation and test images."""
+"""Batches of training, validation and test images, and random views."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diswot.data.augment import PadCropFlip
+from diswot import keys
+from diswot.data.augment import Augmentation, PadCropFlip, RandomResizedCropFlip, View
 from diswot.data.base import ArrayImages, EvalTransform
 from diswot.data.gaussian import GaussianData
 from diswot.data.training import Batches, EpochSampler, TrainingData
@@ -61,11 +62,8 @@ def test_views_come_again() -> None:
     assert not torch.equal(shown[0], shown[1])
     images, _, indices = batches[3, 0]
     assert torch.equal(images, shown[1][indices])
-
-
-def test_the_seed_keys_the_views() -> None:
-    one, other = (training(augment=PadCropFlip(pad=2), seed=seed) for seed in (1, 2))
-    assert not torch.equal(one.view(EVERY, 0)[0], other.view(EVERY, 0)[0])
+    other = training(augment=augment, seed=2)
+    assert not torch.equal(other.view(EVERY, 0)[0], shown[0])
 
 
 @pytest.mark.parametrize(("world", "even"), [(1, False), (2, False), (3, True), (4, True)])
@@ -97,9 +95,9 @@ def test_workers_load_the_same_bits() -> None:
         TrainingData(noise(num_workers=workers), augment=PadCropFlip(pad=2), validation=0.3)
         for workers in (0, 2)
     )
-    found, same = shown(one), shown(two)
-    assert len(found) == len(same) > 20
-    assert all(map(torch.equal, found, same))
+    loaded, same = shown(one), shown(two)
+    assert len(loaded) == len(same) > 20
+    assert all(map(torch.equal, loaded, same))
 
 
 def test_held_out_images_are_not_trained_on() -> None:
@@ -121,19 +119,98 @@ def test_without_held_out_images_the_test_images_serve() -> None:
     assert len(data.training.chosen) == 50
 
 
-@pytest.mark.parametrize("share", [-0.1, 0.91, float("nan"), "some"])
-def test_a_share_that_is_not_allowed(share: float) -> None:
-    with pytest.raises(UserError, match=rf"protocol.validation={share} is not allowed"):
-        TrainingData(noise(), validation=share)
+@pytest.mark.parametrize(
+    ("length", "share", "message"),
+    [
+        *((50, s, f"validation={s} is not allowed") for s in (-0.1, 0.91, float("nan"), "some")),
+        (50, 0.001, "protocol.validation=0.001 of 50 images is none"),
+        (7, 0.0, "data.batch_size=8 is more than the 7 images"),
+        (10, 0.3, "data.batch_size=8 is more than the 7 images"),
+    ],
+)
+def test_shares_that_are_refused(length: int, share: float, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TrainingData(noise(length=length), validation=share)
 
 
-@pytest.mark.parametrize(("settings", "left"), [({"length": 7}, 7), ({"length": 10}, 7)])
-def test_no_whole_batch(settings: dict[str, int], left: int) -> None:
-    share = 1 - left / settings["length"]
-    with pytest.raises(UserError, match=rf"data.batch_size=8 is more than the {left} images"):
-        TrainingData(noise(**settings), validation=share)
+SIDE = 12
 
 
-def test_a_share_that_holds_out_nothing() -> None:
-    with pytest.raises(UserError, match=r"protocol.validation=0.001"):
-        TrainingData(noise(), validation=0.001)
+def stored(count: int = 20, side: int = SIDE, size: int = SIDE) -> ArrayImages:
+    shape = count, 3, side, side + (side != size)
+    pixels = torch.randint(256, shape, generator=keys.generator(0))
+    transform = EvalTransform(size, (0.5,) * 3, (0.5,) * 3)
+    return ArrayImages(pixels.to(torch.uint8), torch.arange(count) % 10, transform)
+
+
+def corners(padded: Tensor, side: int) -> dict[bytes, tuple[int, int, bool]]:
+    """Every view there can be of one padded image, and where it was cut out."""
+    places = {}
+    for top in range(padded.shape[1] - side + 1):
+        for left in range(padded.shape[2] - side + 1):
+            cut = padded[:, top : top + side, left : left + side]
+            places[cut.contiguous().numpy().tobytes()] = (top, left, False)
+            places[cut.flip(2).contiguous().numpy().tobytes()] = (top, left, True)
+    return places
+
+
+def test_every_view_is_a_crop_of_the_padded_image() -> None:
+    images, crop = stored(), PadCropFlip(pad=4)
+    seen = set()
+    for number in range(12):
+        views = crop(images, torch.arange(20), View(0, number))
+        assert views.shape == (20, 3, SIDE, SIDE)
+        assert views.dtype == torch.uint8
+        for index, view in enumerate(views):
+            padded = torch.zeros(3, SIDE + 8, SIDE + 8, dtype=torch.uint8)
+            padded[:, 4:-4, 4:-4] = images.pixels(index)
+            seen.add(corners(padded, SIDE)[view.contiguous().numpy().tobytes()])
+    assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(9))
+    assert 0.4 < sum(flipped for _, _, flipped in seen) / len(seen) < 0.6
+
+
+MEMBERS = [PadCropFlip(pad=2), RandomResizedCropFlip()]
+
+
+@pytest.mark.parametrize("augment", MEMBERS)
+def test_draws_are_keyed_by_seed_view_and_image_alone(augment: Augmentation) -> None:
+    images, every, state = stored(), torch.arange(20), torch.get_rng_state()
+    views = [augment(images, every, View(*key)) for key in ((0, 0), (0, 1), (1, 0))]
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(3)
+    some = torch.tensor([17, 3, 3, 0])
+    assert torch.equal(augment(images, some, View(0, 0)), views[0][some])
+    assert not any(torch.equal(views[i], views[i - 1]) for i in range(3))
+
+
+def test_no_padding_and_no_mirror_is_the_image() -> None:
+    views = PadCropFlip(pad=2)(stored(), torch.arange(9), View(1, 2))  # the same everywhere
+    assert int(views.to(torch.int64).flatten().cumsum(0).sum()) == 811225200
+    images = stored()
+    views = PadCropFlip(pad=0, flip=False)(images, torch.arange(20), View(0, 0))
+    assert torch.equal(views, images.images)
+    views = PadCropFlip(pad=0)(images, torch.arange(20), View(0, 0))
+    mirrored = [torch.equal(v, i.flip(2)) for v, i in zip(views, images.images, strict=True)]
+    assert 0 < sum(mirrored) < 20
+
+
+def test_images_of_another_size() -> None:
+    images = stored(side=20)
+    for augment in MEMBERS:
+        assert augment(images, torch.arange(4), View(0, 0)).shape == (4, 3, SIDE, SIDE)
+    whole = RandomResizedCropFlip(scale=1, flip=False)(stored(), torch.arange(4), View(0, 0))
+    assert whole.float().mean() == pytest.approx(127, abs=12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "values"),
+    [
+        (PadCropFlip, "pad", [-1, 1.5, None, "much"]),
+        (PadCropFlip, "flip", [1, "yes", None]),
+        (RandomResizedCropFlip, "scale", [0, 1.1, float("nan"), "much"]),
+    ],
+)
+def test_wrong_settings(kind: type[Augmentation], name: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(UserError, match=rf"protocol.augment.{name}={value} is not allowed"):
+            kind(**{name: value})

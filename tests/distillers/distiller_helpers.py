@@ -68,18 +68,13 @@ def network(seed: int, depths: Sequence[int], widths: Sequence[int], classes: in
 
 
 def pair(kind: str, classes: int = CLASSES) -> Pair:
-    """Networks that differ in depth, in width and size, in the number of stages, or not at all."""
+    """Networks that differ in depth, in width and size, or in the number of stages."""
     teacher = network(0, [2, 2, 2], [4, 4, 8, 8], classes)
     if kind == "stages":
         teacher = network(0, [1, 1, 1, 1], [4, 4, 8, 8, 12], classes)
-    students = {
-        "depth": lambda: network(1, [1, 1, 1], [4, 4, 8, 8], classes),
-        "width": lambda: network(1, [1, 1, 1], [4, 6, 6, 10], classes),
-        "stages": lambda: network(1, [1, 1, 1], [4, 4, 8, 8], classes),
-        "equal": lambda: network(0, [2, 2, 2], [4, 4, 8, 8], classes),
-    }
+    student = network(1, [1, 1, 1], [4, 6, 6, 10] if kind == "width" else [4, 4, 8, 8], classes)
     draw = torch.Generator().manual_seed(3)
     images = torch.randn(6, 3, 16, 16, generator=draw)
     labels = torch.arange(6) % classes
     seen = torch.nn.functional.interpolate(images, size=24) if kind == "width" else images
-    return Pair(teacher, students[kind](), images, seen, labels)
+    return Pair(teacher, student, images, seen, labels)

@@ -192,8 +192,8 @@ def test_maps_of_any_width_and_size_compare(
 def test_the_order_of_the_batch_matters_only_where_the_docstring_says_so(name: str) -> None:
     order, [teacher, student] = torch.tensor([2, 0, 3, 1]), pair(name, 3)
     before, after = (LOSSES[name](teacher[i], student[i]).item() for i in (slice(4), order))
-    said = "depends on the order of the batch" in str(FUNCTIONS[name].__doc__)
-    assert (after != pytest.approx(before, rel=1e-9)) == said
+    documented = "depends on the order of the batch" in str(FUNCTIONS[name].__doc__)
+    assert (after != pytest.approx(before, rel=1e-9)) == documented
 
 
 @given(seed=SEEDS, batch=SIZES, width=SIZES)

@@ -36,13 +36,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 }
 """Ours by the first part of an entry's name, in small letters."""
 
-NAMES = {
-    "T": "temperature",
-    "tau": "temperature",
-    "p": "power",
-    "w_d": "distance_weight",
-    "w_a": "angle_weight",
-}
+NAMES = {"T": "temperature", "tau": "temperature", "p": "power"}
+NAMES |= {"w_d": "distance_weight", "w_a": "angle_weight"}
 """Our names of settings that are called otherwise in other people's code."""
 
 NOT_OFFERED = {

@@ -69,10 +69,10 @@ def test_the_default_size() -> None:
 
 
 def changes(before: StagedArch, after: StagedArch) -> list[tuple[str, int, int]]:
-    found = [("stem", before.stem, after.stem)]
+    pairs = [("stem", before.stem, after.stem)]
     for old, new in zip(before.stages, after.stages, strict=True):
-        found += [(k, getattr(old, k), getattr(new, k)) for k in ("kernel", "depth", "width")]
-    return [change for change in found if change[1] != change[2]]
+        pairs += [(k, getattr(old, k), getattr(new, k)) for k in ("kernel", "depth", "width")]
+    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def test_a_mutation_changes_one_thing_by_one_step() -> None:
@@ -95,13 +95,13 @@ def test_a_mutation_changes_one_thing_by_one_step() -> None:
 
 def test_mutations_of_resnet18_are_these() -> None:
     rng = Random(0)
-    found = {changes(SPACE.base, SPACE.mutate(SPACE.base, rng))[0] for _ in range(4000)}
+    drawn = {changes(SPACE.base, SPACE.mutate(SPACE.base, rng))[0] for _ in range(4000)}
     widths = {64: (96, 80, 48, 40), 128: (192, 160, 104, 88), 256: (384, 320, 208, 168)}
     widths[512] = (768, 640, 408, 344)
     expected = {("width", old, new) for old, news in widths.items() for new in news}
     expected |= {("stem", 64, new) for new in widths[64]}
     expected |= {("kernel", 3, 5), ("kernel", 3, 7), ("depth", 2, 1)}  # no room for a block more
-    assert found == expected
+    assert drawn == expected
 
 
 def test_samples_follow_the_distribution_it_says() -> None:

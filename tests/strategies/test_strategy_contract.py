@@ -1,11 +1,12 @@
-"""Contract of every member of conf/strategy, and of the proposals they draw."""
+"""Contract of every member of conf/strategy, the proposals they draw, and enumeration."""
 
 from __future__ import annotations
 
 import copy
 import json
 import random
-from itertools import product
+from itertools import chain, product
+from typing import Any
 
 import pytest
 from strategy_helpers import (
@@ -28,7 +29,7 @@ from strategy_helpers import (
 from diswot.config import make
 from diswot.errors import UserError
 from diswot.scoring.budget import Budget, CostModel
-from diswot.strategies import Observation, Proposals
+from diswot.strategies import Observation, Proposals, Strategy
 
 
 @each_member
@@ -182,3 +183,42 @@ def test_budgets_near_the_smallest_network_of_s1_are_found(limit: int) -> None:
     assert costs.params(space.parse("s1:8/n3x1-8-8/n3x1-8-8/n3x1-8-8")) == 2738
     budget = Budget(params=limit, max_tries=4000)
     assert costs.params(Proposals(space, budget, costs, random.Random(0)).sample()) <= limit
+
+
+def exhaustive(**settings: Any) -> Strategy:
+    return begin("exhaustive", **{"space": SMALL, "evaluations": None, **settings})
+
+
+def tight() -> Strategy:
+    return exhaustive(budget=Budget(params=2), generation=3)
+
+
+def all_of(strategy: Strategy) -> list[Any]:
+    return list(chain.from_iterable(iter(strategy.ask, [])))
+
+
+@pytest.mark.parametrize("generation", [1, 5, 9, 100])
+def test_each_is_asked_once_in_order(generation: int) -> None:
+    strategy = exhaustive(generation=generation)
+    parts = list(iter(strategy.ask, []))
+    assert list(chain.from_iterable(parts)) == list(SMALL.enumerate())
+    assert all(len(part) == generation for part in parts[:-1])
+    assert strategy.ask() == []
+
+
+def test_it_goes_on_where_it_was_saved_and_counts_no_refusal_twice() -> None:
+    whole, strategy, asked = tight(), tight(), []
+    while part := strategy.ask():
+        asked += part
+        state = json.loads(json.dumps(strategy.state_dict()))
+        strategy = tight()
+        strategy.load_state_dict(state)
+    assert asked == all_of(whole) == [arch for arch in SMALL.enumerate() if sum(arch.places) <= 2]
+    assert strategy.proposals.rejected == whole.proposals.rejected == 27 - len(asked) == 17
+
+
+def test_a_large_space_needs_evaluations() -> None:
+    space = real_space("s1")
+    with pytest.raises(UserError, match=r"space s1 has 1.48e\+13 architectures; set"):
+        exhaustive(space=space)
+    assert len(set(exhaustive(space=space, evaluations=25).ask())) == 10

@@ -71,43 +71,42 @@ class Distiller(nn.Module, ABC):
         ``teacher`` holds constants, to which no gradient flows; ``student`` has a graph.
         """
 
+    def pairs(
+        self, teacher: NetworkOutputs, student: NetworkOutputs
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Stage maps of both, the last with the last; the first of more are left out.
+
+        Raises:
+            UserError: One of them shows no stages.
+        """
+        count = min(len(teacher.stages), len(student.stages))
+        if not count:
+            raise UserError(
+                f"distiller.{self.name} reads feature maps: the teacher shows "
+                f"{len(teacher.stages)} stages, the student {len(student.stages)}; a distiller of "
+                "logits needs none"
+            )
+        return list(zip(teacher.stages[-count:], student.stages[-count:], strict=True))
+
+    def check_classes(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Raise `UserError` for networks of another number of classes."""
+        if teacher.logits.shape != student.logits.shape:
+            needs = "networks of one number of classes"
+            raise self.refusal(needs, teacher.logits, student.logits)
+
+    def refusal(
+        self, needs: str, teacher: Tensor, student: Tensor, shown: str = "logits"
+    ) -> UserError:
+        """The error for a pair of networks that the distiller cannot serve."""
+        return UserError(
+            f"distiller.{self.name} needs {needs}: teacher {shown} {tuple(teacher.shape)}, "
+            f"student {tuple(student.shape)}"
+        )
+
 
 class OfStages(Distiller):
     """Compares stage maps of any width and needs no connector."""
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Refuse networks that show no stages."""
-        paired_stages(self.name, teacher, student)
-
-
-def paired_stages(
-    name: str, teacher: NetworkOutputs, student: NetworkOutputs
-) -> list[tuple[Tensor, Tensor]]:
-    """Stage maps of teacher and student, the last with the last; the first of more are left out.
-
-    Raises:
-        UserError: One of them shows no stages.
-    """
-    count = min(len(teacher.stages), len(student.stages))
-    if not count:
-        raise UserError(
-            f"distiller.{name} reads feature maps: the teacher shows {len(teacher.stages)} "
-            f"stages, the student {len(student.stages)}; a distiller of logits needs none"
-        )
-    return list(zip(teacher.stages[-count:], student.stages[-count:], strict=True))
-
-
-def same_classes(name: str, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-    """Raise `UserError` for networks of another number of classes."""
-    if teacher.logits.shape != student.logits.shape:
-        raise refusal(name, "networks of one number of classes", teacher.logits, student.logits)
-
-
-def refusal(
-    name: str, needs: str, teacher: Tensor, student: Tensor, shown: str = "logits"
-) -> UserError:
-    """The error for a pair of networks that a distiller cannot serve."""
-    return UserError(
-        f"distiller.{name} needs {needs}: teacher {shown} {tuple(teacher.shape)}, "
-        f"student {tuple(student.shape)}"
-    )
+        self.pairs(teacher, student)

@@ -1,11 +1,11 @@
-"""Distillers of logits; ``name``, ``weight`` and ``ce_weight`` are those of `Distiller`."""
+"""Distillers of logits; settings are those of `Distiller` and of the function each names."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from diswot.checks import flag, number, positive, whole
-from diswot.distillers import Distiller, Step, refusal, same_classes
+from diswot.distillers import Distiller, Step
 from diswot.distillers.functional import dist, dkd, kd, standardize
 from diswot.models.outputs import NetworkOutputs
 
@@ -17,16 +17,14 @@ class _OfLogits(Distiller):
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Refuse networks of another number of classes."""
-        same_classes(self.name, teacher, student)
+        self.check_classes(teacher, student)
 
 
 class KD(_OfLogits):
     """Divergence of the softened predictions, see `functional.kd`.
 
-    Args:
-        temperature: T of both softmaxes.
-        standardize: Whether logits are standardised per image first, see `functional.standardize`,
-            published with ``weight=9 temperature=2``.
+    With ``standardize`` logits are standardised per image first, see `functional.standardize`,
+    published with ``weight=9 temperature=2``.
     """
 
     def __init__(
@@ -53,13 +51,8 @@ class KD(_OfLogits):
 class DKD(_OfLogits):
     """Label's class and the other classes weighted apart, see `functional.dkd`.
 
-    In the first epochs the loss is multiplied by ``(epoch + 1) / warmup``, as in mdistiller, which
-    counts epochs from 1.
-
-    Args:
-        alpha, beta: Weights of the label's class against the others, and of these among themselves.
-        temperature: T of both softmaxes.
-        warmup: Epochs until the loss counts fully; 0 for at once.
+    In the first ``warmup`` epochs (0: none) the loss is multiplied by ``(epoch + 1) / warmup``, as
+    in mdistiller, which counts epochs from 1.
     """
 
     needs_labels = True
@@ -85,7 +78,7 @@ class DKD(_OfLogits):
         """Refuse networks of another number of classes, or of one."""
         super().connect(teacher, student)
         if student.logits.shape[1] < 2:
-            raise refusal(self.name, "at least two classes", teacher.logits, student.logits)
+            raise self.refusal("at least two classes", teacher.logits, student.logits)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
@@ -95,12 +88,7 @@ class DKD(_OfLogits):
 
 
 class DIST(_OfLogits):
-    """Correlation of predictions within images and classes, see `functional.dist`.
-
-    Args:
-        beta, gamma: Weights of the classes of an image and of the images of a class.
-        temperature: T of both softmaxes.
-    """
+    """Correlation of predictions within images and classes, see `functional.dist`."""
 
     def __init__(
         self,

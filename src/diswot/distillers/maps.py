@@ -1,7 +1,8 @@
 """Distillers of feature maps, and the connectors they put between student and teacher.
 
-``name``, ``weight`` and ``ce_weight`` are those of `Distiller`. All but `ICKD`, which takes any
-sizes, average-pool the larger of two maps to the size of the smaller one.
+Settings are those of `Distiller` and of the function each names. All but `ICKD`, which takes any
+sizes, average-pool the larger of two maps to the size of the smaller one. ``connector`` puts a
+`Projection` after the student's map ``always``, as published, or ``auto``: where widths differ.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
-from diswot.distillers import Distiller, OfStages, Step, paired_stages
+from diswot.distillers import Distiller, OfStages, Step
 from diswot.distillers.functional import at, fitnet, ickd, nst, vid
 from diswot.distillers.functional.maps import one_size
 from diswot.errors import UserError
@@ -21,16 +22,12 @@ from diswot.models.outputs import NetworkOutputs
 
 __all__ = ["AT", "ICKD", "NST", "VID", "FitNet", "MeanNetwork", "Projection"]
 
-_CONNECTORS = ("always", "auto")  # a projection always, as published, or only where widths differ
+_CONNECTORS = ("always", "auto")
 _EPS = 1e-5
 
 
 class AT(OfStages):
-    """Attention maps of every stage, added as in RepDistiller, see `functional.at`.
-
-    Args:
-        power: Of the activations; an even one where stages do not end in a ReLU.
-    """
+    """Attention maps of every stage, added as in RepDistiller, see `functional.at`."""
 
     def __init__(
         self, *, name: str, power: float = 2, weight: float = 1000.0, ce_weight: float = 1.0
@@ -40,8 +37,8 @@ class AT(OfStages):
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
-        pairs = paired_stages(self.name, teacher, student)
-        return torch.stack([at(*pair, power=self.power) for pair in pairs]).sum()
+        losses = [at(*pair, power=self.power) for pair in self.pairs(teacher, student)]
+        return torch.stack(losses).sum()
 
 
 class NST(OfStages):
@@ -52,8 +49,7 @@ class NST(OfStages):
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
-        pairs = paired_stages(self.name, teacher, student)
-        return torch.stack([nst(*pair) for pair in pairs]).sum()
+        return torch.stack([nst(*pair) for pair in self.pairs(teacher, student)]).sum()
 
 
 class Projection(nn.Module):
@@ -80,9 +76,7 @@ class FitNet(Distiller):
     after the student's; it strides or transposes that convolution where sizes differ, here they are
     pooled. Everything is trained at once, in one stage.
 
-    Args:
-        stage: Which of the stages both have, from 1; ``None`` is the middle one.
-        connector: Regressor ``always``, as published, or ``auto``: only where widths differ.
+    ``stage`` is one of those both have, from 1; ``None`` is the middle one.
     """
 
     def __init__(
@@ -111,7 +105,7 @@ class FitNet(Distiller):
         return fitnet(map_t, self.regressor(map_s))
 
     def _hint(self, teacher: NetworkOutputs, student: NetworkOutputs) -> tuple[Tensor, Tensor]:
-        pairs = paired_stages(self.name, teacher, student)
+        pairs = self.pairs(teacher, student)
         stage = self.stage or (len(pairs) + 1) // 2
         if stage > len(pairs):
             raise UserError(
@@ -125,9 +119,6 @@ class ICKD(Distiller):
     """Correlations of channels in the last stage's map, see `functional.ickd`.
 
     As released, a 1 x 1 convolution and BatchNorm follow the student's map.
-
-    Args:
-        connector: That embedding ``always``, as published, or ``auto``: only where widths differ.
     """
 
     def __init__(
@@ -139,13 +130,13 @@ class ICKD(Distiller):
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Build the embedding."""
-        width_t, width_s = (m.shape[1] for m in paired_stages(self.name, teacher, student)[-1])
+        width_t, width_s = (m.shape[1] for m in self.pairs(teacher, student)[-1])
         if self.connector == "always" or width_t != width_s:
             self.embed = Projection(width_s, width_t, bias=False, relu=False)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
-        map_t, map_s = paired_stages(self.name, teacher, student)[-1]
+        map_t, map_s = self.pairs(teacher, student)[-1]
         return ickd(map_t, self.embed(map_s))
 
 
@@ -175,10 +166,8 @@ class MeanNetwork(nn.Module):
 class VID(Distiller):
     """Likelihood of the teacher's maps given the student's, see `functional.vid`.
 
-    Added over all stages, each with a network for the mean and a learned variance a channel.
-
-    Args:
-        variance: Of every channel at the start, from 0.001 to 100.
+    Added over all stages, each with a network for the mean and a learned variance a channel, at
+    the start ``variance``, from 0.001 to 100.
     """
 
     def __init__(
@@ -192,14 +181,13 @@ class VID(Distiller):
         """Build a network for the mean of each stage."""
         self.means = nn.ModuleList(
             MeanNetwork(map_s.shape[1], map_t.shape[1], variance=self.variance)
-            for map_t, map_s in paired_stages(self.name, teacher, student)
+            for map_t, map_s in self.pairs(teacher, student)
         )
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
         losses = []
-        pairs = paired_stages(self.name, teacher, student)
-        for module, pair in zip(self.means, pairs, strict=True):
+        for module, pair in zip(self.means, self.pairs(teacher, student), strict=True):
             mean = cast(MeanNetwork, module)
             map_t, map_s = one_size(*pair)
             losses.append(vid(map_t, mean(map_s), log_scale=mean.log_scale, eps=_EPS))

@@ -1,11 +1,11 @@
-"""Distillers of relations; ``name``, ``weight`` and ``ce_weight`` are those of `Distiller`."""
+"""Distillers of relations; settings are those of `Distiller` and of the function each names."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
-from diswot.distillers import Distiller, OfStages, Step, paired_stages, refusal, same_classes
+from diswot.distillers import Distiller, OfStages, Step
 from diswot.distillers.functional import cc, pkt, rkd, sp
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import functional as proxies
@@ -24,17 +24,14 @@ class SP(OfStages):
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
-        return sp(*paired_stages(self.name, teacher, student)[-1])
+        return sp(*self.pairs(teacher, student)[-1])
 
 
 class CC(Distiller):
     """Errors of neighbours in the batch after linear embeddings, see `functional.cc`.
 
-    Both embeddings are learned, the teacher's too, as in RepDistiller. A batch of one image has no
-    neighbours and gives 0.
-
-    Args:
-        width: Of the embeddings.
+    Both embeddings, of ``width``, are learned, the teacher's too, as in RepDistiller. A batch of
+    one image has no neighbours and gives 0.
     """
 
     def __init__(
@@ -61,9 +58,6 @@ class RKD(Distiller):
     """Distances and angles between embeddings, as in RepDistiller, see `functional.rkd`.
 
     A batch of one image relates to nothing and gives 0.
-
-    Args:
-        distance_weight, angle_weight: Of distances between two images and of angles between three.
     """
 
     def __init__(
@@ -88,11 +82,7 @@ class RKD(Distiller):
 
 
 class PKT(Distiller):
-    """Probabilities of neighbours among the embeddings, as in RepDistiller, see `functional.pkt`.
-
-    Args:
-        eps: Floor of probabilities and lengths.
-    """
+    """Probabilities of neighbours among embeddings, as in RepDistiller, see `functional.pkt`."""
 
     def __init__(
         self, *, name: str, eps: float = 1e-7, weight: float = 30000.0, ce_weight: float = 1.0
@@ -142,18 +132,18 @@ class DisWOT(Distiller):
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Settle the form, and with it ``needs_labels``."""
-        same_classes(self.name, teacher, student)
-        paired_stages(self.name, teacher, student)
+        self.check_classes(teacher, student)
+        self.pairs(teacher, student)
         same = teacher.embedding.shape == student.embedding.shape
         if self.form == "channel" and not same:
             needs = f"one embedding width with {self.name}.form=channel (auto and cam take any)"
-            raise refusal(self.name, needs, teacher.embedding, student.embedding, "embeddings")
+            raise self.refusal(needs, teacher.embedding, student.embedding, "embeddings")
         if self.form == "auto":
             self._settle("channel" if same else "cam")
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
-        map_t, map_s = paired_stages(self.name, teacher, student)[-1]
+        map_t, map_s = self.pairs(teacher, student)[-1]
         if self.form == "channel":
             gradients = (
                 proxies.classifier_gradient(each.logits, each.embedding, step.labels)
