@@ -53,9 +53,3 @@ def edited_csv(tmp_path: Path, whole_csv: Path) -> Callable[[Edit], Path]:
         return path
 
     return write
-
-
-SETTINGS: dict[str, Callable[[Path], dict[str, str]]] = {
-    "nasbench201": lambda whole_csv: {"path": str(whole_csv)}
-}
-"""By name of a benchmark whose figures are not in the package, settings that read those here."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from random import Random
 from typing import Any
@@ -94,19 +93,6 @@ class HillCosts:
 
 
 HEAVY = HillCosts(params=lambda arch: 100 + sum(arch.places))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watched(Budget):
-    """Counts the candidates that were refused."""
-
-    refused: list[str] = field(default_factory=list)
-
-    def excess(self, arch: Any, costs: Any, enough: float = math.inf) -> float:
-        excess = super().excess(arch, costs, enough)
-        if excess > 0:
-            self.refused.append(str(arch))
-        return excess
 
 
 def proposals(

@@ -4,7 +4,7 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -43,7 +43,7 @@ class NasBench201(Benchmark):
         self, *, source: str = "auto", path: str | Path | None = None, **settings: Any
     ) -> None:
         place = None if path is None else Path(path).expanduser()
-        sources: dict[str, Callable[[Path | None], AccuracySource]]
+        sources: dict[str, type[AccuracySource]]
         sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
         if source not in ("auto", *sources):
             allowed = ", ".join(sources)
