@@ -111,8 +111,7 @@ class ImageNet16(ImageData):
     """ImageNet at 16x16: images whose label, counted from 1, is at most ``num_classes``.
 
     Downsampled by Chrabaszcz et al. (arXiv:1707.08819); cut to 120 classes by Dong and Yang,
-    NAS-Bench-201 (ICLR 2020), whose list of md5 sums this is (D-X-Y/AutoDL-Projects). The batches
-    are read by `load_pickle`, which rebuilds arrays and refuses everything else.
+    NAS-Bench-201 (ICLR 2020), whose list of md5 sums this is (D-X-Y/AutoDL-Projects).
 
     Args:
         root: the folder of ``train_data_batch_1`` to ``_10`` and ``val_data``, or above

@@ -22,8 +22,7 @@ class Step:
     Attributes:
         labels: Class of each image, ``(B,)``, integers.
         epoch: Finished epochs, from 0.
-        teacher_weight: Weight of the teacher's classifier, ``(K, C_T)``; a constant.
-        student_weight: Weight of the student's classifier, ``(K, C_S)``.
+        teacher_weight, student_weight: Of the classifiers, ``(K, C)``; the teacher's is a constant.
     """
 
     labels: Tensor

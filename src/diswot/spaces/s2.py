@@ -125,11 +125,10 @@ class S2(StagedSpace):
         return arch.layers <= self.max_layers
 
     def mutate(self, arch: StagedArch, rng: Random) -> StagedArch:  # type: ignore[override]
-        """Change one thing in one place.
+        """Change one thing: any other kernel, one block more or less, a width by a factor, rounded.
 
         The place (the stem or a stage), the thing (kernel, depth or width) and the new value are
-        drawn uniformly, in this order, among those that lead to another member of the space: any
-        other kernel, one block more or less, a width times or over a factor, rounded.
+        drawn uniformly, in this order, among those that lead to another member of the space.
         """
         values = self.values(arch)
         places: dict[int, list[list[StagedArch]]] = {}
