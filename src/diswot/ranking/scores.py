@@ -31,12 +31,9 @@ class Scores:
     """Scores of every proxy for every arch, and what they cost.
 
     Attributes:
-        archs: Texts of the N architectures.
-        seeds: The S seeds they were scored with.
-        values: Proxy → (S, N), higher is better, NaN where it could not be scored.
+        archs: Texts of the N architectures; params and flops (MACs of one image) are ``(N,)``.
+        values: Proxy → (S, N) for S seeds, higher is better, NaN where it could not be scored.
         seconds: Proxy → mean seconds an arch.
-        params: (N,), a count.
-        flops: (N,), multiply-accumulates of one image.
         baselines: Proxies that look at size alone or at nothing.
         controls: Proxy → its control, which is among the values too.
     """
@@ -53,12 +50,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Target:
-    """Known accuracies of the archs.
+    """Accuracies of the archs, ``(N,)`` in percent, in the order of `Scores.archs`.
 
-    Attributes:
-        dataset: What was trained on, such as ``cifar100``.
-        target: How, such as ``vanilla`` or ``distilled``.
-        accuracy: (N,), percent, in the order of `Scores.archs`.
+    Trained on ``dataset``, such as ``cifar100``, as ``target`` says: ``vanilla``, ``distilled``.
     """
 
     dataset: str
@@ -174,7 +168,7 @@ def collect(
     Raises:
         UserError: A record says nothing of a proxy.
     """
-    from diswot.proxies.shuffled import Shuffled
+    from diswot.proxies.cost import Shuffled
 
     for record in records:
         names = {*(name for name, parts in record.parts.items() if parts), *record.failures}

@@ -93,8 +93,8 @@ class _Pool:
                         continue
                     how = f"signal {-status}" if status < 0 else f"exit status {status}"
                     reason = f"the scoring process ended twice on this candidate ({how}); "
-                    failures = {"*": f"{reason}out of memory?"}
-                    answer = Measurement(texts[task], {}, failures, None, 0.0)
+                    reason += "out of memory?"
+                    answer = Measurement(texts[task], {}, {"*": reason}, None, 0.0)
                 worker.task = None
                 if isinstance(answer, Exception):
                     raise answer
