@@ -60,11 +60,7 @@ def job(launch: Launch) -> None:
 
 
 def _beside_merge(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """The settings of the benchmark that stand beside ``merge``; others come from the shards.
-
-    Raises:
-        UserError: Another setting is given.
-    """
+    """The settings of the benchmark that stand beside ``merge``; others come from the shards."""
     given: dict[str, Any] = {}
     for name in (word.lstrip("+~").partition("=")[0] for word in words):
         group, _, key = name.partition(".")

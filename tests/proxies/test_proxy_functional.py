@@ -44,8 +44,8 @@ def test_every_public_function_has_an_example_that_holds(package: ModuleType) ->
             assert doctest.testmod(module).failed == 0
     finder = doctest.DocTestFinder(recurse=False)
     for name in package.__all__:
-        [found] = finder.find(getattr(package, name), name)
-        assert any(example.want for example in found.examples), name
+        [example_of] = finder.find(getattr(package, name), name)
+        assert any(example.want for example in example_of.examples), name
 
 
 @given(seed=SEEDS, batch=SIZES, classes=st.integers(2, 6), width=SIZES)

@@ -107,17 +107,21 @@ def test_point_estimates_are_means_over_seeds_and_failures_rank_below_all_and_ti
     values[:, 5] = values[:, 6]
     values[0, [3, 4]] = nan
     values[0, 5] = np.inf  # no score either
-    found, kept = one(values, accuracy), np.isfinite(values)
+    result, kept = one(values, accuracy), np.isfinite(values)
     rows = np.where(kept, values, -1e9)
-    assert (found.failed, found.n) == (3, 40)
+    assert (result.failed, result.n) == (3, 40)
     rhos = [stats.spearmanr(row, accuracy).statistic for row in rows]
     taus = [stats.kendalltau(row, accuracy).statistic for row in rows]
     linear = [stats.pearsonr(v[k], accuracy[k])[0] for v, k in zip(values, kept, strict=True)]
-    for estimate, each in ((found.spearman, rhos), (found.kendall, taus), (found.pearson, linear)):
+    for estimate, each in (
+        (result.spearman, rhos),
+        (result.kendall, taus),
+        (result.pearson, linear),
+    ):
         close(estimate.value, np.mean(each))
-    close(found.spearman_std, np.std(rhos, ddof=1))
+    close(result.spearman_std, np.std(rhos, ddof=1))
     own = stats.spearmanr(np.arange(40), accuracy).statistic
-    close(found.minus_params.value, np.mean(rhos) - own)
+    close(result.minus_params.value, np.mean(rhos) - own)
 
 
 def test_partial_is_the_correlation_of_residual_ranks() -> None:
@@ -138,8 +142,8 @@ def test_intervals_are_percentiles_over_the_resamples() -> None:
         rho = np.mean([stats.spearmanr(row[picks], accuracy[picks]).statistic for row in values])
         rhos.append(rho)
         differences.append(rho - stats.spearmanr(picks, accuracy[picks]).statistic)
-    found = one(values, accuracy, resamples=80, seed=7)
-    for estimate, samples in ((found.spearman, rhos), (found.minus_params, differences)):
+    result = one(values, accuracy, resamples=80, seed=7)
+    for estimate, samples in ((result.spearman, rhos), (result.minus_params, differences)):
         close(estimate[1:], np.quantile(samples, (0.025, 0.975)))
     assert interval(np.array([nan, 1.0, 1.0])) == (1, 1)
     assert all(map(isnan, interval(np.full(3, nan))))
@@ -160,19 +164,19 @@ def test_resamples_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("value", [nan, 0.1, 1e300])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_constant_and_failing_proxies_are_nan_and_silent(value: float, seeds: int) -> None:
-    found = one(np.full((seeds, 12), value), np.arange(12.0))
-    for estimate in (found.spearman, found.kendall, found.pearson, found.minus_params):
+    result = one(np.full((seeds, 12), value), np.arange(12.0))
+    for estimate in (result.spearman, result.kendall, result.pearson, result.minus_params):
         assert all(map(isnan, estimate))
-    single = (found.spearman_std, found.partial_params, found.precision, found.regret)
+    single = (result.spearman_std, result.partial_params, result.precision, result.regret)
     assert all(map(isnan, single))
-    assert found.failed == (12 * seeds if isnan(value) else 0)
+    assert result.failed == (12 * seeds if isnan(value) else 0)
 
 
 @pytest.mark.filterwarnings("error")
 def test_very_few_archs() -> None:
     for size, rho in {1: nan, 2: 1.0, 3: 1.0}.items():
-        found = one(np.arange(float(size))[None], np.arange(float(size)))
-        np.testing.assert_equal((found.spearman.value, found.spearman_std), (rho, nan))
+        result = one(np.arange(float(size))[None], np.arange(float(size)))
+        np.testing.assert_equal((result.spearman.value, result.spearman_std), (rho, nan))
 
 
 def test_equal_seeds_have_no_spread_and_one_without_information_is_not_dropped() -> None:

@@ -20,7 +20,7 @@ from diswot.proxies.base import Components, ProxyInput
 from diswot.scoring.scorer import Scorer
 from diswot.spaces.s0 import S0, S0Arch
 
-FIRST, SECOND, THIRD = S0Arch((1, 1, 1)), S0Arch((1, 3, 1)), S0Arch((3, 1, 1))
+FIRST, SECOND = S0Arch((1, 1, 1)), S0Arch((1, 3, 1))
 
 
 def test_measurements_are_complete() -> None:
@@ -31,15 +31,6 @@ def test_measurements_are_complete() -> None:
     assert measurement.cost == s0_scorer().costs().cost(FIRST)
     assert measurement.seconds > 0
     assert pickle.loads(pickle.dumps(measurement)) == measurement
-
-
-def test_scores_have_equal_bits_in_any_order_and_pickled() -> None:
-    archs, memory = [FIRST, SECOND, THIRD], s0_scorer().memory()
-    forth = [bits(s0_scorer().measure(arch, memory)) for arch in archs]
-    pickled = pickle.loads(pickle.dumps(s0_scorer()))
-    back = [bits(pickled.measure(arch)) for arch in reversed(archs)]
-    assert back[::-1] == forth
-    assert len({str(parts) for _, parts, _, _ in forth}) == len(archs)
 
 
 def test_scores_do_not_depend_on_threads_or_global_state(two_threads: None) -> None:

@@ -172,9 +172,8 @@ class Candidate:
             teacher=self.teacher.get(name, {}),
             shared=Shared(),
         )
-        if self.passed is None or not proxy.needs_forward:
+        if (passed := self.passed) is None or not proxy.needs_forward:
             return inputs
-        passed = self.passed
         outputs, layers = passed.outputs, passed.layers if proxy.needs_layers else ()
         if not proxy.needs_gradients:
             outputs = _detached(outputs)
@@ -222,8 +221,8 @@ def _moved(summary: Summary, device: torch.device | str) -> Summary:
 
 def _detached(outputs: NetworkOutputs) -> NetworkOutputs:
     kinds = (outputs.stages, outputs.preactivations)
-    maps = (tuple(each.detach() for each in kind) for kind in kinds)
-    return NetworkOutputs(*maps, outputs.embedding.detach(), outputs.logits.detach())
+    stages, before = (tuple(each.detach() for each in kind) for kind in kinds)
+    return NetworkOutputs(stages, before, outputs.embedding.detach(), outputs.logits.detach())
 
 
 class _NotFiniteError(ValueError):

@@ -60,8 +60,7 @@ class Setup:
     ) -> Setup:
         """Build everything that a resolved config names but what is given, run the teacher once.
 
-        Raises:
-            UserError: Settings that are wrong, or that do not go together.
+        Settings that are wrong, or that do not go together, raise `UserError`.
         """
         from diswot.models.init import Initializer
         from diswot.proxies.base import ProxyContext
