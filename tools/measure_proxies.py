@@ -20,7 +20,7 @@ import pandas as pd
 
 from diswot.accuracies import benchmark_of
 from diswot.commands import compose
-from diswot.proxies.combine import COMBINATIONS, combine
+from diswot.proxies.base import COMBINATIONS, combine
 from diswot.rank import main as rank
 from diswot.ranking.scores import Scores, Target
 from diswot.ranking.statistics import compute

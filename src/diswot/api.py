@@ -35,12 +35,10 @@ Override = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Score:
-    """The scores of one architecture.
+    """The scores of one architecture, and its cost.
 
-    Attributes:
-        value: Fitness, which the first proxy makes of its ``parts``; higher is better.
-        others: Score of every further proxy.
-        cost: Parameters, multiply-accumulates and layers.
+    ``value``, higher is better, is what the first proxy makes of its ``parts``; ``others`` are the
+    scores by every further proxy.
     """
 
     arch: str

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diswot.checks import whole
 from diswot.commands import Command, Launch, Session, run_app, settled
 from diswot.errors import UserError
 from diswot.runs import RankSummary, ScoreRecord
@@ -59,11 +60,7 @@ def job(launch: Launch) -> None:
 
 
 def _beside_merge(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """The settings of the benchmark that stand beside ``merge``; others come from the shards.
-
-    Raises:
-        UserError: Another setting is given.
-    """
+    """The settings of the benchmark that stand beside ``merge``; others come from the shards."""
     given: dict[str, Any] = {}
     for name in (word.lstrip("+~").partition("=")[0] for word in words):
         group, _, key = name.partition(".")
@@ -93,7 +90,6 @@ def run_rank(
         OSError: The run directory cannot be written.
     """
     from diswot.accuracies import benchmark_of
-    from diswot.checks import whole
     from diswot.console import print_lines
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import Shard
@@ -137,8 +133,6 @@ def run_rank(
 
 
 def _seeds(config: Mapping[str, Any]) -> range:
-    from diswot.checks import whole
-
     first = whole("seed", config["seed"], 0)
     return range(first, first + whole("seeds", config["seeds"], 1))
 
@@ -212,7 +206,6 @@ def merge_shards(
         UserError: Shards are missing, unfinished, or of different runs.
     """
     from diswot.accuracies import benchmark_of
-    from diswot.checks import whole
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import union
     from diswot.reporting.rank import export

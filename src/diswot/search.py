@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -84,11 +83,6 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)
     session.loggers.start()
     search = Search(run_dir, strategy, setup.fitness, setup.others)
-    if search.begun_with:
-        before = ", ".join(f"{name} {version}" for name, version in search.begun_with.items())
-        warnings.warn(
-            f"this run was begun with {before}: bits may differ from now on", stacklevel=1
-        )
     total = strategy.evaluations or setup.space.size.count
     log = SearchLog(session.loggers, search, strategy)
     with (

@@ -59,24 +59,24 @@ def test_nothing_is_left_and_nothing_shown(
     temporary: Path, capfd: pytest.CaptureFixture[str], two_threads: None
 ) -> None:
     before = torch.random.get_rng_state(), torch.get_num_threads(), torch.is_grad_enabled()
-    found = diswot.find_student(**CHEAP, strategy="random", budget={"params": 3e5})
+    result = diswot.find_student(**CHEAP, strategy="random", budget={"params": 3e5})
     left = [path for path in temporary.iterdir() if not path.name.startswith("torchinductor_")]
     assert left == []  # torch makes that folder of its own when it is first used
     assert capfd.readouterr() == ("", "")
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert before[1:] == (torch.get_num_threads(), torch.is_grad_enabled())
-    assert found.params <= 3e5
-    assert found.score == found.params == found.top[0]["params"]
-    assert found.summary["evaluated"] == 6
-    assert found.config["seed"] == 0
+    assert result.params <= 3e5
+    assert result.score == result.params == result.top[0]["params"]
+    assert result.summary["evaluated"] == 6
+    assert result.config["seed"] == 0
 
-    student = found.build()
-    assert sum(p.numel() for p in student.parameters() if p.requires_grad) == found.params
+    student = result.build()
+    assert sum(p.numel() for p in student.parameters() if p.requires_grad) == result.params
     logits = student(torch.randn(4, 3, 16, 16))
     assert logits.shape == (4, 10)
     logits.square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
-    assert found.build(num_classes=7, in_channels=1)(torch.randn(2, 1, 16, 16)).shape == (2, 7)
+    assert result.build(num_classes=7, in_channels=1)(torch.randn(2, 1, 16, 16)).shape == (2, 7)
 
 
 def test_not_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,6 @@ from diswot.models.cost import Cost
 from diswot.proxies import Proxy
 from diswot.proxies.base import ProxyInput, Summary
 from diswot.proxies.passes import Gradients, record_layers
-from diswot.scoring.setup import Setup
 from diswot.spaces import Arch, Space
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -109,17 +108,6 @@ def golden() -> Golden:
 
 
 @pytest.fixture(scope="session")
-def setup_of() -> Callable[..., Setup]:
-    """Everything a run scores with, on noise of 16 × 16 pixels."""
-
-    @cache
-    def build(*overrides: str) -> Setup:
-        return Setup.from_config({**compose("search", [*TINY, *overrides], None), "device": "cpu"})
-
-    return build
-
-
-@pytest.fixture(scope="session")
 def company_on(small_archs: Callable[[Space, int], list[Arch]]) -> Callable[[str], Company]:
     """All proxies on the two smallest architectures of a space, and those of `FURTHER`."""
 
@@ -147,11 +135,3 @@ def space_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def company(space_name: str, company_on: Callable[[str], Company]) -> Company:
     return company_on(space_name)
-
-
-@pytest.fixture
-def smallest(small_archs: Callable[..., Any]) -> Callable[[Setup, int], list[Any]]:
-    """Measurements of the smallest architectures of a run's space."""
-    return lambda setup, count: [
-        setup.scorer.measure(arch) for arch in small_archs(setup.space, count)
-    ]

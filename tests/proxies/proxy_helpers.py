@@ -22,6 +22,7 @@ from diswot.scoring.scorer import Measurement, Scorer
 from diswot.scoring.setup import Setup
 from diswot.spaces import Arch
 
+_NO_NETWORK = nn.Module()
 TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
 
 
@@ -147,9 +148,8 @@ class Watched(Proxy):
             with _no_backward(self.proxy):
                 return self.proxy.measure(inputs)
         finally:
-            after = _state(inputs)
-            self.notes += [f"{key} changed" for key in before if not _equal(before, after, key)]
-            self.notes += [f"{key} is new" for key in after if key not in before]
+            changed = {key for key, _ in before.items() ^ _state(inputs).items()}
+            self.notes += [f"{key} changed" for key in changed]
 
 
 def _shown_wrongly(proxy: Proxy, inputs: ProxyInput) -> list[str]:
@@ -185,27 +185,18 @@ def _tensors(inputs: ProxyInput) -> dict[str, Tensor]:
 
 def _state(inputs: ProxyInput) -> dict[str, Any]:
     """Everything a proxy must leave as it is."""
-    state: dict[str, Any] = {k: t.detach().clone() for k, t in _tensors(inputs).items()}
-    state["global random state"] = torch.get_rng_state()
-    state["threads"] = torch.get_num_threads()
+    tensors = {**_tensors(inputs), "global random state": torch.get_rng_state()}
+    state: dict[str, Any] = {"threads": torch.get_num_threads()}
     state["recording"] = torch.is_grad_enabled()
-    if inputs.network is None:
-        return state
-    for name, tensor in inputs.network.state_dict().items():
-        state[f"state {name}"] = tensor.clone()
-    for name, parameter in inputs.network.named_parameters():
+    network = inputs.network or _NO_NETWORK
+    tensors |= {f"state {name}": tensor for name, tensor in network.state_dict().items()}
+    state |= {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()}
+    for name, parameter in network.named_parameters():
         state[f"gradient {name}"] = (parameter.grad is None, parameter.requires_grad)
-    for name, module in inputs.network.named_modules():
+    for name, module in network.named_modules():
         hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
         state[f"module {name}"] = module.training, hooks, type(module), module.forward
     return state
-
-
-def _equal(before: dict[str, Any], after: dict[str, Any], key: str) -> bool:
-    one, other = before[key], after.get(key)
-    if isinstance(one, Tensor):
-        return isinstance(other, Tensor) and torch.equal(one, other)
-    return bool(one == other)
 
 
 @contextmanager

@@ -40,12 +40,12 @@ def test_every_public_function_has_an_example_that_holds(package: ModuleType) ->
     public = {name for module in modules if "._" not in module.__name__ for name in module.__all__}
     assert public <= set(package.__all__)
     with torch.random.fork_rng(devices=[]):
-        for module in [*modules, importlib.import_module("diswot.proxies.combine")]:
+        for module in [*modules, importlib.import_module("diswot.proxies.base")]:
             assert doctest.testmod(module).failed == 0
     finder = doctest.DocTestFinder(recurse=False)
     for name in package.__all__:
-        [found] = finder.find(getattr(package, name), name)
-        assert any(example.want for example in found.examples), name
+        [example_of] = finder.find(getattr(package, name), name)
+        assert any(example.want for example in example_of.examples), name
 
 
 @given(seed=SEEDS, batch=SIZES, classes=st.integers(2, 6), width=SIZES)

@@ -194,12 +194,9 @@ def test_te_nas_regions_differ_only_one_channel_wide(shortcut: str) -> None:
     assert measured(resnet(shortcut=shortcut), full)["regions"] > max(counts)
 
 
-def test_diswot_is_the_sum_of_its_parts(
-    setup_of: Callable[..., Any], smallest: Callable[..., Any]
-) -> None:
-    setup = setup_of("space=s0", "proxy=[diswot,semantic,relation,sp]")
-    [parts] = [each.parts for each in smallest(setup, 1)]
+def test_diswot_is_the_sum_of_its_parts(company_on: Callable[[str], Any]) -> None:
+    parts = company_on("s0").measured[0].parts
     assert parts["diswot"] == {**parts["semantic"], **parts["relation"]}
-    [score] = setup.proxies["diswot"].fitness([parts["diswot"]])
+    [score] = made("diswot").fitness([parts["diswot"]])
     assert score == pytest.approx(sum(parts["diswot"].values()), rel=1e-12)
     assert parts["sp"]["sp"] == pytest.approx(parts["relation"]["relation"], 1e-12)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -32,29 +30,22 @@ CONTRACT = (
 """The first columns of rank.csv."""
 
 
-@contextmanager
-def no_picture() -> Iterator[None]:
-    """Drawing takes longer than everything else."""
-    with patch("diswot.reporting.rank.plot_rank"):
-        yield
+no_picture = patch("diswot.reporting.rank.plot_rank")
+"""Drawing takes longer than everything else."""
 
-
-@contextmanager
-def no_scoring() -> Iterator[None]:
-    """Fail where anything is scored anew."""
-    with patch("diswot.scoring.pool.scoring_pool", side_effect=AssertionError("scored anew")):
-        yield
+no_scoring = patch("diswot.scoring.pool.scoring_pool", side_effect=AssertionError("scored anew"))
+"""Fail where anything is scored anew."""
 
 
 def rank(path: Path, *overrides: str) -> list[RankRow]:
     """A ranking in this process."""
-    with no_picture():
+    with no_picture:
         return run_rank(compose("rank", [*TINY, *overrides], None), path, quiet=True)
 
 
 def merged(folder: Path, **settings: Any) -> list[RankRow]:
     """The union of the shards in a folder."""
-    with no_picture():
+    with no_picture:
         targets = known_targets([conf_dir()])
         return merge_shards(folder, targets, resamples=20, quiet=True, **settings)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import isnan, nan
 from typing import Any
 
@@ -12,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from ranking_helpers import CONTRACT
 from scipy import stats
 
 from diswot.errors import UserError
 from diswot.ranking import correlations as corr
 from diswot.ranking.correlations import Kendall, Ordering, pearson, precision, regret
 from diswot.ranking.scores import Scores, Target
-from diswot.ranking.statistics import Bootstrap, Statistics, compute, interval
+from diswot.ranking.statistics import Bootstrap, Statistics, compute, interval, rank_rows
+from diswot.runs import RankRow
 
 Array = NDArray[np.float64]
 CLOSE = {"rtol": 0, "atol": 1e-12}
@@ -57,11 +58,8 @@ def example(seed: int, size: int, levels: int) -> tuple[Array, Array, Array]:
     draw = rng(seed)
     x = draw.integers(levels, size=size) * 1.5 - 3
     y = x + draw.integers(levels, size=size)
-    return (
-        x,
-        y,
-        np.stack([np.bincount(draw.integers(size, size=size), minlength=size)] * 2, 1) * 1.0,
-    )
+    counts = np.bincount(draw.integers(size, size=size), minlength=size)
+    return x, y, np.stack([counts] * 2, 1) * 1.0
 
 
 def drawn(values: Array, counts: Array) -> Array:
@@ -109,17 +107,21 @@ def test_point_estimates_are_means_over_seeds_and_failures_rank_below_all_and_ti
     values[:, 5] = values[:, 6]
     values[0, [3, 4]] = nan
     values[0, 5] = np.inf  # no score either
-    found, kept = one(values, accuracy), np.isfinite(values)
+    result, kept = one(values, accuracy), np.isfinite(values)
     rows = np.where(kept, values, -1e9)
-    assert (found.failed, found.n) == (3, 40)
+    assert (result.failed, result.n) == (3, 40)
     rhos = [stats.spearmanr(row, accuracy).statistic for row in rows]
     taus = [stats.kendalltau(row, accuracy).statistic for row in rows]
     linear = [stats.pearsonr(v[k], accuracy[k])[0] for v, k in zip(values, kept, strict=True)]
-    for estimate, each in ((found.spearman, rhos), (found.kendall, taus), (found.pearson, linear)):
+    for estimate, each in (
+        (result.spearman, rhos),
+        (result.kendall, taus),
+        (result.pearson, linear),
+    ):
         close(estimate.value, np.mean(each))
-    close(found.spearman_std, np.std(rhos, ddof=1))
+    close(result.spearman_std, np.std(rhos, ddof=1))
     own = stats.spearmanr(np.arange(40), accuracy).statistic
-    close(found.minus_params.value, np.mean(rhos) - own)
+    close(result.minus_params.value, np.mean(rhos) - own)
 
 
 def test_partial_is_the_correlation_of_residual_ranks() -> None:
@@ -140,8 +142,8 @@ def test_intervals_are_percentiles_over_the_resamples() -> None:
         rho = np.mean([stats.spearmanr(row[picks], accuracy[picks]).statistic for row in values])
         rhos.append(rho)
         differences.append(rho - stats.spearmanr(picks, accuracy[picks]).statistic)
-    found = one(values, accuracy, resamples=80, seed=7)
-    for estimate, samples in ((found.spearman, rhos), (found.minus_params, differences)):
+    result = one(values, accuracy, resamples=80, seed=7)
+    for estimate, samples in ((result.spearman, rhos), (result.minus_params, differences)):
         close(estimate[1:], np.quantile(samples, (0.025, 0.975)))
     assert interval(np.array([nan, 1.0, 1.0])) == (1, 1)
     assert all(map(isnan, interval(np.full(3, nan))))
@@ -158,26 +160,23 @@ def test_resamples_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> N
     assert (whole.sum(axis=0) == 20).all()
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [nan, 0.1, 1e300])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_constant_and_failing_proxies_are_nan_and_silent(value: float, seeds: int) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = one(np.full((seeds, 12), value), np.arange(12.0))
-    for estimate in (found.spearman, found.kendall, found.pearson, found.minus_params):
+    result = one(np.full((seeds, 12), value), np.arange(12.0))
+    for estimate in (result.spearman, result.kendall, result.pearson, result.minus_params):
         assert all(map(isnan, estimate))
-    single = (found.spearman_std, found.partial_params, found.precision, found.regret)
+    single = (result.spearman_std, result.partial_params, result.precision, result.regret)
     assert all(map(isnan, single))
-    assert found.failed == (12 * seeds if isnan(value) else 0)
+    assert result.failed == (12 * seeds if isnan(value) else 0)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_very_few_archs(size: int) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = one(np.arange(float(size))[None], np.arange(float(size)))
-    np.testing.assert_equal(found.spearman.value, nan if size == 1 else 1.0)
-    assert isnan(found.spearman_std)
+@pytest.mark.filterwarnings("error")
+def test_very_few_archs() -> None:
+    for size, rho in {1: nan, 2: 1.0, 3: 1.0}.items():
+        result = one(np.arange(float(size))[None], np.arange(float(size)))
+        np.testing.assert_equal((result.spearman.value, result.spearman_std), (rho, nan))
 
 
 def test_equal_seeds_have_no_spread_and_one_without_information_is_not_dropped() -> None:
@@ -236,3 +235,73 @@ def test_the_difference_to_a_control_is_paired() -> None:
     assert isnan(other.minus_control.value)
     same = replace(scores, values={**scores.values, "c": scores.values["p"]})
     assert compute(same, target, resamples=50)["p"][0].minus_control == (0.0, 0.0, 0.0)
+
+
+ADDED = (
+    "kendall_lo,kendall_hi,pearson_lo,pearson_hi,minus_params,minus_params_lo,minus_params_hi,"
+    "better_than_params,baseline,control,minus_control,minus_control_lo,minus_control_hi,"
+    "source,teacher_weights,batch_size,image_size"
+)
+CONDITIONS = {
+    **{"space": "s0", "data": "fashion_mini", "num_classes": 100, "init": "gaussian"},
+    **{"teacher": "resnet56", "teacher_weights": "none", "batch_size": 64, "image_size": 28},
+    "source": "embedded",
+}
+
+
+def ranked(seed: int = 0) -> list[RankRow]:
+    rng = np.random.default_rng(0)
+    accuracy = rng.uniform(50, 70, 40)
+    params = accuracy + rng.normal(0, 9, 40)
+    good = accuracy + rng.normal(0, 1, (2, 40))
+    good[1, 3] = nan
+    values = {"broken": np.full((2, 40), nan), "worse": -accuracy + rng.normal(0, 1, (2, 40))}
+    values |= {"twin": good, "params": np.tile(params, (2, 1)), "good": good}
+    archs, names = tuple(map(str, range(40))), frozenset({"params"})
+    scores = Scores(archs, (0, 7), values, {"good": 0.25}, params, params, names)
+    targets = [Target("cifar10", "vanilla", accuracy), Target("cifar10", "distilled", -accuracy)]
+    return rank_rows(scores, targets, CONDITIONS, resamples=100, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[RankRow]:
+    return ranked()
+
+
+def test_columns_are_the_contract() -> None:
+    assert ",".join(field.name for field in fields(RankRow)) == f"{CONTRACT},{ADDED}"
+
+
+def test_rows_are_sorted_within_targets(rows: list[RankRow]) -> None:
+    assert [(row.target, row.proxy) for row in rows] == [
+        *(("vanilla", name) for name in ("good", "twin", "params", "worse", "broken")),
+        *(("distilled", name) for name in ("worse", "params", "good", "twin", "broken")),
+    ]
+
+
+def test_rows_hold_what_belongs_together(rows: list[RankRow]) -> None:
+    good, twin, params, worse, broken = rows[:5]
+    assert (good.n, good.failed, broken.failed, good.seeds) == (40, 1, 80, 2)
+    assert {key: getattr(good, key) for key in CONDITIONS} == CONDITIONS
+    assert good.seconds_per_arch == 0.25
+    assert isnan(params.seconds_per_arch)
+    assert (good.better_than_params, worse.better_than_params) == (True, False)
+    assert (good.baseline, params.baseline) == (False, True)
+    assert params.minus_params == params.minus_params_lo == params.spearman_std == 0
+    assert isnan(params.partial_spearman_params)
+    assert isnan(broken.spearman)
+    assert (good.spearman, good.spearman_lo) == (twin.spearman, twin.spearman_lo)
+    for row in (good, params, worse):
+        for name in ("spearman", "kendall", "pearson", "minus_params"):
+            low, value, high = (getattr(row, f"{name}{end}") for end in ("_lo", "", "_hi"))
+            assert low <= value <= high, name
+    assert good.spearman > good.kendall > 0.5
+    assert good.precision_at_10pct >= 0.5
+    assert 0 <= good.regret < 3 < worse.regret
+
+
+def test_the_seed_settles_the_intervals_alone(rows: list[RankRow]) -> None:
+    assert repr(ranked()) == repr(rows)
+    other = ranked(seed=2)
+    assert other[0].spearman == rows[0].spearman
+    assert other[0].spearman_lo != rows[0].spearman_lo

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from diswot.ranking.scores import Scores, Target
-from diswot.ranking.table import rank_rows
+from diswot.ranking.statistics import rank_rows
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
 from diswot.runs import RankRow
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import torch
-from scoring_helpers import each_space, space_of
+from scoring_helpers import each_space, made, members, space_of
 from torch import Tensor, nn
 
+from diswot.errors import UserError
 from diswot.models.cost import Cost, count_flops, count_layers, count_params
-from diswot.scoring.budget import CostModel
+from diswot.scoring.budget import Budget, CostModel
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "proxies.json"
 
@@ -118,3 +121,56 @@ def test_grouped_convolutions_matrix_products_and_frozen_parameters() -> None:
     assert count_flops(network, (4, 6, 6)) == 8 * 36 * 9 + 8 * 36 * 5
     convolution.requires_grad_(False)
     assert count_params(network) == 8 * 36 * 5 + 5
+
+
+LIMITS = ("params", "flops", "layers")
+
+
+def excess(budget: Budget, **costs: int) -> tuple[float, list[str]]:
+    """How far a candidate of these costs is over a budget, and which of them were counted."""
+    measures = {name: Mock(return_value=cost) for name, cost in costs.items()}
+    over = budget.excess(Mock(), Mock(measures=lambda: measures))
+    return over, [name for name, measure in measures.items() if measure.called]
+
+
+def test_the_default_takes_the_limits_of_the_space() -> None:
+    assert members("budget") == ["default", "none"]
+    assert made("budget", Budget, "space=s1").limits() == {"params": 1e6}
+    assert made("budget", Budget, "space=s0").limits() == {}
+    assert made("budget", Budget, "space=s1", "budget=none").limits() == {}
+    both = made("budget", Budget, "space=s1", "budget.params=5e5", "budget.flops=1e8")
+    assert both.limits() == {"params": 5e5, "flops": 1e8}
+
+
+@pytest.mark.parametrize("value", [-1, 0, "abc", float("nan"), float("inf"), True, [3]])
+def test_limits_that_no_candidate_keeps_are_refused(value: Any) -> None:
+    for setting, allowed in {**dict.fromkeys(LIMITS, "positive"), "max_tries": "whole"}.items():
+        message = f"budget.{setting}={value} is not allowed; give a {allowed} number"
+        with pytest.raises(UserError, match=re.escape(message)):
+            Budget(**{setting: value})
+
+
+def test_the_command_line_is_told_so_too() -> None:
+    for override, message in {"budget.params=.nan": "positive", "+budget.latency=3": "lat"}.items():
+        with pytest.raises(UserError, match=message):
+            made("budget", Budget, override)
+
+
+def test_excess_is_relative_to_the_limit() -> None:
+    excesses = [excess(Budget(params=100), params=n)[0] for n in (1, 100, 150, 200)]
+    assert excesses == pytest.approx([0, 0, 0.5, 1])
+    everything = Budget(params=10, flops=10, layers=10)
+    for limit in LIMITS:
+        costs = {"params": 1, "layers": 1, "flops": 1, limit: 20}
+        assert excess(everything, **costs) == (1, list(costs))
+
+
+def test_costs_without_a_limit_are_not_counted() -> None:
+    costs = {"params": 5, "layers": 5, "flops": 5}
+    assert excess(Budget(layers=10), **costs) == (0, ["layers"])
+    assert excess(Budget(), **costs) == (0, [])
+
+
+def test_it_reads_well() -> None:
+    assert str(Budget(params=1e6, layers=18)) == "params ≤ 1,000,000, layers ≤ 18"
+    assert str(Budget()) == "no limit"

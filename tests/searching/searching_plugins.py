@@ -22,15 +22,6 @@ class Fragile(Proxy):
         return {"fragile": float(inputs.cost.params)}
 
 
-class Hopeless(Proxy):
-    """Never gives a score."""
-
-    needs_forward = False
-
-    def measure(self, inputs: ProxyInput) -> Components:
-        return {"hopeless": float("inf")}
-
-
 class Deadly(Proxy):
     """Kills its process on one architecture, at most ``times``."""
 

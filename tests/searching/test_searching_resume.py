@@ -156,23 +156,19 @@ SWAPPED = r"candidates.jsonl holds s0:\S+ where this search asks"
 SHORTER = r"state.json speaks of \d+ bytes .* remove state.json"
 
 
-@pytest.mark.parametrize(
-    ("change", "without", "message"),
-    [
-        (lambda lines: [lines[1], lines[0], *lines[2:]], ["state.json"], SWAPPED),
-        (lambda lines: lines[:-1], [], SHORTER),
-    ],
-)
-def test_a_journal_of_another_search(
-    tmp_path: Path, change: Any, without: list[str], message: str
-) -> None:
+def test_a_journal_of_another_search(tmp_path: Path) -> None:
     run_search(configured(CHEAP), tmp_path, quiet=True)
     file = tmp_path / "candidates.jsonl"
-    file.write_bytes(b"".join(change(file.read_bytes().splitlines(keepends=True))))
-    for name in ("result.json", *without):
-        (tmp_path / name).unlink()
-    with pytest.raises(UserError, match=message):
-        run_search(configured(CHEAP), tmp_path, quiet=True)
+    first, second, *others = file.read_bytes().splitlines(keepends=True)
+    changed = {
+        ("result.json", SHORTER): [first, second, *others[:-1]],
+        ("state.json", SWAPPED): [second, first, *others],
+    }
+    for (without, message), lines in changed.items():
+        (tmp_path / without).unlink()
+        file.write_bytes(b"".join(lines))
+        with pytest.raises(UserError, match=message):
+            run_search(configured(CHEAP), tmp_path, quiet=True)
 
 
 @pytest.mark.parametrize(

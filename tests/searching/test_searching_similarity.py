@@ -28,11 +28,6 @@ SIZES = {"relation": (6, 6), "semantic": (10, 10)}
 NAMES = {f"{kind}_{side}" for kind in SIZES for side in ("teacher", "student")}
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def setup() -> Setup:
     return Setup.from_config(compose("search", [*TINY, "proxy=diswot"], None))

@@ -1,4 +1,4 @@
-"""The proxy interface: its inputs and the components of its score."""
+"""The proxy interface: its inputs, the components of its score, and their combination."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from diswot.data import MiniBatch
@@ -17,6 +18,9 @@ from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.passes import Gradients, Layer, Shared
 
 __all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]
+__all__ += ["COMBINATIONS", "combine"]
+
+COMBINATIONS = ("sum", "zscore", "rank")
 
 Components = dict[str, float]
 """Components of a score, by name."""
@@ -135,13 +139,39 @@ class Proxy(ABC):
         """
 
     def fitness(self, components: Sequence[Components]) -> list[float]:
-        """Scores from the components of all candidates seen so far, in ask order.
+        """Scores from the components of all candidates seen so far, in ask order: their sums.
 
-        The sum of each candidate's components; a proxy whose scores are relative to other
-        candidates overrides this and `relative`.
+        A proxy whose scores are relative to other candidates overrides this and `relative`.
         """
-        return [sum(each.values()) for each in components]
+        return combine(components, "sum")
 
     def settings(self) -> dict[str, Any]:
         """Settings as used, for reports."""
         return {name: getattr(self, name) for name in self.reported}
+
+
+def combine(components: Sequence[Components], how: str) -> list[float]:
+    """Score of each candidate, higher is better, from the components of all, alike in their names.
+
+    ``sum`` adds the components as they are; ``zscore`` adds (component − mean) / standard
+    deviation, 0 for a component that is the same for all; ``rank`` adds ranks from 1 up, ties
+    sharing the mean of theirs.
+
+        >>> components = [{"a": 1.0, "b": 9.0}, {"a": 3.0, "b": 7.0}, {"a": 2.0, "b": 7.0}]
+        >>> combine(components, "sum"), combine(components, "rank")
+        ([10.0, 10.0, 9.0], [4.0, 4.5, 3.5])
+    """
+    if how == "sum":
+        return [sum(each.values()) for each in components]
+    if not components:
+        return []
+    names = list(components[0])
+    values = np.array([[each[name] for name in names] for each in components], dtype=np.float64)
+    if how == "rank":
+        from scipy.stats import rankdata
+
+        return list(map(float, rankdata(values, axis=0).sum(axis=1)))
+    spread = values.std(axis=0)
+    centred = values - values.mean(axis=0)
+    scaled = np.divide(centred, spread, out=np.zeros_like(centred), where=np.ptp(values, 0) > 0)
+    return [float(total) for total in scaled.sum(axis=1)]

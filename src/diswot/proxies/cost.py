@@ -1,14 +1,22 @@
-"""Baselines that every claim must beat: size alone, and a random number."""
+"""What every claim must beat: size alone, a random number, and a control of each comparison."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields, replace
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from diswot.data import MiniBatch
 from diswot.keys import generator
-from diswot.proxies.base import Components, Proxy, ProxyInput
+from diswot.models.outputs import NetworkOutputs
+from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.functional import sqrt_params
 
-__all__ = ["Flops", "Layers", "Params", "Random", "SqrtParams"]
+__all__ = ["Flops", "Layers", "Params", "Random", "Shuffled", "SqrtParams"]
 
 
 class _WithoutNetwork(Proxy):
@@ -17,28 +25,30 @@ class _WithoutNetwork(Proxy):
     baseline = True
 
 
-class Params(_WithoutNetwork):
+class _OfCost(_WithoutNetwork):
+    count: str
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`."""
+        return {self.count: float(getattr(inputs.cost, self.count))}
+
+
+class Params(_OfCost):
     """Number of trainable parameters."""
 
-    def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`."""
-        return {"params": float(inputs.cost.params)}
+    count = "params"
 
 
-class Flops(_WithoutNetwork):
+class Flops(_OfCost):
     """Multiply-accumulates of one image."""
 
-    def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`."""
-        return {"flops": float(inputs.cost.flops)}
+    count = "flops"
 
 
-class Layers(_WithoutNetwork):
+class Layers(_OfCost):
     """Number of convolutions and linear layers, projection shortcuts not counted."""
 
-    def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`."""
-        return {"layers": float(inputs.cost.layers)}
+    count = "layers"
 
 
 class SqrtParams(Proxy):
@@ -62,3 +72,60 @@ class Random(_WithoutNetwork):
         """See `Proxy`."""
         key = generator("random proxy", inputs.seed, inputs.arch)
         return {"random": torch.rand((), generator=key, dtype=torch.float64).item()}
+
+
+class Shuffled(Proxy):
+    """A teacher-aware proxy that is shown the teacher's outputs for other samples.
+
+    What the teacher knows of a sample cannot help then: a proxy that predicts no better than this
+    control takes nothing from the teacher but statistics of its outputs as a whole. ``seed`` keys
+    the order. Where a proxy adds over samples before it compares, as the cam form of `Semantic`
+    does, the control is the proxy itself, up to rounding, and tests nothing.
+    """
+
+    def __init__(self, proxy: Proxy, seed: int) -> None:
+        super().__init__(name=f"{proxy.name}@shuffled")
+        self._proxy = proxy
+        self._seed = seed
+        for flag in Proxy.__annotations__:
+            setattr(self, flag, getattr(proxy, flag))
+
+    @property
+    def of(self) -> str:
+        """Name of the proxy it is the control of."""
+        return self._proxy.name
+
+    def bind(self, context: ProxyContext) -> Shuffled:
+        """See `Proxy`."""
+        return Shuffled(self._proxy.bind(context), self._seed)
+
+    def observe(self, network: nn.Module) -> AbstractContextManager[Any]:
+        """See `Proxy`."""
+        return self._proxy.observe(network)
+
+    def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
+        """The proxy's summary of the teacher's outputs, their samples exchanged."""
+        # A single cycle through all samples: none keeps its place.
+        key = generator("shuffled control", self._seed)
+        cycle = torch.randperm(len(batch.labels), generator=key)
+        order = torch.empty_like(cycle)
+        order[cycle] = cycle.roll(1)
+        order = order.to(batch.labels.device)
+
+        def exchanged(value: Any) -> Any:
+            return value[order] if isinstance(value, Tensor) else tuple(t[order] for t in value)
+
+        shuffled = {f.name: exchanged(getattr(outputs, f.name)) for f in fields(outputs)}
+        return self._proxy.summarize(replace(outputs, **shuffled), batch, network)
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`."""
+        return self._proxy.measure(inputs)
+
+    def fitness(self, components: Sequence[Components]) -> list[float]:
+        """See `Proxy`."""
+        return self._proxy.fitness(components)
+
+    def settings(self) -> dict[str, Any]:
+        """See `Proxy`."""
+        return self._proxy.settings()

@@ -13,8 +13,7 @@ from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.proxies import functional
-from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
-from diswot.proxies.combine import COMBINATIONS, combine
+from diswot.proxies.base import COMBINATIONS, Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.functional.similarity import FLOOR
 
 __all__ = ["DisWOT", "Relation", "Semantic"]
@@ -78,7 +77,7 @@ class Semantic(Proxy):
         return {"semantic": functional.cam_similarity(teacher["cam"], student["cam"]).item()}
 
     def settings(self) -> dict[str, Any]:
-        """Form and floor."""
+        """See `Proxy`."""
         return {"form": self.form, **({"floor": self.floor} if self.form == "channel" else {})}
 
 
@@ -133,8 +132,8 @@ class DisWOT(Semantic):
 
     def fitness(self, components: Sequence[Components]) -> list[float]:
         """The sum, or the relative combination."""
-        return combine(components, self.combine)
+        return functional.combine(components, self.combine)
 
     def settings(self) -> dict[str, Any]:
-        """Form, floor and combination."""
+        """See `Proxy`."""
         return {**super().settings(), "combine": self.combine}

@@ -51,12 +51,8 @@ class EpeNAS(Proxy):
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails where no class has two images, or an image's gradient is constant."""
-        classes = inputs.outputs.logits.shape[1]
-        return {
-            "epe_nas": functional.epe_nas(
-                inputs.gradients.images, inputs.batch.labels, classes
-            ).item()
-        }
+        rows, classes = inputs.gradients.images, inputs.outputs.logits.shape[1]
+        return {"epe_nas": functional.epe_nas(rows, inputs.batch.labels, classes).item()}
 
 
 class ZiCo(Proxy):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -73,32 +73,30 @@ class Shared:
     """Work that several proxies of one candidate ask for: done once, counted for each of them."""
 
     def __init__(self) -> None:
-        self._done: dict[str, Any] = {}
+        self._results: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
-        self._used: set[str] = set()
-        self._before: set[str] = set()
-
-    def get(self, name: str, compute: Callable[[], T]) -> T:
-        """The result of ``compute`` at the first call with ``name``."""
-        self._used.add(name)
-        if name not in self._done:
-            started = time.perf_counter()
-            self._done[name] = compute()
-            self._seconds[name] = time.perf_counter() - started
-        result: T = self._done[name]
-        return result
+        self.restart()
 
     def restart(self) -> None:
         """Begin to count for the next proxy."""
-        self._before = set(self._seconds)
-        self._used.clear()
+        self.reused_seconds = 0.0
+        """Of what was used since then and had been computed before."""
+        self._counted: set[str] = set()
 
-    @property
-    def reused_seconds(self) -> float:
-        """Seconds of what was used since `restart` and had been computed before it."""
-        return sum(self._seconds[name] for name in self._used & self._before)
+    def get(self, name: str, compute: Callable[[], T]) -> T:
+        """The result of ``compute`` at the first call with ``name``."""
+        if name not in self._results:
+            started = time.perf_counter()
+            self._results[name] = compute()
+            self._seconds[name] = time.perf_counter() - started
+        elif name not in self._counted:
+            self.reused_seconds += self._seconds[name]
+        self._counted.add(name)
+        result: T = self._results[name]
+        return result
 
 
+@dataclass(frozen=True, eq=False)
 class Gradients:
     """Gradients through one forward pass; each backward pass runs when first asked, and once.
 
@@ -107,46 +105,39 @@ class Gradients:
     keeps what is computed.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        batch: MiniBatch,
-        logits: Tensor,
-        layers: Sequence[Layer] = (),
-        shared: Shared | None = None,
-    ) -> None:
-        self._weights = weights(network)
-        self._batch = batch
-        self._logits = logits
-        self._layers = layers
-        self._shared = shared or Shared()
+    network: nn.Module
+    batch: MiniBatch
+    logits: Tensor
+    layers: Sequence[Layer] = ()
+    shared: Shared = field(default_factory=Shared)
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """Of the mean cross-entropy, to every convolution's and linear layer's weight, by path."""
-        return dict(zip(self._weights, self._loss()[: len(self._weights)], strict=True))
+        return dict(zip(weights(self.network), self._loss(), strict=False))
 
     @property
     def outputs(self) -> list[Tensor]:
         """Of the mean cross-entropy, to the output of every recorded layer, in call order."""
-        return self._loss()[len(self._weights) :]
+        gradients = self._loss()
+        return gradients[len(gradients) - len(self.layers) :]
 
     @property
     def images(self) -> Tensor:
         """Of the sum of all logits, to the images, ``(B, C, H, W)``."""
 
         def compute() -> list[Tensor]:
-            return _backward(self._logits.sum(), [self._batch.images])
+            return _backward(self.logits.sum(), [self.batch.images])
 
-        return self._shared.get("gradients of the logits", compute)[0]
+        return self.shared.get("gradients of the logits", compute)[0]
 
     def _loss(self) -> list[Tensor]:
         def compute() -> list[Tensor]:
-            loss = F.cross_entropy(self._logits, self._batch.labels)
-            outputs = (layer.output for layer in self._layers)
-            return _backward(loss, [*self._weights.values(), *outputs])
+            loss = F.cross_entropy(self.logits, self.batch.labels)
+            outputs = (layer.output for layer in self.layers)
+            return _backward(loss, [*weights(self.network).values(), *outputs])
 
-        return self._shared.get("gradients of the loss", compute)
+        return self.shared.get("gradients of the loss", compute)
 
 
 def _backward(scalar: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:

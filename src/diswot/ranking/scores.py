@@ -31,12 +31,9 @@ class Scores:
     """Scores of every proxy for every arch, and what they cost.
 
     Attributes:
-        archs: Texts of the N architectures.
-        seeds: The S seeds they were scored with.
-        values: Proxy → (S, N), higher is better, NaN where it could not be scored.
+        archs: Texts of the N architectures; ``params`` and ``flops`` are theirs, (N,).
+        values: Proxy → (S, N) for S seeds, higher is better, NaN where it could not be scored.
         seconds: Proxy → mean seconds an arch.
-        params: (N,), a count.
-        flops: (N,), multiply-accumulates of one image.
         baselines: Proxies that look at size alone or at nothing.
         controls: Proxy → its control, which is among the values too.
     """
@@ -53,12 +50,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Target:
-    """Known accuracies of the archs.
+    """Accuracies of the archs, ``(N,)`` in percent, in the order of `Scores.archs`.
 
-    Attributes:
-        dataset: What was trained on, such as ``cifar100``.
-        target: How, such as ``vanilla`` or ``distilled``.
-        accuracy: (N,), percent, in the order of `Scores.archs`.
+    Trained on ``dataset``, such as ``cifar100``, as ``target`` says: ``vanilla``, ``distilled``.
     """
 
     dataset: str
@@ -67,11 +61,7 @@ class Target:
 
 
 def targets_of(benchmark: Benchmark, archs: Sequence[str]) -> list[Target]:
-    """Accuracies that a benchmark knows of the architectures, data set by data set.
-
-    Raises:
-        UserError: An accuracy is missing.
-    """
+    """Accuracies that a benchmark knows of the architectures; a missing one raises `UserError`."""
     return [
         Target(dataset, target, np.array([benchmark.accuracy(a, dataset, target) for a in archs]))
         for dataset, target in benchmark.entries()
@@ -107,13 +97,8 @@ def score_all(
     """Score every architecture under every seed; what the journal holds is not scored again.
 
     Data and proxies, not yet bound, are those of the resolved ``conf/rank.yaml``. A seed keys
-    parameters and mini-batch. ``run_dir`` is open and locked, ``progress`` gets every new record.
-
-    Returns:
-        A record for every seed and architecture, seed by seed.
-
-    Raises:
-        UserError: Settings that are wrong, or that do not go together.
+    parameters and mini-batch. ``run_dir`` is open and locked, ``progress`` gets every new record;
+    given are all records, seed by seed. Settings that do not go together raise `UserError`.
     """
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup
@@ -125,7 +110,7 @@ def score_all(
             continue
         setup = Setup.from_config({**config, "seed": seed}, data=data, proxies=proxies)
         try:
-            parsed = [setup.space.parse(arch) for arch in fresh]
+            parsed = list(map(setup.space.parse, fresh))
         except UserError as error:
             raise UserError(
                 f"{error}; space {setup.space.name} must hold every architecture that is ranked: "
@@ -171,10 +156,9 @@ def collect(
 ) -> Scores:
     """Scores of every architecture under every seed, by the proxies and their controls.
 
-    Raises:
-        UserError: A record says nothing of a proxy.
+    A record that says nothing of a proxy raises `UserError`.
     """
-    from diswot.proxies.shuffled import Shuffled
+    from diswot.proxies.cost import Shuffled
 
     for record in records:
         names = {*(name for name, parts in record.parts.items() if parts), *record.failures}

@@ -32,17 +32,13 @@ class Shard:
 
     @classmethod
     def parse(cls, text: object) -> Shard:
-        """Read ``i/n``; None is the whole.
-
-        Raises:
-            UserError: Another form, or i outside 1 to n.
-        """
+        """Read ``i/n`` with i from 1 to n, all else raises `UserError`; None is the whole."""
         if text is None:
             return cls()
-        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(text))
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(text))
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise UserError(f"shard={text} is not allowed; give i/n with i from 1 to n, as 1/4")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     def take(self, items: Sequence[T]) -> Sequence[T]:
         """Its part of ``items``; may be empty."""

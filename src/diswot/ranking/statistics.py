@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import nan
-from typing import NamedTuple
+from math import isnan, nan
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,10 +23,13 @@ from diswot.errors import UserError
 from diswot.ranking import correlations as corr
 from diswot.ranking.correlations import Floats, Kendall, Ordering
 from diswot.ranking.scores import Scores, Target
+from diswot.runs import RankRow
 
-__all__ = ["Bootstrap", "Estimate", "Statistics", "compute", "interval"]
+__all__ = ["Bootstrap", "Estimate", "Statistics", "compute", "interval", "rank_rows"]
 
 _NUMBERS = 2**20  # float64 of a chunk; a few such arrays fit into the caches
+_COLUMNS = {"partial_params": "partial_spearman_params", "precision": "precision_at_10pct"}
+"""Of rank.csv, where they are not called as the statistic."""
 
 
 class Estimate(NamedTuple):
@@ -46,10 +50,8 @@ class Statistics:
     Attributes:
         n: Number of archs.
         failed: Scores that are missing, over seeds and archs.
-        spearman: Rank correlation.
-        spearman_std: Its standard deviation over seeds (ddof 1), NaN for a single seed.
-        kendall: Kendall's tau-b.
-        pearson: Pearson's correlation of score and accuracy.
+        spearman_std: Standard deviation over seeds (ddof 1), NaN for a single seed.
+        kendall: Tau-b.
         partial_params: Spearman with the params held fixed.
         precision: Share of the best tenth by score that is in the best tenth by accuracy.
         regret: Best accuracy less that of the arch with the best score, percent points.
@@ -109,6 +111,48 @@ def compute(
                 )
             )
     return table
+
+
+def rank_rows(
+    scores: Scores,
+    targets: Sequence[Target],
+    conditions: Mapping[str, Any],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[RankRow]:
+    """Rows target by target, in each the proxy with the best Spearman first, NaN last.
+
+    Arguments and errors are those of `compute`; ``conditions`` are columns that all rows repeat,
+    see `diswot.ranking.scores.conditions_of`.
+    """
+    rows = []
+    for proxy, by_target in compute(scores, targets, resamples=resamples, seed=seed).items():
+        for place, (target, statistics) in enumerate(zip(targets, by_target, strict=True)):
+            figures: dict[str, Any] = {}
+            for name, value in vars(statistics).items():
+                if isinstance(value, Estimate):
+                    figures |= {
+                        name: value.value,
+                        f"{name}_lo": value.low,
+                        f"{name}_hi": value.high,
+                    }
+                else:
+                    figures[_COLUMNS.get(name, name)] = value
+            row = RankRow(
+                **conditions,
+                **figures,
+                dataset=target.dataset,
+                target=target.target,
+                proxy=proxy,
+                seconds_per_arch=scores.seconds.get(proxy, nan),
+                seeds=len(scores.seeds),
+                better_than_params=statistics.minus_params.low > 0,
+                baseline=proxy in scores.baselines,
+                control=proxy in scores.controls.values(),
+            )
+            rows.append((place, isnan(row.spearman), np.nan_to_num(-row.spearman), proxy, row))
+    return [row for *_, row in sorted(rows, key=itemgetter(0, 1, 2, 3))]
 
 
 def _check(scores: Scores, targets: Sequence[Target]) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from diswot.console import print_lines, print_table, shown
 from diswot.ranking.scores import Scores, Target, conditions_of
-from diswot.ranking.table import rank_rows
+from diswot.ranking.statistics import rank_rows
 from diswot.reporting.rank_plot import plot_rank
 from diswot.runs import RankRow, RankSummary, write_json, write_table
 from diswot.versions import versions

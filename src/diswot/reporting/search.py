@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
     from diswot.runs import CandidateRecord, RunDir
     from diswot.scoring.setup import Setup
-    from diswot.searching.engine import Search
-    from diswot.searching.history import History
+    from diswot.searching.engine import History, Search
     from diswot.strategies import Strategy
 
 __all__ = ["export", "plot_search", "show_plan", "show_result"]

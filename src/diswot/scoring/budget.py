@@ -24,11 +24,8 @@ __all__ = ["Budget", "CostModel"]
 class Budget:
     """Upper limits; None sets no limit.
 
-    Attributes:
-        params: Trainable parameters.
-        flops: Multiply-accumulates of one image.
-        layers: Convolutions and linear layers, projection shortcuts not counted.
-        max_tries: Proposals in a row that may break the budget before the search gives up.
+    Limited are what `Cost` counts. After ``max_tries`` proposals in a row that break the budget the
+    search gives up.
 
     Raises:
         UserError: A limit that is not a positive number.
@@ -54,8 +51,7 @@ class Budget:
 
         Cheap counts come first; what is known to be over ``enough`` is not counted further.
         """
-        worst = 0.0
-        limits = self.limits()
+        worst, limits = 0.0, self.limits()
         for name, measure in costs.measures().items():
             if name in limits and worst <= enough:
                 worst = max(worst, measure(arch) / limits[name] - 1.0)

@@ -46,8 +46,6 @@ def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
 
 
 class _Pool:
-    """Hands each idle worker the next architecture."""
-
     def __init__(self, scorer: Scorer, workers: int) -> None:
         try:
             self._payload = pickle.dumps(scorer)
@@ -93,8 +91,8 @@ class _Pool:
                         continue
                     how = f"signal {-status}" if status < 0 else f"exit status {status}"
                     reason = f"the scoring process ended twice on this candidate ({how}); "
-                    failures = {"*": f"{reason}out of memory?"}
-                    answer = Measurement(texts[task], {}, failures, None, 0.0)
+                    reason += "out of memory?"
+                    answer = Measurement(texts[task], {}, {"*": reason}, None, 0.0)
                 worker.task = None
                 if isinstance(answer, Exception):
                     raise answer
@@ -125,8 +123,6 @@ class _Pool:
 
 
 class _Worker:
-    """One process and the connection to it."""
-
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         env = {
@@ -167,9 +163,9 @@ class _Worker:
 def serve(handle: int) -> None:
     """Score what comes through a connection until its other end closes: a worker's whole life.
 
-    That end also closes when the parent is killed, so no worker outlives its search. First comes
-    a pickled `Scorer`, answered with None or with what is wrong; then texts of architectures,
-    each answered with a `Measurement` or an exception. ``handle`` is a file descriptor.
+    That end also closes when the parent is killed, so no worker outlives its search. First comes a
+    pickled `Scorer`, answered with None or an error; then texts of architectures, each answered
+    with a `Measurement` or an exception. ``handle`` is a file descriptor.
     """
     connection = Connection(handle)
     with suppress(EOFError, ConnectionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from diswot import _torchvision
 from diswot.checks import choice
 from diswot.data import MiniBatch
 from diswot.errors import UserError
@@ -42,7 +42,7 @@ def resolve_device(device: str) -> str:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how forward passes run: ``cpu`` or ``cuda``, and a Fabric precision.
+    """Where and how forward passes run: ``cpu`` or ``cuda``, and a precision of Lightning.
 
     Raises:
         UserError: A precision that is not in `PRECISIONS`.
@@ -67,17 +67,11 @@ class Runtime:
         """The precision's context for a forward pass."""
         if self.precision == "32-true":
             return nullcontext()
-        _torchvision.ensure()
-        from lightning.fabric import Fabric
-        from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-
-        fabric = Fabric(
-            accelerator=self.device,
-            devices=1,
-            precision=self.precision,  # type: ignore[arg-type]
-            plugins=[LightningEnvironment()],  # not that of a cluster which this process runs on
-        )
-        return fabric.autocast()
+        if self.precision == "16-mixed" and self.device == "cuda":
+            return torch.autocast(self.device, torch.float16)
+        if self.precision == "16-mixed":
+            warnings.warn("precision=16-mixed computes as bf16-mixed on the CPU", stacklevel=1)
+        return torch.autocast(self.device, torch.bfloat16)
 
     @contextmanager
     def reproducible(self) -> Iterator[None]:
@@ -117,8 +111,7 @@ def forward(
     network.train()
     graph = any(proxy.needs_gradients for proxy in proxies.values())
     images = batch.images.detach().requires_grad_(graph)
-    with ExitStack() as stack:
-        stack.enter_context(torch.set_grad_enabled(graph))
+    with torch.set_grad_enabled(graph), ExitStack() as stack:
         recording = any(proxy.needs_layers for proxy in proxies.values())
         layers = stack.enter_context(record_layers(network)) if recording else ()
         observed = {

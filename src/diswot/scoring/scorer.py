@@ -32,15 +32,10 @@ __all__ = ["Candidate", "Measurement", "Memory", "Scorer", "summarize_teacher"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """Parts of the scores of one architecture, and its costs.
+    """Parts of the scores of one architecture by proxy, or why it has none, and its costs.
 
-    Attributes:
-        arch: Text form.
-        parts: Each proxy's parts, by name; those that could be measured.
-        failures: Why each other proxy could not.
-        cost: None where the network could not be built.
-        seconds: Time it took.
-        seconds_each: What each proxy took: its own work and the passes it shares with others.
+    Without a network ``cost`` is None. Each proxy's seconds are of its own work and of the passes
+    it shares with others.
     """
 
     arch: str
@@ -62,16 +57,9 @@ class Memory(NamedTuple):
 class Scorer:
     """Scores architectures; the same inputs give the same bits, in any process.
 
-    Picklable, so that workers get it whole.
-
-    Attributes:
-        space: Builds the networks.
-        proxies: Bound proxies by name; the first gives the fitness.
-        init: Draws the parameters, keyed by ``seed``.
-        batch: The mini-batch, on the CPU.
-        num_classes: Width of the classifier.
-        teacher: Each teacher-aware proxy's summary.
-        debug: Raise instead of recording a failure.
+    Picklable, so that workers get it whole. Proxies are bound, the first gives the fitness; the
+    mini-batch is on the CPU, ``teacher`` is each teacher-aware proxy's summary. With ``debug`` a
+    failure is raised and not recorded.
     """
 
     space: Space
@@ -166,12 +154,8 @@ class Scorer:
 class Candidate:
     """One network and its forward pass, of which each proxy sees what it asks for.
 
-    Attributes:
-        common: What a proxy may see but for teacher and pass; no network where none needs it.
-        teacher: Each teacher-aware proxy's summary, by name, on the network's device.
-        passed: The forward pass; None where no proxy needs it.
-        build_seconds: Time that building the network took.
-        forward_seconds: Time that the forward pass took.
+    ``common`` is what a proxy may see but for teacher and pass, ``teacher`` each proxy's summary on
+    the network's device; seconds are what building the network and running it took.
     """
 
     common: ProxyInput
@@ -188,9 +172,8 @@ class Candidate:
             teacher=self.teacher.get(name, {}),
             shared=Shared(),
         )
-        if self.passed is None or not proxy.needs_forward:
+        if (passed := self.passed) is None or not proxy.needs_forward:
             return inputs
-        passed = self.passed
         outputs, layers = passed.outputs, passed.layers if proxy.needs_layers else ()
         if not proxy.needs_gradients:
             outputs = _detached(outputs)
@@ -205,10 +188,7 @@ class Candidate:
         )
 
     def measure(self, name: str, proxy: Proxy) -> tuple[dict[str, float], float]:
-        """A proxy's parts, and the seconds it would take without the others.
-
-        These are its own work and the passes it shares, each counted in full.
-        """
+        """A proxy's parts, and its seconds: own work and the passes it shares, each in full."""
         started = time.perf_counter()
         inputs = self.inputs(name, proxy)
         inputs.shared.restart()
@@ -240,10 +220,9 @@ def _moved(summary: Summary, device: torch.device | str) -> Summary:
 
 
 def _detached(outputs: NetworkOutputs) -> NetworkOutputs:
-    maps = (outputs.stages, outputs.preactivations)
-    stages, preactivations = (tuple(each.detach() for each in kind) for kind in maps)
-    single = (outputs.embedding.detach(), outputs.logits.detach())
-    return NetworkOutputs(stages, preactivations, *single)
+    kinds = (outputs.stages, outputs.preactivations)
+    stages, before = (tuple(each.detach() for each in kind) for kind in kinds)
+    return NetworkOutputs(stages, before, outputs.embedding.detach(), outputs.logits.detach())
 
 
 class _NotFiniteError(ValueError):

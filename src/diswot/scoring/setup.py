@@ -28,11 +28,8 @@ __all__ = ["Setup", "class_count", "make_data", "make_proxies", "with_controls",
 class Setup:
     """Space, data, teacher and proxies of a run; everything a score is a function of.
 
-    Attributes:
-        proxies: Bound proxies by name; the first gives the fitness.
-        num_classes: Width of untrained classifiers.
-        teacher: Name, or None.
-        teacher_network: With its weights; None where no proxy compares with a teacher.
+    Proxies are bound; the first gives the fitness. ``teacher`` is a name; its network has its
+    weights, and is None where no proxy compares with a teacher.
     """
 
     space: Space
@@ -63,8 +60,7 @@ class Setup:
     ) -> Setup:
         """Build everything that a resolved config names but what is given, run the teacher once.
 
-        Raises:
-            UserError: Settings that are wrong, or that do not go together.
+        Settings that are wrong, or that do not go together, raise `UserError`.
         """
         from diswot.models.init import Initializer
         from diswot.proxies.base import ProxyContext
@@ -120,11 +116,7 @@ def _build_teacher(
 
 
 def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:
-    """The proxies by name, bound to no run.
-
-    Raises:
-        UserError: Settings that are wrong, or no proxy.
-    """
+    """The proxies by name, bound to no run; wrong settings or no proxy raise `UserError`."""
     from diswot.proxies.base import Proxy
 
     nodes = config.get("proxy") or {}
@@ -136,12 +128,10 @@ def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:
 def with_controls(proxies: Mapping[str, Proxy], control: str, seed: int) -> dict[str, Proxy]:
     """The unbound proxies, and behind them a control of each that compares with the teacher.
 
-    ``control`` is ``none`` or ``shuffled``; ``seed`` keys the order of the teacher's samples.
-
-    Raises:
-        UserError: Another control.
+    ``control`` is ``none`` or ``shuffled``, another raises `UserError`; ``seed`` keys the order of
+    the teacher's samples.
     """
-    from diswot.proxies.shuffled import Shuffled
+    from diswot.proxies.cost import Shuffled
 
     if choice("control", control, ("none", "shuffled")) == "none":
         return dict(proxies)
@@ -150,33 +140,21 @@ def with_controls(proxies: Mapping[str, Proxy], control: str, seed: int) -> dict
 
 
 def make_data(config: Mapping[str, Any]) -> ImageData:
-    """Where the mini-batch comes from.
-
-    Raises:
-        UserError: Settings that are wrong, or data that are not there.
-    """
+    """Where the mini-batch comes from; wrong settings or missing data raise `UserError`."""
     from diswot.data.base import ImageData
 
     return make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
 
 
 def class_count(config: Mapping[str, Any], data: ImageData) -> int:
-    """Width of untrained classifiers: ``num_classes``, by default the data's.
-
-    Raises:
-        UserError: Less than 2.
-    """
+    """Width of untrained classifiers: ``num_classes``, at least 2, by default the data's."""
     if config["num_classes"] is None:
         return data.num_classes
     return whole("num_classes", config["num_classes"], 2)
 
 
 def worker_count(config: Mapping[str, Any]) -> int:
-    """Scoring processes: ``workers``, by default the cores it may use, 1 on CUDA.
-
-    Raises:
-        UserError: Not a whole number of at least 1.
-    """
+    """Scoring processes: ``workers``, at least 1, by default the cores it may use, 1 on CUDA."""
     if config["workers"] is not None:
         return whole("workers", config["workers"], 1)
     if config["device"] == "cuda":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
 from diswot.runs import CandidateRecord, SearchSummary
-from diswot.searching.history import History
 from diswot.strategies import Observation
 from diswot.versions import versions
 
@@ -22,13 +22,62 @@ if TYPE_CHECKING:
     from diswot.spaces.base import Arch
     from diswot.strategies import Strategy
 
-__all__ = ["OnCandidate", "OnGeneration", "Search"]
+__all__ = ["History", "OnCandidate", "OnGeneration", "Search"]
 
 OnCandidate = Callable[[CandidateRecord, int, float | None], object]
 """Called with one more candidate, the number of candidates so far and the best score."""
 
 OnGeneration = Callable[[Sequence[CandidateRecord], int], object]
 """Called with one more generation, and how many of its records were not there at the start."""
+
+
+class History:
+    """All candidates so far, in ask order, and their scores; ``records`` are one a candidate."""
+
+    def __init__(self, fitness: Proxy, others: Mapping[str, Proxy]) -> None:
+        self._fitness, self._others = fitness, others
+        self.relative = fitness.relative
+        self.records: list[CandidateRecord] = []
+        self._known: dict[str, CandidateRecord] = {}
+        self._scored: list[str] = []
+
+    def add(self, record: CandidateRecord) -> None:
+        """Append a candidate."""
+        self.records.append(record)
+        if record.arch not in self._known:
+            self._known[record.arch] = record
+            if record.status == "ok":
+                self._scored.append(record.arch)
+
+    def known(self, arch: str) -> CandidateRecord | None:
+        """The record of an architecture seen before."""
+        return self._known.get(arch)
+
+    def scores(self) -> dict[str, float]:
+        """Fitness of every distinct candidate that could be scored, in ask order."""
+        parts = [self._known[arch].parts for arch in self._scored]
+        return dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
+
+    def others(self) -> dict[str, dict[str, float]]:
+        """Scores by every further proxy: by its name and architecture, where it could measure."""
+        scores: dict[str, dict[str, float]] = {}
+        for name, proxy in self._others.items():
+            measured = {arch: record.others.get(name) for arch, record in self._known.items()}
+            parts = {arch: each for arch, each in measured.items() if each is not None}
+            scores[name] = dict(zip(parts, proxy.fitness(list(parts.values())), strict=True))
+        return scores
+
+    def score(self, arch: str, parts: dict[str, float]) -> float:
+        """Fitness of a candidate among all so far and itself."""
+        if not self.relative:
+            return self._fitness.fitness([parts])[0]
+        others = [self._known[other].parts for other in self._scored if other != arch]
+        return self._fitness.fitness([*others, parts])[-1]
+
+    def ranking(self) -> list[tuple[CandidateRecord, float]]:
+        """Distinct scored candidates with their fitness, best first, ties in ask order."""
+        pairs = [(self._known[arch], score) for arch, score in self.scores().items()]
+        return sorted(pairs, key=lambda pair: -pair[1])
 
 
 class Search:
@@ -39,16 +88,9 @@ class Search:
     answer it without scoring. A last generation cut short by ``evaluations`` is journaled but
     not told, so that a search that is extended later goes on as if it had never stopped.
 
-    Args:
-        run_dir: Open and locked.
-        strategy: Started.
-        fitness: Name of the proxy that gives the fitness, and the proxy.
-        others: Those recorded beside it.
-
-    Attributes:
-        history: The candidates so far.
-        exhausted: Whether the strategy has nothing left to ask.
-        begun_with: Versions an earlier start of this run had and this one has not.
+    The run directory is open and locked, the strategy started. ``fitness`` is the name of the proxy
+    that gives the fitness, and the proxy; ``others`` are recorded beside it. The search is
+    ``exhausted`` when the strategy has nothing left to ask.
 
     Raises:
         UserError: What an earlier start left is damaged.
@@ -66,7 +108,6 @@ class Search:
         self._others = dict(others)
         self.history = History(proxy, self._others)
         self.exhausted = False
-        self.begun_with: dict[str, str] = {}
         self._replay: deque[CandidateRecord] = deque()
         self._generation, self._seconds_before = 0, 0.0
         self._started = time.monotonic()
@@ -172,9 +213,7 @@ class Search:
             score=None if parts is None else self.history.score(measured.arch, parts),
             parts=parts or {},
             others={name: measured.parts.get(name) for name in self._others},
-            params=None if cost is None else cost.params,
-            flops=None if cost is None else cost.flops,
-            layers=None if cost is None else cost.layers,
+            **(asdict(cost) if cost else dict.fromkeys(("params", "flops", "layers"))),
             status="failed" if parts is None else "ok",
             reason="; ".join(failures) or None,
             generation=self._generation,
@@ -227,10 +266,13 @@ class Search:
             self._strategy.load_state_dict(state["strategy"])
             self._generation, seconds = int(state["generation"]), float(state["seconds"])
             begun, here = state.get("versions", {}), versions()
-            self.begun_with = {name: old for name, old in begun.items() if here.get(name) != old}
+            other = [f"{name} {old}" for name, old in begun.items() if here.get(name) != old]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise UserError(f"{path} is damaged ({problem}); {again}") from error
+        if other:
+            begun_with = f"this run was begun with {', '.join(other)}"
+            warnings.warn(f"{begun_with}: bits may differ from now on", stacklevel=1)
         return ends.index(length), seconds
 
     def _check_any_scored(self) -> None:

@@ -46,13 +46,9 @@ def similarity_matrices(setup: Setup, arch: str) -> Matrices:
 
     Both networks run once more, as they did to be scored, so the search's own scores follow from
     the matrices up to the rounding to float32: ``−‖relation_teacher − relation_student‖²/B²`` is
-    the relation part, the same of the semantic matrices, with K², the cam form.
-
-    Returns:
-        ``relation_teacher`` and ``relation_student`` ``(B, B)``, ``semantic_teacher`` and
-        ``semantic_student`` ``(K, K)``, of the first 256 classes where there are more; empty
-        where no proxy compared with a teacher, or where a network gives numbers that are not
-        finite.
+    the relation part, the same of the semantic matrices, with K², the cam form. They are ``(B, B)``
+    and ``(K, K)``, of the first 256 classes; there are none where no proxy compared with a teacher
+    or a network gives numbers that are not finite.
     """
     if setup.teacher_network is None:
         return {}

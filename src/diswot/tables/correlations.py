@@ -161,7 +161,7 @@ def _summed(values: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
     """Sums of scores by name, ``(S, N)``, NaN where a term is; without those that lack a term."""
     import numpy as np
 
-    from diswot.proxies.combine import combine
+    from diswot.proxies.base import combine
 
     totals = {}
     for name, how, names in spec.summed():

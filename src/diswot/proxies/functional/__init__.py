@@ -4,7 +4,7 @@ None changes a parameter or draws a random number. Losses that KD-based proxies 
 `diswot.distillers.functional`, parameters, MACs and layers in `diswot.models.cost`.
 """
 
-from diswot.proxies.combine import combine
+from diswot.proxies.base import combine
 from diswot.proxies.functional import features, gradients, saliency, similarity
 from diswot.proxies.functional.features import *  # noqa: F403
 from diswot.proxies.functional.gradients import *  # noqa: F403

@@ -60,8 +60,7 @@ def activation_agreement(inputs: Tensor) -> Tensor:
 def nwot(kernel: Tensor) -> Tensor:
     """``ln |det K|`` of the `activation_agreement` added over all ReLU calls, ``(B, B)``.
 
-    It is −inf where two samples cannot be told apart. Source: Mellor et al., "Neural Architecture
-    Search without Training", ICML 2021.
+    It is −inf where two samples cannot be told apart (Mellor et al., ICML 2021).
 
     >>> nwot(torch.tensor([[3.0, 1.0], [1.0, 3.0]])).exp()
     tensor(8.)

@@ -6,6 +6,7 @@ An image's gradient that is the same everywhere, or not finite, raises `ValueErr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -51,8 +52,7 @@ def jacov(rows: Tensor) -> Tensor:
     """``−Σ_i [ln(v_i + 1e-5) + 1 / (v_i + 1e-5)]``, v the eigenvalues of the rows' correlation.
 
     A row is the gradient of the summed logits by an image, ``(B, ...)``; the score, in float64, is
-    highest, ``−B``, where no two rows correlate. Source: Mellor et al., "Neural Architecture Search
-    without Training", first version, 2020.
+    highest, ``−B``, where no two rows correlate (Mellor et al., first version, 2020).
 
     >>> jacov(torch.tensor([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))
     tensor(-2.0000, dtype=torch.float64)
@@ -129,9 +129,8 @@ def tangent_kernel(network: nn.Module, images: Tensor) -> Tensor:
     taken = [p for name, p in network.named_parameters() if name.endswith("weight")]
     with torch.enable_grad():
         totals = network(images).sum(1)
-    rows = [
-        torch.autograd.grad(total, taken, retain_graph=True, allow_unused=True) for total in totals
-    ]
+    grad = partial(torch.autograd.grad, inputs=taken, retain_graph=True, allow_unused=True)
+    rows = [grad(total) for total in totals]
     gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=images.device)
     for column in zip(*rows, strict=True):
         if column[0] is not None:
