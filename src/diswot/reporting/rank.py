@@ -1,4 +1,4 @@
-"""A ranking on the terminal, and the tables it leaves: rank.csv and scores.csv."""
+"""A ranking on the terminal, and the files it leaves."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from diswot.console import print_lines, print_table, shown
+from diswot.console import print_lines, print_pairs, print_table, shown
 from diswot.ranking.scores import Scores, Target, conditions_of
 from diswot.ranking.table import rank_rows
+from diswot.reporting import conditions
 from diswot.reporting.rank_plot import plot_rank
 from diswot.runs import RankRow, RankSummary, write_json, write_table
 from diswot.versions import versions
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
     from diswot.data.base import ImageData
 
-__all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank"]
+__all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank", "show_rank_plan"]
 
 _SPEARMAN = "Spearman ρ, 95 % interval"
 _COLUMNS = (_SPEARMAN, "Kendall", "Pearson", "|params", "P@10", "regret", "s/arch")
@@ -37,6 +38,30 @@ _LEGEND = (
     "P@10: percent of the best tenth by score that are the best tenth by accuracy",
     "regret: best accuracy less that of the best scored architecture, percent points",
 )
+
+
+def show_rank_plan(
+    config: Mapping[str, Any],
+    benchmark: Benchmark,
+    count: int,
+    *,
+    data: ImageData,
+    workers: int,
+    path: Path,
+) -> None:
+    """What a ranking is about to do, one line an item."""
+    names = list(config["proxy"])
+    part = f", shard {config['shard']}" if config["shard"] else ""
+    control = " and a shuffled control of each that compares with the teacher"
+    targets = ", ".join(f"{dataset} {target}" for dataset, target in benchmark.entries())
+    print_pairs(
+        {
+            "space": f"{benchmark.space}, {count:,} architectures{part}",
+            "accuracy": f"{targets} ({benchmark.source})",
+            "proxies": f"{', '.join(names)}{control if config['control'] == 'shuffled' else ''}",
+            **conditions(config, data, config["num_classes"], workers, path),
+        }
+    )
 
 
 def export(
@@ -53,19 +78,19 @@ def export(
 
     ``targets`` are accuracies of the architectures that were scored.
     """
-    conditions = conditions_of(config, data, benchmark.source)
+    shared = conditions_of(config, data, benchmark.source)
     seeds = f"{len(scores.seeds)} seed{'s' if len(scores.seeds) > 1 else ''}"
     title = (
-        f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
-        f"teacher {conditions['teacher']}, {data.name}, {seeds}"
+        f"{shared['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
+        f"teacher {shared['teacher']}, {data.name}, {seeds}"
     )
     drawn = {"resamples": config["resamples"], "seed": config["seed"]}
-    rows = rank_rows(scores, targets, conditions, **drawn)
+    rows = rank_rows(scores, targets, shared, **drawn)
     rank_csv(path / "rank.csv", rows)
     scores_csv(path / "scores.csv", scores, targets)
     plot_rank(path / "rank.png", rows, scores, targets, title)
     summary = RankSummary(
-        **conditions, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
+        **shared, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
     )
     write_json(path / "result.json", asdict(summary))
     if not quiet:

@@ -15,7 +15,8 @@ from diswot.checkpoint import describe_student, save_student
 from diswot.console import print_lines, print_pairs, shown
 from diswot.models.cost import count_flops, count_params
 from diswot.models.weights import load_weights
-from diswot.reporting.curves import plot_curves
+from diswot.reporting import drawing
+from diswot.reporting.plots import plot_losses, plot_rate, plot_top1
 from diswot.runs import EpochRecord, Journal, TrainSummary, read_json, write_table
 from diswot.training.processes import world_size
 from diswot.training.run import accuracy
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from diswot.runs import RunDir
     from diswot.training.setup import TrainingSetup
 
-__all__ = ["EpochCurves", "EpochLines", "export", "show_plan", "show_result"]
+__all__ = ["EpochCurves", "EpochLines", "export", "plot_curves", "show_plan", "show_result"]
 
 
 def show_plan(config: Mapping[str, Any], setup: TrainingSetup, path: Path) -> None:
@@ -127,6 +128,15 @@ class EpochCurves(Callback):
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             title = f"{_title(config)}, {data.data.name}"
             plot_curves(self._path / "curves.png", epochs, title, data.validated_on)
+
+
+def plot_curves(path: Path, epochs: Sequence[EpochRecord], title: str, validated_on: str) -> None:
+    """Losses, accuracy on ``validation`` or ``test`` images and learning rate over the epochs."""
+    with drawing(path, title, 13, 4) as figure:
+        losses, accuracies, rate = figure.subplots(1, 3)
+        plot_losses(losses, {"": epochs})
+        plot_top1(accuracies, {"": epochs}, validated_on)
+        plot_rate(rate, {"": epochs})
 
 
 def export(
