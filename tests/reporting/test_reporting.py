@@ -153,17 +153,6 @@ def test_picture(archs: int, proxies: int, seeds: int, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["rank.png"]
 
 
-def test_picture_grows_with_targets_and_proxies(tmp_path: Path) -> None:
-    sizes = []
-    for proxies, count in ((4, 1), (4, 4), (12, 1)):
-        scores, targets = example(20, proxies, 1)
-        targets = [replace(targets[0], dataset=f"d{index}") for index in range(count)]
-        plot_rank(tmp_path / "rank.png", ranked(scores, targets), scores, targets, "s0")
-        with Image.open(tmp_path / "rank.png") as image:
-            sizes.append(image.height)
-    assert sizes[0] < min(sizes[1:])
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search."""

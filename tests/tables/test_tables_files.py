@@ -80,7 +80,7 @@ def test_published_figures_keep_their_digits(folder: Path, text: str, shown: str
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "problem"),
     [
         *(({"seeds": seeds}, "seeds") for seeds in (-3, 0, "", 2.5, "many")),
         ({"runs": 0}, "seeds and runs must be whole numbers of at least 1"),
@@ -91,14 +91,13 @@ def test_published_figures_keep_their_digits(folder: Path, text: str, shown: str
     ],
 )
 def test_impossible_results_are_refused(
-    folder: Path, changes: dict[str, object], said: str
+    folder: Path, changes: dict[str, object], problem: str
 ) -> None:
     good = ["ours", "τ", -0.25, 0.1, -0.5, 0.125, 3, "tiny", "2024-01-03", 1]
     line = {**dict(zip(RESULTS.split(","), good, strict=True)), **changes}
     write_csv(folder / "results.csv", RESULTS, list(line.values()))
-    with pytest.raises(UserError, match=r"results\.csv, line 2") as caught:
+    with pytest.raises(UserError, match=rf"results\.csv, line 2.*{problem}"):
         load_table(folder)
-    assert said in str(caught.value)
 
 
 def test_markdown_escapes_what_is_not_its_own() -> None:
@@ -128,7 +127,7 @@ def test_published_figures_alone_are_a_table(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "problem"),
     [
         (["a", "b", 1, "", "", "", ""], "has a value but no source"),
         (["a", "b", "1,5", "", "", "x", ""], "value is '1,5', not a number"),
@@ -139,12 +138,10 @@ def test_published_figures_alone_are_a_table(folder: Path) -> None:
         (["ours", "top-1", 1, "", "", "x", ""], "line 3: repeats row and column"),
     ],
 )
-def test_damaged_lines_are_refused(folder: Path, line: list[object], said: str) -> None:
-    good = ["ours", "top-1", 1, "", "", "x", ""]
-    write_csv(folder / "paper.csv", PAPER, good, line)
-    with pytest.raises(UserError, match=r"paper\.csv") as caught:
+def test_damaged_lines_are_refused(folder: Path, line: list[object], problem: str) -> None:
+    write_csv(folder / "paper.csv", PAPER, ["ours", "top-1", 1, "", "", "x", ""], line)
+    with pytest.raises(UserError, match=rf"paper\.csv.*{problem}"):
         load_table(folder)
-    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

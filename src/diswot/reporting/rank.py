@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from shutil import get_terminal_size
@@ -22,6 +22,9 @@ from diswot.runs import RankRow, RankSummary, write_json, write_table
 from diswot.versions import versions
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from diswot.accuracies import Benchmark
     from diswot.data.base import ImageData
 
@@ -107,28 +110,25 @@ def rank_csv(path: Path, rows: Sequence[RankRow]) -> None:
 
 def scores_csv(path: Path, scores: Scores, targets: Sequence[Target]) -> None:
     """One line an arch and seed, seed by seed; an empty cell where a proxy failed."""
-    accuracies = [f"{target.dataset}_{target.target}" for target in targets]
-    header = ["arch", "seed", "params", "flops", *accuracies]
-    proxies = [name for name in scores.values if name not in header]  # params has its column
+    count = len(scores.seeds)
 
-    def lines() -> Iterator[list[object]]:
-        for row, seed in enumerate(scores.seeds):
-            for index, arch in enumerate(scores.archs):
-                sizes = (float(sizes[index]) for sizes in (scores.params, scores.flops))
-                yield [
-                    *(arch, seed),
-                    *(int(size) if size.is_integer() else size for size in sizes),
-                    *(float(target.accuracy[index]) for target in targets),
-                    *(float(scores.values[name][row, index]) for name in proxies),
-                ]
+    def column(sizes: NDArray[np.float64]) -> list[float]:
+        return [int(size) if size.is_integer() else size for size in sizes.tolist()] * count
 
-    write_table(path, [*header, *proxies], lines())
+    columns: dict[str, Sequence[object]] = {
+        "arch": scores.archs * count,
+        "seed": [seed for seed in scores.seeds for _ in scores.archs],
+        **{"params": column(scores.params), "flops": column(scores.flops)},
+        **{f"{t.dataset}_{t.target}": t.accuracy.tolist() * count for t in targets},
+    }
+    scored = {name: values for name, values in scores.values.items() if name not in columns}
+    columns |= {name: values.ravel().tolist() for name, values in scored.items()}
+    write_table(path, list(columns), zip(*columns.values(), strict=True))
 
 
 def show_rank(rows: Sequence[RankRow]) -> None:
     """One table a target, best proxy first, and what its marks mean."""
-    targets = list(dict.fromkeys((row.dataset, row.target) for row in rows))
-    for target in targets:
+    for target in dict.fromkeys((row.dataset, row.target) for row in rows):
         print_table(_table([row for row in rows if (row.dataset, row.target) == target]))
         print_lines([""])
     print_lines(_LEGEND)

@@ -42,7 +42,7 @@ def plot_rank(
     )
     shown = next((target for target in targets if target.target == "distilled"), targets[0])
     with drawing(path, title, 12, sum(heights) + 0.5, dpi=110, fontsize=12) as figure:
-        above, below = figure.subfigures(2, 1, height_ratios=heights)
+        above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False).ravel()
         _plot_bars(above, rows, targets)
         _plot_scores(below, _of(rows, shown), scores, shown)
 

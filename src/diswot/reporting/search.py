@@ -68,8 +68,19 @@ def export(
 
     The search is finished; ``benchmark`` are known accuracies of the space, if there are any.
     """
-    history, seconds = search.history, search.seconds
-    top = _top(history, 10)
+    history, seconds, others = search.history, search.seconds, search.history.others()
+    top = [
+        TopCandidate(
+            arch=record.arch,
+            score=score,
+            parts=record.parts,
+            others={name: scores.get(record.arch) for name, scores in others.items()},
+            params=record.params or 0,  # known of every candidate that was scored
+            flops=record.flops or 0,
+            layers=record.layers,
+        )
+        for record, score in history.ranking()[:10]
+    ]
     best, (name, proxy) = top[0], setup.fitness
     scored = sum(not record.cached for record in history.records)
     summary = SearchSummary(
@@ -105,22 +116,6 @@ def export(
     save_similarity(run_dir.path / "similarity.npz", setup, best.arch)
     run_dir.save_result(summary)
     return summary
-
-
-def _top(history: History, count: int) -> list[TopCandidate]:
-    others = history.others()
-    return [
-        TopCandidate(
-            arch=record.arch,
-            score=score,
-            parts=record.parts,
-            others={name: scores.get(record.arch) for name, scores in others.items()},
-            params=record.params or 0,  # known of every candidate that was scored
-            flops=record.flops or 0,
-            layers=record.layers,
-        )
-        for record, score in history.ranking()[:count]
-    ]
 
 
 def _known_accuracies(

@@ -81,15 +81,15 @@ def run_facts(run: Run, name: str) -> dict[str, _Value]:
     members = config.get(key) or result.get(key) or ()
     if isinstance(members, Mapping | Sequence) and not isinstance(members, str):
         members = ", ".join(map(str, members))
-    alone = run.command == "train" and not config.get("distiller")
-    teacher = result.get("teacher") or at(config, "teacher", "name")
     texts = {
         "command": run.command,
         "space": result.get("space") or at(config, "space", "name"),
-        "teacher": None if alone else teacher,
+        "teacher": result.get("teacher") or at(config, "teacher", "name"),
         "by": members,
         "arch": result.get("arch") or result.get("student") or at(config, "student", "name"),
     }
+    if run.command == "train" and not config.get("distiller"):
+        texts["teacher"] = None
     counts = {key: result.get(key) for key in ("score", "params", "flops", "seconds")}
     counts["seed"] = config.get("seed")
     accuracy, source = _top1(run)
@@ -134,15 +134,6 @@ class SeedFigure:
         """Standard deviation (ddof 1), NaN of one seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
-    @cached_property
-    def limits(self) -> tuple[float, float]:
-        """Of the 95 % interval of the mean, by Student's t."""
-        from scipy.stats import t
-
-        count = len(self.values)
-        half = float(t.ppf(0.975, count - 1)) * self.std / count**0.5
-        return self.mean - half, self.mean + half
-
     @property
     def text(self) -> str:
         """Mean ± standard deviation, to the second digit of the latter."""
@@ -152,10 +143,14 @@ class SeedFigure:
 
     @property
     def interval(self) -> str:
-        """Limits of the interval, empty of fewer than three seeds: it would say nothing."""
-        if len(self.values) < 3 or not self.std:
+        """95 % interval of the mean by Student's t, empty of fewer than three seeds."""
+        from scipy.stats import t
+
+        count = len(self.values)
+        if count < 3 or not self.std:
             return ""
-        return "[{}, {}]".format(*map(self._rounded, self.limits))
+        half = float(t.ppf(0.975, count - 1)) * self.std / count**0.5
+        return f"[{self._rounded(self.mean - half)}, {self._rounded(self.mean + half)}]"
 
     @property
     def each(self) -> str:
