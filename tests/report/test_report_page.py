@@ -68,8 +68,7 @@ def test_seeds_are_grouped(page: str) -> None:
 
 def test_rankings_show_size_beside_the_proxies(page: str, sweep: Path) -> None:
     rankings = section(page, "rankings")
-    with (sweep / "rank" / "rank.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader((sweep / "rank/rank.csv").read_text("utf-8").splitlines()))
     assert {"params", "flops", "random"} <= {row["proxy"] for row in rows}
     for row in rows:
         low, high = (f"{float(row[f'spearman_{end}']):.2f}" for end in ("lo", "hi"))
@@ -162,23 +161,21 @@ def test_a_table_stands_in_three_places(
 ) -> None:
     assert main([str(table), str(search_run)]) == 0
     shown = capsys.readouterr().out
-    assert "0.812 ± 0.020 [0.750, 0.880]" in shown
-    assert "(0.85 ± 0.01)" in shown
-    assert "<b>predicts</b>" in shown
+    for text in ("0.812 ± 0.020 [0.750, 0.880]", "(0.85 ± 0.01)", "<b>predicts</b>"):
+        assert text in shown
     assert "0.812" in (table / "table.md").read_text(encoding="utf-8")
     page = (table / "report.html").read_text(encoding="utf-8")
-    told = words(page)
-    assert "ours 0.812 ± 0.020 [0.750, 0.880] published 0.85 ± 0.01 1 −0.038" in told
-    assert "other no figure 2" in told
-    assert "Scale: 2 cores: 8 images. Measured 2026-01-02, 3 seeds." in told
+    text = words(page)
+    assert "ours 0.812 ± 0.020 [0.750, 0.880] published 0.85 ± 0.01 1 −0.038" in text
+    assert "other no figure 2" in text
+    assert "Scale: 2 cores: 8 images. Measured 2026-01-02, 3 seeds." in text
     assert '<li id="note-1-1">Someone, 2023, Table 1. no seeds stated</li>' in page
     assert "<b>" not in page
-    assert 'id="table-1"' in page
-    assert 'id="runs"' in page
+    assert all(f'id="{name}"' in page for name in ("table-1", "runs"))
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "problem"),
     [
         ("paper.csv", "row,column\n", "paper.csv"),
         ("table.yaml", "title: [", "table.yaml"),
@@ -186,11 +183,11 @@ def test_a_table_stands_in_three_places(
     ],
 )
 def test_damaged_tables(
-    name: str, text: str, told: str, table: Path, capsys: pytest.CaptureFixture[str]
+    name: str, text: str, problem: str, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (table / name).write_text(text, encoding="utf-8")
     assert main([str(table)]) == 2
-    assert told in capsys.readouterr().err
+    assert problem in capsys.readouterr().err
     assert not (table / "report.html").exists()
     before = (table / "results.csv").read_bytes()
     assert main([str(table), "--collect"]) == 2

@@ -217,10 +217,10 @@ def test_reading_a_table_loads_no_torch(tmp_path: Path) -> None:
     write_table(tmp_path)
     code = "import sys; from diswot.tables.__main__ import main; main(sys.argv[1:]); "
     code += "print('torch' in sys.modules)"
-    found = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert found.stdout.split() == ["False"]
+    assert printed.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)

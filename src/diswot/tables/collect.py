@@ -189,10 +189,10 @@ def _figures_of(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]:
         from diswot.tables.correlations import of_correlations
 
         return of_correlations(runs, spec, skip)
-    found = [run for run in runs if run.command == "search"]
+    searches = [run for run in runs if run.command == "search"]
     if spec.kind == "searches":
         first: dict[str, Run] = {}
-        for run in found:
+        for run in searches:
             if source := _accuracies_from(run):
                 before = first.setdefault(cast(SearchSummary, run.summary).space, run)
                 if (other := _accuracies_from(before)) != source:
@@ -201,10 +201,10 @@ def _figures_of(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]:
                         "a table needs one source; run the searches of the other again in a new "
                         "folder"
                     )
-        return [figure for run in found for figure in skipping(skip, _of_search(run), run)]
-    searches = {run.path.resolve(): run for run in found}
+        return [figure for run in searches for figure in skipping(skip, _of_search(run), run)]
+    by_path = {run.path.resolve(): run for run in searches}
     trained = [run for run in runs if run.command == "train"]
-    return [f for run in trained for f in skipping(skip, _of_training(run, searches, spec), run)]
+    return [f for run in trained for f in skipping(skip, _of_training(run, by_path, spec), run)]
 
 
 def skipping(skip: Skip, figures: Iterator[Figure], *runs: Run) -> list[Figure]:

@@ -199,12 +199,12 @@ class Group:
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Searches and trainings with a config, by the settings they share, in order of the first."""
-    found: dict[str, list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
         if run.command in _LABELS and run.config:
-            found.setdefault(_key(run), []).append(run)
-    firsts = [members[0] for members in found.values()]
-    return [_group(members, firsts) for members in found.values()]
+            groups.setdefault(_key(run), []).append(run)
+    firsts = [members[0] for members in groups.values()]
+    return [_group(members, firsts) for members in groups.values()]
 
 
 def _key(run: Run) -> str:
