@@ -93,8 +93,7 @@ def run_rank(
     from diswot.console import print_lines
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import Shard
-    from diswot.reporting.plan import show_rank_plan
-    from diswot.reporting.rank import export
+    from diswot.reporting.rank import export, show_rank_plan
     from diswot.scoring.setup import (
         class_count,
         make_data,

@@ -13,7 +13,6 @@ from diswot.commands import exit_code
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
-    from diswot.runs import Run
     from diswot.tables import Table
 
 __all__ = ["main", "write_report"]
@@ -57,26 +56,9 @@ def write_report(
         OSError: The file cannot be written.
     """
     from diswot.console import print_lines, shown
-    from diswot.reporting.page import page_title, render
-    from diswot.runs import write_atomic
-    from diswot.tables import is_table
+    from diswot.reporting.page import render
+    from diswot.runs import find_runs, write_atomic
 
-    target = _target(paths, output)
-    folders = [path for path in paths if is_table(path)]
-    if collect and not folders:
-        raise UserError("--collect makes a table's results.csv; give the folder of a table")
-    tables = [_table(folder, collect) for folder in folders]
-    runs = _runs([path for path in paths if path not in folders])
-    write_atomic(target, render(page_title(paths), runs, tables))
-    if runs:
-        counted = Counter(run.state for run in runs)
-        print_lines([", ".join(f"{count} {state}" for state, count in counted.most_common())])
-    problems = [f"  {shown(run.path)}: {run.state}, {run.problem}" for run in runs if run.problem]
-    print_lines([*problems, f"  {shown(target)}"])
-    return target
-
-
-def _target(paths: Sequence[Path], output: Path | None) -> Path:
     for path in paths:
         if not path.is_dir():
             problem = "is no folder" if path.exists() else "does not exist"
@@ -85,25 +67,31 @@ def _target(paths: Sequence[Path], output: Path | None) -> Path:
     if not target.parent.is_dir() or (target.exists() and not target.is_file()):
         problem = "is no file" if target.exists() else "lies in a folder that does not exist"
         raise UserError(f"--output: {target} {problem}; give the name of a file")
-    return target
-
-
-def _runs(paths: Sequence[Path]) -> list[Run]:
-    from diswot.runs import find_runs
-
-    if not paths:
-        return []
-    runs = find_runs(paths)
-    if all(run.state == "foreign" for run in runs):
+    folders = [path for path in paths if (path / "table.yaml").is_file()]
+    if collect and not folders:
+        raise UserError("--collect makes a table's results.csv; give the folder of a table")
+    tables = [_table(folder, collect) for folder in folders]
+    others = [path for path in paths if path not in folders]
+    runs = find_runs(others)
+    if others and all(run.state == "foreign" for run in runs):
         raise UserError(
-            f"PATH: no run in {', '.join(map(str, paths))}; a run is a folder that diswot search, "
+            f"PATH: no run in {', '.join(map(str, others))}; a run is a folder that diswot search, "
             "train or rank wrote, with config.json and result.json or a journal in it, and a "
             "table one with table.yaml"
         )
-    return runs
+    first = paths[0].resolve().name or str(paths[0])
+    title = f"{first} and {len(paths) - 1} more" if len(paths) > 1 else first
+    write_atomic(target, render(title, runs, tables))
+    if runs:
+        counted = Counter(run.state for run in runs)
+        print_lines([", ".join(f"{count} {state}" for state, count in counted.most_common())])
+    problems = [f"  {shown(run.path)}: {run.state}, {run.problem}" for run in runs if run.problem]
+    print_lines([*problems, f"  {shown(target)}"])
+    return target
 
 
 def _table(path: Path, collect: bool) -> Table:
+    """Write ``table.md`` and show the table."""
     from diswot.console import print_lines, print_table, shown
     from diswot.reporting.page import terminal_table
     from diswot.runs import write_atomic

@@ -12,8 +12,7 @@ from report_helpers import configured, copied, make_train, read, reported
 from diswot import cli
 from diswot.errors import UserError
 from diswot.report import main
-from diswot.reporting.page.facts import space_accuracies
-from diswot.runs import find_runs
+from diswot.tables import known_accuracies
 
 Output = pytest.CaptureFixture[str]
 
@@ -128,9 +127,9 @@ def test_accuracies_only_where_they_hold(search_run: Path, tmp_path: Path) -> No
     run = copied(search_run, tmp_path / "run", 0)
     space = read(run / "config.json")["space"]
     configured(run, space={**space, "widths": [1, 2, 3, 4]})
-    with pytest.raises(UserError, match="widths"):
-        space_accuracies(find_runs([run])[0])
-    for name in ("../../etc", "s1", "", 3):
-        configured(run, space={**space, "name": name})
-        with pytest.raises(UserError, match="there is no benchmark of space"):
-            space_accuracies(find_runs([run])[0])
+    assert "No picture of accuracy: benchmark=s0 holds for space.widths=" in reported(run)
+    configured(run, space={**space, "name": 3})
+    assert "No picture of accuracy: no accuracies are known of space 3." in reported(run)
+    for name in ("../../etc", "s1", ""):
+        with pytest.raises(UserError, match="no accuracies are known of space"):
+            known_accuracies(name, space)

@@ -1,4 +1,4 @@
-"""Content of the page, compared with the files of the runs."""
+"""Content of the page, compared with the files of runs and tables."""
 
 from __future__ import annotations
 
@@ -13,6 +13,26 @@ from report_helpers import configured, copied, make_train, read, reported, secti
 from diswot.report import main
 
 LIMIT = 3 * 2**20
+SPEC = """\
+title: Which proxy <b>predicts</b> best
+paper: Table 1 of a paper
+scale: 2 cores
+kind: correlations
+commands: [rank experiment=x]
+small: [rank experiment=x_small]
+runs: nowhere
+row: "{proxy}"
+column: "{target} {statistic}"
+"""
+PAPER = """\
+row,column,value,std,unit,source,note
+ours,distilled spearman,0.85,0.01,,"Someone, 2023, Table 1",no seeds stated
+other,distilled spearman,,,,,a figure only
+"""
+RESULTS = """\
+row,column,value,std,low,high,seeds,scale,date,runs
+ours,distilled spearman,0.812,0.02,0.75,0.88,3,2 cores: 8 images,2026-01-02,3
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +68,7 @@ def test_seeds_are_grouped(page: str) -> None:
 
 def test_rankings_show_size_beside_the_proxies(page: str, sweep: Path) -> None:
     rankings = section(page, "rankings")
-    with (sweep / "rank" / "rank.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader((sweep / "rank/rank.csv").read_text("utf-8").splitlines()))
     assert {"params", "flops", "random"} <= {row["proxy"] for row in rows}
     for row in rows:
         low, high = (f"{float(row[f'spearman_{end}']):.2f}" for end in ("lo", "hi"))
@@ -125,3 +144,52 @@ def test_of_many_losses_a_few_are_drawn(tmp_path: Path) -> None:
     page = reported(run)
     assert "16 of 32 losses are drawn." in page
     assert [f">{name} (1 = " in page for name in ("loss", "l14", "l15")] == [True, True, False]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A small table."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, text in {"table.yaml": SPEC, "paper.csv": PAPER, "results.csv": RESULTS}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_table_stands_in_three_places(
+    table: Path, search_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(table), str(search_run)]) == 0
+    shown = capsys.readouterr().out
+    for text in ("0.812 ± 0.020 [0.750, 0.880]", "(0.85 ± 0.01)", "<b>predicts</b>"):
+        assert text in shown
+    assert "0.812" in (table / "table.md").read_text(encoding="utf-8")
+    page = (table / "report.html").read_text(encoding="utf-8")
+    text = words(page)
+    assert "ours 0.812 ± 0.020 [0.750, 0.880] published 0.85 ± 0.01 1 −0.038" in text
+    assert "other no figure 2" in text
+    assert "Scale: 2 cores: 8 images. Measured 2026-01-02, 3 seeds." in text
+    assert '<li id="note-1-1">Someone, 2023, Table 1. no seeds stated</li>' in page
+    assert "<b>" not in page
+    assert all(f'id="{name}"' in page for name in ("table-1", "runs"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("paper.csv", "row,column\n", "paper.csv"),
+        ("table.yaml", "title: [", "table.yaml"),
+        ("results.csv", RESULTS.replace("0.812", "high"), "results.csv, line 2"),
+    ],
+)
+def test_damaged_tables(
+    name: str, text: str, problem: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (table / name).write_text(text, encoding="utf-8")
+    assert main([str(table)]) == 2
+    assert problem in capsys.readouterr().err
+    assert not (table / "report.html").exists()
+    before = (table / "results.csv").read_bytes()
+    assert main([str(table), "--collect"]) == 2
+    assert ("nowhere" if name != "table.yaml" else "table.yaml") in capsys.readouterr().err
+    assert (table / "results.csv").read_bytes() == before

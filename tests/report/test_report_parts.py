@@ -10,20 +10,28 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from diswot.reporting.page.facts import SeedFigure, seed_figures
-from diswot.reporting.page.groups import Group, differences, group_runs
+from diswot.reporting.page.facts import (
+    Group,
+    SeedFigure,
+    differences,
+    group_runs,
+)
 from diswot.reporting.page.pictures import Pictures, similarity_pictures
-from diswot.reporting.search_plot import Point, distinct, front, plot_course, plot_params
-from diswot.runs import Run, SearchSummary
+from diswot.reporting.plots import distinct, front, plot_course, plot_params
+from diswot.runs import CandidateRecord, Run, SearchSummary
 
-POINTS = [
-    Point("a", 1.0, 10, 0),
-    Point("b", 3.0, 30, 0),
-    Point("c", 2.0, 30, 1),
-    Point("failed", None, None, 1),
-    Point("d", 3.0, 20, 1),
-    Point("a", 1.0, 10, 2),
-    Point("e", 0.5, 40, 2),
+
+def candidate(
+    arch: str, score: float | None, params: int | None, generation: int = 0
+) -> CandidateRecord:
+    rest = (None, None, "ok", None, generation, False, 0.0)
+    return CandidateRecord(arch, score, {}, {}, params, *rest)
+
+
+RECORDS = [
+    *(candidate("a", 1.0, 10), candidate("b", 3.0, 30), candidate("c", 2.0, 30, 1)),
+    *(candidate("failed", None, None, 1), candidate("d", 3.0, 20, 1), candidate("a", 1.0, 10, 2)),
+    candidate("e", 0.5, 40, 2),
 ]
 
 
@@ -37,36 +45,36 @@ def run(seed: int, score: float = 1.0, **config: object) -> Run:
 
 
 def test_course_is_the_running_best() -> None:
-    assert [point.arch for point in distinct(POINTS)] == ["b", "d", "c", "a", "e"]
-    assert [point.arch for point in front(POINTS)] == ["a", "d"]
-    plot_course(axes := Figure().subplots(), {"": POINTS})
+    assert [*distinct(RECORDS)["arch"]] == ["b", "d", "c", "a", "e"]
+    assert [*front(distinct(RECORDS))["arch"]] == ["a", "d"]
+    plot_course(axes := Figure().subplots(), {"": RECORDS})
     best, means = axes.get_lines()
     assert list(best.get_ydata()) == [1.0, *[3.0] * 6]
     assert list(means.get_ydata()) == pytest.approx([1, 3, 2, math.nan, 3, 1, 0.5], nan_ok=True)
-    plot_course(Figure().subplots(), {"none": [Point("x", None, None, 0)]})
-    many = [Point(f"x{i}", 10.0 ** (9 * i), i + 1, 0) for i in range(12)]
+    plot_course(Figure().subplots(), {"none": [candidate("x", None, None)]})
+    many = [candidate(f"x{i}", 10.0 ** (9 * i), i + 1) for i in range(12)]
     plot_course(axes := Figure().subplots(), {"": many})  # of many magnitudes
     assert axes.get_yscale() == "log"
     assert len(axes.get_yticks()) < 10
 
 
 def test_params_show_found_front_and_a_budget_at_hand() -> None:
-    plot_params(axes := Figure().subplots(), {"": POINTS}, 40)
+    plot_params(axes := Figure().subplots(), {"": RECORDS}, 40)
     labels = axes.get_legend_handles_labels()[1]
     assert set(labels) == {"front of score and size", "found", "budget 40"}
     assert axes.collections[-1].get_offsets().tolist() == [[30 / 1e6, 3.0]]
-    plot_params(axes := Figure().subplots(), {"": POINTS}, 5e5)  # would squeeze the networks
+    plot_params(axes := Figure().subplots(), {"": RECORDS}, 5e5)  # would squeeze the networks
     assert "budget 500,000 →" in axes.get_legend_handles_labels()[1]
     assert axes.get_xlim()[1] < 80 / 1e6
 
 
-def test_many_points_become_one_image_and_what_cannot_be_drawn_a_note() -> None:
-    points = [Point(f"x{i}", float(i % 97), i + 1, i // 100) for i in range(15_000)]
+def test_many_records_become_one_image_and_what_cannot_be_drawn_a_note() -> None:
+    records = [candidate(f"x{i}", float(i % 97), i + 1, i // 100) for i in range(15_000)]
     pictures = Pictures("many", "many")
     with pictures.draw("infinite") as axes:
         axes.set_xlim(0, math.inf)
     with pictures.draw("many") as axes:
-        plot_params(axes, {"": points})
+        plot_params(axes, {"": records})
     (panel,) = pictures.panels
     assert "data:image/png" in panel.svg
     assert len(panel.svg) < 200_000
@@ -125,13 +133,6 @@ def test_differences_begin_with_what_tells_runs_apart() -> None:
     assert differences(rankings) == {"benchmark.source": ["a", "b"]}
 
 
-def test_seed_figures_are_of_the_t_distribution() -> None:
-    found = seed_figures([run(i, value) for i, value in enumerate((1.0, 2.0, 4.0))])["score"]
-    half = 4.302652729696142 * math.sqrt(7 / 3) / math.sqrt(3)
-    assert (found.mean, found.std) == pytest.approx((7 / 3, math.sqrt(7 / 3)))
-    assert found.limits == pytest.approx((7 / 3 - half, 7 / 3 + half))
-
-
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
@@ -140,6 +141,7 @@ def test_seed_figures_are_of_the_t_distribution() -> None:
         ((661338.0, 661338.0), ("661,338 ± 0", "", "")),
         ((5e7, 6e7), ("55.0 M ± 7.1 M", "", "50.0 M · 60.0 M")),
         ((1e103, 3e103), ("2e+103 ± 1.41e+103", "", "1e+103 · 3e+103")),
+        ((1.0, 2.0, 4.0), ("2.3 ± 1.5", "[−1.5, 6.1]", "1.0 · 2.0 · 4.0")),
         ((-1.0, -2.0, -3.0), ("−2.0 ± 1.0", "[−4.5, 0.5]", "−1.0 · −2.0 · −3.0")),
     ],
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import stdev
@@ -11,6 +13,7 @@ from table_helpers import read_results, search, training, write_run, write_table
 from diswot.errors import UserError
 from diswot.tables import collect, load_table
 
+FOUND_BY = {"row": "{found_by}", "column": "{statistic}"}
 COLUMNS = {"row": "{student} {found_by} {distiller}", "column": "{statistic}"}
 
 
@@ -20,19 +23,19 @@ def test_seeds_become_mean_and_deviation(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t", runs=str(tmp_path / "runs"))
     collected = collect(table)
     assert (collected.used, collected.skipped) == (3, ())
-    found = read_results(table)
-    assert set(found) == {
+    results = read_results(table)
+    assert set(results) == {
         *(("nwot random", f"cifar10 {name}") for name in ("accuracy", "rank", "regret")),
         *(("nwot random", name) for name in ("seconds", "params", "flops")),
     }
-    line = found["nwot random", "cifar10 accuracy"]
+    line = results["nwot random", "cifar10 accuracy"]
     assert float(line["value"]) == 91.5
     assert float(line["std"]) == pytest.approx(stdev([90.0, 91.0, 93.5]), abs=1e-4)
     assert (line["low"], line["seeds"], line["runs"]) == ("", "3", "3")
     assert line["scale"] == "tiny; accuracies: a.csv"
     assert line["date"] == datetime.now(UTC).date().isoformat()
-    assert float(found["nwot random", "cifar10 regret"]["value"]) == 2.5
-    assert float(found["nwot random", "seconds"]["value"]) == 3.0
+    assert float(results["nwot random", "cifar10 regret"]["value"]) == 2.5
+    assert float(results["nwot random", "seconds"]["value"]) == 3.0
     assert load_table(table).cells["nwot random", "cifar10 accuracy"].seeds == 3
 
 
@@ -126,9 +129,115 @@ def test_trainings_know_the_search_their_student_comes_from(
     training(runs / "5", "/", 1.0)
     table = write_table(tmp_path / "t", runs=str(runs), kind="trainings", **COLUMNS)
     collected = collect(table)
-    found = {key[0]: line["value"] for key, line in read_results(table).items() if "top1" in key[1]}
-    assert found == {
+    results = {
+        key[0]: line["value"] for key, line in read_results(table).items() if "top1" in key[1]
+    }
+    assert results == {
         **{"s0:1-1-1 nwot kd": "80", "s0:1-1-1 diswot kd+sp": "81", "s0:1-1-1 alone": "70"},
     }
     assert len([line for line in collected.skipped if "is not there or not finished" in line]) == 2
     assert read_results(table)["s0:1-1-1 alone", "images_per_second"]["value"] == "5.5"
+
+
+def change(run: Path, file: str = "config.json", **values: Any) -> Path:
+    content = json.loads((run / file).read_text())
+    (run / file).write_text(json.dumps({**content, **values}))
+    return run
+
+
+def test_runs_that_the_scale_does_not_cover_are_left_out(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    search(runs / "good", 0, 90.0)
+    search(runs / "seed", 7, 10.0)
+    change(search(runs / "long", 1, 10.0), strategy={"name": "random", "evaluations": 500})
+    change(search(runs / "wide", 1, 10.0), space={"name": "nasbench201", "widths": [8, 8]})
+    conditions = {
+        **{"seed": [0, 1], "strategy.evaluations": None, "space.widths": [None, [4, 4]]},
+        **{"result.space": "nasbench201", "rank": {"seeds": 3}},
+    }
+    table = write_table(tmp_path / "t", runs=str(runs), conditions=conditions)
+    collected = collect(table)
+    assert (collected.used, len(collected.skipped)) == (1, 3)
+    assert {line["value"] for line in read_results(table).values()} >= {"90"}
+    problems = "\n".join(collected.skipped)
+    assert f"{runs / 'seed'}: seed is 7; the table takes 0 or 1 (conditions)" in problems
+    assert f"{runs / 'long'}: strategy.evaluations is 500; the table takes null" in problems
+    assert f"{runs / 'wide'}: space.widths is [8, 8]; the table takes null or [4, 4]" in problems
+    change(runs / "long", strategy={"name": "random"})
+    other = collect(table, runs=runs / "seed", scale="other seeds")
+    assert (other.used, other.skipped) == (1, ())
+
+
+def test_the_search_of_a_student_meets_the_conditions_too(tmp_path: Path) -> None:
+    origin = change(search(tmp_path / "found", 0, 90.0), strategy={"evaluations": 5})
+    training(tmp_path / "runs/a", str(origin), 80.0)
+    conditions = {"search": {"strategy.evaluations": 60}, "train": {"protocol.name": "short"}}
+    table = write_table(
+        tmp_path / "t",
+        **{"runs": str(tmp_path / "runs"), "kind": "trainings", "conditions": conditions},
+        **FOUND_BY,
+    )
+    with pytest.raises(UserError, match=r"its search, .*found: strategy\.evaluations is 5; the"):
+        collect(table)
+    change(origin, strategy={"evaluations": 60})
+    assert collect(table).used == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("values", "difference"),
+    [
+        ({"num_classes": 10}, "num_classes is 10 in one"),
+        ({"strategy": {"name": "random", "evaluations": 50}}, "strategy.evaluations is 50 in one"),
+    ],
+)
+def test_runs_of_other_settings_are_not_united(
+    tmp_path: Path, values: dict[str, Any], difference: str, seed: int
+) -> None:
+    runs = tmp_path / "runs"
+    change(search(runs / "a", 0, 90.0), **values)
+    search(runs / "b", seed, 91.0)
+    table = write_table(tmp_path / "t", runs=str(runs))
+    with pytest.raises(UserError) as caught:
+        collect(table)
+    assert f"{difference}, not set in the other" in str(caught.value)
+    assert f"{runs / 'a'} and {runs / 'b'} are no seeds of one figure" in str(caught.value)
+    change(search(runs / "c", 1, 91.0), **values, workers=4, data={"shuffle_seed": 1})
+    shutil.rmtree(runs / "b")
+    assert collect(table).used == 2
+
+
+def test_students_of_several_seeds_are_one_figure(tmp_path: Path) -> None:
+    """Each seed has its own search and student; sizes are the same whatever the losses."""
+    runs = tmp_path / "runs"
+    for seed in (0, 1):
+        origin = search(runs / f"found{seed}", seed, 90.0)
+        for place, top1 in enumerate([80.0 + seed, 70.0 + seed]):
+            run = training(runs / f"{(place + seed) % 2}-{place}-{seed}", str(origin), top1)
+            losses = ["kd"] if place else []
+            change(run, "result.json", seed=seed, params=100 + seed, distiller=losses)
+            student = {"run": str(origin), "arch": f"arch{seed}"}
+            change(run, seed=seed, student=student, distiller={name: {} for name in losses})
+    names = {"alone params": "params", "kd params": "params"}
+    spec = {"kind": "trainings", "row": "{found_by}", "column": "{distiller} {statistic}"}
+    where = {"statistic": ["params", "test_top1"]}
+    table = write_table(tmp_path / "t", runs=str(runs), names=names, where=where, **spec)
+    collect(table)
+    lines = read_results(table)
+    assert {key[1]: (line["value"], line["seeds"]) for key, line in lines.items()} == {
+        **{"params": ("100.5", "2"), "alone test_top1": ("80.5", "2")},
+        "kd test_top1": ("70.5", "2"),
+    }
+    change(runs / "found1", strategy={"name": "random", "evaluations": 5})
+    with pytest.raises(UserError, match=r"search strategy\.evaluations"):
+        collect(table)
+
+
+def test_one_run_that_fills_a_cell_twice_is_named_once(tmp_path: Path) -> None:
+    run = search(tmp_path / "runs/a", 0, 90.0)
+    standing = json.loads((run / "result.json").read_text())["benchmark"]["standings"][0]
+    standings = [standing, {**standing, "dataset": "cifar100", "accuracy": 2.0}]
+    change(run, "result.json", benchmark={"source": "a", "standings": standings})
+    table = write_table(tmp_path / "t", runs=str(run), column="{statistic}")
+    with pytest.raises(UserError, match=r"two figures of .*runs/a belong .* differ in dataset;"):
+        collect(table)

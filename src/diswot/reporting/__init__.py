@@ -1,1 +1,55 @@
-"""Plans, results, plots and the report page of runs."""
+"""Plans, results and plots of runs, and the report page; here what several of them need."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diswot.runs.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from diswot.data.base import ImageData
+
+__all__ = ["conditions", "drawing"]
+
+
+@contextmanager
+def drawing(
+    path: Path, title: str, width: float, height: float, *, dpi: int = 120, fontsize: int = 11
+) -> Iterator[Figure]:
+    """A figure of a width and height in inches, which is written as a PNG in the end."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, fontsize=fontsize)
+    yield figure
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=dpi)
+    write_atomic(path, image.getvalue())
+
+
+def conditions(
+    config: Mapping[str, Any], data: ImageData, num_classes: int, workers: int, path: Path
+) -> dict[str, str]:
+    """The conditions of scores as a plan shows them, an entry a line."""
+    from diswot.console import shown
+
+    teacher = config["teacher"]
+    weights = "" if teacher["name"] == "none" else f" (weights: {teacher['weights']})"
+    size, batch = data.image_size, config["data"]["batch_size"]
+    init = config["init"]["_target_"].rpartition(".")[2].lower()
+    last = config["seed"] + config.get("seeds", 1) - 1
+    seeds = f"seed {config['seed']}" if last == config["seed"] else f"seeds {config['seed']}–{last}"
+    processes = f"{workers} worker{'s' if workers > 1 else ''}"
+    return {
+        "teacher": f"{teacher['name']}{weights}",
+        "data": f"{data.name}, {batch} images of {size}×{size}, {num_classes} classes",
+        "init": f"{init}, {seeds}",
+        "device": f"{config['device']}, {config['precision']}, {processes}",
+        "run dir": shown(path),
+    }

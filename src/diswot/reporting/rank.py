@@ -1,9 +1,9 @@
-"""A ranking on the terminal, and the tables it leaves: rank.csv and scores.csv."""
+"""A ranking on the terminal, and the files it leaves."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from shutil import get_terminal_size
@@ -13,18 +13,22 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from diswot.console import print_lines, print_table, shown
+from diswot.console import print_lines, print_pairs, print_table, shown
 from diswot.ranking.scores import Scores, Target, conditions_of
 from diswot.ranking.statistics import rank_rows
+from diswot.reporting import conditions
 from diswot.reporting.rank_plot import plot_rank
 from diswot.runs import RankRow, RankSummary, write_json, write_table
 from diswot.versions import versions
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from diswot.accuracies import Benchmark
     from diswot.data.base import ImageData
 
-__all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank"]
+__all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank", "show_rank_plan"]
 
 _SPEARMAN = "Spearman ρ, 95 % interval"
 _COLUMNS = (_SPEARMAN, "Kendall", "Pearson", "|params", "P@10", "regret", "s/arch")
@@ -37,6 +41,30 @@ _LEGEND = (
     "P@10: percent of the best tenth by score that are the best tenth by accuracy",
     "regret: best accuracy less that of the best scored architecture, percent points",
 )
+
+
+def show_rank_plan(
+    config: Mapping[str, Any],
+    benchmark: Benchmark,
+    count: int,
+    *,
+    data: ImageData,
+    workers: int,
+    path: Path,
+) -> None:
+    """What a ranking is about to do, one line an item."""
+    names = list(config["proxy"])
+    part = f", shard {config['shard']}" if config["shard"] else ""
+    control = " and a shuffled control of each that compares with the teacher"
+    targets = ", ".join(f"{dataset} {target}" for dataset, target in benchmark.entries())
+    print_pairs(
+        {
+            "space": f"{benchmark.space}, {count:,} architectures{part}",
+            "accuracy": f"{targets} ({benchmark.source})",
+            "proxies": f"{', '.join(names)}{control if config['control'] == 'shuffled' else ''}",
+            **conditions(config, data, config["num_classes"], workers, path),
+        }
+    )
 
 
 def export(
@@ -53,19 +81,19 @@ def export(
 
     ``targets`` are accuracies of the architectures that were scored.
     """
-    conditions = conditions_of(config, data, benchmark.source)
+    shared = conditions_of(config, data, benchmark.source)
     seeds = f"{len(scores.seeds)} seed{'s' if len(scores.seeds) > 1 else ''}"
     title = (
-        f"{conditions['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
-        f"teacher {conditions['teacher']}, {data.name}, {seeds}"
+        f"{shared['space']} ({len(scores.archs):,} architectures, {benchmark.source}); "
+        f"teacher {shared['teacher']}, {data.name}, {seeds}"
     )
     drawn = {"resamples": config["resamples"], "seed": config["seed"]}
-    rows = rank_rows(scores, targets, conditions, **drawn)
+    rows = rank_rows(scores, targets, shared, **drawn)
     rank_csv(path / "rank.csv", rows)
     scores_csv(path / "scores.csv", scores, targets)
     plot_rank(path / "rank.png", rows, scores, targets, title)
     summary = RankSummary(
-        **conditions, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
+        **shared, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
     )
     write_json(path / "result.json", asdict(summary))
     if not quiet:
@@ -82,28 +110,25 @@ def rank_csv(path: Path, rows: Sequence[RankRow]) -> None:
 
 def scores_csv(path: Path, scores: Scores, targets: Sequence[Target]) -> None:
     """One line an arch and seed, seed by seed; an empty cell where a proxy failed."""
-    accuracies = [f"{target.dataset}_{target.target}" for target in targets]
-    header = ["arch", "seed", "params", "flops", *accuracies]
-    proxies = [name for name in scores.values if name not in header]  # params has its column
+    count = len(scores.seeds)
 
-    def lines() -> Iterator[list[object]]:
-        for row, seed in enumerate(scores.seeds):
-            for index, arch in enumerate(scores.archs):
-                sizes = (float(sizes[index]) for sizes in (scores.params, scores.flops))
-                yield [
-                    *(arch, seed),
-                    *(int(size) if size.is_integer() else size for size in sizes),
-                    *(float(target.accuracy[index]) for target in targets),
-                    *(float(scores.values[name][row, index]) for name in proxies),
-                ]
+    def column(sizes: NDArray[np.float64]) -> list[float]:
+        return [int(size) if size.is_integer() else size for size in sizes.tolist()] * count
 
-    write_table(path, [*header, *proxies], lines())
+    columns: dict[str, Sequence[object]] = {
+        "arch": scores.archs * count,
+        "seed": [seed for seed in scores.seeds for _ in scores.archs],
+        **{"params": column(scores.params), "flops": column(scores.flops)},
+        **{f"{t.dataset}_{t.target}": t.accuracy.tolist() * count for t in targets},
+    }
+    scored = {name: values for name, values in scores.values.items() if name not in columns}
+    columns |= {name: values.ravel().tolist() for name, values in scored.items()}
+    write_table(path, list(columns), zip(*columns.values(), strict=True))
 
 
 def show_rank(rows: Sequence[RankRow]) -> None:
     """One table a target, best proxy first, and what its marks mean."""
-    targets = list(dict.fromkeys((row.dataset, row.target) for row in rows))
-    for target in targets:
+    for target in dict.fromkeys((row.dataset, row.target) for row in rows):
         print_table(_table([row for row in rows if (row.dataset, row.target) == target]))
         print_lines([""])
     print_lines(_LEGEND)

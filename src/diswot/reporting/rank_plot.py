@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diswot.runs.files import write_atomic
+from diswot.reporting import drawing
 
 if TYPE_CHECKING:
     from diswot.ranking.scores import Scores, Target
@@ -36,22 +35,16 @@ def plot_rank(
     the accuracy of the first distilled target (or the first there is), best proxy first. Scores
     of many magnitudes are drawn by rank, which their axes say.
     """
-    from matplotlib.figure import Figure
-
     proxies = len(scores.values)
     heights = (
         math.ceil(len(targets) / _PANELS) * (BAR * proxies + 0.9) + 0.4,
         math.ceil(proxies / _SMALL) * (2.1 if proxies > 2 else 3.2) + 0.5,
     )
-    figure = Figure(figsize=(12, sum(heights) + 0.5), layout="constrained")
-    figure.suptitle(title, fontsize=12)
-    halves = figure.subfigures(2, 1, height_ratios=heights, squeeze=False).ravel()
-    _plot_bars(halves[0], rows, targets)
     shown = next((target for target in targets if target.target == "distilled"), targets[0])
-    _plot_scores(halves[1], _of(rows, shown), scores, shown)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    write_atomic(path, image.getvalue())
+    with drawing(path, title, 12, sum(heights) + 0.5, dpi=110, fontsize=12) as figure:
+        above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False).ravel()
+        _plot_bars(above, rows, targets)
+        _plot_scores(below, _of(rows, shown), scores, shown)
 
 
 def _of(rows: Sequence[RankRow], target: Target) -> list[RankRow]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.accuracies import standings
 from diswot.console import print_lines, print_pairs, show_standings, show_top, shown
 from diswot.errors import UserError
-from diswot.reporting.plan import conditions
-from diswot.reporting.search_plot import Point, plot_course, plot_params
-from diswot.runs import KnownAccuracies, SearchSummary, TopCandidate, write_atomic, write_table
+from diswot.reporting import conditions, drawing
+from diswot.reporting.plots import plot_course, plot_params
+from diswot.runs import KnownAccuracies, SearchSummary, TopCandidate, write_table
 from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
 
@@ -67,8 +67,19 @@ def export(
 
     The search is finished; ``benchmark`` are known accuracies of the space, if there are any.
     """
-    history, seconds = search.history, search.seconds
-    top = _top(history, 10)
+    history, seconds, others = search.history, search.seconds, search.history.others()
+    top = [
+        TopCandidate(
+            arch=record.arch,
+            score=score,
+            parts=record.parts,
+            others={name: scores.get(record.arch) for name, scores in others.items()},
+            params=record.params or 0,  # known of every candidate that was scored
+            flops=record.flops or 0,
+            layers=record.layers,
+        )
+        for record, score in history.ranking()[:10]
+    ]
     best, (name, proxy) = top[0], setup.fitness
     scored = sum(not record.cached for record in history.records)
     summary = SearchSummary(
@@ -106,22 +117,6 @@ def export(
     return summary
 
 
-def _top(history: History, count: int) -> list[TopCandidate]:
-    others = history.others()
-    return [
-        TopCandidate(
-            arch=record.arch,
-            score=score,
-            parts=record.parts,
-            others={name: scores.get(record.arch) for name, scores in others.items()},
-            params=record.params or 0,  # known of every candidate that was scored
-            flops=record.flops or 0,
-            layers=record.layers,
-        )
-        for record, score in history.ranking()[:count]
-    ]
-
-
 def _known_accuracies(
     benchmark: Benchmark | None, arch: str, strategy: Strategy, setup: Setup
 ) -> KnownAccuracies | None:
@@ -157,20 +152,12 @@ def _write_candidates(path: Path, history: History) -> None:
 
 def plot_search(path: Path, history: History, title: str, budget: Mapping[str, float]) -> None:
     """Best and mean score over the candidates; score against parameters with the budget line."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
-    left, right = figure.subplots(1, 2)
     scores = history.scores()
-    points = [Point(r.arch, scores.get(r.arch), r.params, r.generation) for r in history.records]
-    plot_course(left, {"": points})
-    plot_params(right, {"": points}, budget.get("params"))
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    write_atomic(path, image.getvalue())
+    records = [replace(record, score=scores.get(record.arch)) for record in history.records]
+    with drawing(path, title, 11, 4.2) as figure:
+        left, right = figure.subplots(1, 2)
+        plot_course(left, {"": records})
+        plot_params(right, {"": records}, budget.get("params"))
 
 
 def show_result(summary: SearchSummary, path: Path) -> None:

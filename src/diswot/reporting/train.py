@@ -15,7 +15,8 @@ from diswot.checkpoint import describe_student, save_student
 from diswot.console import print_lines, print_pairs, shown
 from diswot.models.cost import count_flops, count_params
 from diswot.models.weights import load_weights
-from diswot.reporting.curves import plot_curves
+from diswot.reporting import drawing
+from diswot.reporting.plots import plot_losses, plot_rate, plot_top1
 from diswot.runs import EpochRecord, Journal, TrainSummary, read_json, write_table
 from diswot.training.processes import world_size
 from diswot.training.run import accuracy
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from diswot.runs import RunDir
     from diswot.training.setup import TrainingSetup
 
-__all__ = ["EpochCurves", "EpochLines", "export", "show_plan", "show_result"]
+__all__ = ["EpochCurves", "EpochLines", "export", "plot_curves", "show_plan", "show_result"]
 
 
 def show_plan(config: Mapping[str, Any], setup: TrainingSetup, path: Path) -> None:
@@ -40,21 +41,20 @@ def show_plan(config: Mapping[str, Any], setup: TrainingSetup, path: Path) -> No
     losses += [f"{node['weight']:g} · {name}" for name, node in distillers.items()]
     training = len(setup.batches.training.chosen)
     connectors = count_params(module.distillers)
+    further = f"; connectors with {connectors:,} parameters" if connectors else ""
     teacher, processes = config["teacher"], world_size(config["trainer"])
+    taught = f"{teacher['name']} (weights: {teacher['weights']})" if distillers else "none"
+    several = f", {processes} processes" if processes > 1 else ""
     print_pairs(
         {
             "student": f"{_student(config)}, {count_params(module.student):,} parameters",
-            "teacher": f"{teacher['name']} (weights: {teacher['weights']})"
-            if distillers
-            else "none",
-            "loss": " + ".join(losses)
-            + (f"; connectors with {connectors:,} parameters" if connectors else ""),
+            "teacher": taught,
+            "loss": f"{' + '.join(losses)}{further}",
             "data": f"{data.name}, {training:,} images of {data.image_size}×{data.image_size}, "
             f"{data.num_classes} classes; validated on the {setup.batches.validated_on} images",
             "protocol": f"{protocol.name}, {protocol.max_epochs} epochs, "
             f"batch {data.batch_size}, seed {config['seed']}",
-            "device": f"{config['device']}, {config['precision']}"
-            + (f", {processes} processes" if processes > 1 else ""),
+            "device": f"{config['device']}, {config['precision']}{several}",
             "run dir": shown(path),
         }
     )
@@ -110,11 +110,7 @@ class EpochLines(Callback):
 
 
 class EpochCurves(Callback):
-    """Leaves a picture of all epochs, those of earlier starts too: ``curves.png``.
-
-    Args:
-        dirpath: The run directory, with config and journal.
-    """
+    """Leaves ``curves.png`` of all epochs, those of earlier starts too, in a run directory."""
 
     def __init__(self, dirpath: str | Path) -> None:
         self._path = Path(dirpath)
@@ -127,6 +123,15 @@ class EpochCurves(Callback):
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             title = f"{_title(config)}, {data.data.name}"
             plot_curves(self._path / "curves.png", epochs, title, data.validated_on)
+
+
+def plot_curves(path: Path, epochs: Sequence[EpochRecord], title: str, validated_on: str) -> None:
+    """Losses, accuracy on ``validation`` or ``test`` images and learning rate over the epochs."""
+    with drawing(path, title, 13, 4) as figure:
+        losses, accuracies, rate = figure.subplots(1, 3)
+        plot_losses(losses, {"": epochs})
+        plot_top1(accuracies, {"": epochs}, validated_on)
+        plot_rate(rate, {"": epochs})
 
 
 def export(
@@ -175,9 +180,9 @@ def export(
         versions=versions(),
     )
     rows = [asdict(epoch) for epoch in epochs]
-    losses = [{f"train_{name}": value for name, value in row.pop("losses").items()} for row in rows]
-    metrics = [row | means for row, means in zip(rows, losses, strict=True)]
-    write_table(folder / "metrics.csv", list(metrics[0]), [list(row.values()) for row in metrics])
+    for row in rows:
+        row |= {f"train_{name}": value for name, value in row.pop("losses").items()}
+    write_table(folder / "metrics.csv", list(rows[0]), [list(row.values()) for row in rows])
     run_dir.save_result(result)
     return result
 

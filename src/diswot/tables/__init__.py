@@ -1,8 +1,9 @@
 """Tables of publications: how each is made, what was published and what was measured."""
 
 from diswot.tables.collect import Collection, collect
+from diswot.tables.correlations import known_accuracies
 from diswot.tables.spec import Spec
-from diswot.tables.table import Cell, Table, is_table, load_table, to_markdown
+from diswot.tables.table import Cell, Table, load_table, to_markdown
 
 __all__ = [
     "Cell",
@@ -10,7 +11,7 @@ __all__ = [
     "Spec",
     "Table",
     "collect",
-    "is_table",
+    "known_accuracies",
     "load_table",
     "to_markdown",
 ]

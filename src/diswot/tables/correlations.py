@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 from diswot.config import conf_dir
 from diswot.errors import UserError
 from diswot.runs import RankSummary, Run, SearchSummary, read_rank_rows, read_table
-from diswot.tables.figures import Figure, Skip, but_for_seed, date_of, skipping
+from diswot.tables.collect import Figure, Skip, but_for_seed, date_of, skipping
 from diswot.tables.spec import FIELDS, STATISTICS, Spec, as_text
 
 if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
     from diswot.ranking.scores import Scores, Target
 
-__all__ = ["of_correlations"]
+__all__ = ["known_accuracies", "of_correlations"]
 
 _SIZES = ("params", "flops")
 
@@ -28,7 +28,7 @@ def of_correlations(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]
     Searches that left no architecture out are rankings; the seeds of one search are one.
     """
     rankings = [run for run in runs if run.command == "rank"]
-    figures = [f for run in rankings for f in skipping(skip, run, _of_ranking, spec)]
+    figures = [f for run in rankings for f in skipping(skip, _of_ranking(run, spec), run)]
     groups: dict[str, dict[int, Run]] = {}
     for run in (run for run in runs if run.command == "search"):
         try:
@@ -40,11 +40,8 @@ def of_correlations(runs: Sequence[Run], spec: Spec, skip: Skip) -> list[Figure]
         if known is not run:
             skip(run, f"the same search as {known.path}")
     for group in groups.values():
-        try:
-            figures += _of_group([group[seed] for seed in sorted(group)], spec)
-        except UserError as problem:
-            for run in group.values():
-                skip(run, str(problem))
+        by_seed = [group[seed] for seed in sorted(group)]
+        figures += skipping(skip, _of_group(by_seed, spec), *group.values())
     return figures
 
 
@@ -54,9 +51,11 @@ def _defined(value: float) -> float | None:
 
 def _of_ranking(run: Run, spec: Spec) -> Iterator[Figure]:
     """Figures of rank.csv, and of sums of the scores in scores.csv."""
+    from diswot.ranking.scores import Scores, Target
+
     ranked, rows = cast(RankSummary, run.summary), read_rank_rows(run.path)
     shared = FIELDS["correlations"][:-1]
-    own = tuple(ranked.seeds), (run.path,), date_of([run])
+    own = tuple(ranked.seeds), (run.path,), date_of(run)
     settings = but_for_seed(run)
     # The order of a ranking is that of one target; a table has sizes last.
     for row in sorted(rows, key=lambda row: row.proxy in _SIZES):
@@ -71,33 +70,25 @@ def _of_ranking(run: Run, spec: Spec) -> Iterator[Figure]:
                 high=_defined(getattr(row, f"{name}_hi")),
                 settings=settings,
             )
-    if spec.sums and rows:
-        fields = {name: str(getattr(rows[0], name)) for name in shared}
-        targets = list(dict.fromkeys((row.dataset, row.target) for row in rows))
-        yield from _of_sums(run, spec, targets, Figure(fields, None, *own, settings=settings))
-
-
-def _of_sums(
-    run: Run, spec: Spec, targets: Sequence[tuple[str, str]], like: Figure
-) -> Iterator[Figure]:
-    from diswot.ranking.scores import Scores, Target
-
-    accuracies = {f"{dataset}_{target}": (dataset, target) for dataset, target in targets}
+    if not (spec.sums and rows):
+        return
+    accuracies = {f"{row.dataset}_{row.target}": (row.dataset, row.target) for row in rows}
     table = read_table(run.path / "scores.csv", ("arch", "seed", *_SIZES, *accuracies))
     archs = tuple(dict.fromkeys(table["arch"]))
     try:
         wide = table.pivot(index="seed", columns="arch")
-        rows = {
-            name: wide[name].loc[list(like.seeds), list(archs)].to_numpy(dtype=float)
+        values = {
+            name: wide[name].loc[ranked.seeds, list(archs)].to_numpy(dtype=float)
             for name in table.columns.drop(["arch", "seed"])
         }
     except (KeyError, ValueError) as error:
         raise UserError(f"{run.path / 'scores.csv'} is not complete ({error})") from error
-    if sums := _summed(rows, spec):
-        params, flops = (rows[size][0] for size in _SIZES)
-        scores = Scores(archs, like.seeds, sums, {}, params, flops, frozenset())
-        known = [Target(*pair, rows[name][0]) for name, pair in accuracies.items()]
-        yield from _estimated(scores, known, like)
+    if sums := _summed(values, spec):
+        params, flops = (values[size][0] for size in _SIZES)
+        scores = Scores(archs, tuple(ranked.seeds), sums, {}, params, flops, frozenset())
+        targets = [Target(*pair, values[name][0]) for name, pair in accuracies.items()]
+        fields = {name: str(getattr(rows[0], name)) for name in shared}
+        yield from _estimated(scores, targets, Figure(fields, None, *own, settings=settings))
 
 
 def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
@@ -106,9 +97,9 @@ def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
 
     from diswot.ranking.scores import Scores, targets_of
 
-    found = [cast(SearchSummary, run.summary) for run in runs]
-    first, config = found[0], runs[0].config
-    benchmark = _benchmark(first.space, config.get("space"))
+    summaries = [cast(SearchSummary, run.summary) for run in runs]
+    first, config = summaries[0], runs[0].config
+    benchmark = known_accuracies(first.space, config.get("space"))
     archs = list(benchmark.archs())
     columns = {first.proxy: "score"}
     columns |= {name: f"score_{name}" for name in config["proxy"] if name != first.proxy}
@@ -129,7 +120,7 @@ def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
     values = {name: of_seeds(column) for name, column in columns.items() if name not in _SIZES}
     values |= {**_summed(values, spec), **{size: of_seeds(size) for size in _SIZES}}
     params, flops = (values[size][0] for size in _SIZES)
-    seeds = tuple(each.seed for each in found)
+    seeds = tuple(summary.seed for summary in summaries)
     scores = Scores(tuple(archs), seeds, values, {}, params, flops, frozenset(_SIZES))
     fields = {
         "space": first.space,
@@ -139,12 +130,20 @@ def _of_group(runs: Sequence[Run], spec: Spec) -> Iterator[Figure]:
         "num_classes": str(first.num_classes),
     }
     paths = tuple(run.path for run in runs)
-    like = Figure(fields, None, seeds, paths, date_of(runs), settings=but_for_seed(runs[0]))
+    like = Figure(fields, None, seeds, paths, date_of(*runs), settings=but_for_seed(runs[0]))
     yield from _estimated(scores, targets_of(benchmark, archs), like)
 
 
-def _benchmark(name: str, space: object) -> Benchmark:
-    """The accuracies of a space; what they are is said by the package, not by the run."""
+def known_accuracies(name: str, space: object) -> Benchmark:
+    """The benchmark of a space, by this package's own config of it.
+
+    What a run's config has under ``benchmark`` is neither built nor opened; of ``space``, what it
+    has there, only the settings are looked at.
+
+    Raises:
+        UserError: No accuracies are known of this space, or not with its settings.
+        OSError: Their file cannot be read.
+    """
     from omegaconf import OmegaConf
 
     from diswot.accuracies import benchmark_of
@@ -164,7 +163,8 @@ def _summed(values: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
     from diswot.proxies.base import combine
 
     totals = {}
-    for name, how, names in spec.summed():
+    for name, given in spec.sums.items():
+        ((how, names),) = (given if isinstance(given, dict) else {"sum": given}).items()
         if set(names) <= set(values):
             terms = np.stack([values[each] for each in names], axis=-1)  # (S, N, terms)
             keys = [str(place) for place in range(len(names))]
@@ -188,10 +188,10 @@ def _estimated(scores: Scores, targets: Sequence[Target], like: Figure) -> Itera
         own = {name: rows[place : place + 1] for name, rows in scores.values.items()}
         single.append(compute(replace(scores, seeds=(seed,), values=own), targets, resamples=1))
     for index, target in enumerate(targets):
-        for proxy, found in estimates.items():
+        for proxy, of_targets in estimates.items():
             where = {"proxy": proxy, "dataset": target.dataset, "target": target.target}
             for name in STATISTICS["correlations"]:
-                estimate = getattr(found[index], name)
+                estimate = getattr(of_targets[index], name)
                 each = [getattr(of_seed[proxy][index], name).value for of_seed in single]
                 yield replace(
                     like,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -42,10 +42,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes:
         paper: The publication that is compared with, and what of it could not be sourced.
         scale: Of the small runs.
-        row: Label of a figure's row; ``{proxy}`` stands for that field.
-        column: Label of its column.
-        commands: At full scale, what follows ``python -m diswot.``.
-        small: The same at small scale.
+        row: Label of a figure's row, as ``column`` is; ``{proxy}`` stands for that field.
+        commands: At full scale, what follows ``python -m diswot.``; ``small`` at small scale.
         runs: Folder of the small runs; empty where there are none.
         where: Fields and the values that enter the table; of other fields all do.
         names: Labels as made, and as shown; rows and columns come in this order.
@@ -128,12 +126,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def takes(self, fields: Mapping[str, str]) -> bool:
         """Whether a figure with these fields enters the table."""
         return all(fields[name] in _listed(allowed) for name, allowed in self.where.items())
-
-    def summed(self) -> Iterator[tuple[str, str, list[str]]]:
-        """Name of every sum, how its terms are combined, and the terms."""
-        for name, terms in self.sums.items():
-            for how, proxies in (terms if isinstance(terms, dict) else {"sum": terms}).items():
-                yield name, how, proxies
 
     def conditions_of(self, command: str) -> dict[str, list[str]]:
         """Setting → allowed values, as `as_text` has them, for the runs of a command.

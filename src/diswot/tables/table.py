@@ -6,26 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diswot.errors import UserError
 from diswot.tables.spec import Spec
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-__all__ = [
-    "PAPER",
-    "RESULTS",
-    "Cell",
-    "Table",
-    "decimals",
-    "figure",
-    "is_table",
-    "load_table",
-    "measured",
-    "to_markdown",
-]
+__all__ = ["PAPER", "RESULTS", "Cell", "Table", "decimals", "figure", "load_table", "measured"]
+__all__ += ["to_markdown"]
 
 PAPER = ("row", "column", "value", "std", "unit", "source", "note")
 RESULTS = ("row", "column", "value", "std", "low", "high", "seeds", "scale", "date", "runs")
@@ -78,11 +65,6 @@ class Table:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: Mapping[tuple[str, str], Cell]
-
-
-def is_table(path: Path) -> bool:
-    """Whether a path is the folder of a table."""
-    return (path / "table.yaml").is_file()
 
 
 def load_table(path: Path) -> Table:
@@ -142,6 +124,7 @@ def _read(file: Path, columns: Sequence[str]) -> dict[tuple[str, str], dict[str,
         raise UserError(f"{file} cannot be read ({' '.join(str(error).split())})") from error
     if tuple(table.columns) != tuple(columns):
         raise UserError(f"{file}: its columns must be {','.join(columns)}")
+    problems = {}  # what a line may not be, and which lines are
     for name in columns:
         table[name] = table[name].str.strip()
         if name in _NUMBERS:
@@ -149,35 +132,24 @@ def _read(file: Path, columns: Sequence[str]) -> dict[tuple[str, str], dict[str,
             table[name] = pd.to_numeric(texts, errors="coerce").astype(float)
             if (wrong := (texts != "") & ~table[name].abs().lt(float("inf"))).any():
                 text = texts[wrong].iloc[0][:40]
-                raise _wrong(file, wrong, f"{name} is {text!r}, not a number")
-    for problem, wrong in _problems(table).items():
-        if wrong.any():
-            raise _wrong(file, wrong, problem)
-    table = table.astype(object).where(table.notna(), None)
-    return {(line["row"], line["column"]): line for line in table.to_dict("records")}
-
-
-def _wrong(file: Path, lines: Any, problem: str) -> UserError:
-    return UserError(f"{file}, line {int(lines.to_numpy().argmax()) + 2}: {problem}")
-
-
-def _problems(table: DataFrame) -> dict[str, Any]:
-    """Sentences on what a line may not be, and which lines are."""
-    import pandas as pd
-
-    found = {
+                problems[f"{name} is {text!r}, not a number"] = wrong
+    problems |= {
         "row and column need a label": (table["row"] == "") | (table["column"] == ""),
         "repeats row and column of a line before": table.duplicated(["row", "column"]),
         "std is below 0": table["std"] < 0,
     }
-    if "seeds" in table:
+    if columns == RESULTS:
         counts = table[["seeds", "runs"]]
         whole = (counts >= 1) & (counts % 1 == 0)
         days = pd.to_datetime(table["date"], format="%Y-%m-%d", errors="coerce")
-        found["seeds and runs must be whole numbers of at least 1"] = ~whole.all(axis=1)
-        found["low is above high"] = table["low"] > table["high"]
-        found["date is none such as 2024-01-31"] = days.isna()
-    return found
+        problems["seeds and runs must be whole numbers of at least 1"] = ~whole.all(axis=1)
+        problems["low is above high"] = table["low"] > table["high"]
+        problems["date is none such as 2024-01-31"] = days.isna()
+    for problem, wrong in problems.items():
+        if wrong.any():
+            raise UserError(f"{file}, line {int(wrong.to_numpy().argmax()) + 2}: {problem}")
+    table = table.astype(object).where(table.notna(), None)
+    return {(line["row"], line["column"]): line for line in table.to_dict("records")}
 
 
 def to_markdown(table: Table) -> str:

@@ -1,18 +1,20 @@
-"""Facts of runs: the cells of the table of runs, figures over seeds, accuracies of a space."""
+"""Facts of runs: their cells in the table, groups over seeds, and settings that differ."""
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from diswot.errors import UserError
+from diswot.config import IRRELEVANT, flatten
 from diswot.runs import Run, SearchSummary, TrainSummary
 
-__all__ = ["COLUMNS", "SeedFigure", "at", "number", "run_facts", "seed_figures", "space_accuracies"]
+__all__ = ["COLUMNS", "Group", "SeedFigure", "at", "differences", "group_runs", "number"]
+__all__ += ["run_facts", "seed_figures"]
 
 COLUMNS = {
     **{"name": "run", "command": "command", "state": "state", "space": "space"},
@@ -22,9 +24,25 @@ COLUMNS = {
 }
 """Heads of the columns, by the keys of `run_facts`."""
 
-SpaceAccuracies = tuple[str, str, Mapping[str, float]]
-"""Data set and target; what they were read from; top-1 in percent, by architecture."""
-
+_NOT_COMPARED = ("seed", "student.run")
+_LABELS = {
+    "search": ("space", "teacher", "proxy", "strategy"),
+    "train": ("student", "teacher", "distiller", "protocol"),
+}
+_FIRST = (
+    "proxy",
+    "distiller",
+    "strategy",
+    "student",
+    "teacher",
+    "space",
+    "budget",
+    "seed",
+    "seeds",
+)
+_OF_RANKING = ("resamples", "benchmark.source", "benchmark.path", "benchmark.datasets")
+"""Settings that change no score, but the correlations of a ranking."""
+_LISTED = 4  # settings in a label
 _UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 
 
@@ -63,15 +81,15 @@ def run_facts(run: Run, name: str) -> dict[str, _Value]:
     members = config.get(key) or result.get(key) or ()
     if isinstance(members, Mapping | Sequence) and not isinstance(members, str):
         members = ", ".join(map(str, members))
-    alone = run.command == "train" and not config.get("distiller")
-    teacher = result.get("teacher") or at(config, "teacher", "name")
     texts = {
         "command": run.command,
         "space": result.get("space") or at(config, "space", "name"),
-        "teacher": None if alone else teacher,
+        "teacher": result.get("teacher") or at(config, "teacher", "name"),
         "by": members,
         "arch": result.get("arch") or result.get("student") or at(config, "student", "name"),
     }
+    if run.command == "train" and not config.get("distiller"):
+        texts["teacher"] = None
     counts = {key: result.get(key) for key in ("score", "params", "flops", "seconds")}
     counts["seed"] = config.get("seed")
     accuracy, source = _top1(run)
@@ -116,15 +134,6 @@ class SeedFigure:
         """Standard deviation (ddof 1), NaN of one seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
-    @cached_property
-    def limits(self) -> tuple[float, float]:
-        """Of the 95 % interval of the mean, by Student's t."""
-        from scipy.stats import t
-
-        count = len(self.values)
-        half = float(t.ppf(0.975, count - 1)) * self.std / count**0.5
-        return self.mean - half, self.mean + half
-
     @property
     def text(self) -> str:
         """Mean ± standard deviation, to the second digit of the latter."""
@@ -134,10 +143,14 @@ class SeedFigure:
 
     @property
     def interval(self) -> str:
-        """Limits of the interval, empty of fewer than three seeds: it would say nothing."""
-        if len(self.values) < 3 or not self.std:
+        """95 % interval of the mean by Student's t, empty of fewer than three seeds."""
+        from scipy.stats import t
+
+        count = len(self.values)
+        if count < 3 or not self.std:
             return ""
-        return "[{}, {}]".format(*map(self._rounded, self.limits))
+        half = float(t.ppf(0.975, count - 1)) * self.std / count**0.5
+        return f"[{self._rounded(self.mean - half)}, {self._rounded(self.mean + half)}]"
 
     @property
     def each(self) -> str:
@@ -159,43 +172,127 @@ def seed_figures(runs: Sequence[Run]) -> dict[str, SeedFigure]:
     finished = [run for run in runs if run.state == "finished"]
     figures = {}
     for name in ("score", "top1", "params", "flops", "seconds"):
-        found = (_top1(run)[0] if name == "top1" else run.result.get(name) for run in finished)
-        if values := tuple(value for each in found if (value := number(each)) is not None):
+        known = (_top1(run)[0] if name == "top1" else run.result.get(name) for run in finished)
+        if values := tuple(value for each in known if (value := number(each)) is not None):
             figures[name] = SeedFigure(values)
     return figures
 
 
-def space_accuracies(run: Run) -> SpaceAccuracies:
-    """The distilled accuracies, else the first there are, of the space of a search.
+@dataclass(frozen=True)
+class Group:
+    """Runs of one command, ``search`` or ``train``, that differ in their seeds alone.
 
-    They are read through this package's own config of the benchmark: what the run's config says
-    under ``benchmark`` is neither built nor opened. Of its config only the name and the settings of
-    the space are looked at.
-
-    Raises:
-        UserError: None are known of this space, or not with its settings.
-        OSError: Their file cannot be read.
+    ``label`` has names of their parts, then the settings that set them apart from other groups;
+    ``runs`` are by seed, of two with the same seed the first that finished; ``left_out`` is the
+    number of the others.
     """
-    space = run.config.get("space")
-    holds_for, known = _accuracies_of(str(at(space, "name")))
-    for key, value in holds_for.items():
-        if at(space, key) not in (None, value):
-            raise UserError(f"accuracies are known for space.{key}={value} only")
-    return known
+
+    label: str
+    command: str
+    runs: tuple[Run, ...]
+    left_out: int = 0
+
+    def by_seed(self) -> dict[str, Run]:
+        """The runs by their seeds, as pictures name them."""
+        return {f"seed {run.config.get('seed')}": run for run in self.runs}
 
 
-@cache
-def _accuracies_of(space: str) -> tuple[Mapping[str, object], SpaceAccuracies]:
-    from omegaconf import OmegaConf
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Searches and trainings with a config, by the settings they share, in order of the first."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.command in _LABELS and run.config:
+            groups.setdefault(_key(run), []).append(run)
+    firsts = [members[0] for members in groups.values()]
+    return [_group(members, firsts) for members in groups.values()]
 
-    from diswot.accuracies import Benchmark
-    from diswot.config import conf_dir, make
 
-    configs = {file.stem: file for file in (conf_dir() / "benchmark").glob("*.yaml")}
-    if space not in configs:
-        raise UserError(f"there is no benchmark of space {space}")
-    node = OmegaConf.to_container(OmegaConf.load(configs[space]))
-    benchmark = make(node, "benchmark", Benchmark)  # type: ignore[arg-type, type-abstract]
-    entry = min(benchmark.entries(), key=lambda each: each[1] != "distilled")
-    found = {arch: benchmark.lookup(arch, *entry) for arch in benchmark.archs()}
-    return benchmark.holds_for, (", ".join(entry), benchmark.source, found)
+def _key(run: Run) -> str:
+    """All in which the runs of a group agree: the first of its proxies is what a search follows."""
+    settings = {
+        name: value
+        for name, value in _compared(run).items()
+        if name not in _NOT_COMPARED and not name.startswith("benchmark")
+    }
+    proxies = run.config.get("proxy")
+    return json.dumps([run.command, settings, [*proxies] if isinstance(proxies, Mapping) else []])
+
+
+def _group(members: Sequence[Run], firsts: Sequence[Run]) -> Group:
+    by_seed: dict[float, Run] = {}
+    for run in sorted(members, key=lambda run: run.state != "finished"):
+        by_seed.setdefault(number(run.config.get("seed")) or 0.0, run)
+    first, parts = members[0], _parts(members[0])
+    alike = [other for other in firsts if _parts(other) == parts]
+    apart = differences(alike)
+    kept = [f"{k}={apart[k][alike.index(first)]}" for k in apart if k not in _NOT_COMPARED]
+    label = ", ".join([*parts, *kept[:_LISTED], *(["…"] if len(kept) > _LISTED else [])])
+    chosen = tuple(by_seed[seed] for seed in sorted(by_seed))
+    return Group(label, first.command, chosen, len(members) - len(chosen))
+
+
+def _parts(run: Run) -> list[str]:
+    """Names of what a run was made of."""
+    names = []
+    for group in _LABELS[run.command]:
+        node = run.config.get(group)
+        if group == "protocol" and not at(node, "name"):
+            node = run.config.get("trainer")  # as it was called before
+        if group == "teacher" and run.command == "train" and not run.config.get("distiller"):
+            name: object = "alone"
+        elif group in ("proxy", "distiller"):
+            name = "+".join(map(str, node)) if isinstance(node, Mapping) else node
+        else:
+            name = at(node, "name")
+        names += [str(name)] if name else []
+    return names
+
+
+def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Settings that are not the same in all runs of one command, with their value in each.
+
+    Those that tell runs apart best come first. Left out are settings that change no score, further
+    seeds that are the run's own in every run, and the settings of a proxy or distiller that not
+    all runs have: its name says it.
+    """
+    settings = [_compared(run) for run in runs]
+    for group in ("proxy", "distiller"):  # names of members in place of what not all runs have
+        nodes = [run.config.get(group) for run in runs]
+        members = [list(map(str, node)) if isinstance(node, Mapping) else [] for node in nodes]
+        shared = set(members[0]).intersection(*members)
+        for own, names in zip(settings, members, strict=True):
+            for key in [*own]:
+                if key.startswith(tuple(f"{group}.{name}." for name in {*names} - shared)):
+                    del own[key]
+            if names:
+                own[group] = "+".join(names)
+    known = sorted({name for each in settings for name in each}, key=_place)
+    columns = {name: [_text(each.get(name, "—")) for each in settings] for name in known}
+    apart = {name: values for name, values in columns.items() if len(set(values)) > 1}
+    return {
+        name: values
+        for name, values in apart.items()
+        if not (name.endswith("._target_") and f"{name.removesuffix('._target_')}.name" in apart)
+    }
+
+
+def _compared(run: Run) -> dict[str, Any]:
+    """Settings by name but those that change no score, and without copies of the run's seed."""
+    left_out = {*IRRELEVANT} - ({*_OF_RANKING} if run.command == "rank" else set())
+    seed = run.config.get("seed")
+    return {
+        name: "as seed" if name.endswith(".shuffle_seed") and value == seed else value
+        for name, value in sorted(flatten(run.config))
+        if not {name, name.partition(".")[0]} & left_out
+    }
+
+
+def _place(name: str) -> tuple[int, bool, str]:
+    """Sorts settings: those that tell runs apart first, the benchmark last."""
+    group, _, key = name.partition(".")
+    last = len(_FIRST) + (group == "benchmark")
+    return _FIRST.index(group) if group in _FIRST else last, key not in ("", "name"), name
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from diswot.errors import UnreadableError, UserError
-from diswot.reporting.curves import LOSSES, plot_losses, plot_rate, plot_top1
-from diswot.reporting.page.facts import at, number, space_accuracies
+from diswot.reporting import plots
+from diswot.reporting.page.facts import Group, at, number
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
-from diswot.reporting.search_plot import Point, distinct, plot_accuracy, plot_course, plot_params
 from diswot.runs import read_candidates, read_epochs, read_rank_rows, read_similarity
+from diswot.tables import known_accuracies
 
 if TYPE_CHECKING:
-    from diswot.reporting.page.groups import Group
     from diswot.runs import RankRow, Run
 
 __all__ = [
@@ -121,26 +120,26 @@ class Pictures:
 def search_pictures(group: Group, name: str) -> Pictures:
     """Course of a search, scores against size and, where it is known, against accuracy."""
     pictures = Pictures(group.label, name)
-    found = {
-        seed: points
-        for seed, records in pictures.read_all(read_candidates, group).items()
-        if distinct(points := [Point(r.arch, r.score, r.params, r.generation) for r in records])
-    }
-    if not found:
+    read = pictures.read_all(read_candidates, group)
+    searches = {seed: records for seed, records in read.items() if len(plots.distinct(records))}
+    if not searches:
         pictures.notes.append("No candidate was scored.")
         return pictures
     config = group.runs[0].config
     with pictures.draw("Best and mean score as the search went on") as axes:
-        plot_course(axes, found)
+        plots.plot_course(axes, searches)
     with pictures.draw("Score against number of parameters") as axes:
-        plot_params(axes, found, number(at(config, "budget", "params")))
+        plots.plot_params(axes, searches, number(at(config, "budget", "params")))
     try:
-        label, source, accuracy = space_accuracies(group.runs[0])
-        if not any(point.arch in accuracy for points in found.values() for point in points):
-            raise UserError(f"{source} has none of these networks")
+        benchmark = known_accuracies(str(at(config, "space", "name")), config.get("space"))
+        dataset, target = min(benchmark.entries(), key=lambda entry: entry[1] != "distilled")
+        accuracy = {arch: benchmark.lookup(arch, dataset, target) for arch in benchmark.archs()}
+        if not any(record.arch in accuracy for records in searches.values() for record in records):
+            raise UserError(f"{benchmark.source} has none of these networks")
+        label = f"{dataset}, {target}"
         with pictures.draw(f"Accuracy ({label}) against score") as axes:
-            plot_accuracy(axes, found, accuracy, f"top-1, % ({label})")
-        pictures.notes.append(f"Accuracies: {source}. The search did not see them.")
+            plots.plot_accuracy(axes, searches, accuracy, f"top-1, % ({label})")
+        pictures.notes.append(f"Accuracies: {benchmark.source}. The search did not see them.")
     except (UserError, OSError) as error:
         pictures.notes.append(f"No picture of accuracy: {error}.")
     if at(config, "benchmark", "path"):
@@ -151,20 +150,20 @@ def search_pictures(group: Group, name: str) -> Pictures:
 def training_pictures(group: Group, name: str) -> Pictures:
     """Losses, accuracy and learning rate of a training over the epochs."""
     pictures = Pictures(group.label, name)
-    found = pictures.read_all(read_epochs, group)
-    if not found:
+    trainings = pictures.read_all(read_epochs, group)
+    if not trainings:
         pictures.notes.append("No epoch was finished.")
         return pictures
     images = [str(run.result["validated_on"]) for run in group.runs if run.summary]
-    losses = max(len(epochs[0].losses) for epochs in found.values())
-    if losses > LOSSES and len(found) == 1:
-        pictures.notes.append(f"{LOSSES} of {losses:,} losses are drawn.")
+    losses = max(len(epochs[0].losses) for epochs in trainings.values())
+    if losses > plots.LOSSES and len(trainings) == 1:
+        pictures.notes.append(f"{plots.LOSSES} of {losses:,} losses are drawn.")
     with pictures.draw("Training losses over the epochs") as axes:
-        plot_losses(axes, found)
+        plots.plot_losses(axes, trainings)
     with pictures.draw("Accuracy over the epochs") as axes:
-        plot_top1(axes, found, images[0] if images else "validation")
+        plots.plot_top1(axes, trainings, images[0] if images else "validation")
     with pictures.draw("Learning rate over the epochs") as axes:
-        plot_rate(axes, found)
+        plots.plot_rate(axes, trainings)
     return pictures
 
 
