@@ -14,7 +14,7 @@ from torch import nn
 
 from diswot.data import MiniBatch
 from diswot.errors import UserError
-from diswot.models.cost import Cost
+from diswot.models.outputs import Cost
 from diswot.proxies.base import ProxyInput
 
 ZEROS = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"

@@ -12,8 +12,8 @@ from scoring_helpers import s0_scorer
 from torch import nn
 
 from diswot.data import MiniBatch
-from diswot.models.cost import Cost
 from diswot.models.init import Kaiming
+from diswot.models.outputs import Cost
 from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput

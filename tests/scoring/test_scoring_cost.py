@@ -12,7 +12,7 @@ import torch
 from scoring_helpers import each_space, space_of
 from torch import Tensor, nn
 
-from diswot.models.cost import Cost, count_flops, count_layers, count_params
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.scoring.budget import CostModel
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "proxies.json"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scoring_helpers import bits, each_space, s0_scorer, setup
 
-from diswot.models.staged import ResidualBlock
+from diswot.models.resnet import ResidualBlock
 from diswot.scoring.runtime import PrefixCache
 from diswot.spaces import Arch
 

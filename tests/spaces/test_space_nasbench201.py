@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from spaces_helpers import make_space, on_meta
 
-from diswot.models.cost import count_params
+from diswot.models.outputs import count_params
 from diswot.scoring.budget import CostModel
 from diswot.spaces.nasbench201 import NasBench201, NasBench201Arch
 

@@ -7,8 +7,8 @@ from random import Random
 import torch
 from spaces_helpers import draws, layers, make_space, on_meta
 
-from diswot.models.cost import count_layers
-from diswot.models.staged import BasicBlock, Bottleneck
+from diswot.models.outputs import count_layers
+from diswot.models.resnet import BasicBlock, Bottleneck
 from diswot.spaces import SpaceSize
 from diswot.spaces.s1 import S1
 

@@ -75,12 +75,9 @@ def wandb_logger(
             given["settings"] = wandb.Settings(**{**_SETTINGS, **given.get("settings", {})})
             if given["mode"] in ("online", "shared"):
                 show("connecting to W&B …")
-            names = {
-                "name": run.name[-128:],
-                "group": run.group and run.group[-128:],
-            }  # W&B's limits
             own = {"id": _run_id(run), "job_type": run.command, "tags": [t[:64] for t in run.tags]}
-            given = {**own, **names, **given}
+            own |= {"name": run.name[-128:], "group": run.group and run.group[-128:]}  # its limits
+            given = {**own, **given}
             experiment = wandb.init(**given, resume="allow", reinit="create_new")
         except Exception as error:
             raise _refusal(name, error) from None
@@ -102,8 +99,8 @@ def _mode(setting: str) -> str:
 
     settings = wandb.setup().settings
     key = settings.api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
-    found = key or get_netrc_auth(settings.base_url)
-    return os.environ.get("WANDB_MODE") or ("online" if found else "offline")
+    key = key or get_netrc_auth(settings.base_url)
+    return os.environ.get("WANDB_MODE") or ("online" if key else "offline")
 
 
 def _run_id(run: LoggedRun) -> str:

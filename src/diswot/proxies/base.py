@@ -12,8 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from diswot.data import MiniBatch
-from diswot.models.cost import Cost
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies.passes import Gradients, Layer, Shared
 
 __all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]
