@@ -86,7 +86,7 @@ def build_student(
         return build_network(spec, "student", num_classes, in_channels)
     if space is None:
         raise UserError("space: none is given; student.arch needs the space it is of")
-    made = _space(space)
+    made = make(space, "space", Space)  # type: ignore[type-abstract]
     arch = made.parse(str(spec["arch"]))
     network = made.build(arch, num_classes=num_classes, in_channels=in_channels)
     return _loaded(network, spec, "student", "space")
@@ -96,10 +96,6 @@ def _loaded(network: nn.Module, spec: Mapping[str, Any], role: str, node: str) -
     weights = str(spec.get("weights", "none"))
     load_weights(network, weights, name=spec["name"], setting=f"{role}.weights", node=node)
     return network
-
-
-def _space(node: Mapping[str, Any]) -> Space:
-    return make(node, "space", Space)  # type: ignore[type-abstract]
 
 
 def describe_student(
@@ -193,9 +189,8 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     """Fill in the student's architecture and space where a config refers to a search.
 
     Only the names of space and architecture of the search's result are used, after they were
-    checked; the class of the space is looked up in the folders of configs.
-
-    Gives the config with ``space``, None for a fixed network, and ``student.arch`` filled in.
+    checked; the class of the space is looked up in the folders of configs. The ``space`` of a fixed
+    network is None.
 
     Raises:
         UserError: A setting is missing or does not fit, or the search's result is not of its space.
@@ -213,7 +208,7 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     elif not student["arch"]:
         raise UserError(f"student.arch: not given; give the text of an architecture of {given}")
     else:
-        made = _space(space)
+        made = make(space, "space", Space)  # type: ignore[type-abstract]
         try:
             made.parse(str(student["arch"]))
         except UserError as error:
@@ -238,7 +233,7 @@ def _searched(
         space = space_node(best.space, folders) if space is None else space
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    made = _space(space)
+    made = make(space, "space", Space)  # type: ignore[type-abstract]
     if made.name != best.space:
         raise UserError(f"space={made.name}: {file} is of {best.space}; give space={best.space}")
     try:

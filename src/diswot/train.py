@@ -50,12 +50,8 @@ def run_train(
 ) -> TrainSummary:
     """Train, or go on with a training, in a run directory; gives its ``result.json``.
 
-    Args:
-        config: Resolved config of ``conf/train.yaml``.
-        path: The run directory.
-        folders: Of configs, where the space of a searched student is looked up.
-        quiet: Show nothing.
-        group: Of runs that belong together, for loggers.
+    The config is that of ``conf/train.yaml``, resolved; in the folders of configs the space of a
+    searched student is looked up. ``group`` is of runs that belong together, for loggers.
 
     Raises:
         UserError: Wrong input, or training failed.

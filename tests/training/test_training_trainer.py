@@ -14,7 +14,7 @@ import torch
 from lightning import Callback
 from torch import Tensor
 from torch.utils.data import get_worker_info
-from training_helpers import SMALL, epochs, left, trained
+from training_helpers import SMALL, composed, epochs, left, trained
 
 from diswot.commands import compose
 from diswot.config import conf_dir

@@ -75,9 +75,12 @@ def wandb_logger(
             given["settings"] = wandb.Settings(**{**_SETTINGS, **given.get("settings", {})})
             if given["mode"] in ("online", "shared"):
                 show("connecting to W&B …")
+            names = {
+                "name": run.name[-128:],
+                "group": (run.group or "")[-128:] or None,
+            }  # its limits
             own = {"id": _run_id(run), "job_type": run.command, "tags": [t[:64] for t in run.tags]}
-            own |= {"name": run.name[-128:], "group": run.group and run.group[-128:]}  # its limits
-            given = {**own, **given}
+            given = {**own, **names, **given}
             experiment = wandb.init(**given, resume="allow", reinit="create_new")
         except Exception as error:
             raise _refusal(name, error) from None
@@ -99,8 +102,8 @@ def _mode(setting: str) -> str:
 
     settings = wandb.setup().settings
     key = settings.api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
-    key = key or get_netrc_auth(settings.base_url)
-    return os.environ.get("WANDB_MODE") or ("online" if key else "offline")
+    credentials = key or get_netrc_auth(settings.base_url)
+    return os.environ.get("WANDB_MODE") or ("online" if credentials else "offline")
 
 
 def _run_id(run: LoggedRun) -> str:

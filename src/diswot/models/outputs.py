@@ -20,8 +20,8 @@ class NetworkOutputs:
     """Everything proxies and distillers read, from a single forward pass.
 
     Attributes:
-        stages: Feature map of each stage after its last activation, ``(B, C_i, H_i, W_i)``.
-            The last one is the map that is average-pooled.
+        stages: Feature map of each stage after its last activation, ``(B, C_i, H_i, W_i)``; the
+            last one is average-pooled.
         preactivations: The same maps before that last activation; equal to ``stages`` where a
             stage does not end in an activation.
         embedding: Pooled features, the classifier's input, ``(B, C)``.

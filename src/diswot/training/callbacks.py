@@ -179,11 +179,7 @@ class EpochLog(Callback):
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Log the epochs that are kept and were not logged.
-
-        Raises:
-            OSError: The disk is full.
-        """
+        """Log the epochs that are kept and were not logged."""
         if self._tailer is None or not (self._checkpoint.exists() and self._journal.exists()):
             return
         kept = self._checkpoint.stat().st_mtime_ns >= self._journal.stat().st_mtime_ns

@@ -31,8 +31,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 __all__ = ["environment", "explained", "is_first", "quiet", "start", "world_size"]
 
-_GRACE = 5.0
-"""Seconds that processes get to end by themselves after Ctrl-C."""
+_GRACE = 5.0  # seconds that processes get to end by themselves after Ctrl-C
 
 _LEVELS = {
     **dict.fromkeys(("lightning.pytorch", "lightning.fabric"), logging.ERROR),

@@ -36,22 +36,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
 __all__ = ["accuracy", "finished_epochs", "fit", "make_trainer"]
 
-_ELSEWHERE = {
+_ELSEWHERE = {name: name for name in ("precision", "callbacks", "logger")} | {
     "accelerator": "device",
-    "precision": "precision",
     "max_epochs": "protocol.max_epochs",
-    "callbacks": "callbacks",
-    "logger": "logger",
     "default_root_dir": "hydra.run.dir",
 }
 """Arguments of the Trainer that other settings give."""
 
-_FIXED = {"use_distributed_sampler": False, "num_sanity_val_steps": 0}
-"""Arguments that every epoch's exact repetition rests on."""
-
-_SHOWING = ("lines", "progress")
-"""Callbacks that are left out where nothing is to be shown."""
-
+_FIXED = {"use_distributed_sampler": False, "num_sanity_val_steps": 0}  # or epochs do not repeat
+_SHOWING = ("lines", "progress")  # callbacks that are left out where nothing is to be shown
 _KEYS = ("pytorch-lightning_version", "optimizer_states", "lr_schedulers", "best_val_top1")
 _AVERAGE = ("current_model_state", "averaging_state")  # of `protocol.ema`
 
