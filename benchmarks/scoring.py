@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from diswot.commands import compose
-from diswot.models.staged import StagedNetwork
+from diswot.models.resnet import StagedNetwork
 from diswot.proxies.functional import channel_similarity, classifier_gradient
 from diswot.scoring.runtime import PrefixCache, Runtime
 from diswot.scoring.scorer import Memory, Scorer

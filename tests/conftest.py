@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from diswot import _torchvision
-from diswot.models.cost import count_params
+from diswot.models.outputs import count_params
 from diswot.scoring.budget import CostModel
 from diswot.spaces import Arch, Space
 

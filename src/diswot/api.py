@@ -22,7 +22,7 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from diswot.models.cost import Cost
+    from diswot.models.outputs import Cost
     from diswot.runs import RankRow
 
 __all__ = ["Score", "SearchResult", "TrainResult", "find_student", "load_student"]

@@ -15,7 +15,7 @@ from torch import nn
 from diswot.checks import folder
 from diswot.config import check_harmless, conf_dir, known_targets, make
 from diswot.errors import UnreadableError, UserError
-from diswot.models.cost import count_params
+from diswot.models.outputs import count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
 from diswot.spaces.base import Space, space_node
@@ -23,8 +23,7 @@ from diswot.spaces.base import Space, space_node
 __all__ = ["build_network", "build_student", "build_teacher", "describe_student", "load_student"]
 __all__ += ["read_student", "resolve_student", "save_student"]
 
-DESCRIPTION_FILE = "student.json"
-"""The file beside the weights of a trained student that says what to build."""
+DESCRIPTION_FILE = "student.json"  # beside the weights of a trained student: what to build
 
 _FINISHED_TRAINING = "give a run directory of diswot train that has finished"
 _SEARCH_AGAIN = "run the same search again in a new folder"
@@ -87,7 +86,7 @@ def build_student(
         return build_network(spec, "student", num_classes, in_channels)
     if space is None:
         raise UserError("space: none is given; student.arch needs the space it is of")
-    made = _space(space)
+    made = make(space, "space", Space)  # type: ignore[type-abstract]
     arch = made.parse(str(spec["arch"]))
     network = made.build(arch, num_classes=num_classes, in_channels=in_channels)
     return _loaded(network, spec, "student", "space")
@@ -97,10 +96,6 @@ def _loaded(network: nn.Module, spec: Mapping[str, Any], role: str, node: str) -
     weights = str(spec.get("weights", "none"))
     load_weights(network, weights, name=spec["name"], setting=f"{role}.weights", node=node)
     return network
-
-
-def _space(node: Mapping[str, Any]) -> Space:
-    return make(node, "space", Space)  # type: ignore[type-abstract]
 
 
 def describe_student(
@@ -166,15 +161,14 @@ def read_student(run: str | Path, *, config_dir: str | Path | None = None) -> di
 
 
 def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn.Module:
-    """Load the student that a run of ``diswot train`` has trained.
+    """Load the student that a run of ``diswot train`` has trained, on the CPU, in eval mode.
+
+    It takes ``(B, in_channels, H, W)`` images, normalised with the ``mean`` and ``std`` of
+    :func:`read_student`.
 
     Args:
         run: The run directory.
         config_dir: The folder of further configs, where the student is of one of yours.
-
-    Returns:
-        The student on the CPU, in eval mode; it takes ``(B, in_channels, H, W)`` images, normalised
-        with the ``mean`` and ``std`` of :func:`read_student`.
 
     Raises:
         UserError: There is no trained student, or its files are not what training wrote.
@@ -195,9 +189,8 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     """Fill in the student's architecture and space where a config refers to a search.
 
     Only the names of space and architecture of the search's result are used, after they were
-    checked; the class of the space is looked up in the folders of configs.
-
-    Gives the config with ``space``, None for a fixed network, and ``student.arch`` filled in.
+    checked; the class of the space is looked up in the folders of configs. The ``space`` of a fixed
+    network is None.
 
     Raises:
         UserError: A setting is missing or does not fit, or the search's result is not of its space.
@@ -215,7 +208,7 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     elif not student["arch"]:
         raise UserError(f"student.arch: not given; give the text of an architecture of {given}")
     else:
-        made = _space(space)
+        made = make(space, "space", Space)  # type: ignore[type-abstract]
         try:
             made.parse(str(student["arch"]))
         except UserError as error:
@@ -235,26 +228,26 @@ def _searched(
         if (run / "candidates.jsonl").is_file():
             problem = "has not finished; run its command again, which goes on from there"
         raise UserError(f"student.run: {run} {problem}")
-    found = read_summary(file, SearchSummary, _SEARCH_AGAIN)
+    best = read_summary(file, SearchSummary, _SEARCH_AGAIN)
     try:
-        space = space_node(found.space, folders) if space is None else space
+        space = space_node(best.space, folders) if space is None else space
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    made = _space(space)
-    if made.name != found.space:
-        raise UserError(f"space={made.name}: {file} is of {found.space}; give space={found.space}")
+    made = make(space, "space", Space)  # type: ignore[type-abstract]
+    if made.name != best.space:
+        raise UserError(f"space={made.name}: {file} is of {best.space}; give space={best.space}")
     try:
-        arch = made.parse(found.arch)
+        arch = made.parse(best.arch)
     except UserError as error:
         raise UnreadableError(file, error, remedy=_SEARCH_AGAIN) from None
-    possible = [found.in_channels] if found.in_channels else [3, 1]
+    possible = [best.in_channels] if best.in_channels else [3, 1]
     with torch.device("meta"):
-        built = (made.build(arch, num_classes=found.num_classes, in_channels=c) for c in possible)
+        built = (made.build(arch, num_classes=best.num_classes, in_channels=c) for c in possible)
         counts = list(map(count_params, built))
-    if found.params not in counts:
+    if best.params not in counts:
         raise UserError(
-            f"{file}: params is {found.params}, but {arch} with {found.num_classes} classes has "
-            f"{' or '.join(map(str, counts))}; if the search had settings of space {found.space} "
+            f"{file}: params is {best.params}, but {arch} with {best.num_classes} classes has "
+            f"{' or '.join(map(str, counts))}; if the search had settings of space {best.space} "
             f"changed, give the same ones here, else {_SEARCH_AGAIN}"
         )
-    return {"space": dict(space), "student": {**student, "arch": found.arch}}
+    return {"space": dict(space), "student": {**student, "arch": best.arch}}

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_student", "main"]
 
-FORMATS = {"torch": "student.pt2", "onnx": "student.onnx"}
-"""Formats, and the default file of each in the run directory."""
+FORMATS = {"torch": "student.pt2", "onnx": "student.onnx"}  # the default file of each
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 _BATCHES = (1, 3)
@@ -86,12 +85,11 @@ def export_student(
     from diswot.checkpoint import load_student, read_student
     from diswot.checks import choice
 
-    if choice("--format", format, FORMATS) == "onnx":
-        missing = [name for name in _ONNX if find_spec(name) is None]
-        if missing:
-            raise UserError(
-                f"--format onnx: {', '.join(missing)} not installed; pip install 'diswot[onnx]'"
-            )
+    needed = _ONNX if choice("--format", format, FORMATS) == "onnx" else ()
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise UserError(
+            f"--format onnx: {', '.join(missing)} not installed; pip install 'diswot[onnx]'"
+        )
     description = read_student(run, config_dir=config_dir)
     path = Path(output).expanduser()
     if path.is_dir() or not path.parent.is_dir():
@@ -108,8 +106,8 @@ def export_student(
                 exported = _WRITERS[format](student, batches[-1], draft)
             except (RuntimeError, ValueError) as error:  # of torch: what it cannot trace
                 reason = " ".join(str(error).split())[:300]
-                message = f"--format {format} cannot express the student ({reason})"
-                raise UserError(message) from error
+                problem = f"--format {format} cannot express the student ({reason})"
+                raise UserError(problem) from error
             worst = max(_difference(student, exported, images, path) for images in batches)
         draft.replace(path)
     finally:

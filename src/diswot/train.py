@@ -48,17 +48,10 @@ def run_train(
     quiet: bool = False,
     group: str | None = None,
 ) -> TrainSummary:
-    """Train, or go on with a training, in a run directory.
+    """Train, or go on with a training, in a run directory; gives its ``result.json``.
 
-    Args:
-        config: Resolved config of ``conf/train.yaml``.
-        path: The run directory.
-        folders: Of configs, where the space of a searched student is looked up.
-        quiet: Show nothing.
-        group: Of runs that belong together, for loggers.
-
-    Returns:
-        Its ``result.json``.
+    The config is that of ``conf/train.yaml``, resolved; in the folders of configs the space of a
+    searched student is looked up. ``group`` is of runs that belong together, for loggers.
 
     Raises:
         UserError: Wrong input, or training failed.
@@ -78,8 +71,11 @@ def run_train(
         raise UserError("precision=16-mixed: a CPU has 32-true and bf16-mixed")
     finite(config)
     config["teacher"] = identified(config["teacher"]) if config["distiller"] else config["teacher"]
+
+    from diswot.reporting.train import show_result  # imports Lightning, once the settings are right
+
     session = Session(_COMMAND, config, path, quiet=quiet, group=group)
-    return session.result(_train, _show_result, opens=True)
+    return session.result(_train, show_result, opens=True)
 
 
 def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:
@@ -104,7 +100,7 @@ def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:
 
 def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str | None) -> None:
     """The work of each process of a training; the first one alone writes and shows."""
-    from diswot.models.cost import count_flops, count_params
+    from diswot.models.outputs import count_flops, count_params
     from diswot.reporting.train import export, show_plan
     from diswot.training.callbacks import EpochLog
     from diswot.training.processes import environment, is_first
@@ -137,15 +133,8 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
         fit(trainer, setup, path, finished_epochs(session.run_dir, checkpoint, setup))
         epochs = [record for record, _ in session.run_dir.journal.read()]
         summary = export(config, setup, session.run_dir, epochs)
-        pictures = [each for each in [path / "curves.png"] if each.exists()]
-        session.loggers.finished(asdict(summary), pictures)
+        session.loggers.finished(asdict(summary), [*path.glob("curves.png")])
     trainer.strategy.barrier("written")
-
-
-def _show_result(summary: TrainSummary, path: Path) -> None:
-    from diswot.reporting.train import show_result
-
-    show_result(summary, path)
 
 
 if __name__ == "__main__":

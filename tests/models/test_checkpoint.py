@@ -1,4 +1,4 @@
-"""Students and teachers: built from config files, saved and loaded."""
+"""Students and teachers: built from config files or of a search, saved and loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from models_helpers import CONF, TINY, Json, files, of_space, read, trained
+from models_helpers import CONF, TINY, Json, files, of_space, read, searched, trained
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
@@ -26,6 +26,7 @@ from diswot.checkpoint import (
 )
 from diswot.errors import UserError
 from diswot.models import Network
+from diswot.spaces import space_node
 
 IMAGES = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 TEACHERS = files("teacher")
@@ -59,11 +60,7 @@ def test_every_teacher_builds_and_shows_its_inside(file: Path) -> None:
         assert torch.equal(before.relu(), after)
     torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
     torch.testing.assert_close(classified, logits)
-
-
-def test_teachers_of_the_paper_are_there_and_can_be_taught() -> None:
-    paper = {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet32x4"}
-    assert paper < {file.stem for file in TEACHERS} < set(FIXED)
+    assert file.stem in FIXED, "a teacher can be taught too"
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -74,8 +71,7 @@ def test_every_fixed_student_builds(name: str) -> None:
     assert isinstance(student, Network)
     assert student.classifier.out_features == 5
     assert config["student"]["name"].startswith(name)
-    assert config["student"]["weights"] == "none"
-    assert config["space"] is None
+    assert (config["student"]["weights"], config["space"]) == ("none", None)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +216,70 @@ def test_trained_students_teach_and_are_trained_on(tmp_path: Path, role: str) ->
         rebuilt(shortcut="A")
 
 
-def test_weights_of_another_architecture(tmp_path: Path) -> None:
-    trained(tmp_path, of_space())
-    config = of_space("s0:3-1-1")
-    with pytest.raises(UserError, match=r"^student.weights: .*lacks layer1.1"):
-        build_student({**config["student"], "weights": str(tmp_path)}, config["space"], 5, 1)
+def resolved(run: Path, space: Json | None = None) -> Json:
+    student = {"name": "searched", "weights": "none", "run": str(run)}
+    return resolve_student({"student": student, "space": space}, [CONF])
+
+
+@pytest.mark.parametrize("params", [225722, 226010], ids=["grey", "colour"])
+@pytest.mark.parametrize("further", [{}, {"versions": {}, "_target_": "os.system"}])
+def test_the_best_of_a_search(tmp_path: Path, params: int, further: Json) -> None:
+    """Nothing else in the result is read."""
+    run = searched(tmp_path, params=params, **further)
+    config = resolved(run)
+    expected = {"name": "searched", "weights": "none", "run": str(run), "arch": "s0:1-1-3"}
+    assert config == {"student": expected, "space": space_node("s0", [CONF])}
+    assert build_student(config["student"], config["space"], 3, 1)(IMAGES).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "is damaged .schema 2 is not known"),
+        ({"space": {"_target_": "os.system"}}, "is damaged .Expected `str`, got `object`"),
+        ({"space": "../teacher/resnet20"}, "no space '../teacher/resnet20'; spaces are: "),
+        ({"space": "s1"}, "'s0:1-1-3' is not of space s1"),
+        ({"arch": "s0:1-1-8"}, "is damaged .*s0:1-1-8"),
+        ({"arch": "s0:1-1-03"}, "is damaged .*'s0:1-1-03' is not in canonical form"),
+        ({"params": 225723}, "params is 225723, but s0:1-1-3 with 10 classes has 226010 or 225722"),
+        ({"params": True}, "is damaged .Expected `int`, got `bool`"),
+        ({"num_classes": 11}, "with 11 classes has 226075 or 225787"),
+        ({"in_channels": 3}, "has 226010; if the search had settings of space s0 changed"),
+    ],
+)
+def test_tampered_results(tmp_path: Path, changes: Json, message: str) -> None:
+    run = searched(tmp_path, **changes)
+    with pytest.raises(UserError, match=message) as caught:
+        resolved(run)
+    assert str(caught.value).startswith(str(run / "result.json"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"schema": 1', b"\xff"])
+def test_results_that_are_no_json(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "result.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"result.json is damaged .*run the same search again"):
+        resolved(tmp_path)
+
+
+def test_runs_that_are_no_finished_search(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no result.json; give the run directory"):
+        resolved(tmp_path)
+    (tmp_path / "candidates.jsonl").touch()
+    with pytest.raises(UserError, match=r"has not finished.*run its command again"):
+        resolved(tmp_path)
+    with pytest.raises(UserError, match="is not a folder"):
+        resolved(tmp_path / "candidates.jsonl")
+    trained(searched(tmp_path / "train"))
+    with pytest.raises(UserError, match="is the run of a training; give that of a search"):
+        resolved(tmp_path / "train")
+
+
+def test_spaces_that_are_given_must_be_the_searchs(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    with pytest.raises(UserError, match=r"^space=s1: .* is of s0; give space=s0"):
+        resolved(run, space_node("s1", [CONF]))
+    narrow = {**space_node("s0", [CONF]), "shortcut": "A"}
+    with pytest.raises(UserError, match="settings of space s0 changed, give the same ones here"):
+        resolved(run, narrow)
+    assert resolved(searched(run, params=222970), narrow)["space"]["shortcut"] == "A"

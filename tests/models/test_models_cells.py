@@ -10,7 +10,7 @@ from torch.nn import functional
 from diswot.errors import UserError
 from diswot.models import Network
 from diswot.models.cells import Cell, CellNetwork, DownBlock, ReluConvBn, edges
-from diswot.models.cost import count_layers, count_params
+from diswot.models.outputs import count_layers, count_params
 
 ALL = ("nor_conv_3x3", "nor_conv_1x1", "skip_connect", "avg_pool_3x3", "none", "nor_conv_3x3")
 NONE = ("none",) * 6

@@ -12,13 +12,14 @@ from torch.nn import functional
 from diswot import _torchvision
 from diswot.errors import UserError
 from diswot.models import Network
-from diswot.models.cost import count_flops, count_layers, count_params
-from diswot.models.resnet import CifarResNet, WideResNet
-from diswot.models.staged import (
+from diswot.models.outputs import count_flops, count_layers, count_params
+from diswot.models.resnet import (
     BasicBlock,
     Bottleneck,
+    CifarResNet,
     ResidualBlock,
     StagedNetwork,
+    WideResNet,
     make_shortcut,
     make_stage,
 )

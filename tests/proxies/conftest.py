@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from diswot.commands import compose
 from diswot.data import MiniBatch
-from diswot.models.cost import Cost
+from diswot.models.outputs import Cost
 from diswot.proxies import Proxy
 from diswot.proxies.base import ProxyInput, Summary
 from diswot.proxies.passes import Gradients, record_layers

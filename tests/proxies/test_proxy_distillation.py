@@ -15,8 +15,7 @@ from diswot.data import MiniBatch
 from diswot.distillers import functional
 from diswot.distillers.functional import fitnet, kd
 from diswot.errors import UserError
-from diswot.models.cost import Cost
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies import Proxy
 from diswot.proxies.base import ProxyInput
 from diswot.proxies.distillation import Distillation

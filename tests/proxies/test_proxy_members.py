@@ -14,9 +14,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from diswot.data import MiniBatch
 from diswot.keys import generator
-from diswot.models.cost import Cost
 from diswot.models.init import Gaussian, Kaiming
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput

@@ -16,8 +16,7 @@ from torch import nn
 from diswot.commands import compose
 from diswot.data import MiniBatch
 from diswot.errors import UserError
-from diswot.models.cost import Cost
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyContext, ProxyInput, Summary
 from diswot.proxies.cost import Shuffled

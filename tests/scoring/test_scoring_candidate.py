@@ -14,10 +14,9 @@ from scoring_helpers import bits, each_space, s0_scorer, setup
 from torch import nn
 
 from diswot.data import MiniBatch
-from diswot.models.cost import Cost
 from diswot.models.init import Kaiming
-from diswot.models.resnet import CifarResNet
-from diswot.models.staged import ResidualBlock
+from diswot.models.outputs import Cost
+from diswot.models.resnet import CifarResNet, ResidualBlock
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput
 from diswot.scoring.runtime import PrefixCache, Runtime, forward

@@ -15,7 +15,7 @@ from scoring_helpers import each_space, made, members, space_of
 from torch import Tensor, nn
 
 from diswot.errors import UserError
-from diswot.models.cost import Cost, count_flops, count_layers, count_params
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.scoring.budget import Budget, CostModel
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "proxies.json"

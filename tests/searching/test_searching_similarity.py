@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from diswot.commands import compose
-from diswot.models.staged import StagedNetwork
+from diswot.models.resnet import StagedNetwork
 from diswot.scoring.setup import Setup
 from diswot.search import run_search
 from diswot.searching import similarity

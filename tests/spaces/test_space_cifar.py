@@ -13,8 +13,8 @@ import torch
 from spaces_helpers import layers, make_space, on_meta
 
 from diswot.errors import UserError
-from diswot.models.cost import count_layers, count_params
-from diswot.models.staged import BasicBlock, Bottleneck
+from diswot.models.outputs import count_layers, count_params
+from diswot.models.resnet import BasicBlock, Bottleneck
 from diswot.scoring.budget import CostModel
 from diswot.spaces import SpaceSize
 from diswot.spaces.nasbench201 import NasBench201, NasBench201Arch

@@ -16,7 +16,7 @@ from spaces_helpers import MEMBERS, draws, make_space, on_meta
 
 from diswot.errors import UserError
 from diswot.models import Network
-from diswot.models.cost import count_params
+from diswot.models.outputs import count_params
 from diswot.scoring.budget import Budget
 from diswot.spaces import Arch, Space
 

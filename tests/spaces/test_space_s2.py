@@ -11,8 +11,8 @@ import torch
 from spaces_helpers import draws, make_space, on_meta
 
 from diswot.errors import UserError
-from diswot.models.cost import count_layers
-from diswot.models.staged import BasicBlock
+from diswot.models.outputs import count_layers
+from diswot.models.resnet import BasicBlock
 from diswot.scoring.budget import CostModel
 from diswot.spaces import SpaceSize
 from diswot.spaces.s1 import StagedArch

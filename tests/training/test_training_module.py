@@ -23,6 +23,7 @@ AT_ONCE = ["distiller.dkd.warmup=1"]
 """Its loss grows with the epochs otherwise."""
 MEMBERS = sorted({file.stem for file in (conf_dir() / "distiller").glob("*.yaml")} - {"none"})
 NARROW = ["student=resnet8", "student.network.widths=[8,8,16,16]"]
+TEACHER = ["teacher=resnet14", "teacher.network.widths=[8,8,16,32]"]
 WIDE = ["student=wrn_16_2", "student.network.width=1", "student.network.depth=10"]
 
 
@@ -39,27 +40,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-TEACHER = ["teacher=resnet14", "teacher.network.widths=[8,8,16,32]"]
-
-
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
-    """The run directory of a teacher that knows the colours."""
+def lesson(tmp_path_factory: pytest.TempPathFactory, images: Path) -> list[str]:
+    """The settings of data, and of a teacher that knows their colours."""
     path = tmp_path_factory.mktemp("teacher") / "run"
     student = [word.replace("teacher", "student") for word in TEACHER]
-    common = [f"data.path={images}", "data=npz", "device=cpu", "protocol.max_epochs=6"]
+    data = [f"data.path={images}", "data=npz", "device=cpu"]
+    words = ["teacher=none", "distiller=none", *student, *data, "protocol.max_epochs=6"]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
-        words = ["teacher=none", "distiller=none", *student, *common, "data.batch_size=32"]
-        result = run_train(compose("train", words, None), path, [conf_dir()], quiet=True)
-    assert result.test_top1 > 90
-    return path
-
-
-@pytest.fixture(scope="module")
-def given(images: Path, teacher: Path) -> tuple[Path, Path]:
-    """Both."""
-    return images, teacher
+        config = compose("train", [*words, "data.batch_size=32"], None)
+        assert run_train(config, path, [conf_dir()], quiet=True).test_top1 > 90
+    return [*data, *TEACHER, f"teacher.weights={path}", "data.batch_size=64"]
 
 
 def bits(network: torch.nn.Module) -> str:
@@ -67,33 +59,26 @@ def bits(network: torch.nn.Module) -> str:
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in state)).hexdigest()
 
 
-def small(images: Path, teacher: Path, *words: str) -> dict[str, Any]:
-    common = ["data=npz", f"data.path={images}", "data.batch_size=64", "protocol.max_epochs=2"]
-    rate = ["protocol.optimizer.lr=0.02", "protocol.schedule.warmup=0", "device=cpu"]
-    return compose("train", [*common, *rate, *TEACHER, f"teacher.weights={teacher}", *words], None)
-
-
-@pytest.fixture
-def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The loss of every step."""
-    seen: list[float] = []
-    real = Distillation.training_step
-
-    def step(self: Distillation, *batch: Any) -> torch.Tensor:
-        loss = real(self, *batch)
-        seen.append(loss.item())
-        return loss
-
-    monkeypatch.setattr(Distillation, "training_step", step)
-    return seen
-
-
-def taught(
-    run: Path, config: dict[str, Any], losses: list[float], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "student", [NARROW, pytest.param(WIDE, marks=pytest.mark.slow)], ids=["narrow", "wide"]
+)
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_distiller(
+    tmp_path: Path,
+    lesson: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    student: list[str],
 ) -> None:
-    """Train with a distiller, and look at all it may not touch."""
+    """It trains the student and its connectors, and does not touch the teacher."""
+    losses: list[float] = []
     kept: list[tuple[TrainingSetup, str, dict[str, torch.Tensor]]] = []
-    real = TrainingSetup.from_config.__func__
+    real, step = TrainingSetup.from_config.__func__, Distillation.training_step
+
+    def noted(self: Distillation, *batch: Any) -> torch.Tensor:
+        loss = step(self, *batch)
+        losses.append(loss.item())
+        return loss
 
     def from_config(cls: Any, *given: Any, **named: Any) -> TrainingSetup:
         setup = real(cls, *given, **named)
@@ -101,40 +86,18 @@ def taught(
         kept.append((setup, bits(setup.module._teacher._network), connectors))
         return setup
 
+    monkeypatch.setattr(Distillation, "training_step", noted)
     monkeypatch.setattr(TrainingSetup, "from_config", classmethod(from_config))
-    run_train(config, run, [conf_dir()], quiet=True)
-    ((setup, teacher, connectors),) = kept
+    short = ["protocol.max_epochs=2", "protocol.optimizer.lr=0.02", "protocol.schedule.warmup=0"]
+    words = [*lesson, *short, *student, f"distiller={name}", *AT_ONCE * (name == "dkd")]
+    run_train(compose("train", words, None), tmp_path / "run", [conf_dir()], quiet=True)
+    ((setup, teacher_bits, connectors),) = kept
     assert len(losses) == 8
     assert all(np.isfinite(losses))
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
-    assert bits(setup.module._teacher._network) == teacher
-    for name, parameter in setup.module.distillers.named_parameters():
-        assert not torch.equal(parameter, connectors[name]), name
-
-
-@pytest.mark.parametrize("name", MEMBERS)
-def test_every_distiller(
-    tmp_path: Path,
-    given: tuple[Path, Path],
-    losses: list[float],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-) -> None:
-    settings = [f"distiller={name}", *NARROW, *AT_ONCE * (name == "dkd")]
-    taught(tmp_path / "run", small(*given, *settings), losses, monkeypatch)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MEMBERS)
-def test_every_distiller_between_families(
-    tmp_path: Path,
-    given: tuple[Path, Path],
-    losses: list[float],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-) -> None:
-    settings = [f"distiller={name}", *WIDE, *AT_ONCE * (name == "dkd")]
-    taught(tmp_path / "run", small(*given, *settings), losses, monkeypatch)
+    assert bits(setup.module._teacher._network) == teacher_bits
+    for parameter_name, parameter in setup.module.distillers.named_parameters():
+        assert not torch.equal(parameter, connectors[parameter_name]), parameter_name
 
 
 def test_setup_leaves_student_and_generator_alone(weights: Path) -> None:
@@ -149,18 +112,13 @@ def test_setup_leaves_student_and_generator_alone(weights: Path) -> None:
     other = prepared(weights, "seed=1")
     assert bits(other.module.student) != bits(one.module.student)
     assert one.module.student.training
-
-
-def test_connectors_do_not_depend_on_their_company(weights: Path) -> None:
-    one = prepared(weights, "distiller=fitnet").module.distillers["fitnet"]
-    again = prepared(weights, "distiller=fitnet").module.distillers["fitnet"]
-    assert bits(one) == bits(again)
+    again = prepared(weights, "distiller=[fitnet,vid]")
+    assert bits(one.module.distillers) == bits(again.module.distillers)
 
 
 def test_the_weight_of_the_cross_entropy(weights: Path) -> None:
     chosen = ["distiller=kd", "distiller=[kd,sp]", "distiller=sp", "distiller=none"]
-    found = [prepared(weights, word).module.ce_weight for word in chosen]
-    assert found == [0.1, 0.1, 1.0, 1.0]
+    assert [prepared(weights, word).module.ce_weight for word in chosen] == [0.1, 0.1, 1.0, 1.0]
     assert prepared(weights, "protocol.ce_weight=0.5").module.ce_weight == 0.5
 
 
@@ -172,10 +130,13 @@ def test_the_loss_is_the_weighted_sum(tmp_path: Path, weights: Path) -> None:
         assert parts["loss"] == pytest.approx(whole, rel=1e-5)
 
 
-def test_the_rate_falls_to_its_end(tmp_path: Path, weights: Path) -> None:
-    trained(tmp_path / "run", weights, "protocol.schedule.warmup=0")
-    found = [line["lr"] for line in epochs(tmp_path / "run")]
-    assert found == pytest.approx([0.075, 0.025, 0], abs=1e-9)
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_the_rate_falls_to_its_end(tmp_path: Path, weights: Path, accumulated: int) -> None:
+    """A step of the optimiser, not of the batches."""
+    steps = f"trainer.accumulate_grad_batches={accumulated}"
+    trained(tmp_path / "run", weights, "protocol.schedule.warmup=0", steps)
+    rates = [line["lr"] for line in epochs(tmp_path / "run")]
+    assert rates == pytest.approx([0.075, 0.025, 0], abs=1e-9)
 
 
 def test_the_average_is_what_is_saved(tmp_path: Path, weights: Path) -> None:
@@ -185,13 +146,6 @@ def test_the_average_is_what_is_saved(tmp_path: Path, weights: Path) -> None:
     for name, value in load_file(tmp_path / "run" / "student.safetensors").items():
         assert torch.equal(value, average[f"student.{name}"])
     assert not torch.equal(current["student.fc.weight"], average["student.fc.weight"])
-
-
-def test_the_rate_falls_a_step_of_the_optimizer(tmp_path: Path, weights: Path) -> None:
-    words = ["protocol.schedule.warmup=0", "trainer.accumulate_grad_batches=2"]
-    trained(tmp_path / "run", weights, *words)
-    rates = [line["lr"] for line in epochs(tmp_path / "run")]
-    assert rates == pytest.approx([0.075, 0.025, 0], abs=1e-9)
 
 
 def test_accuracy_is_that_of_the_saved_student(tmp_path: Path, weights: Path) -> None:

@@ -86,9 +86,9 @@ def test_two_processes_average_their_gradients(alone: Path, weights: Path) -> No
     result = json.loads((alone / "result.json").read_text())
     assert result["test_top1"] == line["val_top1"]
     assert 0 <= result["test_top1"] <= result["test_top5"] <= 100
-    found = load_file(alone / "student.safetensors")
+    student = load_file(alone / "student.safetensors")
     for name, value in stepped(weights).items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(student[name], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -173,9 +173,9 @@ def test_who_started_this_process(
     kind: str,
     first: bool,
 ) -> None:
-    found = given(monkeypatch, variables, size)
-    assert type(found).__name__ == kind
-    assert first is (found is not None and size == (1, 1)) or is_first(found) is first
+    started = given(monkeypatch, variables, size)
+    assert type(started).__name__ == kind
+    assert first is (started is not None and size == (1, 1)) or is_first(started) is first
 
 
 @pytest.mark.parametrize(

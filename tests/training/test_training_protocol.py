@@ -1,4 +1,4 @@
-"""Schedules, and the checks of a protocol."""
+"""Schedules, Mixup and CutMix, and the checks of a protocol."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diswot import keys
 from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.training.protocol import Protocol
+from diswot.training.protocol import Mixed, Mixing, Protocol
 from diswot.training.schedules import cosine, multistep
 
 
@@ -19,18 +21,15 @@ def test_crd_steps_down_thrice() -> None:
     at = {0: 1, 149.99: 1, 150: 0.1, 180: 0.01, 209.9: 0.01, 210: 0.001, 239: 0.001}
     for epoch, factor in at.items():
         assert multistep(epoch, 240, milestones=[150, 180, 210]) == pytest.approx(factor)
-
-
-def test_warmup_grows_in_a_line() -> None:
-    found = [multistep(epoch, 10, milestones=[5], warmup=2) for epoch in (0, 1, 2, 4, 5)]
-    assert found == pytest.approx([0.1, 0.55, 1, 1, 0.1])
+    warm = [multistep(epoch, 10, milestones=[5], warmup=2) for epoch in (0, 1, 2, 4, 5)]
+    assert warm == pytest.approx([0.1, 0.55, 1, 1, 0.1])
 
 
 def test_cosine() -> None:
     assert [cosine(epoch, 8) for epoch in (0, 4, 8, 9)] == pytest.approx([1, 0.5, 0, 0])
     assert cosine(2, 8) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-    found = [cosine(epoch, 5, warmup=1, final=0.2) for epoch in (0, 0.5, 1, 3, 5)]
-    assert found == pytest.approx([0.1, 0.55, 1, 0.6, 0.2])
+    rates = [cosine(epoch, 5, warmup=1, final=0.2) for epoch in (0, 0.5, 1, 3, 5)]
+    assert rates == pytest.approx([0.1, 0.55, 1, 0.6, 0.2])
 
 
 @given(st.integers(2, 300), st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.99))
@@ -44,8 +43,7 @@ def test_cosine_falls_within_its_bounds(
 @given(st.lists(st.integers(1, 99), max_size=4), st.floats(0, 100))
 def test_multistep_counts_milestones(milestones: list[int], epoch: float) -> None:
     passed = sum(milestone <= epoch for milestone in milestones)
-    found = multistep(epoch, 100, milestones=milestones, gamma=0.5)
-    assert found == 0.5**passed
+    assert multistep(epoch, 100, milestones=milestones, gamma=0.5) == 0.5**passed
 
 
 @pytest.mark.parametrize("milestones", [[0], [10], [5, 11], [-1]])
@@ -63,9 +61,8 @@ def test_warmups_that_are_refused(warmup: Any) -> None:
 @pytest.fixture(scope="module")
 def node() -> dict[str, Any]:
     """Settings of the default protocol."""
-    found = compose("train", [], None)["protocol"]
-    assert isinstance(found, dict)
-    return found
+    default: dict[str, Any] = compose("train", [], None)["protocol"]
+    return default
 
 
 def test_the_default_protocol(node: dict[str, Any]) -> None:
@@ -79,11 +76,9 @@ def test_the_default_protocol(node: dict[str, Any]) -> None:
 REFUSED = [
     *[("max_epochs", value) for value in (0, 1.5, None, True)],
     *[("gradient_clip", value) for value in (-1, "much", math.inf)],
-    *[("label_smoothing", value) for value in (1, -0.1)],
-    *[("ema", value) for value in (1, -0.1)],
-    *[("validation", value) for value in (1, -0.1)],
-    *[(name, -1) for name in ("ce_weight", "mixup", "cutmix")],
-    *[("compile", value) for value in (1, "true")],
+    *[(name, value) for name in ("label_smoothing", "ema", "validation") for value in (1, -0.1)],
+    *[(name, v) for name in ("mixup", "cutmix") for v in (-0.1, math.nan, "much", True)],
+    *[("ce_weight", -1), ("compile", 1), ("compile", "true")],
 ]
 
 
@@ -98,19 +93,67 @@ def test_the_cache_is_checked(node: dict[str, Any]) -> None:
         Protocol.from_config({**node, "teacher_cache": {"views": -1, "dir": "x"}})
 
 
-def test_an_optimizer_without_partial(node: dict[str, Any]) -> None:
-    whole = {key: value for key, value in node["optimizer"].items() if key != "_partial_"}
-    with pytest.raises(UserError, match=r"protocol.optimizer"):
-        Protocol.from_config({**node, "optimizer": whole})
-
-
-def test_a_schedule_without_partial(node: dict[str, Any]) -> None:
-    whole = {key: value for key, value in node["schedule"].items() if key != "_partial_"}
-    with pytest.raises(UserError, match=r"protocol.schedule"):
-        Protocol.from_config({**node, "schedule": whole})
-
-
 @pytest.mark.parametrize("part", ["optimizer", "schedule"])
-def test_a_part_that_is_left_out(node: dict[str, Any], part: str) -> None:
-    with pytest.raises(UserError, match=rf"protocol.{part}"):
-        Protocol.from_config({**node, part: None})
+def test_a_part_without_partial_or_left_out(node: dict[str, Any], part: str) -> None:
+    whole = {key: value for key, value in node[part].items() if key != "_partial_"}
+    for wrong in (whole, None):
+        with pytest.raises(UserError, match=rf"protocol.{part}"):
+            Protocol.from_config({**node, part: wrong})
+
+
+LABELS = torch.arange(8)
+FLAT = LABELS.float()[:, None, None, None].expand(8, 3, 12, 10)
+"""Every pixel of an image is its label."""
+
+
+def mix(mixing: Mixing, key: int = 0) -> Mixed:
+    return mixing(FLAT, LABELS, keys.generator("test", key))
+
+
+@pytest.mark.parametrize("mixing", [Mixing(mixup=0.4), Mixing(cutmix=1), Mixing(0.4, 1)])
+def test_the_share_is_what_the_pixels_say(mixing: Mixing) -> None:
+    for key in range(30):
+        mixed = mix(mixing, key)
+        assert 0 <= mixed.share <= 1
+        mean = mixed.images.double().mean((1, 2, 3))
+        shares = (mean - mixed.others) / (mixed.labels - mixed.others)
+        shares = shares[shares.isfinite()]  # NaN: mixed with itself
+        torch.testing.assert_close(shares, torch.full_like(shares, mixed.share), rtol=0, atol=1e-5)
+        assert torch.equal(mixed.labels, LABELS)
+        assert torch.equal(mixed.others.sort().values, LABELS)
+
+
+def test_cutmix_puts_in_one_rectangle() -> None:
+    seen = 0
+    for key in range(20):
+        mixed = mix(Mixing(cutmix=1), key)
+        taken = (mixed.images[:, 0] == mixed.others[:, None, None])[mixed.others != LABELS]
+        assert (mixed.images == mixed.images[:, :1]).all()
+        assert (taken == taken[:1]).all()
+        rows, columns = taken[0].any(1), taken[0].any(0)
+        assert torch.equal(taken[0], rows[:, None] & columns)
+        assert int(rows.sum() * columns.sum()) == round((1 - mixed.share) * 120)
+        seen += int(0 < mixed.share < 1)
+    assert seen > 10
+
+
+def test_draws_are_keyed_and_both_take_turns() -> None:
+    state = torch.get_rng_state()
+    one, same, other = (mix(Mixing(0.4, 1), key) for key in (5, 5, 6))
+    assert torch.equal(one.images, same.images)
+    assert (one.share, one.others.tolist()) == (same.share, same.others.tolist())
+    assert one.share != other.share
+    turns = (mix(Mixing(1, 1), key).images for key in range(40))
+    assert 8 < sum(bool((images == images.round()).all()) for images in turns) < 32
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(FLAT[:, 0, 0, 0], LABELS.float())
+    assert mix(Mixing()).images is FLAT
+    assert mix(Mixing()).share == 1
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.4, 5])
+def test_shares_are_of_the_beta_distribution(alpha: float) -> None:
+    shares = torch.tensor([mix(Mixing(mixup=alpha), key).share for key in range(400)])
+    variance = 1 / (4 * (2 * alpha + 1))
+    assert shares.mean().item() == pytest.approx(0.5, abs=4 * (variance / 400) ** 0.5)
+    assert shares.var().item() == pytest.approx(variance, rel=0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ CASES = {
         ["protocol.ema=0.9", "protocol.validation=0.3", "data.batch_size=16"],
     ),
     "mixing": ("mid-epoch", ["protocol.mixup=0.4", "protocol.cutmix=1", "distiller=[vid,dist]"]),
+    "stored logits": (
+        "mid-epoch",
+        ["distiller=[kd,dkd,dist]", "protocol.teacher_cache={views: 2, dir: cache}"],
+    ),
     "labels alone": ("before checkpoint", ["distiller=none", "protocol.label_smoothing=0.1"]),
     "Adam and an epoch-long warm-up": (
         "mid-epoch",
@@ -60,6 +65,7 @@ CASES = {
 def test_stopped_in_every_epoch(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     where, settings = CASES[case]
     trained(tmp_path / "whole", weights, *settings)
     for at in range(3):
@@ -95,15 +101,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     return path
 
 
-def test_a_torn_line(half: Path, whole: Path, weights: Path) -> None:
-    with (half / "epochs.jsonl").open("a") as file:
-        file.write('{"epoch":2,"lr":0.0')
-    trained(half, weights)
-    assert left(half) == left(whole)
-
-
-def test_no_checkpoint_starts_anew(half: Path, whole: Path, weights: Path) -> None:
-    (half / "last.ckpt").unlink()
+@pytest.mark.parametrize("torn", [True, False])
+def test_a_torn_line_or_no_checkpoint(half: Path, whole: Path, weights: Path, torn: bool) -> None:
+    if torn:
+        with (half / "epochs.jsonl").open("a") as file:
+            file.write('{"epoch":2,"lr":0.0')
+    else:
+        (half / "last.ckpt").unlink()
     trained(half, weights)
     assert left(half) == left(whole)
 
@@ -121,37 +125,30 @@ def test_a_damaged_checkpoint(half: Path, weights: Path, content: bytes) -> None
     assert (half / "epochs.jsonl").read_bytes() == before
 
 
-def test_a_checkpoint_of_something_else(half: Path, weights: Path) -> None:
-    torch.save({"state_dict": {}}, half / "last.ckpt")
-    with pytest.raises(UserError, match=r"last.ckpt is damaged.*remove it"):
-        trained(half, weights)
-
-
-def test_a_journal_that_lost_epochs(half: Path, weights: Path) -> None:
-    first = (half / "epochs.jsonl").read_text().splitlines()[0]
-    (half / "epochs.jsonl").write_text(f"{first}\n")
-    with pytest.raises(UserError, match=r"has 1 epochs, last.ckpt 2; remove"):
-        trained(half, weights)
-
-
-def test_a_damaged_line(half: Path, weights: Path) -> None:
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        (lambda lines: lines[:1], r"has 1 epochs, last.ckpt 2; remove"),
+        (lambda lines: [lines[0].replace("0.", "x.", 1), *lines[1:]], r"line 1 is damaged"),
+        (reversed, r"epochs.jsonl, line 1 is damaged"),
+    ],
+    ids=["lost", "damaged", "another order"],
+)
+def test_a_journal_that_was_changed(
+    half: Path, weights: Path, harm: Callable[[list[str]], Iterable[str]], problem: str
+) -> None:
     lines = (half / "epochs.jsonl").read_text().splitlines()
-    (half / "epochs.jsonl").write_text("\n".join([lines[0].replace("0.", "x.", 1), *lines[1:], ""]))
-    with pytest.raises(UserError, match=r"line 1 is damaged"):
+    (half / "epochs.jsonl").write_text("\n".join([*harm(lines), ""]))
+    with pytest.raises(UserError, match=problem):
         trained(half, weights)
 
 
-def test_lines_in_another_order(half: Path, weights: Path) -> None:
-    lines = (half / "epochs.jsonl").read_text().splitlines()
-    (half / "epochs.jsonl").write_text("\n".join([*reversed(lines), ""]))
-    with pytest.raises(UserError, match=r"epochs.jsonl, line 1 is damaged"):
-        trained(half, weights)
-
-
-@pytest.mark.parametrize("change", ["best_val_top1", "state_dict", "finished_epochs"])
+@pytest.mark.parametrize("change", ["best_val_top1", "state_dict", "finished_epochs", "all"])
 def test_a_checkpoint_that_was_changed(half: Path, weights: Path, change: str) -> None:
     content = torch.load(half / "last.ckpt", weights_only=True)
-    if change == "finished_epochs":
+    if change == "all":
+        content = {"state_dict": {}}
+    elif change == "finished_epochs":
         content["TrainingData"][change] = -1
     elif change == "state_dict":
         content["state_dict"].popitem()
@@ -218,9 +215,6 @@ def test_checkpoints_hold_no_teacher(half: Path, weights: Path) -> None:
     assert names
     others = [value for name, value in content["state_dict"].items() if "student." not in name]
     assert sum(value.numel() for value in others) < 10  # counts of validation
-    trained_parameters = sum(
-        len(g["params"]) for g in content["optimizer_states"][0]["param_groups"]
-    )
-    assert trained_parameters == sum(
-        name.startswith("student.") and name.endswith(("weight", "bias")) for name in names
-    )
+    (group,) = content["optimizer_states"][0]["param_groups"]
+    parameters = [n for n in names if n.startswith("student.") and n.endswith(("weight", "bias"))]
+    assert len(group["params"]) == len(parameters)

@@ -1,22 +1,29 @@
-"""Lightning's Trainer and callbacks, as the groups ``trainer`` and ``callbacks`` give them."""
+"""Lightning's Trainer and callbacks as the config gives them; what goes wrong is one line."""
 
 from __future__ import annotations
 
 import os
+import re
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning import Callback
+from torch import Tensor
+from torch.utils.data import get_worker_info
 from training_helpers import SMALL, composed, epochs, left, trained
 
 from diswot.commands import compose
 from diswot.config import conf_dir
+from diswot.data.gaussian import GaussianImages
 from diswot.errors import UserError
 from diswot.runs import EpochRecord, Journal
 from diswot.train import run_train
 from diswot.training.callbacks import EpochLog
+from diswot.training.module import Distillation
 
 
 class Seen(Callback):
@@ -80,27 +87,17 @@ REFUSED = {
 
 @pytest.mark.parametrize("word", REFUSED)
 def test_settings_that_are_refused(tmp_path: Path, weights: Path, word: str) -> None:
-    config = composed(weights, *word.split())
-    with pytest.raises(UserError, match=REFUSED[word]) as caught:
-        run_train(config, tmp_path / "run", [conf_dir()], quiet=True)
-    assert "\n" not in str(caught.value)
+    assert re.search(REFUSED[word], refused(tmp_path / "run", weights, *word.split()))
     assert not (tmp_path / "run/epochs.jsonl").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("max_epochs", "trainer.max_epochs=2: it is given by protocol.max_epochs"),
-        ("ema", "trainer.ema is now protocol.ema"),
-    ],
-)
-def test_old_names_in_files_are_told(
-    tmp_path: Path, weights: Path, name: str, problem: str
-) -> None:
+def test_old_names_in_files_are_refused(tmp_path: Path, weights: Path) -> None:
     config = composed(weights)
-    config["trainer"] = {**config["trainer"], name: 2}
-    with pytest.raises(UserError, match=problem):
-        run_train(config, tmp_path / "run", [conf_dir()], quiet=True)
+    old = {"max_epochs": r"=2: it is given by protocol.max_epochs", "ema": " is now protocol.ema"}
+    for name, problem in old.items():
+        changed = {**config, "trainer": {**config["trainer"], name: 2}}
+        with pytest.raises(UserError, match=rf"trainer.{name}{problem}"):
+            run_train(changed, tmp_path / "run", [conf_dir()], quiet=True)
 
 
 def test_an_epoch_is_logged_once_its_checkpoint_is_written(tmp_path: Path) -> None:
@@ -128,3 +125,102 @@ def test_an_epoch_is_logged_once_its_checkpoint_is_written(tmp_path: Path) -> No
             os.utime(checkpoint, (0, 0))
         callback.on_train_epoch_start(nothing, nothing)
         assert logged == expected
+
+
+def refused(run: Path, weights: Path, *settings: str) -> str:
+    """The one line."""
+    with pytest.raises(UserError) as caught:
+        trained(run, weights, *settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "Traceback" not in message
+    assert not (run / "result.json").exists()
+    return message
+
+
+def test_a_loss_that_is_not_finite(tmp_path: Path, weights: Path) -> None:
+    message = refused(tmp_path / "run", weights, "protocol.optimizer.lr=1e20")
+    file = tmp_path / "run" / "not_finite.pt"
+    for part in ("the loss is not finite in epoch 0, batch", str(file), "protocol.optimizer.lr"):
+        assert part in message
+    kept = torch.load(file, weights_only=True)
+    assert kept["images"].shape == (32, 3, 8, 8)
+    assert kept["labels"].shape == kept["indices"].shape == (32,)
+    assert set(kept["losses"]) == {"ce", "kd"}
+    assert "conv1.weight" in kept["student"]
+
+
+def test_a_loss_that_is_not_finite_in_validation(tmp_path: Path, weights: Path) -> None:
+    settings = ["protocol.optimizer.lr=1e30", "data.batch_size=96"]
+    message = refused(tmp_path / "run", weights, *settings)
+    assert "the loss on the test images is nan" in message
+    assert "after epoch 0" in message
+    assert "protocol.optimizer.lr" in message
+    assert not (tmp_path / "run" / "epochs.jsonl").exists()
+
+
+MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 9 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", MEMORY)
+def test_out_of_memory(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def step(*_: object) -> Tensor:
+        raise error
+
+    monkeypatch.setattr(Distillation, "training_step", step)
+    message = refused(tmp_path / "run", weights)
+    assert message == "out of memory with data.batch_size=32; try data.batch_size=16"
+
+
+def test_other_errors_keep_their_traceback(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: object) -> Tensor:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Distillation, "training_step", step)
+    with pytest.raises(RuntimeError, match=r"a bug"):
+        trained(tmp_path / "run", weights)
+
+
+def test_a_killed_worker(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = GaussianImages.fitted, []
+
+    def fitted(self: GaussianImages, indices: Tensor) -> Tensor:
+        calls.append(1)
+        if get_worker_info() is not None and len(calls) > 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, indices)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GaussianImages, "fitted", fitted)
+        message = refused(tmp_path / "run", weights, "data.num_workers=1")
+    assert "a process that loads images was killed" in message
+    assert "data.num_workers=1" in message
+    trained(tmp_path / "run", weights)
+    trained(tmp_path / "whole", weights)
+    assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    problem = "data.path: image 7 of somewhere is damaged; mend it"
+
+    def fitted(self: GaussianImages, indices: Tensor) -> Tensor:
+        if len(indices) > 2:  # the images that shapes are seen with
+            raise UserError(problem)
+        return torch.zeros(len(indices), *self.shape)
+
+    monkeypatch.setattr(GaussianImages, "fitted", fitted)
+    assert refused(tmp_path / "run", weights, f"data.num_workers={workers}") == problem

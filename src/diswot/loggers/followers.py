@@ -20,10 +20,7 @@ _POINTS = 100  # of a ranking
 
 
 class SearchLog:
-    """Logs every generation, and all candidates at the end; see `diswot.searching.engine.Watch`.
-
-    ``loggers`` are started; ``strategy`` is the search's, for the draws that broke the budget.
-    """
+    """Logs every generation, and all candidates at the end; see `diswot.searching.engine.Watch`."""
 
     def __init__(self, loggers: Loggers, search: Search, strategy: Strategy) -> None:
         self._loggers, self._search, self._strategy = loggers, search, strategy
@@ -63,10 +60,8 @@ class SearchLog:
 class RankLog:
     """Logs a hundred times how far a ranking is, and its table at the end.
 
-    Args:
-        loggers: Not started.
-        total, done: Architectures to score, over all seeds, and those scored before this start.
-        again: Whether the ranking has finished before; then nothing is logged unless it has grown.
+    ``total`` architectures are to be scored, over all seeds, of which ``done`` were before this
+    start. Of a ranking that has finished before (``again``) nothing is logged unless it has grown.
     """
 
     def __init__(self, loggers: Loggers, total: int, done: int, *, again: bool) -> None:

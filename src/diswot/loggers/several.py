@@ -30,13 +30,9 @@ _SEVERAL = ("proxy", "distiller")
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """The run that loggers follow.
+    """The run that loggers follow; ``group`` is the folder of its sweep.
 
-    Attributes:
-        command: ``search``, ``train`` or ``rank``.
-        path, config: The run directory and the resolved config.
-        axis: Metric that steps count: ``evaluated`` proposals, ``epoch``, ``scored`` architectures.
-        group: Of runs that belong together: the folder of a sweep.
+    ``axis`` is what steps count: ``evaluated`` proposals, ``epoch`` or ``scored`` architectures.
     """
 
     command: str
@@ -68,9 +64,7 @@ class Loggers:
 
     A run that goes on after a stop starts its loggers anew and logs only what is new. A logger that
     fails while the run goes on is left out from there, with a warning; a full disk ends the run.
-
-    ``config["logger"]`` of the run has a node a logger, in which ``save_dir: null`` stands for the
-    run directory; ``quiet`` does not show where they write.
+    ``save_dir: null`` in a logger's node of the config stands for the run directory.
 
     Raises:
         UserError: A setting is wrong.
@@ -100,10 +94,7 @@ class Loggers:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End all that were started, as failed where an exception comes.
-
-        If nothing was measured, the run directory is left as it was found.
-        """
+        """End all, as failed where an exception comes; if nothing was measured, nothing is left."""
         with ExitStack() as stack:  # a full disk must not keep the others from ending
             for name in self._active:
                 stack.callback(self._end, name, failed=error is not None)
@@ -150,8 +141,7 @@ class Loggers:
     ) -> None:
         """Log what a run gives at its end; starts loggers that nothing was measured for.
 
-        The result is W&B's summary; elsewhere its numbers are metrics. Images (files) and tables
-        are for W&B and TensorBoard.
+        The result is W&B's summary, elsewhere metrics; W&B and TensorBoard get images and tables.
         """
         self.start()
         if not self._active:

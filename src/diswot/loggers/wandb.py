@@ -77,8 +77,8 @@ def wandb_logger(
                 show("connecting to W&B …")
             names = {
                 "name": run.name[-128:],
-                "group": run.group and run.group[-128:],
-            }  # W&B's limits
+                "group": (run.group or "")[-128:] or None,
+            }  # its limits
             own = {"id": _run_id(run), "job_type": run.command, "tags": [t[:64] for t in run.tags]}
             given = {**own, **names, **given}
             experiment = wandb.init(**given, resume="allow", reinit="create_new")
@@ -102,8 +102,8 @@ def _mode(setting: str) -> str:
 
     settings = wandb.setup().settings
     key = settings.api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
-    found = key or get_netrc_auth(settings.base_url)
-    return os.environ.get("WANDB_MODE") or ("online" if found else "offline")
+    credentials = key or get_netrc_auth(settings.base_url)
+    return os.environ.get("WANDB_MODE") or ("online" if credentials else "offline")
 
 
 def _run_id(run: LoggedRun) -> str:

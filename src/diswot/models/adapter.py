@@ -23,7 +23,7 @@ class WeightSource(Protocol):
     """Where the published weights of an adapted network come from."""
 
     def tags(self) -> Sequence[str]:
-        """The tags there are for this network."""
+        """Those of this network."""
 
     def fetch(self, tag: str) -> Mapping[str, Tensor]:
         """Download the weights of a tag, or take them from what was downloaded before."""
@@ -42,7 +42,7 @@ class AdaptedNetwork(nn.Module):
         model: The classifier; its ``forward`` returns logits.
         stages: Paths of the modules whose outputs are the stage maps, in order of execution.
         classifier: Path of the last linear layer.
-        source: Where published weights of this model come from, if anywhere.
+        source: Of published weights, if any.
 
     Raises:
         UserError: For a path that does not exist, or a classifier that is not linear.

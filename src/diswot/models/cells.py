@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
-from diswot.models.staged import convolution
+from diswot.models.resnet import convolution
 
 __all__ = ["Cell", "CellNetwork", "DownBlock", "ReluConvBn", "edges"]
 
@@ -41,13 +41,13 @@ class Cell(nn.Module):
     """Four nodes, each the sum of the outputs of the operations on its incoming edges.
 
     The first node is the input, the last one the output. The modules are named by their edge,
-    such as ``edge_0_1``. ``none`` has no module and is left out of the sum; a node that gets
-    nothing is zero. All other operations run, those that do not reach the output too.
+    such as ``edge_0_1``. Operations are ``none skip_connect nor_conv_1x1 nor_conv_3x3
+    avg_pool_3x3``, one an edge in the order of :func:`edges`. ``none`` has no module and is left
+    out of the sum; a node that gets nothing is zero. All others run, those that do not reach the
+    output too.
 
-    Args:
-        operations: One of ``none skip_connect nor_conv_1x1 nor_conv_3x3 avg_pool_3x3`` an edge,
-            in the order of :func:`edges`; UserError for anything else.
-        width: Channels of input and output.
+    Raises:
+        UserError: For other operations.
     """
 
     def __init__(self, operations: Sequence[str], width: int) -> None:
@@ -102,15 +102,11 @@ class CellNetwork(PooledNetwork):
     """Stem, stages of equal cells with a `DownBlock` between them, BN-ReLU, classifier.
 
     Its parts are ``conv1 bn1 cells bn2 relu fc``; ``cells`` numbers cells and down blocks in one
-    row. With five cells a stage and widths 16, 32, 64 this is the network of NAS-Bench-201.
+    row. With five ``cells`` a stage and ``widths`` 16, 32, 64, of which the stem has the first,
+    this is the network of NAS-Bench-201.
 
     Source: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural
     Architecture Search", ICLR 2020, section 2.1.
-
-    Args:
-        operations: Of the cell, see `Cell`.
-        widths: Channels of each stage; the stem has the first.
-        cells: Cells of each stage.
     """
 
     def __init__(

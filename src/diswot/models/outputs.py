@@ -1,4 +1,4 @@
-"""The interface of students and teachers: outputs of one forward pass."""
+"""The interface of students and teachers: outputs of one forward pass, and what a pass costs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Network", "NetworkOutputs", "PooledNetwork"]
+__all__ = ["FREE_LAYERS", "Cost", "Network", "NetworkOutputs", "PooledNetwork"]
+__all__ += ["count_flops", "count_layers", "count_params"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,8 @@ class NetworkOutputs:
     """Everything proxies and distillers read, from a single forward pass.
 
     Attributes:
-        stages: Feature map of each stage after its last activation, ``(B, C_i, H_i, W_i)``.
-            The last one is the map that is average-pooled.
+        stages: Feature map of each stage after its last activation, ``(B, C_i, H_i, W_i)``; the
+            last one is average-pooled.
         preactivations: The same maps before that last activation; equal to ``stages`` where a
             stage does not end in an activation.
         embedding: Pooled features, the classifier's input, ``(B, C)``.
@@ -43,7 +46,7 @@ class Network(Protocol):
         """Run one forward pass of ``(B, in_channels, H, W)`` images, normalised.
 
         A network whose first stages may be shared with others also takes ``known``, see
-        `diswot.models.staged.StagedNetwork.outputs`.
+        `diswot.models.resnet.StagedNetwork.outputs`.
         """
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -72,3 +75,45 @@ class PooledNetwork(nn.Module, ABC):
         """The outputs of a pass with these stage maps and preactivations."""
         embedding = maps[-1].mean((2, 3))
         return NetworkOutputs(tuple(maps), tuple(before), embedding, self.fc(embedding))
+
+
+FREE_LAYERS = (nn.modules.batchnorm._NormBase, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
+"""Modules without MACs that keep the shape; on the meta device they take half the time."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Trainable parameters, MACs (see `count_flops`) and layers (`count_layers`) of a network."""
+
+    params: int
+    flops: int
+    layers: int
+
+
+def count_params(network: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def count_layers(network: nn.Module) -> int:
+    """Convolutions and linear layers, but for those inside a ``shortcut`` or ``downsample``."""
+    return sum(
+        isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
+        and not {"shortcut", "downsample"} & set(name.split("."))
+        for name, module in network.named_modules()
+    )
+
+
+def count_flops(network: nn.Module, image: tuple[int, int, int]) -> int:
+    """MACs of convolutions and matrix products for one image ``(in_channels, height, width)``.
+
+    The network may be on any device, the meta device too; its mode and statistics are kept.
+    """
+    device, training = next(network.parameters()).device, network.training
+    network.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, *image, device=device))
+    finally:
+        network.train(training)
+    return int(counter.get_total_flops()) // 2

@@ -1,32 +1,220 @@
-"""ResNets and wide ResNets for small images."""
+"""Networks of residual blocks: staged ones, and ResNets and wide ResNets for small images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.nn import functional
 
-from diswot.checks import whole
+from diswot.checks import choice, whole
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
-from diswot.models.staged import BasicBlock, StagedNetwork, convolution, make_stage
 
-__all__ = ["CifarResNet", "WideResNet"]
+__all__ = ["BasicBlock", "Bottleneck", "CifarResNet", "PaddedShortcut", "ResidualBlock"]
+__all__ += ["StagedNetwork", "WideResNet", "convolution", "make_shortcut", "make_stage"]
+
+_STEMS = {"small": (3, 1), "imagenet": (7, 2)}  # kernel and stride
+
+Shape = tuple[int, int, int, int]
+
+
+def convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias; with an odd kernel and stride 1 it keeps the size of a map."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class ResidualBlock(nn.Module, ABC):
+    """A residual branch plus a shortcut, see `make_shortcut`, then a ReLU (He et al., CVPR 2016).
+
+    The branch is ``conv1 bn1 relu1 conv2 bn2 ...`` with an odd ``kernel`` K and ``mid_channels``
+    between the convolutions, by default as the block says. Every ReLU is a module of its own and
+    none works in place, so that hooks see each of them.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        kernel: int = 3,
+        mid_channels: int | None = None,
+        shortcut: str = "B",
+    ) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.shortcut = make_shortcut(in_channels, out_channels, stride, shortcut)
+        self.relu = nn.ReLU()
+        shapes = self.shapes(in_channels, mid_channels, out_channels, kernel, stride)
+        branch: dict[str, nn.Module] = {}
+        for number, shape in enumerate(shapes, start=1):
+            branch[f"conv{number}"] = convolution(*shape)
+            branch[f"bn{number}"] = nn.BatchNorm2d(shape[1])
+            branch[f"relu{number}"] = nn.ReLU()
+        branch.popitem()  # the ReLU after the last convolution follows the sum
+        self._branch = tuple(branch)
+        for name, module in branch.items():
+            self.add_module(name, module)
+
+    @staticmethod
+    @abstractmethod
+    def shapes(before: int, mid: int | None, after: int, kernel: int, stride: int) -> list[Shape]:
+        """Channels in and out, kernel and stride of the branch's convolutions, in order."""
+
+    def preactivation(self, x: Tensor) -> Tensor:
+        """Branch plus shortcut: ``(B, in_channels, H, W)`` to ``(B, out_channels, H', W')``."""
+        y = x
+        for name in self._branch:
+            y = self.get_submodule(name)(y)
+        return cast(Tensor, y + self.shortcut(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes as in :meth:`preactivation`."""
+        return cast(Tensor, self.relu(self.preactivation(x)))
+
+
+class BasicBlock(ResidualBlock):
+    """Convolutions K x K with the stride, then K x K; ``out_channels`` between them."""
+
+    @staticmethod
+    def shapes(before: int, mid: int | None, after: int, kernel: int, stride: int) -> list[Shape]:
+        """See `ResidualBlock`."""
+        mid = mid or after
+        return [(before, mid, kernel, stride), (mid, after, kernel, 1)]
+
+
+class Bottleneck(ResidualBlock):
+    """Convolutions 1 x 1, K x K with the stride, 1 x 1; ``out_channels / 4`` between them."""
+
+    @staticmethod
+    def shapes(before: int, mid: int | None, after: int, kernel: int, stride: int) -> list[Shape]:
+        """See `ResidualBlock`."""
+        mid = mid or max(1, after // 4)
+        return [(before, mid, 1, 1), (mid, mid, kernel, stride), (mid, after, 1, 1)]
+
+
+class PaddedShortcut(nn.Module):
+    """Option A of He et al.: subsample, and pad the missing channels with zeros on both sides."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        if out_channels < in_channels:
+            raise UserError(
+                f"network.shortcut: A cannot cut {in_channels} channels to {out_channels}; use B"
+            )
+        self.stride = stride
+        self.before = (out_channels - in_channels) // 2
+        self.after = out_channels - in_channels - self.before
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, out_channels, H/stride, W/stride)``."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        return functional.pad(x, (0, 0, 0, 0, self.before, self.after))
+
+
+def make_shortcut(in_channels: int, out_channels: int, stride: int, option: str) -> nn.Module:
+    """The shortcut of a block: the identity where the shape stays, else that of the option.
+
+    ``A`` is zero padding without parameters (He et al. on CIFAR-10), ``B`` a 1 x 1 convolution with
+    BatchNorm as members ``conv`` and ``bn`` (CRD's CIFAR-100 protocol).
+
+    Raises:
+        UserError: For any other option, or for ``A`` where channels shrink.
+    """
+    if option not in ("A", "B"):
+        raise UserError(f"network.shortcut: {option!r} is unknown; allowed are A and B")
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    if option == "A":
+        return PaddedShortcut(in_channels, out_channels, stride)
+    conv = convolution(in_channels, out_channels, 1, stride)
+    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(out_channels)))
+
+
+def make_stage(
+    block: type[ResidualBlock], depth: int, before: int, after: int, stride: int, **settings: Any
+) -> list[ResidualBlock]:
+    """``depth`` blocks, from ``before`` to ``after`` channels; the first one has the stride."""
+    shapes = [(before, after, stride), *[(after, after, 1)] * (depth - 1)]
+    return [block(*shape, **settings) for shape in shapes]
+
+
+class StagedNetwork(PooledNetwork):
+    """Stem, stages of residual blocks, global average pooling, linear classifier.
+
+    Its parts are ``conv1 bn1 relu pool layer1 ... layerN fc``. The ``stem`` is ``small``, a 3 x 3
+    convolution, or ``imagenet``, 7 x 7 with stride 2 and then 3 x 3 max-pooling with stride 2 (He
+    et al., CVPR 2016, table 1).
+
+    Raises:
+        UserError: For another stem.
+    """
+
+    def __init__(
+        self,
+        stem_width: int,
+        stages: Sequence[Sequence[ResidualBlock]],
+        num_classes: int = 10,
+        in_channels: int = 3,
+        stem: str = "small",
+    ) -> None:
+        super().__init__()
+        kernel, stride = _STEMS[choice("network.stem", stem, _STEMS)]
+        self.conv1 = convolution(in_channels, stem_width, kernel, stride)
+        self.bn1 = nn.BatchNorm2d(stem_width)
+        self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        for number, blocks in enumerate(stages, start=1):
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(stages[-1][-1].out_channels, num_classes)
+
+    @property
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """``layer1 ... layerN``, each a sequence of residual blocks."""
+        return tuple(part for part in self.children() if isinstance(part, nn.Sequential))
+
+    def stem(self, images: Tensor) -> Tensor:
+        """The input of the first stage, ``(B, stem_width, H', W')``."""
+        return cast(Tensor, self.pool(self.relu(self.bn1(self.conv1(images)))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See `PooledNetwork`; a plain pass, in which every module is called."""
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        return cast(Tensor, self.fc(x.mean((2, 3))))
+
+    def outputs(self, images: Tensor, known: Sequence[Tensor] = ()) -> NetworkOutputs:
+        """See `Network`.
+
+        Stages whose preactivations are ``known`` are not run: those a network with the same first
+        layers and parameters gave for the same images.
+        """
+        maps, preactivations = list[Tensor](), list(known)
+        x = images if known else self.stem(images)
+        for number, stage in enumerate(self.stages):
+            *body, last = cast(Iterable[ResidualBlock], stage)
+            if number >= len(known):
+                for block in body:
+                    x = block(x)
+                preactivations.append(last.preactivation(x))
+            x = last.relu(preactivations[number])
+            maps.append(x)
+        return self.pooled(maps, preactivations)
 
 
 class CifarResNet(StagedNetwork):
     """ResNet of basic blocks (He et al., CVPR 2016, section 4.2).
 
     Every stage but the first halves the resolution. ResNet-(6n+2) has depths ``n, n, n`` and
-    widths ``16, 16, 32, 64``. CRD's ResNet-8x4 and 32x4 (Tian et al., ICLR 2020) have depths of 1
-    and 5 and widths ``32, 64, 128, 256``.
-
-    Args:
-        depths: Blocks of each stage.
-        widths: Channels of the stem, then of each stage.
-        shortcut: ``A`` or ``B``, see `diswot.models.staged.make_shortcut`.
+    widths ``16, 16, 32, 64``, of the stem and of each stage. CRD's ResNet-8x4 and 32x4 (Tian et
+    al., ICLR 2020) have depths of 1 and 5 and widths ``32, 64, 128, 256``. ``shortcut``: see
+    `make_shortcut`.
 
     Raises:
         UserError: Where depths and widths do not fit together or the shortcut is unknown.
@@ -40,19 +228,19 @@ class CifarResNet(StagedNetwork):
         num_classes: int = 10,
         in_channels: int = 3,
     ) -> None:
-        if not depths or min(depths) < 1:
+        count = len(depths)
+        if not count or min(depths) < 1:
             raise UserError(
                 f"network.depths: {list(depths)} must be one number of blocks >= 1 a stage"
             )
-        if len(widths) != len(depths) + 1 or min(widths) < 1:
+        if len(widths) != count + 1 or min(widths) < 1:
             raise UserError(
-                f"network.widths: {list(widths)} must be {len(depths) + 1} numbers >= 1, one for "
-                f"the stem and one for each of the {len(depths)} stages of network.depths"
+                f"network.widths: {list(widths)} must be {count + 1} numbers >= 1, one for the "
+                f"stem and one for each of the {count} stages of network.depths"
             )
-        strides = [1] + [2] * (len(depths) - 1)
         stages = [
-            make_stage(BasicBlock, depth, *channels, stride, shortcut=shortcut)
-            for depth, channels, stride in zip(depths, pairwise(widths), strides, strict=True)
+            make_stage(BasicBlock, depth, *channels, 2 if number else 1, shortcut=shortcut)
+            for number, (depth, channels) in enumerate(zip(depths, pairwise(widths), strict=True))
         ]
         super().__init__(widths[0], stages, num_classes, in_channels)
 
@@ -60,8 +248,7 @@ class CifarResNet(StagedNetwork):
 class WideBlock(nn.Module):
     """Two 3 x 3 convolutions, each after its BatchNorm and ReLU (He et al., ECCV 2016).
 
-    Where the width changes, the shortcut is a 1 x 1 convolution of the *activated* input; else it
-    is the input itself. Every ReLU is a module of its own and none works in place.
+    Where the width changes, the shortcut is a 1 x 1 convolution of the *activated* input.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -91,11 +278,8 @@ class WideResNet(PooledNetwork):
     Its parts are ``conv1 layer1 layer2 layer3 bn1 relu fc``. A group of blocks ends in a sum;
     the BatchNorm and ReLU after it open the next group. So stage maps are what that ReLU gives and
     preactivations what it gets, which is CRD's code with ``preact=True``; without, that code
-    distils from the sums.
-
-    Args:
-        depth: d, 6n + 4 with n blocks a group.
-        width: k; the groups have 16k, 32k and 64k channels, the stem 16.
+    distils from the sums. The depth d is 6n + 4 with n blocks a group; with the width k groups have
+    16k, 32k and 64k channels, the stem 16.
 
     Raises:
         UserError: For another depth, or a width below 1.
@@ -118,7 +302,7 @@ class WideResNet(PooledNetwork):
         self.fc = nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See `PooledNetwork`; a plain pass, in which every module is called."""
+        """A plain pass, in which every module is called; see `PooledNetwork`."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(images))))
         return cast(Tensor, self.fc(self.relu(self.bn1(x)).mean((2, 3))))
 
@@ -131,6 +315,5 @@ class WideResNet(PooledNetwork):
             preactivations.append(first.bn1(x))
             maps.append(first.relu1(preactivations[-1]))
             x = group[1:](first.rest(x, maps[-1]))
-        preactivations.append(self.bn1(x))
-        maps.append(self.relu(preactivations[-1]))
-        return self.pooled(maps, preactivations)
+        before = self.bn1(x)
+        return self.pooled([*maps, self.relu(before)], [*preactivations, before])

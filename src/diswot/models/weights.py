@@ -25,8 +25,7 @@ from diswot.models.outputs import Network
 
 __all__ = ["DAMAGED", "WEIGHTS_FILE", "embedded_names", "identified", "load_weights", "one_line"]
 
-WEIGHTS_FILE = "student.safetensors"
-"""The file in a run directory of ``diswot train`` that holds the weights of its student."""
+WEIGHTS_FILE = "student.safetensors"  # in a run directory of ``diswot train``
 
 DAMAGED = (
     *(AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError),
@@ -55,15 +54,11 @@ def load_weights(
     CRD's networks (projection shortcuts ``downsample.0`` and ``.1``, ``block1.layer.0`` and
     ``convShortcut`` of wide ResNets) are understood.
 
-    Args:
-        network: Its embedded weights are those of ``name``.
-        weights: ``none`` (leave it as it is), ``embedded`` (shipped with the package), the path
-            of a ``.pt``, ``.pth``, ``.bin`` or ``.safetensors`` file or of a run directory of
-            ``diswot train``, or, for networks of torchvision and timm, a tag of theirs such as
-            ``IMAGENET1K_V1``.
-        name: The network's, for messages too.
-        setting: Where ``weights`` stands in the config, for messages.
-        node: Where the settings of the network stand, for messages.
+    ``weights`` is ``none`` (leave it as it is), ``embedded`` (shipped with the package, by the
+    network's ``name``), the path of a ``.pt``, ``.pth``, ``.bin`` or ``.safetensors`` file or of a
+    run directory of ``diswot train``, or, for networks of torchvision and timm, a tag of theirs
+    such as ``IMAGENET1K_V1``. Messages say where it and the network stand in the config:
+    ``setting`` and ``node``.
 
     Raises:
         UserError: For a file or tag that does not exist or cannot be read, that holds anything
@@ -176,9 +171,9 @@ def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
             state = {re.sub(pattern, new, name): value for name, value in state.items()}
     classifier, _ = _classifier(network)
     if f"{classifier}.weight" not in state:
-        found = next((name for name in _CLASSIFIERS if f"{name}.weight" in state), classifier)
+        theirs = next((name for name in _CLASSIFIERS if f"{name}.weight" in state), classifier)
         for parameter in ("weight", "bias"):
-            if (value := state.pop(f"{found}.{parameter}", None)) is not None:
+            if (value := state.pop(f"{theirs}.{parameter}", None)) is not None:
                 state[f"{classifier}.{parameter}"] = value
     return state
 

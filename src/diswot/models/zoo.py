@@ -52,14 +52,9 @@ class TimmSource:
 def torchvision_network(
     model: str, stages: list[str], classifier: str, num_classes: int = 1000, in_channels: int = 3
 ) -> AdaptedNetwork:
-    """An untrained classifier of torchvision.
+    """An untrained classifier of ``torchvision.models``, see `AdaptedNetwork`.
 
-    Args:
-        model: Name in ``torchvision.models``.
-        stages: Paths of the stage modules, e.g. ``layer1``; each must give ``(B, C, H, W)``.
-        classifier: Path of the last linear layer, e.g. ``fc``.
-        num_classes: Rows of the classifier.
-        in_channels: Channels of the images; other than 3 replaces the first convolution.
+    ``in_channels`` other than 3 replaces the first convolution.
 
     Raises:
         UserError: For an unknown model or path.

@@ -13,8 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from diswot.data import MiniBatch
-from diswot.models.cost import Cost
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies.passes import Gradients, Layer, Shared
 
 __all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]

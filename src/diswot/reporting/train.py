@@ -13,7 +13,7 @@ import torch
 from diswot import _torchvision
 from diswot.checkpoint import describe_student, save_student
 from diswot.console import print_lines, print_pairs, shown
-from diswot.models.cost import count_flops, count_params
+from diswot.models.outputs import count_flops, count_params
 from diswot.models.weights import load_weights
 from diswot.reporting import drawing
 from diswot.reporting.plots import plot_losses, plot_rate, plot_top1

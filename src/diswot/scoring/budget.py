@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from diswot.checks import positive, whole
-from diswot.models.cost import FREE_LAYERS, Cost, count_flops, count_layers, count_params
+from diswot.models.outputs import FREE_LAYERS, Cost, count_flops, count_layers, count_params
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch, Space

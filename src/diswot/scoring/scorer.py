@@ -14,7 +14,7 @@ from torch import nn
 
 from diswot.errors import UserError
 from diswot.models.init import Initializer, materialize
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies.base import ProxyInput
 from diswot.proxies.passes import Shared
 from diswot.scoring.budget import CostModel
@@ -22,7 +22,6 @@ from diswot.scoring.runtime import Forward, PrefixCache, Runtime, forward
 
 if TYPE_CHECKING:
     from diswot.data import MiniBatch
-    from diswot.models.cost import Cost
     from diswot.proxies.base import Components, Proxy, Summary
     from diswot.proxies.passes import Gradients
     from diswot.spaces.base import Arch, Space

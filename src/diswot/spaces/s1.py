@@ -54,7 +54,7 @@ class StagedArch:
 
     @property
     def layers(self) -> int:
-        """Convolutions and linear layers, as `diswot.models.cost.Cost` counts them."""
+        """Convolutions and linear layers, as `diswot.models.outputs.Cost` counts them."""
         return 2 + sum(s.depth * {"basic": 2, "bottleneck": 3}[s.block] for s in self.stages)
 
 
@@ -63,7 +63,7 @@ class StagedSpace(ProductSpace[StagedArch]):
 
     Attributes:
         pattern: The text of a stage; its groups are named as the entries of `Stage`.
-        stem: See `diswot.models.staged.StagedNetwork`.
+        stem: See `diswot.models.resnet.StagedNetwork`.
     """
 
     pattern: re.Pattern[str]
@@ -115,7 +115,7 @@ class StagedSpace(ProductSpace[StagedArch]):
 
     def build(self, arch: StagedArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
         """See `Space`."""
-        from diswot.models.staged import BasicBlock, Bottleneck, StagedNetwork, make_stage
+        from diswot.models.resnet import BasicBlock, Bottleneck, StagedNetwork, make_stage
 
         types: dict[str, Any] = {"basic": BasicBlock, "bottleneck": Bottleneck}
         stages, channels, stride = [], arch.stem, 1

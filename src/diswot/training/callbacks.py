@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,10 +49,7 @@ class EpochJournal(Callback):
     """Appends every finished epoch to the journal, and writes the best weights.
 
     Checkpoint callbacks run after all others, so a checkpoint is never ahead of the journal; what
-    the journal has beyond the checkpoint is redone after a stop.
-
-    Args:
-        dirpath: The run directory.
+    the journal has beyond the checkpoint is redone after a stop. ``dirpath`` is the run directory.
     """
 
     def __init__(self, dirpath: str | Path) -> None:
@@ -136,32 +132,26 @@ class EpochJournal(Callback):
 def averaging(decay: float) -> WeightAveraging:
     """Exponential averages of all weights and buffers, which are then validated and saved.
 
-    A young average forgets faster, ``min(decay, (1 + n) / (10 + n))`` after n steps, or the initial
-    weights would stay in it; Lightning's own ``EMAWeightAveraging`` has no such start.
-
-    Args:
-        decay: Share of the average that a step keeps.
+    A step keeps ``decay`` of the average. A young one forgets faster, ``min(decay, (1 + n) / (10 +
+    n))`` after n steps, or the initial weights would stay in it; Lightning's own
+    ``EMAWeightAveraging`` has no such start.
     """
-    return WeightAveraging(avg_fn=partial(_averaged, decay))
 
+    def averaged(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not average.is_floating_point():
+            return current
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        return average.lerp(current, 1 - kept)
 
-def _averaged(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    if not average.is_floating_point():
-        return current
-    kept = min(decay, (1 + int(count)) / (10 + int(count)))
-    return average.lerp(current, 1 - kept)
+    return WeightAveraging(avg_fn=averaged)
 
 
 class EpochLog(Callback):
     """Logs the epochs that are kept, as the journal has them.
 
     An epoch that is in the journal but not yet in the checkpoint is redone after a kill, so it is
-    logged once the checkpoint is not older than the journal.
-
-    Args:
-        log: Takes metrics by name, and the epoch.
-        dirpath: The run directory.
-        once: Further metrics, logged with epoch 0.
+    logged once the checkpoint is not older than the journal. ``log`` takes metrics by name and the
+    epoch; ``once`` are further metrics, logged with epoch 0.
     """
 
     def __init__(
@@ -189,11 +179,7 @@ class EpochLog(Callback):
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Log the epochs that are kept and were not logged.
-
-        Raises:
-            OSError: The disk is full.
-        """
+        """Log the epochs that are kept and were not logged."""
         if self._tailer is None or not (self._checkpoint.exists() and self._journal.exists()):
             return
         kept = self._checkpoint.stat().st_mtime_ns >= self._journal.stat().st_mtime_ns

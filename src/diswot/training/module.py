@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NoReturn, cast
 
@@ -17,10 +16,8 @@ from diswot import _torchvision, keys
 from diswot.data.training import Batch
 from diswot.distillers import Distiller, Step
 from diswot.models.outputs import Network, NetworkOutputs
-from diswot.training.cache import StoredLogits
-from diswot.training.mixing import Mixed
-from diswot.training.protocol import Protocol
-from diswot.training.teacher import FrozenTeacher, only_logits
+from diswot.training.protocol import Mixed, Protocol
+from diswot.training.teacher import FrozenTeacher, StoredLogits, only_logits
 
 _torchvision.ensure()
 
@@ -32,12 +29,7 @@ __all__ = ["Distillation", "LossError"]
 
 
 class LossError(Exception):
-    """A loss that is not finite.
-
-    Args:
-        message: Which loss, and where.
-        batch: What is needed to look into it: tensors and numbers by name.
-    """
+    """A loss that is not finite; ``batch`` is what is needed to look into it, by name."""
 
     def __init__(self, message: str, batch: dict[str, object]) -> None:
         super().__init__(message)
@@ -51,8 +43,7 @@ class Distillation(LightningModule):
 
     Args:
         student: A `diswot.models.outputs.Network`, on the CPU.
-        protocol: How it is trained.
-        num_classes: Columns of the logits.
+        protocol, num_classes: How it is trained, and the columns of its logits.
         seed: Keys what networks draw while they train, and the mixing.
         distillers: Connected distillers by name; none: it learns from labels alone.
         teacher: What they learn from.
@@ -112,13 +103,16 @@ class Distillation(LightningModule):
         images, labels, indices = batch
         draw = keys.generator("mixing", self.seed, self.current_epoch, batch_idx, self.global_rank)
         mixed = self.protocol.mixing(_channels_last(images), labels, draw)
-        with self._keyed(batch_idx):
+        # Dropout and the like draw from the global generators: key them by the step.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(
+                keys.stable_hash("step", self.seed, self.current_epoch, batch_idx, self.global_rank)
+            )
             output = self._run(mixed.images)
         student = only_logits(cast(Tensor, output)) if self.logits_only else output
         losses = {"ce": self._cross_entropy(student.logits, mixed)}
         if self.distillers:
-            teacher = self._teacher_outputs(mixed.images, indices)
-            losses |= self._distill(teacher, student, labels)
+            losses |= self._distill(mixed.images, indices, student, labels)
         weights = {"ce": self.ce_weight} | {n: d.weight for n, d in self._losses.items()}
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
@@ -176,15 +170,6 @@ class Distillation(LightningModule):
         """Go on with it."""
         self.best_val_top1 = checkpoint["best_val_top1"]
 
-    @contextmanager
-    def _keyed(self, batch_idx: int) -> Iterator[None]:
-        """Dropout and the like draw from the global generators: key them by the step."""
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(
-                keys.stable_hash("step", self.seed, self.current_epoch, batch_idx, self.global_rank)
-            )
-            yield
-
     def _cross_entropy(self, logits: Tensor, mixed: Mixed) -> Tensor:
         smoothing = self.protocol.label_smoothing
         loss = F.cross_entropy(logits, mixed.labels, label_smoothing=smoothing)
@@ -193,15 +178,14 @@ class Distillation(LightningModule):
         other = F.cross_entropy(logits, mixed.others, label_smoothing=smoothing)
         return mixed.share * loss + (1 - mixed.share) * other
 
-    def _teacher_outputs(self, images: Tensor, indices: Tensor) -> NetworkOutputs:
-        if self._stored is not None:
-            view = self.current_epoch % len(self._stored)
-            return only_logits(self._stored[view, indices.cpu()].to(images.device))
-        return cast(FrozenTeacher, self._teacher)(images, logits_only=self.logits_only)
-
     def _distill(
-        self, teacher: NetworkOutputs, student: NetworkOutputs, labels: Tensor
+        self, images: Tensor, indices: Tensor, student: NetworkOutputs, labels: Tensor
     ) -> dict[str, Tensor]:
+        if self._stored is not None:
+            logits = self._stored.logits[self.current_epoch % len(self._stored.logits)]
+            teacher = only_logits(logits[indices.cpu()].to(images.device))
+        else:
+            teacher = cast(FrozenTeacher, self._teacher)(images, logits_only=self.logits_only)
         weight = cast(Network, self.student).classifier.weight
         step = Step(
             labels=labels,
@@ -233,9 +217,7 @@ def _channels_last(images: Tensor) -> Tensor:
 
 
 def _float(outputs: NetworkOutputs) -> NetworkOutputs:
-    return NetworkOutputs(
-        tuple(map(Tensor.float, outputs.stages)),
-        tuple(map(Tensor.float, outputs.preactivations)),
-        outputs.embedding.float(),
-        outputs.logits.float(),
+    stages, before = (
+        tuple(map(Tensor.float, maps)) for maps in (outputs.stages, outputs.preactivations)
     )
+    return NetworkOutputs(stages, before, outputs.embedding.float(), outputs.logits.float())

@@ -31,8 +31,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 __all__ = ["environment", "explained", "is_first", "quiet", "start", "world_size"]
 
-_GRACE = 5.0
-"""Seconds that processes get to end by themselves after Ctrl-C."""
+_GRACE = 5.0  # seconds that processes get to end by themselves after Ctrl-C
 
 _LEVELS = {
     **dict.fromkeys(("lightning.pytorch", "lightning.fabric"), logging.ERROR),
@@ -42,10 +41,7 @@ _LEVELS = {
 
 
 def world_size(trainer: Mapping[str, Any]) -> int:
-    """Count the processes of a training, one a device.
-
-    Args:
-        trainer: Lightning's arguments; ``devices`` is a number or a list of devices.
+    """Count the processes of a training, one a device: ``devices`` is a number or a list.
 
     Raises:
         UserError: No whole number.
@@ -60,10 +56,7 @@ def environment(trainer: Mapping[str, Any]) -> ClusterEnvironment | None:
     """The environment that started this process as one of a training's; None: none has yet.
 
     That is torchrun, or ``srun`` with several tasks, or `start`. One process alone needs none,
-    also where it is a job of a cluster.
-
-    Args:
-        trainer: Lightning's arguments.
+    also where it is a job of a cluster. ``trainer`` holds Lightning's arguments.
 
     Raises:
         UserError: Other processes were started than the settings ask for.
@@ -74,24 +67,24 @@ def environment(trainer: Mapping[str, Any]) -> ClusterEnvironment | None:
         return LightningEnvironment()
     try:
         if TorchElasticEnvironment.detect():
-            found: ClusterEnvironment = TorchElasticEnvironment()
+            started: ClusterEnvironment = TorchElasticEnvironment()
         elif (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
-            found = SLURMEnvironment(auto_requeue=False)  # a run goes on by its run directory
+            started = SLURMEnvironment(auto_requeue=False)  # a run goes on by its run directory
             if tasks != world:
                 raise ValueError(f"srun started {tasks} tasks")
         elif "LOCAL_RANK" in os.environ:
-            found = LightningEnvironment()
+            started = LightningEnvironment()
         elif nodes > 1:
             raise ValueError("no process starts those of other nodes; use srun or torchrun")
         else:
             return None
-        found.validate_settings(world // nodes, nodes)
+        started.validate_settings(world // nodes, nodes)
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"trainer.devices={trainer.get('devices')} trainer.num_nodes={nodes} make {world} "
             f"processes: {error}"
         ) from error
-    return found
+    return started
 
 
 def is_first(environment: ClusterEnvironment) -> bool:
@@ -103,23 +96,16 @@ def start(count: int, function: Callable[..., object], *arguments: object) -> No
     """Call a function in several fresh processes of this machine, and wait for them.
 
     They are of Lightning's plain environment. Not Lightning's launcher: it is unpickled there
-    before torchvision was made to load (see `diswot._torchvision`).
-
-    Args:
-        count: How many.
-        function: Of a module.
-        arguments: Of the function; pickled.
+    before torchvision was made to load (see `diswot._torchvision`). The function, of a module, and
+    its arguments are pickled.
 
     Raises:
         UserError: One of them raised it, or was killed.
         OSError: One of them raised it.
     """
     failures = get_context("spawn").SimpleQueue()
-    variables = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(LightningEnvironment().main_port),
-        "NODE_RANK": "0",
-    }
+    port = LightningEnvironment().main_port
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
     given = variables, failures, function, arguments
     context: Any = spawn(_called, given, count, join=False)  # type: ignore[no-untyped-call]
     try:
@@ -177,15 +163,9 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def explained(folder: Path, batch_size: int, num_workers: int) -> Iterator[None]:
-    """Turn what can be mended by other settings into one line.
+    """Turn what can be mended by other settings into a `UserError` of one line.
 
-    Args:
-        folder: The run directory; takes the batch of a loss that is not finite.
-        batch_size: Images of a batch.
-        num_workers: Processes that load images.
-
-    Raises:
-        UserError: See above.
+    The batch of a loss that is not finite is kept in the folder, the run directory.
     """
     try:
         yield

@@ -1,23 +1,23 @@
-"""The protocol of a training: the settings of ``conf/protocol``."""
+"""The protocol of a training, the settings of ``conf/protocol``; Mixup and CutMix on a batch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from diswot.checks import flag, number, whole
 from diswot.config import make
 from diswot.data.augment import Augmentation
 from diswot.errors import UserError
-from diswot.training.mixing import Mixing
 from diswot.training.schedules import Schedule
 
-__all__ = ["Protocol"]
+__all__ = ["Mixed", "Mixing", "Protocol"]
 
 _SETTINGS = (
     *("name", "max_epochs", "optimizer", "schedule", "augment", "mixup", "cutmix", "ce_weight"),
@@ -25,23 +25,89 @@ _SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How a student is trained.
+class Mixed(NamedTuple):
+    """A batch whose images ``(B, C, H, W)`` may be mixtures of two.
 
     Attributes:
-        name: Of the preset.
-        max_epochs: Epochs in all.
-        optimizer: From parameters to an optimiser.
-        schedule: Learning rate over time.
+        labels, others: Class of the first and of the second image of each mixture, ``(B,)``.
+        share: Of the first image.
+    """
+
+    images: Tensor
+    labels: Tensor
+    others: Tensor
+    share: float
+
+
+class Mixing:
+    """Mixup (Zhang et al., ICLR 2018) or CutMix (Yun et al., ICCV 2019), by turns if both are on.
+
+    Args:
+        mixup: α of the Beta distribution of shares; 0: off.
+        cutmix: The same for CutMix.
+
+    Raises:
+        UserError: A negative α.
+    """
+
+    def __init__(self, mixup: float = 0.0, cutmix: float = 0.0) -> None:
+        self.mixup = number("protocol.mixup", mixup, low=0)
+        self.cutmix = number("protocol.cutmix", cutmix, low=0)
+
+    def __bool__(self) -> bool:
+        """Whether anything is mixed."""
+        return bool(self.mixup or self.cutmix)
+
+    def __call__(self, images: Tensor, labels: Tensor, draw: torch.Generator) -> Mixed:
+        """Mix each image with another of the batch; one share for all of them."""
+        if not self:
+            return Mixed(images, labels, labels, 1.0)
+        cut = bool(self.cutmix) and (not self.mixup or _uniform(draw) < 0.5)
+        share = _beta(self.cutmix if cut else self.mixup, draw)
+        partner = torch.randperm(len(images), generator=draw).to(labels.device)
+        if cut:
+            images, share = _cut(images, images[partner], share, draw)
+        else:
+            images = torch.lerp(images[partner], images, share)
+        return Mixed(images, labels, labels[partner], share)
+
+
+def _cut(
+    images: Tensor, others: Tensor, share: float, draw: torch.Generator
+) -> tuple[Tensor, float]:
+    """Put one rectangle of the others into the images; the share of what is left of the images."""
+    side, edges = (1 - share) ** 0.5, list[int]()
+    for length in images.shape[2:]:
+        centre = _uniform(draw) * length
+        ends = (round(centre + sign * side * length / 2) for sign in (-1, 1))
+        edges += [min(max(end, 0), length) for end in ends]
+    top, bottom, left, right = edges
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / math.prod(images.shape[2:])
+
+
+def _uniform(draw: torch.Generator) -> float:
+    return torch.rand((), generator=draw).item()
+
+
+def _beta(alpha: float, draw: torch.Generator) -> float:
+    concentration = torch.full((2,), alpha, dtype=torch.float64)
+    gammas = torch._standard_gamma(concentration, generator=draw)
+    return float(gammas[0] / gammas.sum()) if gammas.sum() > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a student is trained; ``conf/train.yaml`` says what each setting may be.
+
+    Attributes:
         augment: Views of the training images; None: as they are.
-        mixing: Mixup and CutMix.
         ce_weight: Weight of the cross-entropy; None: the distillers'.
         label_smoothing: Share of a label that is spread over all classes.
         ema: Decay of the averaged weights that are evaluated and saved; 0: no average.
         gradient_clip: Largest norm of the gradient; 0: any.
         validation: Share of the training images held out; 0: the test images validate.
-        compile: Whether the student is compiled.
         cache_views: Views of the images whose teacher logits are stored; 0: none are.
     """
 
@@ -76,23 +142,24 @@ class Protocol:
                 f"{epochs} are ever shown"
             )
 
-        def within(name: str, high: float) -> float:
+        def within(name: str, high: float = math.inf) -> float:
             return number(f"protocol.{name}", node[name], low=0, high=high)
 
-        augment, inf = node["augment"], float("inf")
+        def schedule_start(schedule: Schedule) -> float:
+            return schedule(0.0, epochs)
+
+        augment = node["augment"]
         return cls(
             name=str(node["name"]),
             max_epochs=epochs,
             optimizer=_checked("protocol.optimizer", node["optimizer"], _one_step),
-            schedule=_checked(
-                "protocol.schedule", node["schedule"], lambda made: made(0.0, epochs)
-            ),
+            schedule=_checked("protocol.schedule", node["schedule"], schedule_start),
             augment=None if augment is None else make(augment, "protocol.augment", Augmentation),  # type: ignore[type-abstract]
             mixing=Mixing(node["mixup"], node["cutmix"]),
-            ce_weight=None if node["ce_weight"] is None else within("ce_weight", inf),
+            ce_weight=None if node["ce_weight"] is None else within("ce_weight"),
             label_smoothing=within("label_smoothing", 0.99),
             ema=within("ema", 0.999999),
-            gradient_clip=within("gradient_clip", inf),
+            gradient_clip=within("gradient_clip"),
             validation=within("validation", 0.9),
             compile=flag("protocol.compile", node["compile"]),
             cache_views=views,

@@ -28,33 +28,25 @@ from diswot.training.setup import TrainingSetup
 
 _torchvision.ensure()
 
-from lightning import Callback, Trainer  # noqa: E402  (imports torchvision)
-from lightning.fabric.plugins.environments.cluster_environment import (  # noqa: E402
-    ClusterEnvironment,
-)
-from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar  # noqa: E402
+# ruff: noqa: E402  (lightning imports torchvision)
+from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
 __all__ = ["accuracy", "finished_epochs", "fit", "make_trainer"]
 
-_ELSEWHERE = {
+_ELSEWHERE = {name: name for name in ("precision", "callbacks", "logger")} | {
     "accelerator": "device",
-    "precision": "precision",
     "max_epochs": "protocol.max_epochs",
-    "callbacks": "callbacks",
-    "logger": "logger",
     "default_root_dir": "hydra.run.dir",
 }
 """Arguments of the Trainer that other settings give."""
 
-_FIXED = {"use_distributed_sampler": False, "num_sanity_val_steps": 0}
-"""Arguments that every epoch's exact repetition rests on."""
-
-_SHOWING = ("lines", "progress")
-"""Callbacks that are left out where nothing is to be shown."""
-
+_FIXED = {"use_distributed_sampler": False, "num_sanity_val_steps": 0}  # or epochs do not repeat
+_SHOWING = ("lines", "progress")  # callbacks that are left out where nothing is to be shown
 _KEYS = ("pytorch-lightning_version", "optimizer_states", "lr_schedulers", "best_val_top1")
-_AVERAGE = ("current_model_state", "averaging_state")
+_AVERAGE = ("current_model_state", "averaging_state")  # of `protocol.ema`
 
 
 def make_trainer(
@@ -66,15 +58,9 @@ def make_trainer(
     *,
     show: bool = True,
 ) -> Trainer:
-    """Lightning's Trainer, with the callbacks of the config.
+    """Lightning's Trainer, with the callbacks of the config and further ones.
 
-    Args:
-        config: Resolved, of the run.
-        setup: What is trained.
-        path: The run directory.
-        environment: That started this process.
-        callbacks: Further ones.
-        show: Whether progress is shown.
+    ``environment`` is what started this process; ``show`` says whether progress is shown.
 
     Raises:
         UserError: Settings of ``trainer`` or ``callbacks`` are wrong.
@@ -134,24 +120,16 @@ def _callbacks(nodes: Mapping[str, Any], path: Path, ema: float, show: bool) -> 
 
 
 def fit(trainer: Trainer, setup: TrainingSetup, path: Path, done: int) -> None:
-    """Train until the protocol's last epoch, from the last finished one on.
+    """Train until the protocol's last epoch, from the ``done`` on that the run's checkpoint holds.
 
-    Args:
-        trainer: Of `make_trainer`.
-        setup: What is trained; its module holds the weights to be saved afterwards.
-        path: The run directory.
-        done: Epochs that the checkpoint there holds.
+    Afterwards the setup's module holds the weights to be saved.
 
     Raises:
         UserError: The loss is not finite, memory is out, a worker was killed.
         OSError: The disk is full.
     """
-    checkpoint = path / "last.ckpt"
-    with (
-        quiet(),
-        explained(path, setup.data.batch_size, setup.data.num_workers),
-        _interruptible(),
-    ):
+    checkpoint, data = path / "last.ckpt", setup.data
+    with quiet(), explained(path, data.batch_size, data.num_workers), _interruptible():
         from_ = str(checkpoint) if done else None
         trainer.fit(setup.module, setup.batches, ckpt_path=from_, weights_only=True)
     if done >= setup.protocol.max_epochs:  # then Lightning did not end a training with the average
@@ -162,10 +140,7 @@ def fit(trainer: Trainer, setup: TrainingSetup, path: Path, done: int) -> None:
 def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: TrainingSetup) -> int:
     """Count the epochs that are kept, and drop what the journal has beyond them.
 
-    Args:
-        run_dir: Open.
-        checkpoint: Of the last finished epoch; it need not exist.
-        setup: What is trained.
+    ``checkpoint``, of the last finished epoch, need not exist.
 
     Raises:
         UserError: One of the files is damaged, or they do not go together.
@@ -182,13 +157,11 @@ def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: Train
         try:
             content = torch.load(checkpoint, map_location="cpu", weights_only=True)
             done = _epochs_of(content, setup)
-        except pickle.UnpicklingError as error:
-            problem = "it is no checkpoint, or holds more than tensors and numbers"
+        except (pickle.UnpicklingError, *DAMAGED) as error:
+            problem = one_line(error)
+            if isinstance(error, pickle.UnpicklingError):
+                problem = "it is no checkpoint, or holds more than tensors and numbers"
             raise UserError(f"{checkpoint} is damaged ({problem}); remove it, {again}") from error
-        except DAMAGED as error:
-            raise UserError(
-                f"{checkpoint} is damaged ({one_line(error)}); remove it, {again}"
-            ) from error
     if done > len(lines):
         counts = f"{journal} has {len(lines)} epochs, {checkpoint.name} {done}"
         raise UserError(f"{counts}; remove {checkpoint}, {again}")
@@ -225,13 +198,7 @@ def _interruptible() -> Iterator[None]:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, loader: DataLoader[Batch], device: str) -> dict[str, float]:
-    """Top-1 and top-5 accuracy in percent.
-
-    Args:
-        network: Gives logits; its mode is kept.
-        loader: Of batches.
-        device: To run on.
-    """
+    """Top-1 and top-5 accuracy in percent of a network that gives logits; its mode is kept."""
     training = network.training
     network.to(device).eval()
     right, count = torch.zeros(2, dtype=torch.int64), 0

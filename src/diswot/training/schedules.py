@@ -17,14 +17,7 @@ Schedule = Callable[[float, int], float]
 def multistep(
     epoch: float, epochs: int, *, milestones: Sequence[float], gamma: float = 0.1, warmup: float = 0
 ) -> float:
-    """Steps down by ``gamma`` at each milestone.
-
-    Args:
-        epoch: Epochs done.
-        epochs: Epochs in all.
-        milestones: In epochs, below ``epochs``.
-        gamma: Factor of a step.
-        warmup: Epochs of linear growth before.
+    """Steps down by ``gamma`` at each milestone, after ``warmup`` epochs of linear growth.
 
     Raises:
         UserError: A milestone that is never reached, or a warm-up that is not below ``epochs``.
@@ -41,11 +34,7 @@ def multistep(
 def cosine(epoch: float, epochs: int, *, warmup: float = 0, final: float = 0) -> float:
     """Half a cosine from 1 to ``final`` (Loshchilov & Hutter, ICLR 2017, without restarts).
 
-    Args:
-        epoch: Epochs done.
-        epochs: Epochs in all.
-        warmup: Epochs of linear growth before.
-        final: Share of the learning rate at the end.
+    It begins after ``warmup`` epochs of linear growth.
 
     Raises:
         UserError: A warm-up that is not below ``epochs``, or a share outside 0 to 1.

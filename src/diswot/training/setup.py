@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diswot.checkpoint import build_network, build_student
 from diswot.checks import whole
@@ -18,17 +18,15 @@ from diswot.data.training import TrainingData
 from diswot.distillers import Distiller
 from diswot.errors import UserError
 from diswot.keys import stable_hash
-from diswot.models.outputs import Network, NetworkOutputs
-from diswot.training.cache import stored_logits
+from diswot.models.outputs import Network
 from diswot.training.module import Distillation
 from diswot.training.processes import world_size
 from diswot.training.protocol import Protocol
-from diswot.training.teacher import FrozenTeacher, only_logits
+from diswot.training.teacher import FrozenTeacher, only_logits, stored_logits
 
 __all__ = ["TrainingSetup"]
 
-_PROBE = 2
-"""Images that shapes are seen with."""
+_PROBE = 2  # images that shapes are seen with
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,7 @@ class TrainingSetup:
     """Everything the numbers of a training are a function of, but the Trainer.
 
     Attributes:
-        data: The data set.
-        batches: Its training, validation and test batches.
-        protocol: How the student is trained.
+        batches: Training, validation and test batches of the data.
         module: Student and distillers, with the teacher beside them.
     """
 
@@ -49,11 +45,9 @@ class TrainingSetup:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, quiet: bool = False) -> TrainingSetup:
-        """Build everything; compute the teacher's logits where they are to be stored.
+        """Build everything of a config that `diswot.checkpoint.resolve_student` gives.
 
-        Args:
-            config: As `diswot.checkpoint.resolve_student` leaves it.
-            quiet: Show no progress.
+        The teacher's logits are computed where they are to be stored.
 
         Raises:
             UserError: Settings that are wrong, or that do not go together.
@@ -85,12 +79,16 @@ class TrainingSetup:
             images, _, indices = batches.training.view(torch.arange(_PROBE), 0)
             if protocol.cache_views:
                 stored = stored_logits(network, config, batches, quiet=quiet)
-                outputs = only_logits(stored[0, indices])
+                outputs = only_logits(stored.logits[0, indices])
             else:
                 teacher = FrozenTeacher(network, images)
                 outputs = teacher(images)
+            with torch.no_grad():  # in eval mode, which keeps the student's statistics
+                seen = cast(Network, student.eval()).outputs(images)
+            student.train()
             with _keyed("connectors", seed):
-                _connect(distillers, outputs, student, images)
+                for distiller in distillers.values():
+                    distiller.connect(outputs, seen)
             # Known once they are connected: with some pairs a distiller needs no labels.
             labelled = [name for name, each in distillers.items() if each.needs_labels]
             if labelled and protocol.mixing:
@@ -150,18 +148,3 @@ def _teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
         )
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
         return build_network(spec, "teacher", data.num_classes, data.in_channels)
-
-
-def _connect(
-    distillers: Mapping[str, Distiller],
-    teacher: NetworkOutputs,
-    student: nn.Module,
-    images: Tensor,
-) -> None:
-    """Show every distiller one pass of both networks; the student's statistics are kept."""
-    training = student.training
-    with torch.no_grad():
-        outputs = cast(Network, student.eval()).outputs(images)
-    student.train(training)
-    for distiller in distillers.values():
-        distiller.connect(teacher, outputs)

@@ -1,7 +1,7 @@
 """Pure functions behind the proxies: of tensors, or of a network and what it is run on.
 
 None changes a parameter or draws a random number. Losses that KD-based proxies turn round are in
-`diswot.distillers.functional`, parameters, MACs and layers in `diswot.models.cost`.
+`diswot.distillers.functional`, parameters, MACs and layers in `diswot.models.outputs`.
 """
 
 from diswot.proxies.base import combine
