@@ -1,7 +1,6 @@
 """Small runs, and readers of what loggers leave."""
 
 import csv
-import errno
 import json
 import struct
 from collections.abc import Iterator, Mapping
@@ -9,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers.logger import DummyLogger
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from diswot.config import conf_dir
@@ -102,18 +100,3 @@ class Offline:
 
 def _values(items: Any) -> dict[str, Any]:
     return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
-
-
-class Odd(DummyLogger):
-    """Fails at its second point, in the way that is asked for."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.how, self.points = how, 0
-
-    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
-        self.points += 1
-        if self.points == 2:
-            raise ValueError("gone") from (
-                OSError(errno.ENOSPC, "disk full") if self.how == "full" else None
-            )

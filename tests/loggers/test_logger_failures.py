@@ -163,7 +163,7 @@ def test_no_logger(words: list[str], tmp_path: Path) -> None:
 
 
 def odd(how: str) -> list[str]:
-    return ["logger=csv", f"+logger.odd={{_target_:logger_helpers.Odd,how:{how}}}"]
+    return ["logger=csv", f"+logger.odd={{_target_:logger_plugins.Odd,how:{how}}}"]
 
 
 def test_a_logger_that_gives_up(tmp_path: Path) -> None:
