@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from diswot.errors import UserError
 
 __all__ = ["IRRELEVANT", "MAY_GROW", "check_harmless", "conf_dir", "difference", "finite"]
-__all__ += ["flatten", "identity", "known_targets", "make", "require"]
+__all__ += ["flatten", "identity", "known_targets", "make", "require", "with_members"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,32 @@ def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> 
     if not isinstance(made, kind):
         raise UserError(f"{group}: {node.get('_target_')} gives no {kind.__name__}")
     return made
+
+
+def with_members(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """The config with a proxy's ``members``, a list of proxies' names, as their nodes by name.
+
+    Raises:
+        UserError: A name that no folder of configs has, twice the same, or none.
+    """
+    for name, node in (config.get("proxy") or {}).items():
+        if not isinstance(node, dict) or not isinstance(members := node.get("members"), list):
+            continue
+        files = {f.stem: f for folder in folders for f in sorted((folder / "proxy").glob("*.yaml"))}
+        known = sorted({*files} - {name})
+        wrong = [each for each in members if each not in known or members.count(each) > 1]
+        if wrong or not members:
+            problem = f"{wrong[0]!r} is unknown or named twice" if wrong else "none is given"
+            raise UserError(
+                f"proxy.{name}.members={members}: {problem}; give different ones of "
+                f"{', '.join(known)}"
+            )
+        from omegaconf import OmegaConf
+
+        node["members"] = {
+            each: OmegaConf.to_container(OmegaConf.load(files[each])) for each in members
+        }
+    return config
 
 
 def known_targets(folders: Iterable[Path]) -> set[str]:

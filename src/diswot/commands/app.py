@@ -15,7 +15,7 @@ from diswot._old_spelling import translated
 from diswot.commands import naming
 from diswot.commands.errors import exit_code, hydra_errors
 from diswot.commands.task import Launch, Task, prepare_process, sweep_summary
-from diswot.config import conf_dir
+from diswot.config import conf_dir, with_members
 from diswot.errors import UserError
 
 __all__ = ["compose", "quote", "run_app"]
@@ -79,7 +79,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) 
     _store_all(name, further)
     begun = {"version_base": "1.3", "job_name": name}
     with hydra_errors(), hydra.initialize_config_dir(str(conf_dir()), **begun):
-        return naming.plain(hydra.compose(name, words))
+        return with_members(naming.plain(hydra.compose(name, words)), [conf_dir(), *further])
 
 
 def quote(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diswot.commands import naming
 from diswot.commands.errors import message, tolerant_streams
+from diswot.config import with_members
 from diswot.console import shown
 from diswot.errors import UserError
 
@@ -116,6 +117,7 @@ class Task:
         launch = Launch.of(cfg)
         self.jobs.append(list(launch.overrides))
         try:
+            with_members(launch.config, launch.folders)
             return self._job(launch)
         except (UserError, OSError) as error:
             self.debug |= launch.config.get("debug") is True

@@ -19,7 +19,7 @@ from diswot.proxies.passes import Gradients, Layer, Shared
 __all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]
 __all__ += ["COMBINATIONS", "combine"]
 
-COMBINATIONS = ("sum", "zscore", "rank")
+COMBINATIONS = ("sum", "zscore", "rank", "log_rank")
 
 Components = dict[str, float]
 """Components of a score, by name."""
@@ -154,7 +154,7 @@ def combine(components: Sequence[Components], how: str) -> list[float]:
 
     ``sum`` adds the components as they are; ``zscore`` adds (component − mean) / standard
     deviation, 0 for a component that is the same for all; ``rank`` adds ranks from 1 up, ties
-    sharing the mean of theirs.
+    sharing the mean of theirs; ``log_rank`` adds ``ln(rank / m)`` among m candidates.
 
         >>> components = [{"a": 1.0, "b": 9.0}, {"a": 3.0, "b": 7.0}, {"a": 2.0, "b": 7.0}]
         >>> combine(components, "sum"), combine(components, "rank")
@@ -166,10 +166,12 @@ def combine(components: Sequence[Components], how: str) -> list[float]:
         return []
     names = list(components[0])
     values = np.array([[each[name] for name in names] for each in components], dtype=np.float64)
-    if how == "rank":
+    if how in ("rank", "log_rank"):
         from scipy.stats import rankdata
 
-        return list(map(float, rankdata(values, axis=0).sum(axis=1)))
+        ranks = rankdata(values, axis=0)
+        terms = ranks if how == "rank" else np.log(ranks / len(ranks))
+        return list(map(float, terms.sum(axis=1)))
     spread = values.std(axis=0)
     centred = values - values.mean(axis=0)
     scaled = np.divide(centred, spread, out=np.zeros_like(centred), where=np.ptp(values, 0) > 0)

@@ -1,0 +1,120 @@
+"""Accuracies from a CSV file: a row an architecture, a column for each way it was trained."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diswot.accuracies import Benchmark
+from diswot.errors import UserError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["ArchTable"]
+
+_BESIDE = ("params", "macs", "flops")
+"""Columns that are no accuracies."""
+
+
+class ArchTable(Benchmark):
+    """A CSV file with a column ``arch`` and columns of top-1 accuracies in percent.
+
+    An empty cell is an accuracy that is not known; only architectures of which every reported
+    target is known are ranked.
+
+    Args:
+        path: The file, gzipped or not.
+        asset: Instead of it, a file of the package.
+        dataset: Name of the data set that was trained on.
+        columns: The column of each target, such as ``{distilled: kd_top1}``; None for every
+            column but ``arch``, ``params``, ``macs`` and ``flops``, as a target of its name.
+        targets: Those to report; None for the first.
+        about: What the figures are, for people.
+        holds_for: See `Benchmark`.
+        name, space, sample, datasets: See `Benchmark`.
+
+    Raises:
+        UserError: The file is missing, lacks a column, or a cell is no accuracy.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        path: str | Path | None = None,
+        asset: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        targets: Sequence[str] | None = None,
+        about: str = "",
+        holds_for: Mapping[str, object] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._path = None if path is None else Path(path).expanduser()
+        self._asset = asset
+        if self._path is None and asset is None:
+            raise UserError(
+                "benchmark.path: not given; give a .csv file with a column arch and one of "
+                "accuracies for each target"
+            )
+        self.source = about or str(self._path)
+        self.holds_for = dict(holds_for or {})  # type: ignore[misc]
+        table = self._read()
+        given = columns or {name: name for name in table if name not in ("arch", *_BESIDE)}
+        absent = [column for column in given.values() if column not in table]
+        if absent or not given:
+            wanted = f"no column {absent[0]}" if absent else "no column of accuracies"
+            raise self._wrong(f"it has {wanted}; it has {', '.join(map(str, table.columns))}")
+        chosen = list(given)[:1] if targets is None else list(targets)
+        if not chosen or not set(chosen) <= set(given):
+            allowed = f"allowed are {', '.join(given)}, as {self.source} has"
+            raise UserError(f"benchmark.targets={chosen}: {allowed}")
+        self.known = [(dataset, target) for target in chosen]
+        self._figures = self._checked(table, {target: given[target] for target in chosen})
+        super().__init__(**settings)
+
+    def archs(self) -> Sequence[str]:
+        """See `Benchmark`; those of which every reported target is known."""
+        return [str(arch) for arch in self._figures.index]
+
+    def lookup(self, arch: str, dataset: str, target: str) -> float:
+        """See `Benchmark`."""
+        return float(self._figures.at[arch, target])
+
+    def _read(self) -> DataFrame:
+        import pandas as pd
+
+        try:
+            if self._path is not None:
+                table = pd.read_csv(self._path)
+            else:
+                from diswot.data import read_asset
+
+                table = pd.read_csv(io.BytesIO(read_asset(str(self._asset))))
+        except OSError as error:
+            raise self._wrong(str(error.strerror or error)) from error
+        except ValueError as error:  # ParserError, EmptyDataError and UnicodeDecodeError are some
+            raise self._wrong(" ".join(str(error).split())) from error
+        if "arch" not in table:
+            raise self._wrong(f"it has no column arch; it has {', '.join(map(str, table.columns))}")
+        return table
+
+    def _checked(self, table: DataFrame, columns: Mapping[str, str]) -> DataFrame:
+        import pandas as pd
+
+        if (twice := table["arch"].duplicated()).any():
+            raise self._wrong(f"line {twice.idxmax() + 2} has an arch of a line above")
+        checked = pd.DataFrame(index=table["arch"].astype(str))
+        for target, column in columns.items():
+            numbers = pd.to_numeric(table[column], errors="coerce")
+            wrong = table[column].notna() & ~numbers.between(0, 100)
+            if wrong.any():
+                line, value = wrong.idxmax() + 2, table[column][wrong.idxmax()]
+                raise self._wrong(f"line {line} has {value!r} as {column}, no number from 0 to 100")
+            checked[target] = numbers.to_numpy()
+        return checked.dropna()
+
+    def _wrong(self, problem: str) -> UserError:
+        return UserError(f"benchmark.path: {self._path or self._asset} cannot be used: {problem}")

@@ -1,0 +1,96 @@
+"""Accuracies from a CSV file, a user's or the package's."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from diswot.accuracies import Benchmark, benchmark_of
+from diswot.commands import compose
+from diswot.errors import UserError
+
+
+def table(path: Path, *words: str, space: str = "s0") -> Benchmark:
+    settings = [f"space={space}", "benchmark=table", f"benchmark.path={path}", *words]
+    return benchmark_of(compose("rank", settings, None))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    rows = ["arch,params,kd,alone", "s0:1-1-1,9,50.5,40", "s0:1-1-3,9,60,", "s0:1-3-1,8,55,45"]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_the_first_column_of_accuracies_is_reported(file: Path) -> None:
+    mine = table(file)
+    assert mine.archs() == ["s0:1-1-1", "s0:1-1-3", "s0:1-3-1"]
+    assert mine.entries() == [("mine", "kd")]
+    assert mine.accuracy("s0:1-1-1", "mine", "kd") == 50.5
+    assert mine.source == str(file)
+
+
+def test_architectures_that_lack_a_reported_target_are_left_out(file: Path) -> None:
+    mine = table(file, "benchmark.targets=[alone,kd]", "benchmark.dataset=photos")
+    assert mine.archs() == ["s0:1-1-1", "s0:1-3-1"]
+    assert mine.entries() == [("photos", "alone"), ("photos", "kd")]
+
+
+def test_columns_are_named(file: Path) -> None:
+    mine = table(file, "benchmark.columns={distilled: kd}")
+    assert mine.best("mine", "distilled") == ("s0:1-1-3", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "message"),
+    [
+        ("a,b\n1,2", [], "it has no column arch; it has a, b"),
+        ("arch,params\ns0:1-1-1,5", [], "it has no column of accuracies"),
+        (
+            "arch,kd\ns0:1-1-1,5",
+            ["benchmark.columns={x: y}"],
+            "it has no column y; it has arch, kd",
+        ),
+        ("arch,kd\ns0:1-1-1,5", ["benchmark.targets=[y]"], r"targets=\['y'\]: allowed are kd"),
+        ("arch,kd\ns0:1-1-1,5\ns0:1-1-1,6", [], "line 3 has an arch of a line above"),
+        ("arch,kd\ns0:1-1-1,105", [], "line 2 has .*105.* as kd, no number from 0 to 100"),
+        ("arch,kd\ns0:1-1-1,high", [], "line 2 has 'high' as kd"),
+        ("", [], "cannot be used"),
+    ],
+)
+def test_a_file_that_cannot_be_used(
+    tmp_path: Path, content: str, words: list[str], message: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        table(path, *words)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        table(tmp_path / "none.csv")
+    with pytest.raises(UserError, match=r"benchmark.path: not given; give a \.csv file"):
+        benchmark_of(compose("rank", ["space=s0", "benchmark=table"], None))
+
+
+def test_s1() -> None:
+    s1 = benchmark_of(compose("rank", ["space=s1"], None))
+    assert len(s1.archs()) == 40
+    assert s1.entries() == [("cifar10", "distilled")]
+    both = benchmark_of(
+        compose("rank", ["space=s1", "benchmark.targets=[distilled,vanilla]"], None)
+    )
+    assert len(both.archs()) == 12
+    assert set(both.archs()) < set(s1.archs())
+
+
+@pytest.mark.data
+def test_s1_equals_the_source(data_root: Path) -> None:
+    s1 = benchmark_of(compose("rank", ["space=s1"], None))
+    with (data_root / "benchmarks" / "s1_cifar10_kd.csv").open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["arch"] for row in rows] == s1.archs()
+    for row in rows:
+        assert s1.accuracy(row["arch"], "cifar10", "distilled") == float(row["kd_top1"])
