@@ -18,7 +18,9 @@ from diswot.accuracies.sources import (
     AnalogSource,
     NatsSource,
     is_cell,
+    is_live,
 )
+from diswot.checks import choice
 from diswot.errors import UserError
 
 __all__ = ["CsvSource", "NasBench201"]
@@ -35,13 +37,21 @@ class NasBench201(Benchmark):
         source: ``csv``, ``nats_bench``, ``analog``, or ``auto`` for the first that is there:
             ``path``, ``$DISWOT_DATA/benchmarks/nasbench201.csv.gz``, the package of ``analog``.
         path: A CSV file, or NATS-Bench's folder or file.
+        cells: ``all`` 15,625, or the 9,445 ``live`` ones in which every operation but ``none``
+            lies on a path from input to output; published comparisons of proxies use these.
     """
 
     holds_for: ClassVar[Mapping[str, object]] = {"cells": 5, "widths": [16, 32, 64]}
 
     def __init__(
-        self, *, source: str = "auto", path: str | Path | None = None, **settings: Any
+        self,
+        *,
+        source: str = "auto",
+        path: str | Path | None = None,
+        cells: str = "all",
+        **settings: Any,
     ) -> None:
+        self.cells = choice("benchmark.cells", cells, ("all", "live"))
         place = None if path is None else Path(path).expanduser()
         sources: dict[str, type[AccuracySource]]
         sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
@@ -55,7 +65,12 @@ class NasBench201(Benchmark):
 
     def archs(self) -> Sequence[str]:
         """See `Benchmark`."""
-        return self._source.archs()
+        return self._archs
+
+    @cached_property
+    def _archs(self) -> Sequence[str]:
+        archs = self._source.archs()
+        return archs if self.cells == "all" else [cell for cell in archs if is_live(cell)]
 
     def lookup(self, arch: str, dataset: str, target: str) -> float:
         """See `Benchmark`."""

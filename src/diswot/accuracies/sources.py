@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 from diswot.data.cifar import DAMAGED_PICKLE, load_pickle
 from diswot.errors import UserError
 
-__all__ = ["CELLS", "REPORTED", "AccuracySource", "AnalogSource", "NatsSource", "is_cell"]
+__all__ = [
+    "CELLS",
+    "REPORTED",
+    "AccuracySource",
+    "AnalogSource",
+    "NatsSource",
+    "is_cell",
+    "is_live",
+]
 
 CELLS = 5**6
 _OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
@@ -59,6 +67,22 @@ class AccuracySource(ABC):
 def is_cell(text: object) -> bool:
     """Whether ``text`` is a cell in NAS-Bench-201's notation."""
     return isinstance(text, str) and _CELL.fullmatch(text) is not None
+
+
+def is_live(cell: str) -> bool:
+    """Whether every operation but ``none`` lies on a path from the cell's input to its output."""
+    edges = [
+        (int(source), node)
+        for node, group in enumerate(cell.split("+"), start=1)
+        for operation, source in re.findall(r"(\w+)~(\d)", group)
+        if operation != "none"
+    ]
+    reached, leads = {0}, {3}
+    for source, node in edges:  # in the order of their nodes
+        reached |= {node} if source in reached else set()
+    for source, node in reversed(edges):
+        leads |= {source} if node in leads else set()
+    return all(source in reached and node in leads for source, node in edges)
 
 
 class NatsSource(AccuracySource):

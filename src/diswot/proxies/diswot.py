@@ -18,18 +18,23 @@ from diswot.proxies.functional.similarity import FLOOR
 
 __all__ = ["DisWOT", "Relation", "Semantic"]
 
-_FORMS = ("auto", "channel", "cam")
+_FORMS = ("auto", "channel", "classes", "images", "images_relu")
+_WHERE_WIDTHS_DIFFER = "images"
 
 
 class Semantic(Proxy):
     """``M_s``: similarity of class-wise channel gradients, or of class activation maps.
 
-    Source: Dong et al., CVPR 2023, equation 3 and the released code; formulas: `channel_similarity`
-    and `cam_similarity` of `diswot.proxies.functional`.
+    Source: Dong et al., CVPR 2023, equation 3 and the released code, which has the channel form
+    alone. The paper and articles on it describe the term by class activation maps; which of them
+    are compared they leave open, so there are three readings. Formulas: `channel_similarity`,
+    `cam_similarity`, `cam_matrix` and `image_map_matrix` of `diswot.proxies.functional`.
 
     Args:
-        form: ``channel`` as released (teacher and all candidates need one embedding width),
-            ``cam`` as the paper describes it (any widths), ``auto`` takes channel where it can.
+        form: ``channel`` as released (teacher and all candidates need one embedding width);
+            ``classes`` (also by its former name, ``cam``) compares classes over all images;
+            ``images`` compares images by all their class maps, ``images_relu`` by the sum of what
+            is positive in them; ``auto`` takes channel where it can, else images.
         floor: Least row norm of the channel form. The released 1e-12 is part of the score: with
             Gaussian initialisation the softmax saturates, and what the score tells comes from it.
     """
@@ -40,6 +45,7 @@ class Semantic(Proxy):
 
     def __init__(self, *, name: str, form: str = "auto", floor: float = FLOOR) -> None:
         super().__init__(name=name)
+        form = "classes" if form == "cam" else form
         self.form = choice(f"proxy.{name}.form", form, _FORMS)
         self.floor = number(f"proxy.{name}.floor", floor, low=0)
 
@@ -51,21 +57,24 @@ class Semantic(Proxy):
             raise UserError(
                 f"proxy.{self.name}.form=channel needs students as wide as the teacher: before its "
                 f"classifier {context.teacher} has {context.teacher_width} channels, students of "
-                f"space {context.space} have {students}; use form=cam or form=auto"
+                f"space {context.space} have {students}; use form=images or form=auto"
             )
         bound = copy(self)
         if self.form == "auto":
-            bound.form = "channel" if same else "cam"
+            bound.form = "channel" if same else _WHERE_WIDTHS_DIFFER
         bound.needs_labels = bound.form == "channel"
         return bound
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
-        """Class gradient ``(K, C)``, or class-by-class matrix of activation maps ``(K, K)``."""
+        """Class gradient ``(K, C)``, or matrix of activation maps, ``(K, K)`` or ``(B, B)``."""
         if self.form == "channel":
             logits, embedding = outputs.logits.double(), outputs.embedding.double()
             return {"gradient": functional.classifier_gradient(logits, embedding, batch.labels)}
-        weight = cast(Network, network).classifier.weight
-        return {"cam": functional.cam_matrix(outputs.stages[-1].double(), weight.double())}
+        last = outputs.stages[-1].double(), cast(Network, network).classifier.weight.double()
+        if self.form == "classes":
+            return {"maps": functional.cam_matrix(*last)}
+        rectified = self.form == "images_relu"
+        return {"maps": functional.image_map_matrix(*last, rectified=rectified)}
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
@@ -74,7 +83,7 @@ class Semantic(Proxy):
         if self.form == "channel":
             gradients = teacher["gradient"], student["gradient"]
             return {"semantic": functional.channel_similarity(*gradients, floor=self.floor).item()}
-        return {"semantic": functional.cam_similarity(teacher["cam"], student["cam"]).item()}
+        return {"semantic": functional.cam_similarity(teacher["maps"], student["maps"]).item()}
 
     def settings(self) -> dict[str, Any]:
         """See `Proxy`."""
@@ -86,14 +95,23 @@ class Relation(Proxy):
 
     Source: Dong et al., CVPR 2023, equation 4. Needs no labels and no classifier; widths of
     teacher and student may differ.
+
+    Args:
+        normalise: ``after`` as released divides the rows of ``A Aᵀ``; ``before`` those of A.
     """
 
     needs_teacher = True
     outputs_only = True
+    reported = ("normalise",)
+
+    def __init__(self, *, name: str, normalise: str = "after") -> None:
+        super().__init__(name=name)
+        self.normalise = choice(f"proxy.{name}.normalise", normalise, ("after", "before"))
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         """The relation matrix, ``(B, B)``."""
-        return {"relation": functional.relation_matrix(outputs.stages[-1].double())}
+        last = outputs.stages[-1].double()
+        return {"relation": functional.relation_matrix(last, normalise=self.normalise)}
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
@@ -106,20 +124,28 @@ class DisWOT(Semantic):
     """``M_s + M_r`` of an untrained teacher and an untrained student.
 
     Source: Dong et al., "DisWOT: Student Architecture Search for Distillation WithOut Training",
-    CVPR 2023, equation 5. ``form`` and ``floor`` are those of `Semantic`.
+    CVPR 2023, equation 5. ``form`` and ``floor`` are those of `Semantic`, ``normalise`` that of
+    `Relation`.
 
     Args:
         combine: ``sum`` is the published sum; ``zscore`` adds the standardised parts, ``rank``
-            their ranks, among all candidates seen so far: a score changes as others are seen.
+            their ranks, ``log_rank`` the ranks' logarithms, among all candidates seen so far: a
+            score changes as others are seen.
     """
 
     def __init__(
-        self, *, name: str, form: str = "auto", floor: float = FLOOR, combine: str = "sum"
+        self,
+        *,
+        name: str,
+        form: str = "auto",
+        floor: float = FLOOR,
+        normalise: str = "after",
+        combine: str = "sum",
     ) -> None:
         super().__init__(name=name, form=form, floor=floor)
         self.combine = choice(f"proxy.{name}.combine", combine, COMBINATIONS)
         self.relative = combine != "sum"
-        self._relation = Relation(name=name)
+        self._relation = Relation(name=name, normalise=normalise)
 
     def summarize(self, outputs: NetworkOutputs, batch: MiniBatch, network: nn.Module) -> Summary:
         """The summaries of `Semantic` and `Relation`."""
@@ -136,4 +162,4 @@ class DisWOT(Semantic):
 
     def settings(self) -> dict[str, Any]:
         """See `Proxy`."""
-        return {**super().settings(), "combine": self.combine}
+        return {**super().settings(), **self._relation.settings(), "combine": self.combine}

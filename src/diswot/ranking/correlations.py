@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Kendall", "Ordering", "Ranks", "partial", "pearson", "precision", "regret", "spearman"]
+__all__ = [
+    "Kendall",
+    "Ordering",
+    "Ranks",
+    "ndcg",
+    "partial",
+    "pearson",
+    "precision",
+    "regret",
+    "spearman",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -191,6 +201,23 @@ def precision(score: Ordering, accuracy: Ordering) -> float:
         above = len(side.order) - side.starts - side.sizes
         shares.append(np.clip((places - above) / side.sizes, 0, 1)[side.group])
     return float(shares[0] @ shares[1]) / places
+
+
+def ndcg(score: Ordering, accuracy: Floats) -> float:
+    """Normalised discounted cumulative gain of the best tenth by score, ⌈N/10⌉ places.
+
+    ``Σ_i g_i / log2(1 + i)`` over the places i = 1, 2, … divided by the same of the best order;
+    the gain g is an arch's accuracy above the worst one's, tied archs have their mean gain. 1 is
+    perfect. Source: Järvelin & Kekäläinen, "Cumulated gain-based evaluation of IR techniques",
+    ACM TOIS 2002; for architectures Zhang et al., "AceNAS", arXiv:2108.03001.
+    """
+    places = -(-len(accuracy) // 10)
+    gains = accuracy - accuracy.min()
+    means = np.bincount(score.group, weights=gains) / score.sizes
+    discounts = 1 / np.log2(np.arange(2, places + 2))
+    best = np.sort(gains)[::-1][:places] @ discounts
+    by_score = means[score.group[score.order[::-1]]][:places] @ discounts
+    return float(by_score / best) if best else nan
 
 
 def regret(score: Ordering, accuracy: Floats) -> float:

@@ -55,6 +55,7 @@ class Statistics:
         partial_params: Spearman with the params held fixed.
         precision: Share of the best tenth by score that is in the best tenth by accuracy.
         regret: Best accuracy less that of the arch with the best score, percent points.
+        ndcg: Of the best tenth by score, see `diswot.ranking.correlations.ndcg`.
         minus_params: Spearman less that of the params, on the same resamples.
         minus_control: Spearman less that of the proxy's control, likewise; NaN without one.
     """
@@ -68,6 +69,7 @@ class Statistics:
     partial_params: float
     precision: float
     regret: float
+    ndcg: float
     minus_params: Estimate
     minus_control: Estimate
 
@@ -106,6 +108,7 @@ def compute(
                     partial_params=_mean(own, partial(corr.partial, y=goal, z=params)),
                     precision=_mean(own, partial(corr.precision, accuracy=goal)),
                     regret=_mean(own, partial(corr.regret, accuracy=accuracy)),
+                    ndcg=_mean(own, partial(corr.ndcg, accuracy=accuracy)),
                     minus_params=_estimate(rho - of_params[index]),
                     minus_control=_estimate(rho - (nan if control is None else control[index])),
                 )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank", "show_rank_plan"]
 
 _SPEARMAN = "Spearman ρ, 95 % interval"
-_COLUMNS = (_SPEARMAN, "Kendall", "Pearson", "|params", "P@10", "regret", "s/arch")
+_COLUMNS = (_SPEARMAN, "Kendall", "Pearson", "|params", "P@10", "nDCG", "regret", "s/arch")
 _LEGEND = (
     "○ looks at size alone or at nothing",
     "@shuffled: the same with a teacher whose samples are exchanged",
@@ -39,6 +39,7 @@ _LEGEND = (
     "intervals: over architectures, for these seeds, not corrected for many proxies",
     "± standard deviation over seeds; |params: Spearman with params held fixed",
     "P@10: percent of the best tenth by score that are the best tenth by accuracy",
+    "nDCG: discounted gain of the best tenth by score, 1 where it is the best tenth in order",
     "regret: best accuracy less that of the best scored architecture, percent points",
 )
 
@@ -166,7 +167,7 @@ def _cells(row: RankRow) -> list[str]:
     correlations = (row.kendall, row.pearson, row.partial_spearman_params)
     values = [
         *(spearman, *(f"{value:.3f}" for value in correlations)),
-        *(f"{100 * row.precision_at_10pct:.0f}", f"{row.regret:.2f}"),
+        *(f"{100 * row.precision_at_10pct:.0f}", f"{row.ndcg_at_10pct:.3f}", f"{row.regret:.2f}"),
         f"{row.seconds_per_arch:.{4 if row.seconds_per_arch < 10 else 0}f}",
     ]
     return [value.replace("-", "−").replace("nan", "—") for value in values]

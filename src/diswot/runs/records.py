@@ -6,6 +6,7 @@ Fields are the keys of the files. A field with a default may be missing in files
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any, ClassVar
 
 __all__ = [
@@ -277,3 +278,4 @@ class RankRow:
     teacher_weights: str
     batch_size: int
     image_size: int
+    ndcg_at_10pct: float = nan

@@ -7,7 +7,7 @@ import io
 import math
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -92,7 +92,7 @@ def read_rank_rows(folder: Path) -> list[RankRow]:
         UnreadableError: There is no ``rank.csv``, or it is damaged.
     """
     file = folder / "rank.csv"
-    table = read_table(file, (field.name for field in fields(RankRow)))
+    table = read_table(file, (f.name for f in fields(RankRow) if f.default is MISSING))
     try:
         return msgspec.convert(table.to_dict("records"), list[RankRow])
     except msgspec.ValidationError as error:

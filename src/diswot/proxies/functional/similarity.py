@@ -14,6 +14,7 @@ __all__ = [
     "cam_similarity",
     "channel_similarity",
     "classifier_gradient",
+    "image_map_matrix",
     "relation_matrix",
     "relation_similarity",
 ]
@@ -96,16 +97,40 @@ def cam_similarity(teacher: Tensor, student: Tensor) -> Tensor:
     return _minus_squared_error("class", teacher, student)
 
 
-def relation_matrix(features: Tensor) -> Tensor:
+def image_map_matrix(features: Tensor, weight: Tensor, *, rectified: bool = False) -> Tensor:
+    """Image-by-image cosine similarity ``(B, B)`` of class activation maps.
+
+    These are ``M_bn = Σ_c w_nc A_bc``. An image is all its maps side by side, ``vec_{n,hw}(M_bn)``,
+    or, ``rectified``, what they add up to, ``vec_hw(Σ_n max(M_bn, 0))``. A ``(B, C, H, W)`` and w
+    ``(K, C)`` are those of `cam_matrix`.
+
+    One reading of "inter-relation of accumulated Grad-CAM maps", as articles on Dong et al., CVPR
+    2023, describe the semantic similarity; the released code has no such form.
+
+    >>> image_map_matrix(torch.tensor([[1.0, 0], [1, 1]]).view(2, 2, 1, 1), torch.eye(2))
+    tensor([[1.0000, 0.7071],
+            [0.7071, 1.0000]])
+    """
+    maps = torch.einsum("kc,bchw->bkhw", weight, features)
+    vectors = maps.relu().sum(1) if rectified else maps
+    rows = F.normalize(vectors.flatten(1), dim=1, eps=1e-12)
+    return rows @ rows.T
+
+
+def relation_matrix(features: Tensor, *, normalise: str = "after") -> Tensor:
     """Sample-by-sample Gram matrix ``A Aᵀ``, ``(B, B)``, its rows divided by max(norm, 1e-12).
 
-    A are features ``(B, C, H, W)`` or ``(B, D)``, flattened.
+    A are features ``(B, C, H, W)`` or ``(B, D)``, flattened. ``normalise="before"`` divides the
+    rows of A instead: cosines of samples, in which how strongly a network answers has no part.
 
     >>> relation_matrix(torch.tensor([[3.0, 4.0], [4.0, -3.0]]))
     tensor([[1., 0.],
             [0., 1.]])
     """
     flat = features.flatten(1)
+    if normalise == "before":
+        flat = F.normalize(flat, dim=1, eps=1e-12)
+        return flat @ flat.T
     return F.normalize(flat @ flat.T, dim=1, eps=1e-12)
 
 
