@@ -17,7 +17,7 @@ def _standardized(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Values ``(N, C)``, their means and ``1 / norm`` of what is centred, 0 where constant."""
     flat = features.movedim(1, -1).flatten(0, -2)
     mean = flat.mean(0, dtype=torch.float64)
-    squares = sum((part.double() - mean).square_().sum(0) for part in flat.split(_ROWS))
+    squares = sum((part.double() - mean).square_().sum(0) for part in torch.split(flat, _ROWS))
     # The mean of equal numbers may be rounded: what is centred is not always zero.
     varies = (flat != flat[:1]).any(0) & (squares > 0)
     return flat, mean, torch.where(varies, squares, torch.inf).rsqrt()
@@ -36,7 +36,7 @@ def channel_correlation(features: Tensor) -> Tensor:
     """
     flat, mean, scale = _standardized(features)
     gram = features.new_zeros(len(mean), len(mean), dtype=torch.float64)
-    for part in flat.split(_ROWS):
+    for part in torch.split(flat, _ROWS):
         unit = (part.double() - mean) * scale
         gram += unit.T @ unit
     return gram
