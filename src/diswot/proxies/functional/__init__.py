@@ -5,11 +5,20 @@ None changes a parameter or draws a random number. Losses that KD-based proxies 
 """
 
 from diswot.proxies.combine import combine
-from diswot.proxies.functional import channels, features, gradients, patterns, saliency, similarity
+from diswot.proxies.functional import (
+    channels,
+    features,
+    gradients,
+    patterns,
+    ranks,
+    saliency,
+    similarity,
+)
 from diswot.proxies.functional.channels import *  # noqa: F403
 from diswot.proxies.functional.features import *  # noqa: F403
 from diswot.proxies.functional.gradients import *  # noqa: F403
 from diswot.proxies.functional.patterns import *  # noqa: F403
+from diswot.proxies.functional.ranks import *  # noqa: F403
 from diswot.proxies.functional.saliency import *  # noqa: F403
 from diswot.proxies.functional.similarity import *  # noqa: F403
 
@@ -18,5 +27,6 @@ __all__ += channels.__all__
 __all__ += features.__all__
 __all__ += gradients.__all__
 __all__ += patterns.__all__
+__all__ += ranks.__all__
 __all__ += saliency.__all__
 __all__ += similarity.__all__
