@@ -7,6 +7,7 @@ None changes a parameter or draws a random number. Losses that KD-based proxies 
 from diswot.proxies.combine import combine
 from diswot.proxies.functional import (
     channels,
+    curvature,
     features,
     gradients,
     patterns,
@@ -15,6 +16,7 @@ from diswot.proxies.functional import (
     similarity,
 )
 from diswot.proxies.functional.channels import *  # noqa: F403
+from diswot.proxies.functional.curvature import *  # noqa: F403
 from diswot.proxies.functional.features import *  # noqa: F403
 from diswot.proxies.functional.gradients import *  # noqa: F403
 from diswot.proxies.functional.patterns import *  # noqa: F403
@@ -24,6 +26,7 @@ from diswot.proxies.functional.similarity import *  # noqa: F403
 
 __all__ = ["combine"]
 __all__ += channels.__all__
+__all__ += curvature.__all__
 __all__ += features.__all__
 __all__ += gradients.__all__
 __all__ += patterns.__all__
