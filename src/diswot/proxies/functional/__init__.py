@@ -8,6 +8,7 @@ from diswot.proxies.combine import combine
 from diswot.proxies.functional import (
     channels,
     curvature,
+    evolved,
     features,
     gradients,
     patterns,
@@ -17,6 +18,7 @@ from diswot.proxies.functional import (
 )
 from diswot.proxies.functional.channels import *  # noqa: F403
 from diswot.proxies.functional.curvature import *  # noqa: F403
+from diswot.proxies.functional.evolved import *  # noqa: F403
 from diswot.proxies.functional.features import *  # noqa: F403
 from diswot.proxies.functional.gradients import *  # noqa: F403
 from diswot.proxies.functional.patterns import *  # noqa: F403
@@ -27,6 +29,7 @@ from diswot.proxies.functional.similarity import *  # noqa: F403
 __all__ = ["combine"]
 __all__ += channels.__all__
 __all__ += curvature.__all__
+__all__ += evolved.__all__
 __all__ += features.__all__
 __all__ += gradients.__all__
 __all__ += patterns.__all__

@@ -27,7 +27,8 @@ def images_on_circle(first: Tensor, second: Tensor, angles: Tensor) -> Tensor:
     w = w / w.norm()
     plane = torch.stack([u, w]).to(first.dtype) * len(u) ** 0.5
     along = torch.stack([angles.cos(), angles.sin()], dim=1)
-    return (along.to(first.dtype) @ plane).view(-1, *first.shape)
+    images: Tensor = along.to(first.dtype) @ plane
+    return images.view(-1, *first.shape)
 
 
 def extrinsic_curvature(velocity: Tensor, acceleration: Tensor) -> Tensor:
@@ -71,8 +72,8 @@ def circle_curvature(
         moved: Tensor = jvp(logits, (turn,), (one,))[1]
         return moved
 
-    v, a = jvp(velocity, (zero,), (one,))
-    return v, a
+    both = jvp(velocity, (zero,), (one,))
+    return both[0], both[1]
 
 
 def dextr(conditions: Tensor, curved: Tensor) -> Tensor:

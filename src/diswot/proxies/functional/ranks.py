@@ -28,4 +28,5 @@ def activation_rank(matrix: Tensor) -> Tensor:
     values = torch.where(values > floor, values, 0.0).sqrt()
     if not values[-1] > 0:
         return values.new_zeros(())
-    return torch.special.entr(values / values.sum()).sum().exp()
+    entropy: Tensor = torch.special.entr(values / values.sum()).sum()
+    return entropy.exp()
