@@ -10,17 +10,14 @@ from torch import Tensor
 
 __all__ = ["channel_correlation", "effective_width", "inverse_condition", "least_eigenvalue"]
 
-_ROWS = 2**16
+_ROWS = 2**12  # converted to float64 at once, so that they stay in the cache
 
 
-def _standardized(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Values ``(N, C)``, their means and ``1 / norm`` of what is centred, 0 where constant."""
-    flat = features.movedim(1, -1).flatten(0, -2)
-    mean = flat.mean(0, dtype=torch.float64)
-    squares = sum((part.double() - mean).square_().sum(0) for part in torch.split(flat, _ROWS))
+def _scale(flat: Tensor, squares: Tensor) -> Tensor:
+    """``1 / norm`` of the centred values ``(N, C)``, from their squared norms; 0 where constant."""
     # The mean of equal numbers may be rounded: what is centred is not always zero.
-    varies = (flat != flat[:1]).any(0) & (squares > 0)
-    return flat, mean, torch.where(varies, squares, torch.inf).rsqrt()
+    varies = (flat.amin(0) < flat.amax(0)) & (squares > 0)
+    return torch.where(varies, squares, torch.inf).rsqrt()
 
 
 def channel_correlation(features: Tensor) -> Tensor:
@@ -34,12 +31,14 @@ def channel_correlation(features: Tensor) -> Tensor:
             [-1.,  1.,  0.],
             [ 0.,  0.,  0.]], dtype=torch.float64)
     """
-    flat, mean, scale = _standardized(features)
+    flat = features.movedim(1, -1).flatten(0, -2)
+    mean = flat.mean(0, dtype=torch.float64)
     gram = features.new_zeros(len(mean), len(mean), dtype=torch.float64)
     for part in torch.split(flat, _ROWS):
-        unit = (part.double() - mean) * scale
-        gram += unit.T @ unit
-    return gram
+        centred = part.double() - mean
+        gram.addmm_(centred.T, centred)
+    scale = _scale(flat, gram.diagonal())
+    return gram * scale[:, None] * scale
 
 
 def effective_width(features: Tensor) -> Tensor:
@@ -53,14 +52,16 @@ def effective_width(features: Tensor) -> Tensor:
     >>> effective_width(torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]))
     tensor(2., dtype=torch.float64)
     """
-    flat, mean, scale = _standardized(features)
-    if len(flat) < len(mean):
-        unit = (flat.double() - mean) * scale
-        norm = (unit @ unit.T).square().sum()
+    flat = features.movedim(1, -1).flatten(0, -2)
+    if len(flat) < flat.shape[1]:
+        centred = flat.double() - flat.mean(0, dtype=torch.float64)
+        unit = centred * _scale(flat, centred.square().sum(0))
+        gram = unit @ unit.T
+        trace = (unit != 0).any(0).sum().double()
     else:
-        norm = channel_correlation(features).square().sum()
-    trace = (scale > 0).sum().double()
-    return torch.where(trace > 0, trace.square() / norm, 0.0)
+        gram = channel_correlation(features)
+        trace = (gram.diagonal() > 0).sum().double()
+    return torch.where(trace > 0, trace.square() / gram.square().sum(), 0.0)
 
 
 def least_eigenvalue(features: Tensor) -> Tensor:
