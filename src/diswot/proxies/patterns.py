@@ -60,7 +60,7 @@ class RegularisedSWAP(SWAP):
 
     Published is ``SWAP · exp(−(params − mu)² / sigma)``, which ranks alike but is 0 in floating
     point for all networks some hundred thousand parameters from mu; its logarithm never is.
-    Source: Peng et al., ICLR 2024, equation 5; see `SWAP`.
+    Source: Peng et al., ICLR 2024; see `SWAP`.
 
     mu and sigma are of the search space: they say which size is best, and far from mu the score is
     a distance of sizes alone. The paper chooses them for each space and uses them to set the size

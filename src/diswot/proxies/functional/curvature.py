@@ -35,7 +35,7 @@ def extrinsic_curvature(velocity: Tensor, acceleration: Tensor) -> Tensor:
     """``√(|v|²|a|² − (v·a)²) / |v|³`` of curves ``(N, K)``: ``(N,)`` in float64, 0 where v is 0.
 
     Source: Poole et al., "Exponential expressivity in deep neural networks through transient
-    chaos", NeurIPS 2016, equation 12.
+    chaos", NeurIPS 2016.
 
     A circle of radius 2 that is run through with angular speed 3:
 

@@ -18,7 +18,7 @@ def sample_patterns(inputs: Tensor) -> Codes:
     """The distinct patterns of a ReLU's inputs ``(B, ...)``: ``(P, ⌈B/64⌉)``, bits packed.
 
     A unit's pattern has one bit an image, set where the unit's input is positive. Source: Peng et
-    al., "SWAP-NAS: Sample-Wise Activation Patterns for Ultra-fast NAS", ICLR 2024, definition 3.
+    al., "SWAP-NAS: Sample-Wise Activation Patterns for Ultra-fast NAS", ICLR 2024.
 
     Of three units two are on for the first image alone.
 
