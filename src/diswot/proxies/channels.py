@@ -1,0 +1,127 @@
+"""Proxies of how much the channels of a layer's output have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from diswot.checks import choice, whole
+from diswot.keys import generator
+from diswot.proxies import functional
+from diswot.proxies.base import Components, Proxy, ProxyInput
+from diswot.proxies.passes import Layer, record_layers
+
+__all__ = ["EffectiveWidth", "MeCo", "MeCoOpt"]
+
+
+def convolutions(layers: Sequence[Layer]) -> list[Layer]:
+    """The calls of convolutions among those of a pass.
+
+    Raises:
+        ValueError: There is none.
+    """
+    chosen = [layer for layer in layers if isinstance(layer.module, nn.modules.conv._ConvNd)]
+    if not chosen:
+        raise ValueError("the network calls no convolution")
+    return chosen
+
+
+class EffectiveWidth(Proxy):
+    """``Σ_l w_l · (tr R_l)² / ‖R_l‖²_F`` over all convolutions: how many channels a layer has.
+
+    R_l is the correlation of a convolution's output channels over images and positions, in train
+    mode (`functional.effective_width`); (tr R)² is C² where no channel is constant. Channels that
+    repeat each other count once, so that the score is a width times a weight. The scale of the
+    weights does not matter where every convolution is followed by BatchNorm.
+
+    It grows with the number and width of layers and so follows parameters and FLOPs; it looks at
+    no path: convolutions that do not reach the logits count. Few values a channel bound it: a
+    layer with B·H·W values has a width below B·H·W.
+
+    Args:
+        weight: ``channels``: w is C; ``sqrt_fan_in``: the root of the weights of one channel.
+        inputs: ``images``: the pass on the mini-batch; ``noise``: one more pass, of a copy, on
+            N(0, 1) images of the mini-batch's shape.
+    """
+
+    needs_layers = True
+    reported = ("weight", "inputs")
+
+    def __init__(self, *, name: str, weight: str = "channels", inputs: str = "images") -> None:
+        super().__init__(name=name)
+        self.weight = choice(f"proxy.{name}.weight", weight, ("channels", "sqrt_fan_in"))
+        self.inputs = choice(f"proxy.{name}.inputs", inputs, ("images", "noise"))
+        self.needs_forward = self.needs_layers = inputs == "images"
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`; fails without a convolution."""
+        layers = inputs.layers if self.inputs == "images" else self._noise_layers(inputs)
+        total = 0.0
+        for layer in convolutions(layers):
+            width = functional.effective_width(layer.output.detach()).item()
+            fan_in = layer.module.get_parameter("weight")[0].numel()
+            total += width * (layer.output.shape[1] if self.weight == "channels" else fan_in**0.5)
+        return {self.name: total}
+
+    def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
+        like, network = inputs.batch.images, inputs.copy()
+        key = generator("effective_width proxy", inputs.seed)
+        noise = torch.randn(like.shape, generator=key).to(like)
+        with torch.no_grad(), record_layers(network) as layers:
+            network(noise.contiguous(memory_format=torch.channels_last))
+        return layers
+
+
+class MeCo(Proxy):
+    """``Σ_l λ_min(R_l)`` over all convolutions, R_l the correlation of their output channels.
+
+    Source: Jiang et al., "MeCo: Zero-Shot NAS with One Data and Single Forward Pass via Minimum
+    Eigenvalue of Correlation", NeurIPS 2023. As published one image is looked at; it comes from
+    the pass of the whole mini-batch, in train mode. The released code adds up the outputs of all
+    modules: BatchNorm's, which change no correlation, those of ReLUs, and each container's output,
+    which is that of its last member once more. Here each convolution counts once.
+
+    It falls with the number of channels and is exactly 0 for a layer with a constant channel or
+    with H·W <= C (`functional.least_eigenvalue`): of one image the deep layers add nothing, and
+    narrow, early, high-resolution layers decide.
+
+    Args:
+        images: How many images of the mini-batch R is of; null for all.
+    """
+
+    needs_layers = True
+    reported = ("images",)
+
+    def __init__(self, *, name: str, images: int | None = 1) -> None:
+        super().__init__(name=name)
+        self.images = None if images is None else whole(f"proxy.{name}.images", images, 1)
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`; fails without a convolution, or where every layer adds 0."""
+        terms = [self._term(inputs.seed, layer) for layer in convolutions(inputs.layers)]
+        total = torch.stack(terms).sum().item()
+        if not total:
+            raise ValueError("no layer has independent channels: H·W is C at most, or one is dead")
+        return {self.name: total}
+
+    def _term(self, seed: int, layer: Layer) -> Tensor:
+        return functional.least_eigenvalue(layer.output.detach()[: self.images])
+
+
+class MeCoOpt(MeCo):
+    """``Σ_l C_l/8 · λ_min`` of 8 random output channels of every convolution: MeCo's fast form.
+
+    Source: Jiang et al., NeurIPS 2023, see `MeCo`. A layer's channels are drawn by seed, its name
+    and its width, so that candidates with the same layer look at the same ones; a layer of fewer
+    than 8 channels is taken whole, with weight 1. C/8 makes wide layers count where λ_min alone
+    falls with the width, so that the score follows the number of channels; with one image, a layer
+    of up to 8 positions adds nothing.
+    """
+
+    def _term(self, seed: int, layer: Layer) -> Tensor:
+        maps, width = layer.output.detach()[: self.images], layer.output.shape[1]
+        key = generator("meco_opt proxy", seed, layer.name, width)
+        chosen = torch.randperm(width, generator=key)[:8].to(maps.device)
+        return functional.least_eigenvalue(maps[:, chosen]) * (width / len(chosen))
