@@ -77,7 +77,7 @@ def jacobian_stability(before: Tensor, after: Tensor) -> Tensor:
     patches = F.pad(before, fill).reshape(batch, channels, rows, down, columns, right)
     inputs = patches.permute(0, 2, 4, 1, 3, 5).reshape(batch * rows * columns, -1).double()
     outputs = after.movedim(1, -1).flatten(0, -2).double()
-    norm = torch.linalg.svdvals(inputs.T @ outputs / len(outputs))[0]
+    norm: Tensor = torch.linalg.svdvals(inputs.T @ outputs / len(outputs))[0]
     return 2 - norm - 1 / (norm + _NORM_FLOOR)
 
 
