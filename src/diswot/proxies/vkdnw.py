@@ -166,10 +166,16 @@ def _record(
         members = weight.shape[1]
         group = channels.div(weight.shape[0] // module.groups, rounding_mode="floor")
         kernels = weight.new_zeros(count, 1, *weight.shape[2:])
-        kernels[(torch.arange(count), 0, *where[1:])] = 1
-        axis, settings = 1, (module.stride, module.padding, module.dilation)
-        read = entered[:, group * members + where[0]]
-        slopes = F.conv2d(read, kernels, None, *settings, groups=count)
+        kernels[torch.arange(count), 0, where[1], where[2]] = 1
+        axis, read = 1, entered[:, group * members + where[0]]
+        slopes = F.conv2d(
+            read,
+            kernels,
+            stride=module.stride,
+            padding=module.padding,
+            dilation=module.dilation,
+            groups=count,
+        )
     else:
         raise ValueError(f"weights of {type(module).__name__} layers cannot be sampled")
     calls.append(_Call(columns, axis, channels, slopes.double(), output))

@@ -63,4 +63,4 @@ def decile_entropy(spectrum: Tensor) -> Tensor:
     deciles = values.quantile(places)
     if deciles[-1] <= 0:
         raise ValueError("nine in ten of the sampled weights do not change the predictions")
-    return torch.special.entr(deciles / deciles.sum()).sum()
+    return torch.sum(torch.special.entr(deciles / deciles.sum()))
