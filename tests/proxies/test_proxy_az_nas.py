@@ -17,11 +17,11 @@ from diswot.data import MiniBatch
 from diswot.keys import generator
 from diswot.models.adapter import AdaptedNetwork
 from diswot.models.cells import CellNetwork
-from diswot.models.cost import Cost
 from diswot.models.init import Kaiming
+from diswot.models.outputs import Cost
 from diswot.models.resnet import CifarResNet, WideResNet
 from diswot.proxies.base import Components, ProxyInput
-from diswot.proxies.functional import covariance_entropy, jacobian_stability, log_rank_sum
+from diswot.proxies.functional import covariance_entropy, jacobian_stability
 
 IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=generator("test images"))
 CONVOLUTIONS = ["nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1", "none", "avg_pool_3x3"]
@@ -100,8 +100,8 @@ def test_score_is_the_sum_of_logarithms_of_ranks() -> None:
     expected = [log(one / 4) + log(other / 4) for one, other in ranks]
     assert proxy.relative
     assert proxy.fitness(seen) == pytest.approx(expected, rel=1e-12)
-    assert log_rank_sum(seen[:1]) == [0.0]
-    assert log_rank_sum([]) == []
+    assert proxy.fitness(seen[:1]) == [0.0]
+    assert proxy.fitness([]) == []
 
 
 def test_all_kinds_of_blocks_are_found() -> None:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.keys import generator
-from diswot.models.cost import Cost
 from diswot.models.init import Kaiming
+from diswot.models.outputs import Cost
 from diswot.models.resnet import CifarResNet
 from diswot.proxies import functional
 from diswot.proxies.base import ProxyInput
+from diswot.proxies.channels import EffectiveParams
 from diswot.proxies.passes import Layer
 
 
@@ -36,7 +37,7 @@ def conv_outputs(inputs: ProxyInput) -> list[tuple[nn.Module, Tensor]]:
 
 def shown(*outputs: Tensor, seed: int = 0) -> ProxyInput:
     layers = [
-        Layer(f"conv{i}", nn.Conv2d(2, o.shape[1], 3), o) for i, o in enumerate(outputs, start=1)
+        Layer(f"conv{i}", nn.Conv2d(2, o.shape[1], 3), o, o) for i, o in enumerate(outputs, start=1)
     ]
     batch = MiniBatch(torch.zeros(2, 3, 4, 4), torch.zeros(2).long())
     return ProxyInput("a", seed, Cost(1, 1, 1), batch, nn.Identity(), layers=layers)
@@ -156,3 +157,23 @@ def test_bad_settings_are_refused(name: str, setting: str, message: str) -> None
 def test_cells_that_give_zeros_have_a_score(company_on: Callable[[str], Company]) -> None:
     measured = company_on("nasbench201").measured[-1]
     assert all(name in measured.parts for name in ("effective_width", "meco", "meco_opt"))
+
+
+def test_parameters_between_independent_channels() -> None:
+    """Channels that repeat each other count once, on either side of a convolution."""
+    first, second = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.Conv2d(4, 6, 1, bias=False)
+    with torch.no_grad():
+        first.weight[2:] = first.weight[:2]  # two channels, twice
+    images = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    middle = first(images)
+    calls = [Layer("0", first, images, middle), Layer("1", second, middle, second(middle))]
+    inputs = ProxyInput("arch", 0, Cost(1, 1, 1), MiniBatch(images, torch.zeros(8)), layers=calls)
+    [score] = EffectiveParams(name="effective_params").measure(inputs).values()
+
+    def width(maps: Tensor) -> float:
+        matrix = correlation(maps)
+        return float(len(matrix) ** 2 / (matrix**2).sum())
+
+    expected = 9 * width(images) * width(middle) + width(middle) * width(second(middle))
+    assert score == pytest.approx(expected, rel=1e-6)
+    assert width(middle) < 2.1

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.keys import generator
-from diswot.models.cost import Cost
+from diswot.models.outputs import Cost
 from diswot.proxies import functional
 from diswot.proxies.base import ProxyInput
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from diswot.data import MiniBatch
 from diswot.keys import generator
 from diswot.models.cells import CellNetwork
-from diswot.models.cost import Cost
 from diswot.models.init import Kaiming
+from diswot.models.outputs import Cost
 from diswot.models.resnet import CifarResNet
 from diswot.proxies.base import Components, ProxyInput
 from diswot.proxies.functional import decile_entropy, fisher_factor, fisher_spectrum

@@ -16,9 +16,8 @@ from diswot.data import MiniBatch
 from diswot.keys import generator
 from diswot.models.adapter import AdaptedNetwork
 from diswot.models.cells import CellNetwork
-from diswot.models.cost import Cost
 from diswot.models.init import Kaiming
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.models.resnet import CifarResNet, WideResNet
 from diswot.proxies.base import ProxyInput
 from diswot.proxies.functional import response_correlation, weighted_response_correlation

@@ -16,7 +16,7 @@ from diswot.models.init import Kaiming
 from diswot.models.outputs import Network
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.blocks import find_blocks
+from diswot.proxies.passes import find_blocks
 
 __all__ = ["AZNAS"]
 
@@ -73,7 +73,7 @@ class AZNAS(Proxy):
 
     def fitness(self, components: Sequence[Components]) -> list[float]:
         """The logarithms of the ranks, added."""
-        return functional.log_rank_sum(components)
+        return functional.combine(components, "log_rank")
 
 
 def _blockwise(network: nn.Module, images: Tensor, seed: int) -> tuple[list[float], list[float]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import Layer, record_layers
 
-__all__ = ["EffectiveWidth", "MeCo", "MeCoOpt"]
+__all__ = ["EffectiveParams", "EffectiveWidth", "MeCo", "MeCoOpt"]
 
 
 def convolutions(layers: Sequence[Layer]) -> list[Layer]:
@@ -72,6 +74,33 @@ class EffectiveWidth(Proxy):
         with torch.no_grad(), record_layers(network) as layers:
             network(noise.contiguous(memory_format=torch.channels_last))
         return layers
+
+
+class EffectiveParams(Proxy):
+    """``Σ_l k² · W(input_l) · W(output_l) / groups``: parameters between independent channels.
+
+    W is the `functional.effective_width` of a convolution's input and output over images and
+    positions, k² its kernel's positions. Where no two channels correlate this is the number of
+    the convolutions' weights; channels that repeat each other count once on either side. One
+    pass in train mode, no label, no gradient, no teacher. The scale of the weights does not matter
+    where every convolution is followed by BatchNorm.
+
+    Without correlations it is a count of parameters and shares their weakness: it grows with
+    depth and width without end, so that under no budget the largest networks win.
+    """
+
+    needs_layers = True
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`; fails without a convolution."""
+        total = 0.0
+        for layer in convolutions(inputs.layers):
+            sides = (functional.effective_width(x.detach()) for x in (layer.input, layer.output))
+            module = cast(nn.Conv2d, layer.module)
+            total += (
+                math.prod([*module.kernel_size, *(side.item() for side in sides)]) / module.groups
+            )
+        return {"effective_params": total}
 
 
 class MeCo(Proxy):

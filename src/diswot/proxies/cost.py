@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from diswot.data import MiniBatch
 from diswot.keys import generator
-from diswot.models.outputs import NetworkOutputs
+from diswot.models.outputs import Network, NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.functional import sqrt_params
 
-__all__ = ["Flops", "Layers", "Params", "Random", "Shuffled", "SqrtParams"]
+__all__ = ["EmbeddingWidth", "Flops", "Layers", "Params", "Random", "Shuffled", "SqrtParams"]
 
 
 class _WithoutNetwork(Proxy):
@@ -63,6 +63,17 @@ class SqrtParams(Proxy):
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`."""
         return {"sqrt_params": sqrt_params(inputs.network)}
+
+
+class EmbeddingWidth(Proxy):
+    """Width C of the embedding, the classifier's input."""
+
+    needs_forward = False
+    baseline = True
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`."""
+        return {"embedding_width": float(cast(Network, inputs.network).classifier.in_features)}
 
 
 class Random(_WithoutNetwork):

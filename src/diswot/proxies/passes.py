@@ -14,18 +14,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from diswot.data import MiniBatch
+from diswot.models.cells import Cell, DownBlock
+from diswot.models.resnet import ResidualBlock, WideBlock
 
-__all__ = ["Gradients", "Layer", "Shared", "record_layers", "watch_relus", "weighted", "weights"]
+__all__ = [
+    "Gradients",
+    "Layer",
+    "Shared",
+    "find_blocks",
+    "record_layers",
+    "watch_relus",
+    "weighted",
+]
+__all__ += ["weights"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A call of a convolution or linear layer; its output, ``(B, C, ...)``, leads to the logits."""
+    """A call of a convolution or linear layer: its input and output, ``(B, C, ...)``."""
 
     name: str
     module: nn.Module
+    input: Tensor
     output: Tensor
 
 
@@ -33,6 +45,15 @@ def weighted(network: nn.Module) -> dict[str, nn.Module]:
     """Convolutions and linear layers by path, in the network's order."""
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     return {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
+
+
+def find_blocks(network: nn.Module) -> list[nn.Module]:
+    """Residual blocks and cells, in the network's order; none of an adapted classifier.
+
+    None of these types contains another one, so that no module is in two blocks.
+    """
+    kinds = (ResidualBlock, WideBlock, Cell, DownBlock)
+    return [module for module in network.modules() if isinstance(module, kinds)]
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
@@ -46,7 +67,7 @@ def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
     calls: list[Layer] = []
 
     def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        calls.append(Layer(name, module, output))
+        calls.append(Layer(name, module, inputs[0], output))
 
     with ExitStack() as hooks:
         for name, module in weighted(network).items():

@@ -12,8 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.blocks import find_blocks
-from diswot.proxies.passes import watch_relus
+from diswot.proxies.passes import find_blocks, watch_relus
 
 __all__ = ["WRCor"]
 

@@ -176,7 +176,10 @@ class Candidate:
         outputs, layers = passed.outputs, passed.layers if proxy.needs_layers else ()
         if not proxy.needs_gradients:
             outputs = _detached(outputs)
-            layers = tuple(replace(call, output=call.output.detach()) for call in layers)
+            layers = tuple(
+                replace(call, input=call.input.detach(), output=call.output.detach())
+                for call in layers
+            )
         return replace(
             inputs,
             outputs=outputs,

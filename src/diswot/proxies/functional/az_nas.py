@@ -6,16 +6,11 @@ CVPR 2024.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from diswot.proxies.base import Components
-
-__all__ = ["covariance_entropy", "jacobian_stability", "log_rank_sum"]
+__all__ = ["covariance_entropy", "jacobian_stability"]
 
 _ENTROPY_FLOOR, _NORM_FLOOR = 1e-8, 1e-6
 
@@ -79,23 +74,3 @@ def jacobian_stability(before: Tensor, after: Tensor) -> Tensor:
     outputs = after.movedim(1, -1).flatten(0, -2).double()
     norm: Tensor = torch.linalg.svdvals(inputs.T @ outputs / len(outputs))[0]
     return 2 - norm - 1 / (norm + _NORM_FLOOR)
-
-
-def log_rank_sum(components: Sequence[Components]) -> list[float]:
-    """``Σ ln(rank / m)`` over the components of each of m candidates, alike in their names.
-
-    Ranks go from 1 up, ties sharing the mean of theirs; 0 is the score of a candidate that is best
-    in everything. One bad rank costs more than several good ones make up for. Source: AZ-NAS,
-    equation 12.
-
-    >>> components = [{"a": 1.0, "b": 9.0}, {"a": 3.0, "b": 7.0}]
-    >>> [round(score, 4) for score in log_rank_sum([*components, {"a": 4.0, "b": 9.5}])]
-    [-1.5041, -1.5041, 0.0]
-    """
-    if not components:
-        return []
-    from scipy.stats import rankdata
-
-    values = np.array([list(map(each.__getitem__, components[0])) for each in components])
-    logs = np.log(rankdata(values, axis=0) / len(values))
-    return [float(total) for total in logs.sum(axis=1)]
