@@ -127,7 +127,8 @@ def _store_all(name: str, further: Sequence[Path]) -> None:
     for group in _SEVERAL:
         folders = [folder / group for folder in (conf_dir(), *further)]
         files = [file.stem for folder in folders for file in sorted(folder.glob("*.yaml"))]
-        usual = [entry[group] for entry in main.defaults if entry != "_self_" and group in entry]
+        given = [entry[group] for entry in main.defaults if entry != "_self_" and group in entry]
+        usual = [name for one in given for name in ([one] if isinstance(one, str) else one)]
         # The one taken by default, then the package's, then the user's: the first is the fitness.
         node = {"defaults": list(dict.fromkeys([*usual, *files]))}
         ConfigStore.instance().store(group=group, name="all", node=node, provider="diswot")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.accuracies import standings
+from diswot.accuracies.validated import validations
 from diswot.console import print_lines, print_pairs, show_standings, show_top, shown
 from diswot.errors import UserError
 from diswot.reporting import conditions, drawing
@@ -68,7 +69,7 @@ def export(
     The search is finished; ``benchmark`` are known accuracies of the space, if there are any.
     """
     history, seconds, others = search.history, search.seconds, search.history.others()
-    top = [
+    ranked = [
         TopCandidate(
             arch=record.arch,
             score=score,
@@ -78,8 +79,9 @@ def export(
             flops=record.flops or 0,
             layers=record.layers,
         )
-        for record, score in history.ranking()[:10]
+        for record, score in history.ranking()
     ]
+    top, largest = ranked[:10], max(ranked, key=lambda candidate: candidate.params)
     best, (name, proxy) = top[0], setup.fitness
     scored = sum(not record.cached for record in history.records)
     summary = SearchSummary(
@@ -108,6 +110,9 @@ def export(
         versions=versions(),
         benchmark=_known_accuracies(benchmark, best.arch, strategy, setup),
         top=top,
+        largest=largest,
+        largest_place=ranked.index(largest) + 1,
+        validated=validations(setup.space.name, name, config["proxy"][name]),
     )
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
     _write_candidates(run_dir.path / "candidates.csv", history)
@@ -168,4 +173,20 @@ def show_result(summary: SearchSummary, path: Path) -> None:
     speed = f"{summary.seconds:.1f} s ({summary.candidates_per_second:.2f}/s)"
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
-    print_lines([counts, *files])
+    print_lines([*_firmness(summary), counts, *files])
+
+
+def _firmness(summary: SearchSummary) -> Iterator[str]:
+    """What the number of parameters alone would choose, and how far the score is known to hold."""
+    if (largest := summary.largest) is not None:
+        yield (
+            f"Parameters alone would choose {largest.arch}, the largest scored: {largest.params:,} "
+            f"parameters, {largest.flops:,} MACs; by {summary.proxy} it is number "
+            f"{summary.largest_place:,}"
+        )
+    for each in summary.validated:
+        yield (
+            f"{summary.proxy} on {each.n:,} architectures of {summary.space} ({each.dataset} "
+            f"{each.target}): Spearman {each.spearman:.2f} [{each.low:.2f}, {each.high:.2f}], "
+            f"parameters {each.params:.2f}"
+        )

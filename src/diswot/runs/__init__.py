@@ -15,6 +15,7 @@ from diswot.runs.records import (
     Summary,
     TopCandidate,
     TrainSummary,
+    Validation,
 )
 from diswot.runs.run_dir import RunDir
 from diswot.runs.tables import (
@@ -42,6 +43,7 @@ __all__ = [
     "Summary",
     "TopCandidate",
     "TrainSummary",
+    "Validation",
     "find_runs",
     "read_candidates",
     "read_epochs",

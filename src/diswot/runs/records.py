@@ -21,6 +21,7 @@ __all__ = [
     "Summary",
     "TopCandidate",
     "TrainSummary",
+    "Validation",
 ]
 
 
@@ -134,6 +135,24 @@ class KnownAccuracies:
     standings: list[Standing]
 
 
+@dataclass(frozen=True)
+class Validation:
+    """How well a proxy ranked ``n`` architectures of known accuracy, mean over ``seeds``.
+
+    Spearman's ρ with the 95 % interval over architectures, and that of the parameters; with the
+    settings of the package's own YAML.
+    """
+
+    dataset: str
+    target: str
+    n: int
+    seeds: int
+    spearman: float
+    low: float
+    high: float
+    params: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """The ``result.json`` of a run, with version of the file and `diswot.versions.versions`."""
@@ -148,9 +167,11 @@ class SearchSummary(Summary):
 
     ``arch`` is the best architecture, of which are ``score`` (fitness by ``proxy``), ``params``,
     ``flops`` and ``benchmark`` (what training is known to give it); ``top`` are the best, best
-    first. ``evaluated`` proposals were answered, ``distinct`` different ones among them, ``failed``
-    could not be scored, ``rejected`` ones broke the budget; ``exhausted``: the strategy had no
-    more. ``seconds`` are over all restarts.
+    first. ``largest`` is the scored candidate with the most parameters, which these alone would
+    choose, ``largest_place`` its place by score; ``validated`` says how well the score is known
+    to rank this space. ``evaluated`` proposals were answered, ``distinct`` different ones among
+    them, ``failed`` could not be scored, ``rejected`` ones broke the budget; ``exhausted``: the
+    strategy had no more. ``seconds`` are over all restarts.
     """
 
     space: str
@@ -177,6 +198,9 @@ class SearchSummary(Summary):
     device: str = "cpu"
     benchmark: KnownAccuracies | None = None
     top: list[TopCandidate]
+    largest: TopCandidate | None = None
+    largest_place: int | None = None
+    validated: list[Validation] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

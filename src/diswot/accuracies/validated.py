@@ -1,0 +1,33 @@
+"""How well the package's proxies rank architectures of known accuracy."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from diswot.config import conf_dir
+from diswot.runs import Validation
+
+__all__ = ["validations"]
+
+_FILE = "validated.csv"
+"""Made of experiments/proxies by tools/measure_proxies.py."""
+
+
+def validations(space: str, proxy: str, node: Mapping[str, Any]) -> list[Validation]:
+    """Those of a proxy of the package in a space, a target each; none for other settings.
+
+    ``node`` is the proxy's config in the run.
+    """
+    import pandas as pd
+    from omegaconf import OmegaConf
+
+    from diswot.data import read_asset
+
+    file = conf_dir() / "proxy" / f"{proxy}.yaml"
+    if not file.is_file() or OmegaConf.load(file) != dict(node):
+        return []
+    table = pd.read_csv(io.BytesIO(read_asset(_FILE)))
+    own = table[(table["space"] == space) & (table["proxy"] == proxy)]
+    return [Validation(**row) for row in own.drop(columns=["space", "proxy"]).to_dict("records")]
