@@ -41,6 +41,11 @@ def _composed(*overrides: str) -> dict[str, Any]:
     return compose("search", overrides, None)["proxy"]
 
 
+def setup_of(*overrides: str) -> Setup:
+    """Everything a run scores with, on noise of 16 × 16 pixels."""
+    return Setup.from_config({**compose("search", [*TINY, *overrides], None), "device": "cpu"})
+
+
 def made(name: str, *overrides: str) -> Proxy:
     """A proxy as its YAML describes it, but for some settings."""
     return make(node_of(name, *overrides), f"proxy.{name}", Proxy)

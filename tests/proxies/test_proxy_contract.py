@@ -37,6 +37,7 @@ def test_its_yaml_says_what_it_is(proxy_name: str) -> None:
     assert set(node) - {"_target_"} == set(inspect.signature(type(proxy)).parameters)
     assert inspect.getdoc(type(proxy))
     settings = {**node, **node.get("loss", {}), "loss": proxy.settings().get("loss")}
+    settings["members"] = list(node.get("members", ()))
     assert proxy.settings().items() <= settings.items()
     sent = pickle.loads(pickle.dumps(proxy))
     assert (sent.settings(), sent.name) == (proxy.settings(), proxy_name)

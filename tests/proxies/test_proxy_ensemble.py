@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import log
 from typing import Any
 
 import pytest
+from proxy_helpers import setup_of
 from scipy.stats import rankdata, zscore
 
 from diswot.commands import compose
 from diswot.errors import UserError
-from diswot.scoring.setup import Setup
 
 MEMBERS = ("diswot", "nwot", "snip", "params")
 
 
 @pytest.mark.parametrize("how", ["rank_sum", "log_rank", "zscore"])
-def test_members_score_as_they_do_alone(
-    setup_of: Callable[..., Setup], smallest: Callable[[Setup, int], list[Any]], how: str
-) -> None:
+def test_members_score_as_they_do_alone(small_archs: Any, how: str) -> None:
     words = [f"proxy.ensemble.members=[{','.join(MEMBERS)}]", f"proxy.ensemble.combine={how}"]
     setup = setup_of("space=s0", f"proxy=[ensemble,{','.join(MEMBERS)}]", *words)
-    measured = smallest(setup, 5)
+    measured = [setup.scorer.measure(arch) for arch in small_archs(setup.space, 5)]
     ensemble = setup.proxies["ensemble"]
     assert [each.failures for each in measured] == [{}] * 5
     expected = [0.0] * 5
@@ -43,7 +40,7 @@ def test_members_score_as_they_do_alone(
     assert ensemble.settings() == {"members": list(MEMBERS), "combine": how}
 
 
-def test_it_needs_what_its_members_need(setup_of: Callable[..., Setup]) -> None:
+def test_it_needs_what_its_members_need() -> None:
     sizes = setup_of("proxy=ensemble", "proxy.ensemble.members=[params,flops]").proxies["ensemble"]
     assert not sizes.needs_network
     assert sizes.baseline
@@ -53,7 +50,7 @@ def test_it_needs_what_its_members_need(setup_of: Callable[..., Setup]) -> None:
     assert not more.baseline
 
 
-def test_a_member_that_fails_is_named(setup_of: Callable[..., Setup]) -> None:
+def test_a_member_that_fails_is_named() -> None:
     cell = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
     words = ["space=nasbench201", "proxy=ensemble", "proxy.ensemble.members=[params,nwot]"]
     setup = setup_of(*words)

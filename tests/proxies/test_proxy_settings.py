@@ -30,7 +30,7 @@ NARROW = "s1:8/b3x1-8-8/b3x1-8-8/b3x1-8-8"
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [
-        ("diswot", "form=maps", "allowed are auto, channel, cam"),
+        ("diswot", "form=maps", "allowed are auto, channel, classes, images, images_relu"),
         ("diswot", "floor=-1", "at least 0"),
         ("diswot", "combine=mean", "allowed are sum, zscore, rank"),
         ("effective_rank", "form=log", "allowed are sqrt_log, sqrt"),
@@ -69,7 +69,7 @@ def test_channels_are_compared_where_widths_agree(
 ) -> None:
     words = [*TINY, f"space={space}", f"teacher={teacher}", f"proxy={proxy}", "device=cpu"]
     settings = Setup.from_config(compose("search", words, None)).proxies[proxy].settings()
-    assert settings["form"] == ("cam" if widths else "channel")
+    assert settings["form"] == ("images" if widths else "channel")
     assert ("floor" in settings) == (widths is None)
     if widths:
         form = f"proxy.{proxy}.form=channel"
@@ -202,7 +202,7 @@ def test_it_binds_as_the_proxy_does() -> None:
     assert control.needs_labels
     assert control.bind(wide).settings()["form"] == "channel"
     bound = control.bind(narrow)
-    assert bound.settings()["form"] == "cam"
+    assert bound.settings()["form"] == "images"
     assert bound.name == "semantic@shuffled"
     assert not bound.needs_labels
     with pytest.raises(UserError, match="form=channel needs students as wide"):

@@ -62,7 +62,10 @@ def check(file: Path, *parts: str) -> None:
         ([*TINY, *CAM, "init=kaiming"], ["semantic"]),
         ([*S0, *REAL, "proxy=relation"], ["relation"]),
         ([*S0, *REAL, *CAM], ["semantic"]),
-        ([*S1, *NOISE, "teacher=resnet8x4", "proxy=diswot"], ["relation", "semantic"]),
+        (
+            [*S1, *NOISE, "teacher=resnet8x4", "proxy=diswot", "proxy.diswot.form=classes"],
+            ["relation", "semantic"],
+        ),
     ],
 )
 def test_the_best_score_follows_from_them(

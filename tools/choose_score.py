@@ -1,0 +1,132 @@
+"""Compares the candidates for the recommended score, by the protocol of docs/recommended-score.md.
+
+``python tools/choose_score.py WORK`` reads the rankings that tools/measure_proxies.py left in WORK
+and stores experiments/proxies/candidates.csv (ρ of every candidate on every table, with a
+bootstrap interval of its lead over the parameters) and left_out.csv (chosen without a space).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata, spearmanr
+
+STORE = Path(__file__).parents[1] / "experiments" / "proxies"
+SPACE = {"s0": "s0", "s1": "s1", "s1_small": "s1", "nasbench201": "nasbench201"}
+"""The space of each table; a ranking of that name is in WORK."""
+SINGLE = (
+    *("effective_width", "effective_width_fan", "effective_params", "meco_opt", "effective_rank"),
+    *("effective_rank_sqrt", "near", "swap", "nwot", "az_nas", "vkdnw", "diswot"),
+)
+ENSEMBLES = (
+    *(("params", "nst"), ("effective_width", "nst"), ("params", "effective_width")),
+    *(("params", "embedding_width"), ("effective_width", "embedding_width")),
+    *(("effective_width", "relation"), ("params", "meco_opt", "effective_rank_sqrt")),
+    ("effective_width", "effective_rank_sqrt", "embedding_width"),
+    ("params", "effective_width", "nst"),
+)
+CANDIDATES: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in ("params", "flops", *SINGLE)},
+    **{" + ".join(members): members for members in ENSEMBLES},
+}
+RESAMPLES = 1000
+
+
+def tables(work: Path) -> dict[tuple[str, str], pd.DataFrame]:
+    """Scores and accuracy by table and target: distilled accuracy where it is known."""
+    made = {}
+    for name in SPACE:
+        parts = [work / name / "scores.csv", work / f"{name}_costly" / "scores.csv"]
+        frames = [pd.read_csv(file) for file in parts if file.is_file()]
+        if not frames:
+            continue
+        scores = frames[0]
+        for further in frames[1:]:
+            fresh = [c for c in further if c not in scores]
+            scores = scores.merge(
+                further[["arch", "seed", *fresh]], on=["arch", "seed"], how="left"
+            )
+        targets = [c for c in scores if c.endswith("_distilled")]
+        targets = targets or [c for c in scores if c.endswith("_vanilla")]
+        for target in targets:
+            made[name, target] = scores.rename(columns={target: "accuracy"})
+    return made
+
+
+def ranks(scores: pd.DataFrame, members: tuple[str, ...]) -> pd.Series | None:
+    """Sum of the members' ranks, mean over the seeds in which all were scored; by arch."""
+    if not set(members) <= set(scores):
+        return None
+    seeds = []
+    for _, own in scores.groupby("seed"):
+        values = own[list(members)].to_numpy(float)
+        if np.isnan(values).all(axis=0).any():
+            continue
+        lowest = np.where(np.isnan(values), -np.inf, values)  # what failed ranks below all
+        total = sum(rankdata(column) for column in lowest.T)
+        seeds.append(pd.Series(total, index=own["arch"]))
+    return pd.concat(seeds, axis="columns").mean(axis="columns") if seeds else None
+
+
+def compare(work: Path) -> pd.DataFrame:
+    """A row a candidate and target: ρ, ρ − ρ(params) and its interval over architectures."""
+    rows = []
+    for (name, target), scores in tables(work).items():
+        accuracy = scores.groupby("arch", sort=False)["accuracy"].first()
+        params = scores.groupby("arch", sort=False)["params"].first()
+        rng = np.random.Generator(np.random.PCG64(0))
+        draws = rng.integers(len(accuracy), size=(RESAMPLES, len(accuracy)))
+        for candidate, members in CANDIDATES.items():
+            score = ranks(scores, members)
+            if score is None:
+                continue
+            score = score[accuracy.index]
+            lead = [
+                spearmanr(score.iloc[d], accuracy.iloc[d])[0]
+                - spearmanr(params.iloc[d], accuracy.iloc[d])[0]
+                for d in draws
+            ]
+            rho, of_params = (spearmanr(each, accuracy)[0] for each in (score, params))
+            low, high = np.nanquantile(lead, (0.025, 0.975))
+            row = (candidate, SPACE[name], name, target, len(accuracy), rho, rho - of_params)
+            rows.append((*row, low, high))
+    columns = ["candidate", "space", "table", "target", "n", "spearman", "lead", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary(compared: pd.DataFrame) -> pd.DataFrame:
+    """Worst and mean lead over the tables, the targets of one averaged; the best by worst first."""
+    leads = compared.groupby(["candidate", "table"])["lead"].mean().unstack()
+    leads["worst"], leads["mean"] = leads.min(axis=1, skipna=False), leads.mean(axis=1)
+    return leads.sort_values(["worst", "mean"], ascending=False)
+
+
+def left_out(compared: pd.DataFrame) -> pd.DataFrame:
+    """For every space: the best candidate on the others, and its lead on the one left out."""
+    rows = []
+    for space in dict.fromkeys(SPACE.values()):
+        chosen = summary(compared[compared["space"] != space]).index[0]
+        own = compared[(compared["space"] == space) & (compared["candidate"] == chosen)]
+        rows += [(space, chosen, r.table, r.target, r.spearman, r.lead) for r in own.itertuples()]
+    columns = ["left_out", "chosen", "table", "target", "spearman", "lead"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def main() -> None:
+    """Compare, store and show."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    compared = compare(Path(sys.argv[1]))
+    results: Mapping[str, pd.DataFrame] = {"candidates": compared, "left_out": left_out(compared)}
+    for name, table in results.items():
+        table.round(4).to_csv(STORE / f"{name}.csv", index=False, lineterminator="\n")
+    with pd.option_context("display.width", 200, "display.max_rows", None):
+        sys.stdout.write(f"{summary(compared).round(3)}\n\n{results['left_out'].round(3)}\n")
+
+
+if __name__ == "__main__":
+    main()
