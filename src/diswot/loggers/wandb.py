@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning.pytorch.loggers import WandbLogger
 
-    from diswot.loggers.several import LoggedRun
+    from diswot.loggers import LoggedRun
 
 __all__ = ["check_settings", "table_data", "wandb_logger"]
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files of a run: those that are whole or not there, and the append-only journal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
+
+import msgspec
 
 from diswot.errors import UnreadableError
+from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
-__all__ = ["read_json", "replacing", "write_atomic", "write_json"]
+__all__ = ["Journal", "JournalTailer", "read_json", "replacing", "write_atomic", "write_json"]
+
+R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
+
+_REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -75,3 +83,108 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UnreadableError(path, "no JSON object", remedy=remedy)
     return value
+
+
+class Journal(Generic[R]):
+    """Reads and appends records of one kind; the first `append` makes the file."""
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self.path = path
+        self._kind: type[R] = kind
+        self._file: IO[bytes] | None = None
+
+    def read(self) -> list[tuple[R, int]]:
+        """All records, each with the journal's length in bytes up to and with it.
+
+        A torn last line, left by a kill or a full disk, is cut off the file.
+
+        Raises:
+            UnreadableError: Another line is no record.
+        """
+        if not self.path.exists():
+            return []
+        data = self.path.read_bytes()
+        self.cut(data.rfind(b"\n") + 1)
+        return list(self._records(data))
+
+    def peek(self) -> list[R]:
+        """All whole records, without a change to a file that another process may write.
+
+        Raises:
+            UnreadableError: There is no journal, or a line is no record.
+        """
+        try:
+            return [record for record, _ in self._records(self.path.read_bytes())]
+        except OSError as error:
+            raise UnreadableError(self.path, error.strerror) from error
+
+    def _records(self, data: bytes) -> Iterator[tuple[R, int]]:
+        end = 0
+        whole = data[: data.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(keepends=True), start=1):
+            end += len(line)
+            try:
+                yield msgspec.json.decode(line, type=self._kind), end
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise UnreadableError(self.path, error, line=number, remedy=_REMEDY) from error
+
+    def cut(self, length: int) -> None:
+        """Drop all lines beyond a length in bytes, as `read` gives them."""
+        if self.path.exists() and self.path.stat().st_size > length:
+            with self.path.open("r+b") as file:
+                file.truncate(length)
+                os.fsync(file.fileno())
+
+    def append(self, record: R) -> None:
+        """Add a line; it is in the file, if not yet on the disk, when this returns."""
+        line = json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
+        if self._file is None:
+            self._file = self.path.open("ab")
+        try:
+            self._file.write(f"{line}\n".encode())
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+
+    def sync(self) -> int:
+        """Bring all lines to the disk; gives the journal's length in bytes."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class JournalTailer(Generic[R]):
+    """Reads what is appended to a journal after this was made, by whichever process.
+
+    Args:
+        path: The journal; it need not exist yet.
+        kind: Of its records.
+    """
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self._path = path
+        self._kind: type[R] = kind
+        self._read = path.stat().st_size if path.exists() else 0
+
+    def new(self, *, but_last: bool = False) -> list[R]:
+        """The whole records that were appended since the last call.
+
+        Args:
+            but_last: Leave the newest record for a later call.
+        """
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+        lines = lines[:-1] if but_last else lines
+        self._read += sum(map(len, lines))
+        return [msgspec.json.decode(line, type=self._kind) for line in lines]

@@ -16,8 +16,7 @@ from typing import IO, Any, Generic, Self
 from diswot.checks import whole
 from diswot.config import MAY_GROW, difference, flatten
 from diswot.errors import UserError
-from diswot.runs.files import read_json, write_json
-from diswot.runs.journal import Journal, R
+from diswot.runs.files import Journal, R, read_json, write_json
 from diswot.runs.listing import S, read_summary
 from diswot.runs.records import Summary
 

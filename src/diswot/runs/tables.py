@@ -15,22 +15,15 @@ from zipfile import BadZipFile
 import msgspec
 
 from diswot.errors import UnreadableError
-from diswot.runs.files import write_atomic
-from diswot.runs.journal import Journal
+from diswot.runs.files import Journal, write_atomic
 from diswot.runs.records import CandidateRecord, EpochRecord, RankRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-__all__ = [
-    "read_candidates",
-    "read_epochs",
-    "read_rank_rows",
-    "read_similarity",
-    "read_table",
-    "write_table",
-]
+__all__ = ["read_candidates", "read_epochs", "read_rank_rows", "read_similarity", "read_table"]
+__all__ += ["write_table"]
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

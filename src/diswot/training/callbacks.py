@@ -171,15 +171,7 @@ class EpochLog(Callback):
         self._tailer = self._tailer or JournalTailer(self._journal, EpochRecord)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The epoch before is kept by now."""
-        self.catch_up()
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """So is the last."""
-        self.catch_up()
-
-    def catch_up(self) -> None:
-        """Log the epochs that are kept and were not logged."""
+        """Log the epochs that are kept and were not logged; the one before is kept by now."""
         if self._tailer is None or not (self._checkpoint.exists() and self._journal.exists()):
             return
         kept = self._checkpoint.stat().st_mtime_ns >= self._journal.stat().st_mtime_ns
@@ -188,3 +180,5 @@ class EpochLog(Callback):
             step, losses = metrics.pop("epoch"), metrics.pop("losses")
             metrics |= {f"train_{name}": value for name, value in losses.items()}
             self._log({**metrics, **(self._once if step == 0 else {})}, step)
+
+    on_fit_end = on_train_epoch_start
