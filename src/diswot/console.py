@@ -99,12 +99,8 @@ def _number(value: float | None) -> str:
 class ScoringProgress:
     """Shows rate, best so far and time left: a bar on a terminal, else a line now and then.
 
-    A context manager; `advance` is called with every candidate.
-
-    Args:
-        total: Candidates in all, None where unknown.
-        done: Those that were scored before this start.
-        reasons: The file that will say why candidates could not be scored.
+    A context manager; `advance` is called with every candidate, of ``total`` if that is known,
+    ``done`` before this start. The file ``reasons`` will say why some could not be scored.
     """
 
     def __init__(self, total: int | None, done: int, reasons: str, *, quiet: bool = False) -> None:

@@ -103,11 +103,7 @@ class Loggers:
                 rmtree(path) if path.is_dir() else path.unlink()
 
     def start(self) -> None:
-        """Start all, once.
-
-        Raises:
-            UserError: One refuses, before anything is measured.
-        """
+        """Start all, once; a `UserError` where one refuses, before anything is measured."""
         if self._started:
             return
         self._started, before = True, set(self._run.path.glob("*"))

@@ -23,26 +23,17 @@ _REMEDY = "mend or remove the line and all after it, or choose another hydra.run
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` in one step; after a crash it holds the old or the new content.
-
-    Raises:
-        OSError: The disk is full or the folder cannot be written; ``path`` is unchanged.
-    """
+    """Replace ``path`` in one step; after a crash or an OSError it holds old or new content."""
     with replacing(path, f".{path.name}.tmp") as file:  # one name: a run has one process
         file.write(data)
 
 
 @contextmanager
 def replacing(path: Path, draft_name: str) -> Iterator[IO[bytes]]:
-    """Give a file to write to, which takes the place of ``path`` when all went well.
+    """Give a file to write to, which replaces ``path`` in one step when all went well.
 
-    Args:
-        path: What is replaced, in one step.
-        draft_name: Of the file until then, in the same folder; processes that write the same path
-            at once need different ones.
-
-    Raises:
-        OSError: See `write_atomic`.
+    Until then it has its draft name, in the same folder; processes that write the same path at
+    once need different ones. Errors as of `write_atomic`.
     """
     draft = path.with_name(draft_name)
     try:
@@ -71,11 +62,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
-    """Read a JSON object from an existing file.
-
-    Raises:
-        UnreadableError: It is no JSON object; the message ends with the remedy.
-    """
+    """Read a JSON object; an `UnreadableError`, which ends with the remedy, where it is none."""
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -161,12 +148,7 @@ class Journal(Generic[R]):
 
 
 class JournalTailer(Generic[R]):
-    """Reads what is appended to a journal after this was made, by whichever process.
-
-    Args:
-        path: The journal; it need not exist yet.
-        kind: Of its records.
-    """
+    """Reads what is appended to a journal, which need not exist yet, by whichever process."""
 
     def __init__(self, path: Path, kind: type[R]) -> None:
         self._path = path
@@ -174,11 +156,7 @@ class JournalTailer(Generic[R]):
         self._read = path.stat().st_size if path.exists() else 0
 
     def new(self, *, but_last: bool = False) -> list[R]:
-        """The whole records that were appended since the last call.
-
-        Args:
-            but_last: Leave the newest record for a later call.
-        """
+        """The whole records since the last call; ``but_last`` leaves the newest for a later one."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as file:

@@ -79,11 +79,7 @@ def read_epochs(folder: Path) -> list[EpochRecord]:
 
 
 def read_rank_rows(folder: Path) -> list[RankRow]:
-    """The rows of a ranking, target by target, best first.
-
-    Raises:
-        UnreadableError: There is no ``rank.csv``, or it is damaged.
-    """
+    """The rows of a ranking, target by target, best first; errors as of `read_table`."""
     file = folder / "rank.csv"
     table = read_table(file, (field.name for field in fields(RankRow)))
     try:

@@ -35,11 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Replace the file in one step.
-
-        Raises:
-            OSError: The disk is full; the checkpoint before is unharmed.
-        """
+        """Replace the file in one step; on a full disk the checkpoint before is unharmed."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_atomic(Path(path), content.getvalue())
@@ -61,11 +57,7 @@ class EpochJournal(Callback):
         self._weights: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse Trainer arguments that leave epochs without validation.
-
-        Raises:
-            UserError: They do.
-        """
+        """Refuse Trainer arguments that leave epochs without validation."""
         if trainer.check_val_every_n_epoch != 1 or trainer.limit_val_batches == 0:
             raise UserError(
                 f"trainer.limit_val_batches={trainer.limit_val_batches} "
@@ -91,11 +83,7 @@ class EpochJournal(Callback):
             }
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epoch.
-
-        Raises:
-            UserError: It was not validated, or its validation loss is not finite.
-        """
+        """Keep the epoch; UserError without validation, or with a loss there that is not finite."""
         if self._trained is None:
             raise UserError(
                 f"epoch {trainer.current_epoch} ended before it was validated; leave out "
