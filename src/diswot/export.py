@@ -69,10 +69,8 @@ def export_student(
     """Write a trained student as one file that takes batches of any size.
 
     The file, ``torch`` (read it with ``torch.export.load``) or ``onnx``, is replaced in one step,
-    and only if it computes what it should.
-
-    Returns:
-        The largest difference of a logit from the student's.
+    and only if it computes what it should. Gives the largest difference of a logit from the
+    student's.
 
     Raises:
         UserError: No trained student, a missing package, or a file that computes something else.

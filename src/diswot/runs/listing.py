@@ -29,7 +29,9 @@ S = TypeVar("S", bound=Summary)
 
 _JOURNALS = {CandidateRecord.file: "search", EpochRecord.file: "train", ScoreRecord.file: "rank"}
 _MARKS = {"config.json", "result.json", "failure.json", "run.lock", *_JOURNALS}
-_SUMMARIES = {"search": SearchSummary, "train": TrainSummary, "rank": RankSummary}
+_SUMMARIES: dict[str, type[Summary]] = {
+    **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary},
+}
 _TRAINS = dict.fromkeys(("protocol", "trainer", "distiller"), "train")
 _COMMANDS = {"strategy": "search", **_TRAINS, "seeds": "rank"}
 """Keys of a config or a result that only one command writes."""
