@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diswot._old_spelling import _KEYS, translated
 from diswot.commands import compose
+from diswot.commands.naming import _KEYS, translated
 
 CHANGED = {
     "trainer=short": "protocol=short",

@@ -164,11 +164,7 @@ def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn
     """Load the student that a run of ``diswot train`` has trained, on the CPU, in eval mode.
 
     It takes ``(B, in_channels, H, W)`` images, normalised with the ``mean`` and ``std`` of
-    :func:`read_student`.
-
-    Args:
-        run: The run directory.
-        config_dir: The folder of further configs, where the student is of one of yours.
+    :func:`read_student`. ``config_dir`` has further configs, where the student is of one of yours.
 
     Raises:
         UserError: There is no trained student, or its files are not what training wrote.

@@ -18,16 +18,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
 
-__all__ = [
-    "ScoringProgress",
-    "SearchProgress",
-    "print_lines",
-    "print_pairs",
-    "print_table",
-    "show_standings",
-    "show_top",
-    "shown",
-]
+__all__ = ["ScoringProgress", "SearchProgress", "print_lines", "print_pairs", "print_table"]
+__all__ += ["show_standings", "show_top", "shown"]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
 _FIRST = 3.0  # seconds to the first of them
@@ -107,12 +99,8 @@ def _number(value: float | None) -> str:
 class ScoringProgress:
     """Shows rate, best so far and time left: a bar on a terminal, else a line now and then.
 
-    A context manager; `advance` is called with every candidate.
-
-    Args:
-        total: Candidates in all, None where unknown.
-        done: Those that were scored before this start.
-        reasons: The file that will say why candidates could not be scored.
+    A context manager; `advance` is called with every candidate, of ``total`` if that is known,
+    ``done`` before this start. The file ``reasons`` will say why some could not be scored.
     """
 
     def __init__(self, total: int | None, done: int, reasons: str, *, quiet: bool = False) -> None:

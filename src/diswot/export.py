@@ -54,12 +54,9 @@ def _export(given: argparse.Namespace) -> None:
     student = read_student(given.run, config_dir=folder)
     shape = f"(B, {student['in_channels']}, {student['image_size']}, {student['image_size']})"
     sizes = " and ".join(map(str, _BATCHES))
-    lines = [
-        f"Images {shape} in [0, 1], minus {student['mean']}, divided by {student['std']}.",
-        f"Logits differ by at most {error:.1e} from the student's, at batch sizes {sizes}.",
-        f"  {output}",
-    ]
-    print_lines(lines)
+    scaled = f"in [0, 1], minus {student['mean']}, divided by {student['std']}"
+    logits = f"Logits differ by at most {error:.1e} from the student's, at batch sizes {sizes}."
+    print_lines([f"Images {shape} {scaled}.", logits, f"  {output}"])
 
 
 def export_student(
@@ -72,10 +69,8 @@ def export_student(
     """Write a trained student as one file that takes batches of any size.
 
     The file, ``torch`` (read it with ``torch.export.load``) or ``onnx``, is replaced in one step,
-    and only if it computes what it should.
-
-    Returns:
-        The largest difference of a logit from the student's.
+    and only if it computes what it should. Gives the largest difference of a logit from the
+    student's.
 
     Raises:
         UserError: No trained student, a missing package, or a file that computes something else.

@@ -46,10 +46,8 @@ def write_report(
     """Write the page and say on the terminal what it holds.
 
     The paths are run directories, folders above them, or folders of tables (whose ``table.md`` is
-    written too, and with ``collect`` ``results.csv`` before, from their runs).
-
-    Returns:
-        The file; by default ``report.html`` in the first path.
+    written too, and with ``collect`` ``results.csv`` before, from their runs). Gives the file, by
+    default ``report.html`` in the first path.
 
     Raises:
         UserError: A path does not exist, or there is nothing to report in it.

@@ -51,11 +51,7 @@ def require_packages() -> None:
 
 
 def require_cluster() -> None:
-    """Check that jobs can be submitted from here.
-
-    Raises:
-        UserError: A program is missing, or no cluster answers.
-    """
+    """Refuse with a `UserError` where a program is missing, or no cluster answers."""
     for program in _PROGRAMS:
         if shutil.which(program) is None:
             raise UserError(

@@ -62,11 +62,7 @@ class SlurmLauncher(_SubmititLauncher):  # type: ignore[misc]
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Submit and wait; every failed job gets the same error, a summary of all.
-
-        Raises:
-            UserError: No job could be submitted.
-        """
+        """Submit, and wait; all failed jobs get one error. UserError if none could be submitted."""
         from diswot.commands.task import Failed, named, one_line, sweep_summary
         from diswot.errors import UserError
         from diswot.slurm import wait_for_jobs

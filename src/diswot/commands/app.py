@@ -11,9 +11,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from diswot._old_spelling import translated
 from diswot.commands import naming
 from diswot.commands.errors import exit_code, hydra_errors
+from diswot.commands.naming import translated
 from diswot.commands.task import Launch, Task, prepare_process, sweep_summary
 from diswot.config import conf_dir, with_members
 from diswot.errors import UserError

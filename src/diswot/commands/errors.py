@@ -26,9 +26,7 @@ def exit_code(
     """Act for a command, and turn what goes wrong into one message.
 
     ``stopped`` is shown after a Ctrl-C that says nothing itself; with ``debug`` errors are raised.
-
-    Returns:
-        0, 2 for wrong input, 130 after Ctrl-C.
+    Gives 0, 2 for wrong input, 130 after Ctrl-C.
     """
     tolerant_streams()
     try:

@@ -1,7 +1,9 @@
-"""Names of run directories, ``${diswot.run_name:}`` in a config."""
+"""Names of run directories, ``${diswot.run_name:}``, and of settings that had another before."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from diswot.config import identity, require
@@ -9,7 +11,15 @@ from diswot.config import identity, require
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["plain", "register"]
+__all__ = ["plain", "register", "translated"]
+
+_PRESETS = "short|crd|imagenet"
+_KEYS = (
+    *("name", "max_epochs", "optimizer", "schedule", "augment", "mixup", "cutmix", "ce_weight"),
+    *("label_smoothing", "ema", "gradient_clip", "validation", "compile", "teacher_cache"),
+)
+_PRESET = re.compile(rf"\A(\+?)trainer=((?:{_PRESETS})(?:,(?:{_PRESETS}))*)\Z")
+_KEY = re.compile(rf"\A([+~]{{0,2}})trainer\.((?:{'|'.join(_KEYS)})(?:[.=@].*)?)\Z", re.DOTALL)
 
 
 def register() -> None:
@@ -63,3 +73,15 @@ def _words_of_training(config: dict[str, Any]) -> list[str]:
         *([config["teacher"]["name"], "+".join(distillers)] if distillers else ["alone"]),
         config["protocol"]["name"],
     ]
+
+
+def translated(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Put words of a command line of ``diswot train`` into the present spelling.
+
+    What was ``trainer`` is ``protocol``; ``trainer`` holds the arguments of Lightning's Trainer.
+    This goes with the next release. Gives the words, and a line for each that was changed.
+    """
+    changed = [_KEY.sub(r"\1protocol.\2", _PRESET.sub(r"\1protocol=\2", word)) for word in words]
+    renamed = [(old, new) for old, new in zip(words, changed, strict=True) if new != old]
+    ends = "the old spelling goes with the next release"
+    return changed, [f"{old} is now {new}; {ends}" for old, new in renamed]

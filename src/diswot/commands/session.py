@@ -40,11 +40,7 @@ class Command(Generic[R, S]):
 
 
 def settled(config: Mapping[str, Any], *groups: str) -> dict[str, Any]:
-    """A resolved config whose common settings are checked, with the device it runs on.
-
-    Raises:
-        UserError: A group was left out; ``debug`` or ``device`` is wrong.
-    """
+    """A resolved config with its device; UserError for a missing group, ``debug`` or ``device``."""
     from diswot.scoring.runtime import resolve_device
 
     require(config, *groups)

@@ -251,11 +251,7 @@ def read_asset(name: str, folder: Traversable | None = None) -> bytes:
 def decode(
     file: str | BytesIO, name: str, advice: str, formats: tuple[str, ...] | None = None
 ) -> Tensor:
-    """Decode an image file: RGB, uint8 (3, H, W).
-
-    Raises:
-        UserError: the file is damaged or no image; ``name`` begins the message, ``advice`` ends it.
-    """
+    """Decode a file: RGB, uint8 (3, H, W); UserError ``name`` … ``advice`` if it is no image."""
     try:
         with Image.open(file, formats=formats) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

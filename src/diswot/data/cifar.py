@@ -37,11 +37,7 @@ class _Cifar(ImageData):
     root: Path
 
     def __init__(
-        self,
-        *,
-        root: str | Path = "data",
-        download: bool = False,
-        **settings: Any,
+        self, *, root: str | Path = "data", download: bool = False, **settings: Any
     ) -> None:
         path, name = Path(root).expanduser(), self.title.lower()
         super().__init__(name=name, num_classes=self.classes, in_channels=3, root=path, **settings)

@@ -112,12 +112,10 @@ class EpochSampler(Sampler[Place]):
 
 
 class TrainingData(LightningDataModule):
-    """Training, validation and test batches of a data set.
+    """Training, validation and test batches of a data set; for arguments see `Batches`.
 
-    Args:
-        data, augment, views: The data set, and the views of its training images: see `Batches`.
-        validation: Share of the training images held out to validate with; 0: the test images
-            serve, as in the published tables.
+    ``validation`` is the share of the training images held out to validate with; 0: the test
+    images serve, as in the published tables.
 
     Raises:
         UserError: A share that is not allowed, or no whole batch to train with.

@@ -73,11 +73,7 @@ class Distiller(nn.Module, ABC):
     def pairs(
         self, teacher: NetworkOutputs, student: NetworkOutputs
     ) -> list[tuple[Tensor, Tensor]]:
-        """Stage maps of both, the last with the last; the first of more are left out.
-
-        Raises:
-            UserError: One of them shows no stages.
-        """
+        """Stage maps of both, the last with the last, as many as both have; UserError for none."""
         count = min(len(teacher.stages), len(student.stages))
         if not count:
             raise UserError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diswot.loggers.several import Loggers
+    from diswot.loggers import Loggers
     from diswot.runs import CandidateRecord, RankRow, ScoreRecord
     from diswot.searching.engine import Search
     from diswot.strategies import Strategy

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning.pytorch.loggers import WandbLogger
 
-    from diswot.loggers.several import LoggedRun
+    from diswot.loggers import LoggedRun
 
 __all__ = ["check_settings", "table_data", "wandb_logger"]
 
@@ -75,10 +75,7 @@ def wandb_logger(
             given["settings"] = wandb.Settings(**{**_SETTINGS, **given.get("settings", {})})
             if given["mode"] in ("online", "shared"):
                 show("connecting to W&B …")
-            names = {
-                "name": run.name[-128:],
-                "group": (run.group or "")[-128:] or None,
-            }  # its limits
+            names = {"name": run.name[-128:], "group": (run.group or "")[-128:] or None}  # limits
             own = {"id": _run_id(run), "job_type": run.command, "tags": [t[:64] for t in run.tags]}
             given = {**own, **names, **given}
             experiment = wandb.init(**given, resume="allow", reinit="create_new")

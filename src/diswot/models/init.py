@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +25,6 @@ class Initializer(ABC):
     another role (``student`` or ``teacher``) gets others. Biases are zero, normalisation
     layers the identity, other vectors ones.
     """
-
-    name: ClassVar[str]
 
     def __call__(self, network: nn.Module, *, seed: int, role: str) -> None:
         """Set every parameter and running statistic of ``network`` in place."""
@@ -52,8 +49,6 @@ class Initializer(ABC):
 class Gaussian(Initializer):
     """N(0, std²) for every weight, as DisWOT's and ZenNAS's released code; ``std`` is positive."""
 
-    name = "gaussian"
-
     def __init__(self, *, std: float = 1.0) -> None:
         self._std = positive("init.std", std)
 
@@ -67,8 +62,6 @@ class Kaiming(Initializer):
 
     A positive ``gain``, √2 for ReLU; fan_in is the number of inputs of one output.
     """
-
-    name = "kaiming"
 
     def __init__(self, *, gain: float = math.sqrt(2.0)) -> None:
         self._gain = positive("init.gain", gain)

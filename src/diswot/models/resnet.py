@@ -121,10 +121,8 @@ def make_shortcut(in_channels: int, out_channels: int, stride: int, option: str)
     """The shortcut of a block: the identity where the shape stays, else that of the option.
 
     ``A`` is zero padding without parameters (He et al. on CIFAR-10), ``B`` a 1 x 1 convolution with
-    BatchNorm as members ``conv`` and ``bn`` (CRD's CIFAR-100 protocol).
-
-    Raises:
-        UserError: For any other option, or for ``A`` where channels shrink.
+    BatchNorm as members ``conv`` and ``bn`` (CRD's CIFAR-100 protocol). UserError for any other
+    option, or for ``A`` where channels shrink.
     """
     if option not in ("A", "B"):
         raise UserError(f"network.shortcut: {option!r} is unknown; allowed are A and B")

@@ -28,7 +28,11 @@ from diswot.runs import RankRow
 __all__ = ["Bootstrap", "Estimate", "Statistics", "compute", "interval", "rank_rows"]
 
 _NUMBERS = 2**20  # float64 of a chunk; a few such arrays fit into the caches
-_COLUMNS = {"partial_params": "partial_spearman_params", "precision": "precision_at_10pct"}
+_COLUMNS = {
+    "partial_params": "partial_spearman_params",
+    "precision": "precision_at_10pct",
+    "ndcg": "ndcg_at_10pct",
+}
 """Of rank.csv, where they are not called as the statistic."""
 
 

@@ -200,11 +200,8 @@ def _tested(
     load_weights(network, str(folder / "best.safetensors"), name="best", setting="best epoch")
     best = accuracy(network, loader, config["device"])
     network.load_state_dict(kept)
-    return {
-        "test_top1": last["top1"],
-        "test_top5": last["top5"],
-        "test_top1_of_best": best["top1"],
-    }
+    of_last = {f"test_{name}": value for name, value in last.items()}
+    return {**of_last, "test_top1_of_best": best["top1"]}
 
 
 def show_result(result: TrainSummary, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files of a run: those that are whole or not there, and the append-only journal."""
 
 from __future__ import annotations
 
@@ -6,35 +6,34 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
+
+import msgspec
 
 from diswot.errors import UnreadableError
+from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
-__all__ = ["read_json", "replacing", "write_atomic", "write_json"]
+__all__ = ["Journal", "JournalTailer", "read_json", "replacing", "write_atomic", "write_json"]
+
+R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
+
+_REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` in one step; after a crash it holds the old or the new content.
-
-    Raises:
-        OSError: The disk is full or the folder cannot be written; ``path`` is unchanged.
-    """
+    """Replace ``path`` in one step; after a crash or an OSError it holds old or new content."""
     with replacing(path, f".{path.name}.tmp") as file:  # one name: a run has one process
         file.write(data)
 
 
 @contextmanager
 def replacing(path: Path, draft_name: str) -> Iterator[IO[bytes]]:
-    """Give a file to write to, which takes the place of ``path`` when all went well.
+    """Give a file to write to, which replaces ``path`` in one step when all went well.
 
-    Args:
-        path: What is replaced, in one step.
-        draft_name: Of the file until then, in the same folder; processes that write the same path
-            at once need different ones.
-
-    Raises:
-        OSError: See `write_atomic`.
+    Until then it has its draft name, in the same folder; processes that write the same path at
+    once need different ones. Errors as of `write_atomic`.
     """
     draft = path.with_name(draft_name)
     try:
@@ -63,11 +62,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
-    """Read a JSON object from an existing file.
-
-    Raises:
-        UnreadableError: It is no JSON object; the message ends with the remedy.
-    """
+    """Read a JSON object; an `UnreadableError`, which ends with the remedy, where it is none."""
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -75,3 +70,99 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UnreadableError(path, "no JSON object", remedy=remedy)
     return value
+
+
+class Journal(Generic[R]):
+    """Reads and appends records of one kind; the first `append` makes the file."""
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self.path = path
+        self._kind: type[R] = kind
+        self._file: IO[bytes] | None = None
+
+    def read(self) -> list[tuple[R, int]]:
+        """All records, each with the journal's length in bytes up to and with it.
+
+        A torn last line, left by a kill or a full disk, is cut off the file.
+
+        Raises:
+            UnreadableError: Another line is no record.
+        """
+        if not self.path.exists():
+            return []
+        data = self.path.read_bytes()
+        self.cut(data.rfind(b"\n") + 1)
+        return list(self._records(data))
+
+    def peek(self) -> list[R]:
+        """All whole records, without a change to a file that another process may write.
+
+        Raises:
+            UnreadableError: There is no journal, or a line is no record.
+        """
+        try:
+            return [record for record, _ in self._records(self.path.read_bytes())]
+        except OSError as error:
+            raise UnreadableError(self.path, error.strerror) from error
+
+    def _records(self, data: bytes) -> Iterator[tuple[R, int]]:
+        end = 0
+        whole = data[: data.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(keepends=True), start=1):
+            end += len(line)
+            try:
+                yield msgspec.json.decode(line, type=self._kind), end
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise UnreadableError(self.path, error, line=number, remedy=_REMEDY) from error
+
+    def cut(self, length: int) -> None:
+        """Drop all lines beyond a length in bytes, as `read` gives them."""
+        if self.path.exists() and self.path.stat().st_size > length:
+            with self.path.open("r+b") as file:
+                file.truncate(length)
+                os.fsync(file.fileno())
+
+    def append(self, record: R) -> None:
+        """Add a line; it is in the file, if not yet on the disk, when this returns."""
+        line = json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
+        if self._file is None:
+            self._file = self.path.open("ab")
+        try:
+            self._file.write(f"{line}\n".encode())
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+
+    def sync(self) -> int:
+        """Bring all lines to the disk; gives the journal's length in bytes."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class JournalTailer(Generic[R]):
+    """Reads what is appended to a journal, which need not exist yet, by whichever process."""
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self._path = path
+        self._kind: type[R] = kind
+        self._read = path.stat().st_size if path.exists() else 0
+
+    def new(self, *, but_last: bool = False) -> list[R]:
+        """The whole records since the last call; ``but_last`` leaves the newest for a later one."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+        lines = lines[:-1] if but_last else lines
+        self._read += sum(map(len, lines))
+        return [msgspec.json.decode(line, type=self._kind) for line in lines]

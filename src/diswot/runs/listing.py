@@ -68,15 +68,11 @@ class Run:
 
 
 def read_summary(file: Path, kind: type[S], remedy: str = "") -> S:
-    """Read an existing ``result.json``.
-
-    Args:
-        file: Its path.
-        kind: What it must hold.
-        remedy: End of the message when it does not.
+    """Read an existing ``result.json`` that is to hold this kind of summary.
 
     Raises:
-        UnreadableError: It is damaged, of another command or of a newer version.
+        UnreadableError: It is damaged, of another command or of a newer version; the message ends
+            with the remedy.
     """
     content = read_json(file, remedy)
     if kind is TrainSummary and "protocol" not in content:
@@ -91,14 +87,7 @@ def read_summary(file: Path, kind: type[S], remedy: str = "") -> S:
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
-    """The runs in folders, in all depths, in order of their paths.
-
-    Args:
-        paths: Run directories, or folders above them.
-
-    Raises:
-        UserError: One of the paths is no folder.
-    """
+    """The runs in folders, in all depths, by path; UserError where one of the paths is none."""
     if missing := [path for path in paths if not path.is_dir()]:
         raise UserError(f"{missing[0]} is no folder; give run directories, or folders above them")
     return [_read(folder) for folder in sorted({f for path in paths for f in _candidates(path)})]

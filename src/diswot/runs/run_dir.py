@@ -16,8 +16,7 @@ from typing import IO, Any, Generic, Self
 from diswot.checks import whole
 from diswot.config import MAY_GROW, difference, flatten
 from diswot.errors import UserError
-from diswot.runs.files import read_json, write_json
-from diswot.runs.journal import Journal, R
+from diswot.runs.files import Journal, R, read_json, write_json
 from diswot.runs.listing import S, read_summary
 from diswot.runs.records import Summary
 
@@ -36,11 +35,7 @@ class RunLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
-        """Take the lock.
-
-        Raises:
-            UserError: Another live process has it.
-        """
+        """Take the lock; a `UserError` where another live process has it."""
         file = self._path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,15 +92,10 @@ class RunLock:
 
 
 class RunDir(Generic[R]):
-    """Opens a run directory for one process; a context manager.
+    """Opens a run directory, which is made if need be, for one process; a context manager.
 
-    Args:
-        path: Made if it is not there.
-        config: The resolved config of the run.
-        kind: Of the records of its journal.
-
-    Raises:
-        OSError: The directory cannot be written.
+    The config is resolved; ``kind`` is that of its journal's records. An OSError says that the
+    directory cannot be written.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], kind: type[R]) -> None:
@@ -123,11 +113,7 @@ class RunDir(Generic[R]):
         )
 
     def __enter__(self) -> Self:
-        """Lock, and compare the config with the one that is there.
-
-        Raises:
-            UserError: Another process is at work here, or another config was.
-        """
+        """Lock the directory, then `compare_config`."""
         self._lock.acquire()
         try:
             self.compare_config()
@@ -172,11 +158,7 @@ class RunDir(Generic[R]):
         return self._config_file.exists()
 
     def compare_config(self) -> None:
-        """Compare the config with the one that is there.
-
-        Raises:
-            UserError: They differ in more than what may grow.
-        """
+        """Refuse, with a `UserError`, a config that differs in more than what may grow."""
         if not self.begun:
             if self.journal.path.exists():
                 raise UserError(

@@ -15,22 +15,15 @@ from zipfile import BadZipFile
 import msgspec
 
 from diswot.errors import UnreadableError
-from diswot.runs.files import write_atomic
-from diswot.runs.journal import Journal
+from diswot.runs.files import Journal, write_atomic
 from diswot.runs.records import CandidateRecord, EpochRecord, RankRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-__all__ = [
-    "read_candidates",
-    "read_epochs",
-    "read_rank_rows",
-    "read_similarity",
-    "read_table",
-    "write_table",
-]
+__all__ = ["read_candidates", "read_epochs", "read_rank_rows", "read_similarity", "read_table"]
+__all__ += ["write_table"]
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -86,11 +79,7 @@ def read_epochs(folder: Path) -> list[EpochRecord]:
 
 
 def read_rank_rows(folder: Path) -> list[RankRow]:
-    """The rows of a ranking, target by target, best first.
-
-    Raises:
-        UnreadableError: There is no ``rank.csv``, or it is damaged.
-    """
+    """The rows of a ranking, target by target, best first; errors as of `read_table`."""
     file = folder / "rank.csv"
     table = read_table(file, (f.name for f in fields(RankRow) if f.default is MISSING))
     try:

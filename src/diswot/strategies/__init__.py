@@ -59,11 +59,7 @@ class Strategy(ABC):
         self.generation = whole("strategy.generation", generation, 1)
 
     def start(self, proposals: Proposals) -> None:
-        """Begin a search; ``proposals`` draws architectures that keep the budget.
-
-        Raises:
-            UserError: The strategy cannot search this space.
-        """
+        """Begin a search with what keeps the budget; UserError for a space it cannot search."""
         self.proposals = proposals
 
     @abstractmethod
@@ -86,11 +82,7 @@ class Strategy(ABC):
 
 
 def make_strategy(config: Mapping[str, Any], setup: Setup) -> Strategy:
-    """The strategy of a resolved config, started inside its budget.
-
-    Raises:
-        UserError: Settings that are wrong.
-    """
+    """The started strategy of a resolved config; UserError for settings that are wrong."""
     strategy = make(config["strategy"], "strategy", Strategy)  # type: ignore[type-abstract]
     budget = make(config["budget"], "budget", Budget)
     rng = Random(stable_hash("strategy", config["seed"]))

@@ -33,11 +33,7 @@ class Exhaustive(Strategy):
     _remaining: Iterator[Arch] | None = None
 
     def start(self, proposals: Proposals) -> None:
-        """See `Strategy`.
-
-        Raises:
-            UserError: The space is too large to score whole.
-        """
+        """See `Strategy`; UserError for a space that is too large to score whole."""
         super().start(proposals)
         space = proposals.space
         if self.evaluations is None and not (space.size.exact and space.size.count <= _LARGEST):

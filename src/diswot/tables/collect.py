@@ -67,12 +67,9 @@ class Figure:
 def collect(folder: Path, runs: Path | None = None, scale: str | None = None) -> Collection:
     """Write the ``results.csv`` of a table's folder.
 
-    Nothing that the folder or the runs name is built or imported; they are read as data.
-
-    Args:
-        folder: Of the table.
-        runs: Where its runs are; by default what ``table.yaml`` says.
-        scale: Of these runs, likewise; with another than that, its conditions are not asked.
+    Nothing that the folder or the runs name is built or imported; they are read as data. ``runs``,
+    where its runs are, and ``scale`` are by default what ``table.yaml`` says; with another scale,
+    its conditions are not asked.
 
     Raises:
         UserError: No run there is of use, two runs of one seed, or of other settings, share a

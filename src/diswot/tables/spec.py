@@ -71,11 +71,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @classmethod
     def load(cls, folder: Path) -> Spec:
-        """Read the ``table.yaml`` of a folder.
-
-        Raises:
-            UserError: There is none, or it says what is not allowed.
-        """
+        """Read the ``table.yaml`` of a folder; UserError if it is missing or not allowed."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
         from yaml import YAMLError  # type: ignore[import-untyped]
@@ -92,11 +88,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise UserError(f"{file} cannot be read as settings ({problem})") from error
 
     def __post_init__(self) -> None:
-        """Refuse what types do not say.
-
-        Raises:
-            ValueError: Becomes the message of `load`.
-        """
+        """Refuse what types do not say, with a ValueError that becomes the message of `load`."""
         for key in ("row", "column"):
             for _, name, form, conversion in Formatter().parse(getattr(self, key)):
                 if name is not None and (name not in FIELDS[self.kind] or form or conversion):
@@ -128,11 +120,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return all(fields[name] in _listed(allowed) for name, allowed in self.where.items())
 
     def conditions_of(self, command: str) -> dict[str, list[str]]:
-        """Setting → allowed values, as `as_text` has them, for the runs of a command.
-
-        Raises:
-            ValueError: What is written there is no such thing.
-        """
+        """Setting → allowed values, by `as_text`, for a command; ValueError for anything else."""
         own = {c: self.conditions.get(c, {}) for c in COMMANDS}
         if wrong := [name for name, each in own.items() if not isinstance(each, dict)]:
             raise ValueError(f"conditions.{wrong[0]}: give settings and values")

@@ -35,11 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Replace the file in one step.
-
-        Raises:
-            OSError: The disk is full; the checkpoint before is unharmed.
-        """
+        """Replace the file in one step; on a full disk the checkpoint before is unharmed."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_atomic(Path(path), content.getvalue())
@@ -61,11 +57,7 @@ class EpochJournal(Callback):
         self._weights: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse Trainer arguments that leave epochs without validation.
-
-        Raises:
-            UserError: They do.
-        """
+        """Refuse Trainer arguments that leave epochs without validation."""
         if trainer.check_val_every_n_epoch != 1 or trainer.limit_val_batches == 0:
             raise UserError(
                 f"trainer.limit_val_batches={trainer.limit_val_batches} "
@@ -91,11 +83,7 @@ class EpochJournal(Callback):
             }
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epoch.
-
-        Raises:
-            UserError: It was not validated, or its validation loss is not finite.
-        """
+        """Keep the epoch; UserError without validation, or with a loss there that is not finite."""
         if self._trained is None:
             raise UserError(
                 f"epoch {trainer.current_epoch} ended before it was validated; leave out "
@@ -171,15 +159,7 @@ class EpochLog(Callback):
         self._tailer = self._tailer or JournalTailer(self._journal, EpochRecord)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The epoch before is kept by now."""
-        self.catch_up()
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """So is the last."""
-        self.catch_up()
-
-    def catch_up(self) -> None:
-        """Log the epochs that are kept and were not logged."""
+        """Log the epochs that are kept and were not logged; the one before is kept by now."""
         if self._tailer is None or not (self._checkpoint.exists() and self._journal.exists()):
             return
         kept = self._checkpoint.stat().st_mtime_ns >= self._journal.stat().st_mtime_ns
@@ -188,3 +168,5 @@ class EpochLog(Callback):
             step, losses = metrics.pop("epoch"), metrics.pop("losses")
             metrics |= {f"train_{name}": value for name, value in losses.items()}
             self._log({**metrics, **(self._once if step == 0 else {})}, step)
+
+    on_fit_end = on_train_epoch_start

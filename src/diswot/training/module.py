@@ -95,11 +95,7 @@ class Distillation(LightningModule):
             self._teacher.to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch.
-
-        Raises:
-            LossError: It is not finite.
-        """
+        """The loss of one batch; a `LossError` where it is not finite."""
         images, labels, indices = batch
         draw = keys.generator("mixing", self.seed, self.current_epoch, batch_idx, self.global_rank)
         mixed = self.protocol.mixing(_channels_last(images), labels, draw)

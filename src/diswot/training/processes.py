@@ -41,11 +41,7 @@ _LEVELS = {
 
 
 def world_size(trainer: Mapping[str, Any]) -> int:
-    """Count the processes of a training, one a device: ``devices`` is a number or a list.
-
-    Raises:
-        UserError: No whole number.
-    """
+    """Count the processes, one a device; UserError unless ``devices`` is a list or a number."""
     devices = trainer.get("devices", 1)
     count = len(devices) if isinstance(devices, list) else devices
     nodes = whole("trainer.num_nodes", trainer.get("num_nodes", 1), 1)

@@ -42,12 +42,7 @@ class Mixed(NamedTuple):
 class Mixing:
     """Mixup (Zhang et al., ICLR 2018) or CutMix (Yun et al., ICCV 2019), by turns if both are on.
 
-    Args:
-        mixup: α of the Beta distribution of shares; 0: off.
-        cutmix: The same for CutMix.
-
-    Raises:
-        UserError: A negative α.
+    Each is given as the α of the Beta distribution of shares; 0: off; UserError below 0.
     """
 
     def __init__(self, mixup: float = 0.0, cutmix: float = 0.0) -> None:
@@ -127,11 +122,7 @@ class Protocol:
 
     @classmethod
     def from_config(cls, node: Mapping[str, Any]) -> Protocol:
-        """Check the settings and make the parts.
-
-        Raises:
-            UserError: A setting is outside what is allowed.
-        """
+        """Make the parts of checked settings; a `UserError` for one that is not allowed."""
         _check_keys("protocol", node, _SETTINGS)
         _check_keys("protocol.teacher_cache", node["teacher_cache"], ("views", "dir"))
         epochs = whole("protocol.max_epochs", node["max_epochs"], 1)

@@ -56,12 +56,8 @@ class TrainingSetup:
         protocol = Protocol.from_config(config["protocol"])
         distillers = _distillers(config, protocol)
         data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
-        batches = TrainingData(
-            data,
-            augment=protocol.augment,
-            validation=protocol.validation,
-            views=protocol.cache_views,
-        )
+        share, views = protocol.validation, protocol.cache_views
+        batches = TrainingData(data, augment=protocol.augment, validation=share, views=views)
         fewest = min(batches.training.count, batches.validation.count)
         if (devices := world_size(config["trainer"])) > fewest:
             raise UserError(
@@ -70,9 +66,8 @@ class TrainingSetup:
                 "data.batch_size"
             )
         with _keyed("student", seed):
-            student = build_student(
-                config["student"], config.get("space"), data.num_classes, data.in_channels
-            )
+            spec, space = config["student"], config.get("space")
+            student = build_student(spec, space, data.num_classes, data.in_channels)
         teacher, stored = None, None
         if distillers:
             network = _teacher(config, data)

@@ -48,11 +48,8 @@ Shape = tuple[int, int, int]
 class FrozenTeacher:
     """Runs a teacher in eval mode and without a graph.
 
-    It is no ``nn.Module``, so that it never gets into a checkpoint, an optimiser or DDP.
-
-    Args:
-        network: With its trained weights; it is changed (frozen, folded) and moved.
-        images: A few images, ``(B, C, H, W)``.
+    It is no ``nn.Module``, so that it never gets into a checkpoint, an optimiser or DDP. The
+    trained network is frozen, folded on a few images ``(B, C, H, W)``, and moved.
     """
 
     def __init__(self, network: nn.Module, images: Tensor) -> None:
@@ -92,10 +89,8 @@ def fold_batch_norms(network: nn.Module, images: Tensor) -> int:
     Pairs are found by running the network, which is in eval mode, on a few images
     ``(B, C, H, W)``: a BatchNorm whose input is the very tensor that a convolution gave, both used
     once. What does not come in such pairs stays as it is, and so does a network that reads what a
-    convolution gave elsewhere too, which its outputs show. They change by rounding alone.
-
-    Returns:
-        How many pairs were folded.
+    convolution gave elsewhere too, which its outputs show. They change by rounding alone. Gives
+    the number of pairs that were folded.
     """
     pairs = _pairs(network, images)
     names = {module: name for name, module in network.named_modules()}

@@ -5,9 +5,8 @@ beside the cross-entropy is inside. Shapes that it cannot compare raise `ValueEr
 gradients: run the teacher without. `standardize` alone is no loss, but what may come before one.
 """
 
-from diswot.distillers.functional import logits, maps, relations
-from diswot.distillers.functional.logits import *  # noqa: F403
+from diswot.distillers.functional import maps, vectors
 from diswot.distillers.functional.maps import *  # noqa: F403
-from diswot.distillers.functional.relations import *  # noqa: F403
+from diswot.distillers.functional.vectors import *  # noqa: F403
 
-__all__ = logits.__all__ + maps.__all__ + relations.__all__
+__all__ = maps.__all__ + vectors.__all__

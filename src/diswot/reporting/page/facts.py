@@ -30,15 +30,7 @@ _LABELS = {
     "train": ("student", "teacher", "distiller", "protocol"),
 }
 _FIRST = (
-    "proxy",
-    "distiller",
-    "strategy",
-    "student",
-    "teacher",
-    "space",
-    "budget",
-    "seed",
-    "seeds",
+    *("proxy", "distiller", "strategy", "student", "teacher", "space", "budget", "seed", "seeds"),
 )
 _OF_RANKING = ("resamples", "benchmark.source", "benchmark.path", "benchmark.datasets")
 """Settings that change no score, but the correlations of a ranking."""

@@ -22,14 +22,8 @@ from diswot.tables import known_accuracies
 if TYPE_CHECKING:
     from diswot.runs import RankRow, Run
 
-__all__ = [
-    "Panel",
-    "Pictures",
-    "ranking_pictures",
-    "search_pictures",
-    "similarity_pictures",
-    "training_pictures",
-]
+__all__ = ["Panel", "Pictures", "ranking_pictures", "search_pictures", "similarity_pictures"]
+__all__ += ["training_pictures"]
 
 T = TypeVar("T")
 
