@@ -1,7 +1,5 @@
 """Distillation losses as proxies: the outputs they compare, and the settings they refuse."""
 
-from __future__ import annotations
-
 import re
 from functools import partial
 from typing import Any
@@ -80,20 +78,14 @@ def test_other_widths_and_stages_are_compared_or_refused(name: str) -> None:
             score(proxy, outputs(0), outputs(1, stages=2))
 
 
-@pytest.mark.parametrize(
-    ("name", "override", "message"),
-    [
+def test_losses_and_settings_that_cannot_be_computed_are_refused() -> None:
+    for name, override, message in (
         ("kd", "loss.temperature=0", r"proxy\.kd\.loss .*temperature=0.*positive"),
         ("at", "output=embedding", r"proxy\.at\.loss cannot .* with output=embedding.*maps"),
         ("pkt", "loss.eps=nan", r"proxy\.pkt\.loss: its settings make it nan"),
-    ],
-)
-def test_settings_that_the_loss_refuses(name: str, override: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        made(name, override)
-
-
-def test_a_loss_that_cannot_be_computed_is_refused() -> None:
+    ):
+        with pytest.raises(UserError, match=message):
+            made(name, override)
     state = torch.get_rng_state()
     for loss, problem in ((partial(kd, heat=3), "heat"), (torch.sub, "output=logits")):
         with pytest.raises(UserError, match=rf"proxy\.x\.loss .*{problem}"):

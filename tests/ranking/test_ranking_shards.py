@@ -1,7 +1,5 @@
 """Shards of a ranking and their union."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

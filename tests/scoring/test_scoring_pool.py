@@ -1,7 +1,5 @@
 """Scoring in several processes gives what one gives, and outlives the death of any."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The contract of every member of conf/space."""
 
-from __future__ import annotations
-
 import pickle
 import random
 import re
