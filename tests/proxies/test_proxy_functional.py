@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import math
 import pkgutil
 from functools import partial
 from types import ModuleType
@@ -13,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 import diswot.distillers.functional
@@ -174,11 +175,11 @@ def test_zico_leaves_out_what_never_changes_and_epe_nas_a_class_of_one() -> None
 
 def test_what_has_no_value() -> None:
     nans = torch.full((3, 3), math.nan, dtype=torch.float64)
-    for function, given, message in (
+    for function, values, message in (
         (functional.jacov, nans, "not finite"),
         (functional.condition_number, nans, "not finite"),
         (functional.condition_number, torch.zeros_like(nans), "singular"),
         (partial(functional.linear_regions, nn.ReLU()), nans, "on a map"),
     ):
         with pytest.raises(ValueError, match=message):
-            function(given)
+            function(values)

@@ -1,18 +1,15 @@
-"""A candidate shows each proxy what it asks for, and counts the seconds it asks for."""
+"""Seconds of a candidate, and the maps that candidates share."""
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from unittest.mock import patch
 
 import pytest
 import torch
 from scoring_helpers import bits, each_space, s0_scorer, setup
-from torch import nn
 
 from diswot.data import MiniBatch
-from diswot.models.init import Kaiming
 from diswot.models.outputs import Cost
 from diswot.models.resnet import CifarResNet, ResidualBlock
 from diswot.proxies import Proxy
@@ -21,54 +18,31 @@ from diswot.scoring.runtime import PrefixCache, Runtime, forward
 from diswot.scoring.scorer import Candidate
 from diswot.spaces import Arch
 
-COST = Cost(1, 2, 3)
 
-
-class Asking(Proxy):
+class Working(Proxy):
     """Needs what it is told to need; works for a while."""
 
-    def __init__(self, name: str = "asking", seconds: float = 0, **needs: bool) -> None:
+    def __init__(self, name: str, seconds: float = 0, **needs: bool) -> None:
         super().__init__(name=name)
         self.seconds = seconds
-        self.inputs: list[ProxyInput] = []
         for need, value in needs.items():
             setattr(self, need, value)
 
-    @contextmanager
-    def observe(self, network: nn.Module) -> Iterator[str]:
-        yield f"seen by {self.name}"
-
     def measure(self, inputs: ProxyInput) -> Components:
-        self.inputs.append(inputs)
         inputs.shared.get("shared work", lambda: time.sleep(0.05))
         time.sleep(self.seconds)
-        return {"grad": float(torch.is_grad_enabled())}
-
-
-def batch() -> MiniBatch:
-    images = torch.randn((4, 3, 8, 8), generator=torch.Generator().manual_seed(0))
-    return MiniBatch(images, torch.arange(4))
-
-
-def network() -> nn.Module:
-    made = CifarResNet([1, 1, 1], [4, 4, 8, 16])
-    Kaiming()(made, seed=0, role="student")
-    return made
-
-
-def candidate(*proxies: Proxy, build: float = 0.0, run: float = 0.0) -> Candidate:
-    made, passed = network(), None
-    if watching := {proxy.name: proxy for proxy in proxies if proxy.needs_forward}:
-        passed = forward(made, watching, batch(), Runtime())
-    teacher = {proxy.name: {proxy.name: torch.ones(1)} for proxy in proxies}
-    return Candidate(ProxyInput("a", 5, COST, batch(), made), teacher, passed, build, run)
+        return {"seconds": self.seconds}
 
 
 def test_seconds_are_those_of_a_proxy_alone() -> None:
-    first, second = Asking("first"), Asking("second", seconds=0.03)
-    blind = Asking("blind", needs_forward=False)
-    free = Asking("free", needs_forward=False, needs_network=False)
-    one = candidate(first, second, blind, free, build=10.0, run=200.0)
+    first, second = Working("first"), Working("second", seconds=0.03)
+    blind = Working("blind", needs_forward=False)
+    free = Working("free", needs_forward=False, needs_network=False)
+    network = CifarResNet([1, 1, 1], [4, 4, 8, 16])
+    batch = MiniBatch(torch.zeros(4, 3, 8, 8), torch.arange(4))
+    passed = forward(network, {"first": first, "second": second}, batch, Runtime())
+    inputs = ProxyInput("a", 5, Cost(1, 2, 3), batch, network)
+    one = Candidate(inputs, {}, passed, 10.0, 200.0)
     seconds = {p.name: one.measure(p.name, p)[1] for p in (first, second, blind, free)}
     assert 210.05 <= seconds["first"] < 215
     assert 210.08 <= seconds["second"] < 215  # shared work done for another counts in full
