@@ -31,6 +31,7 @@ def test_the_ranges_are_those_of_the_paper() -> None:
         assert choices[f"middle width of stage {stage}"] == tuple(range(8, widest + 1, 8))
     assert S1_SPACE.default_budget == {"params": 1e6}
     assert S1_SPACE.size == SpaceSize(14843406974976)
+    assert make_space("s1", max_widths=[64, 128, 8]).embedding_width == 8
 
 
 def test_s1_runs_the_layers_it_says() -> None:
@@ -48,10 +49,6 @@ def test_s1_runs_the_layers_it_says() -> None:
     outputs = network.outputs(torch.empty(1, 3, 32, 32, device="meta"))
     shapes = [tuple(stage.shape[1:]) for stage in outputs.stages]
     assert shapes == [(16, 32, 32), (64, 16, 16), (128, 8, 8)]
-
-
-def test_the_embedding_width_is_known_where_one_is_allowed() -> None:
-    assert make_space("s1", max_widths=[64, 128, 8]).embedding_width == 8
 
 
 S0_SPACE = make_space("s0", S0)

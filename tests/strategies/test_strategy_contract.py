@@ -3,7 +3,6 @@
 import copy
 import json
 import random
-import re
 from itertools import chain, product
 from typing import Any
 
@@ -87,12 +86,12 @@ def test_an_impossible_budget_ends_in_capped_tries(member: str) -> None:
     if strategy.ends:
         assert strategy.ask() == []
         return
-    with pytest.raises(
-        UserError, match=r"no architecture of space hill with params ≤ 1 .* 50 "
-    ) as e:
+    message = (
+        r"no architecture of space hill with params ≤ 1 .* 50 tries; the nearest, hill:\d-\d-\d, "
+        r"has 10\d params\. Raise the limit, or budget\.max_tries"
+    )
+    with pytest.raises(UserError, match=message):
         strategy.ask()
-    nearest = r"the nearest, hill:\d-\d-\d, has 10\d params.* Raise the limit, or budget.max_tries"
-    assert re.search(nearest, str(e.value))
     assert strategy.proposals.rejected == 50
 
 
