@@ -1,7 +1,5 @@
 """Pages say what the files they are made of say, and their links lead somewhere."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

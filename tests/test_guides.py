@@ -1,7 +1,5 @@
 """The pages that teach: what they show is written down as files, and run."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """The old spelling of a protocol's settings."""
 
-from __future__ import annotations
-
 import pytest
 
 from diswot._old_spelling import _KEYS, translated

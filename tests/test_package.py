@@ -1,7 +1,5 @@
 """What the package promises as a whole."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

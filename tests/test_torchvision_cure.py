@@ -1,7 +1,5 @@
 """``_torchvision.ensure``, each case in a fresh process: operators cannot be undeclared."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

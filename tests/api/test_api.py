@@ -1,7 +1,5 @@
 """The Python API is the command line in a function."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Wrong input: one message, exit code 2, no traceback, nothing half-written."""
 
-from __future__ import annotations
-
 import errno
 import itertools
 import os

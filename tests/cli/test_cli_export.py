@@ -1,7 +1,5 @@
 """``diswot export``: files that compute what the student does, or none."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sweeps through other launchers and sweepers than Hydra's own."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import sys

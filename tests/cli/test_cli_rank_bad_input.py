@@ -1,7 +1,5 @@
 """Wrong input to ``diswot rank``: one message, exit code 2, nothing half-written."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Run directories, sweeps, several proxies, help, and plug-ins of a user."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

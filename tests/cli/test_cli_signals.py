@@ -1,7 +1,5 @@
 """Ctrl-C and kills of a real search."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal

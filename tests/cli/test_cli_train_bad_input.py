@@ -1,7 +1,5 @@
 """Wrong input to ``diswot train``: one line, exit code 2, nothing half-written."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path

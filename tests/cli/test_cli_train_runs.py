@@ -1,7 +1,5 @@
 """A real training: Ctrl-C, a kill, and going on."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

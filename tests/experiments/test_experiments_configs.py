@@ -1,7 +1,5 @@
 """Every experiment composes for its command, and its sweep lands where its table looks."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path

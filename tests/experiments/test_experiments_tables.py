@@ -1,7 +1,5 @@
 """Published figures have sources, and the commands that the pages name exist."""
 
-from __future__ import annotations
-
 import csv
 import re
 from pathlib import Path

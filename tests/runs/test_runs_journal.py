@@ -1,7 +1,5 @@
 """The append-only journal."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

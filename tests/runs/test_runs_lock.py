@@ -1,7 +1,5 @@
 """One live process a run directory."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

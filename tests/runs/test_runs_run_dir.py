@@ -1,7 +1,5 @@
 """What makes two runs the same run, and what a run directory refuses."""
 
-from __future__ import annotations
-
 import errno
 import io
 import json

@@ -1,7 +1,5 @@
 """Stored logits are the teacher's, are computed once, and hurt nobody when they go wrong."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import time

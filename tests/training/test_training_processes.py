@@ -1,7 +1,5 @@
 """Several processes train one student, whoever starts them."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Schedules, Mixup and CutMix, and the checks of a protocol."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A training that was stopped ends with the bits of one that was not."""
 
-from __future__ import annotations
-
 import errno
 import json
 from collections.abc import Callable, Iterable

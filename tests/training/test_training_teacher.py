@@ -1,7 +1,5 @@
 """Folded BatchNorm, and the teacher that training sees."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
