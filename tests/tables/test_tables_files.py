@@ -228,7 +228,3 @@ def test_the_shipped_tables_are_what_their_files_say(folder: Path) -> None:
     assert spec.conditions or not (folder / "results.csv").exists()
     if (folder / "table.md").exists():
         assert (folder / "table.md").read_text() == to_markdown(load_table(folder))
-
-
-def test_there_are_tables() -> None:
-    assert {"s0_ablation", "nasbench201"} <= {folder.name for folder in TABLES}
