@@ -213,17 +213,3 @@ def test_progress_is_shown_unless_quiet(
     assert capsys.readouterr().out == ""
     prepare("seed=1", quiet=False)
     assert "80 of 80 images" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("override", "problem"),
-    [
-        ("distiller=[kd,at]", "distiller at reads more"),
-        ("protocol.mixup=0.2", "mixed images"),
-        ("protocol.teacher_cache.dir={}", r"protocol\.teacher_cache\.dir=.*file.* give a folder"),
-    ],
-)
-def test_what_is_refused(prepare: Prepare, tmp_path: Path, override: str, problem: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=problem):
-        prepare(override.format(tmp_path / "file"))

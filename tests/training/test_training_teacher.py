@@ -64,24 +64,35 @@ class Odd(nn.Module):
         super().__init__()
         self.shared, self.first, self.second = conv(), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
         self.alone, self.twice = conv(), nn.BatchNorm2d(3)
-        self.read_twice, self.norm = conv(), nn.BatchNorm2d(3)
         self.pair = nn.Sequential(conv(), nn.BatchNorm2d(3))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(self.shared(x)) + self.second(self.shared(x + 1))
         x = self.twice(self.alone(x)) + self.twice(x)
-        x = self.read_twice(x)
-        x = self.norm(x) + x
         return self.pair(x)
+
+
+class Reused(nn.Sequential):
+    """A convolution whose output goes to BatchNorm and past it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self[0](x)
+        return self[1](x) + x
 
 
 OF_THE_BATCH = nn.BatchNorm2d(3, track_running_stats=False)
 
 
 @pytest.mark.parametrize(
-    ("network", "count"), [(Odd(), 1), (nn.Sequential(conv(), OF_THE_BATCH), 0)]
+    ("network", "count"),
+    [
+        (Odd(), 1),
+        (Reused(conv(), nn.BatchNorm2d(3)), 0),
+        (nn.Sequential(conv(), OF_THE_BATCH), 0),
+    ],
+    ids=["shared", "read elsewhere", "of the batch"],
 )
-def test_what_others_share_and_statistics_of_the_batch_are_left_alone(
+def test_what_cannot_be_folded_is_left_alone(
     network: nn.Module, count: int
 ) -> None:
     images = torch.randn(2, 3, 6, 6)
