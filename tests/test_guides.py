@@ -89,6 +89,8 @@ def test_the_commands_run_in_order(reader: Path, capfd: pytest.CaptureFixture[st
     assert found["params"] <= 8000
     assert found["top"][-1]["score"] < found["score"] <= 1
     assert result(reader / "runs/teacher")["test_top1"] > 40  # guessing: 25
+    every = compose("search", ["proxy=all"], reader / "my_conf")["proxy"]
+    assert {"cka", "diswot"} <= every.keys()
     [taught] = reader.glob("runs/train/*")
     assert result(taught)["params"] == found["params"]
 

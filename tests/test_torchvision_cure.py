@@ -95,11 +95,6 @@ def test_nothing_happens_without_torchvision() -> None:
     )
 
 
-@pytest.mark.slow
-def test_lightning_imports_in_this_environment() -> None:
-    run("from diswot import _torchvision; _torchvision.ensure(); import lightning")
-
-
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
 def test_every_module_cures_torchvision_before_it_imports_it(path: Path) -> None:
     assert list(uncured(ast.parse(path.read_text()))) == []

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from training_helpers import composed, trained
 
-from diswot.errors import UserError
 from diswot.training import teacher as teachers
 from diswot.training.setup import TrainingSetup
 from diswot.training.teacher import FrozenTeacher, StoredLogits, write_logits

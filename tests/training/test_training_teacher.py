@@ -92,9 +92,7 @@ OF_THE_BATCH = nn.BatchNorm2d(3, track_running_stats=False)
     ],
     ids=["shared", "read elsewhere", "of the batch"],
 )
-def test_what_cannot_be_folded_is_left_alone(
-    network: nn.Module, count: int
-) -> None:
+def test_what_cannot_be_folded_is_left_alone(network: nn.Module, count: int) -> None:
     images = torch.randn(2, 3, 6, 6)
     network, before = settled(network, images), norms(network)
     expected = network(images)
