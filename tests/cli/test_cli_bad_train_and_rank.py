@@ -66,7 +66,7 @@ BAD_TRAININGS = {
     "protocol.teacher_cache.views=2 protocol.mixup=1": ("protocol.teacher_cache.views=2", "mixed"),
     "protocol.teacher_cache.views=3": ("protocol.teacher_cache.views=3", "protocol.max_epochs=2"),
     "protocol.teacher_cache.views=2 protocol.teacher_cache.dir=five.pt": (
-        *("protocol.teacher_cache.dir=five.pt", "is a file", "give a folder"),
+        *("protocol.teacher_cache.dir=five.pt", "File exists", "give a folder"),
     ),
     "protocol.teacher_cache=3": ("protocol.teacher_cache=3", "views, dir"),
     "trainer.devices=3": ("trainer.devices=3", "data.batch_size=32", "for 2 of them"),
