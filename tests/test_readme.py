@@ -1,7 +1,5 @@
 """Every block of the README is run, or compared with what running gives."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -69,7 +69,9 @@ def test_semantic_similarity_ranks_s0(s0: Benchmark, tmp_path: Path) -> None:
     assert sum(correlations) / 3 >= 0.65, correlations
 
 
-def test_an_arch_stands_among_all_and_beside_the_best_in_reach(s0: Benchmark) -> None:
+def test_an_arch_stands_among_all_and_beside_the_best_in_reach(
+    s0: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
     best, accuracy = s0.best("cifar100", "distilled")
     standing = standings(s0, best, lambda arch: arch != best)[1]
     assert (standing.dataset, standing.target) == ("cifar100", "distilled")
@@ -77,9 +79,6 @@ def test_an_arch_stands_among_all_and_beside_the_best_in_reach(s0: Benchmark) ->
     assert standing.best_arch not in {None, best}
     assert standing.best_accuracy is not None
     assert standing.best_accuracy <= accuracy
-
-
-def test_the_best_in_reach_is_the_first_that_keeps_the_budget(s0: Benchmark) -> None:
     below = [arch for arch in s0.archs() if s0.accuracy(arch, "cifar100") < 70]
     vanilla, _ = standings(s0, "s0:1-1-1", lambda arch: arch in below)
     assert vanilla.best_arch == max(below, key=lambda arch: s0.accuracy(arch, "cifar100"))
@@ -88,10 +87,8 @@ def test_the_best_in_reach_is_the_first_that_keeps_the_budget(s0: Benchmark) -> 
     assert (none.best_arch, none.best_accuracy) == (None, None)
     with pytest.raises(UserError, match="not among its 64"):
         standings(s0, "s0:2-2-2", lambda arch: True)
-
-
-def test_equals_share_the_best_place(s0: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(s0), "lookup", lambda *_: 50.0)
+    # Equals share the best place.
     assert {each.rank for each in standings(s0, "s0:7-7-7", lambda arch: True)} == {1}
 
 

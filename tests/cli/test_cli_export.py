@@ -1,7 +1,5 @@
 """``diswot export``: files that compute what the student does, or none."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from pathlib import Path
@@ -143,11 +141,3 @@ def test_without_the_extra(
         "diswot export: --format onnx: onnxscript not installed; pip install 'diswot[onnx]'\n"
     )
     assert names(run) == FILES
-
-
-@pytest.mark.parametrize("words", [[], ["--format=tflite", "x"], ["x", "--fast"]])
-def test_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as done:
-        main(["export", *words])
-    assert done.value.code == 2
-    assert "usage: diswot export" in capsys.readouterr().err

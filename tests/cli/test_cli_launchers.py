@@ -1,7 +1,5 @@
 """Sweeps through other launchers and sweepers than Hydra's own."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import sys
@@ -94,25 +92,17 @@ def test_errors_travel_between_processes() -> None:
     assert str(error) == "a, line 3 is damaged (torn)"
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ([], "hydra/launcher=slurm: no cluster answers (Unknown host); start the sweep where"),
-        (["additional_parameters=foo"], "hydra.launcher.additional_parameters=foo is not allowed"),
-    ],
-)
 def test_slurm_is_refused_before_anything_is_written(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("bin").mkdir()
     for name in ("sbatch", "srun", "scontrol", "squeue"):
         Path("bin", name).write_text("#!/bin/sh\necho 'squeue: error: Unknown host' >&2; exit 1\n")
         Path("bin", name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{Path.cwd()}/bin", prepend=":")
-    settings = [f"hydra.launcher.{word}" for word in words]
-    message = refused(cli("-m", *CHEAP, "hydra/launcher=slurm", *settings, "seed=0,1"))
-    assert message.startswith(f"diswot search: {told}")
-    assert words or "choose hydra/launcher=joblib or basic" in message
+    message = refused(cli("-m", *CHEAP, "hydra/launcher=slurm", "seed=0,1"))
+    assert "slurm: no cluster answers (Unknown host); start the sweep where" in message
+    assert "choose hydra/launcher=joblib or basic" in message
     assert [file.name for file in Path.cwd().iterdir()] == ["bin"]
 
 

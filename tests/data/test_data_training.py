@@ -28,7 +28,7 @@ def order(batches: Batches, epoch: int) -> list[int]:
     return torch.cat([batches[epoch, number][2] for number in range(batches.count)]).tolist()
 
 
-def test_an_epoch_shows_an_image_at_most_once() -> None:
+def test_an_epoch_shows_an_image_at_most_once_and_evaluation_all_in_order() -> None:
     batches = training()
     assert batches.count == 4
     orders = [order(batches, epoch) for epoch in range(6)]
@@ -37,9 +37,6 @@ def test_an_epoch_shows_an_image_at_most_once() -> None:
     assert set().union(*orders) == set(range(23))
     assert order(training(), 3) == orders[3]
     assert order(training(seed=2), 3) != orders[3]
-
-
-def test_evaluation_shows_all_in_order() -> None:
     batches = Batches(IMAGES, EVERY, 5)
     assert batches.count == 5
     assert order(batches, 0) == order(batches, 7) == EVERY.tolist()

@@ -1,7 +1,5 @@
 """Distillers as their YAML makes them, small pairs of networks, and what a training step shows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """The contract of every member of conf/distiller, found by listing."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import re

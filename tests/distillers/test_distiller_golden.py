@@ -1,7 +1,5 @@
 """Losses and their gradients against those of other people's code, in float64."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Single distillers beside the contract: stages, connectors, schedules, refusals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from math import inf, log
 

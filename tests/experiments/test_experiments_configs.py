@@ -1,7 +1,6 @@
-"""Every experiment composes for its command, and its sweep lands where its table looks."""
+"""Experiments compose for their commands; tables have sources, and their pages the commands."""
 
-from __future__ import annotations
-
+import csv
 import re
 from functools import cache
 from pathlib import Path
@@ -14,9 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from diswot.commands import compose
 from diswot.commands.naming import plain
 from diswot.config import conf_dir
-from diswot.errors import UserError
+from diswot.tables import Spec, load_table, to_markdown
 
-TABLES = sorted(path.parent.name for path in Path(__file__).parents[2].glob("experiments/*/*.yaml"))
+ROOT = Path(__file__).parents[2]
+FOLDERS = sorted(file.parent for file in (ROOT / "experiments").glob("*/table.yaml"))
+TABLES = [folder.name for folder in FOLDERS]
 FILES = sorted((conf_dir() / "experiment").glob("*.yaml"))
 OF_TABLES = [file for file in FILES if file.stem.startswith(tuple(TABLES))]
 GIVEN = {"imagenet_students": ["data.root=photos"], "imagenet_students_train": ["data.root=photos"]}
@@ -109,6 +110,56 @@ def test_students_are_looked_for_where_the_search_leaves_them(file: Path) -> Non
     assert not set("=${}") & set(subdir)
 
 
-def test_a_wrong_value_is_refused() -> None:
-    with pytest.raises(UserError, match="resnet57"):
-        compose("rank", ["experiment=init_and_teacher", "teacher=resnet57"], None)
+SOURCE = re.compile(r"[\w.-]+/[\w.-]+:\S+@[0-9a-f]{40}")
+NAMES = {
+    *("s0_ablation", "nasbench201", "kd_proxies"),
+    *("init_and_teacher", "cifar100_students", "imagenet_students"),
+}
+
+
+def lines(table: Path) -> list[dict[str, str]]:
+    with (table / "paper.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def commands(table: Path) -> list[str]:
+    page = (table / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^python -m diswot\.(\w+ .*)$", page, flags=re.MULTILINE)
+
+
+def test_all_six_are_there() -> None:
+    assert {table.name for table in FOLDERS} == NAMES
+    index = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((\w+)/README\.md\)", index)) == NAMES
+
+
+@pytest.mark.parametrize("table", FOLDERS, ids=lambda table: table.name)
+def test_figures_have_sources_and_the_measured_ones_stand_beside_them(table: Path) -> None:
+    spec, loaded = Spec.load(table), load_table(table)
+    for line in lines(table):
+        if line["value"]:
+            assert float(line["value"]) >= 0
+            assert any(SOURCE.match(place) for place in line["source"].split("; ")), line
+        else:
+            assert line["note"], line
+    # a label that is spelt otherwise would stand in a column of its own
+    assert {line["column"] for line in lines(table)} & {*spec.names.values()}
+    assert not spec.small or spec.runs == f"runs/tables/{table.name}"
+    assert spec.conditions or not (table / "results.csv").exists()
+    if (table / "table.md").exists():
+        assert (table / "table.md").read_text() == to_markdown(loaded)
+
+
+@pytest.mark.parametrize("table", FOLDERS, ids=lambda table: table.name)
+def test_the_page_names_the_commands_of_the_table(table: Path) -> None:
+    spec = Spec.load(table)
+    named = commands(table)
+    assert {*spec.commands, *spec.small} <= set(named)
+    for words in named:
+        command, first, *_ = words.split()
+        if command == "report":
+            assert first == f"experiments/{table.name}"
+            continue
+        (name,) = re.findall(r"experiment=(\w+)", words) or [""]
+        assert not name or (conf_dir() / "experiment" / f"{name}.yaml").is_file()
+        assert (conf_dir() / f"{command}.yaml").is_file()

@@ -68,9 +68,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
         http.shutdown()
 
 
-def loggers_of(path: Path, *words: str, quiet: bool = True) -> Loggers:
+def loggers_of(path: Path, *words: str) -> Loggers:
     config = compose("search", [*SEARCH, *words], None)
-    return Loggers(LoggedRun("search", path, config, "evaluated"), quiet=quiet)
+    return Loggers(LoggedRun("search", path, config, "evaluated"), quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -110,20 +110,6 @@ def test_a_server_that_refuses_the_key(server: type[Server], tmp_path: Path) -> 
     assert KEY not in str(caught.value)
     assert not (tmp_path / "run").exists()
     assert search(tmp_path / "run", "logger=wandb", "logger.wandb.mode=offline").evaluated == 25
-
-
-def test_that_it_connects_is_said_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def begin(**_: Any) -> None:
-        raise ConnectionError("no server")
-
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr("wandb.init", begin)
-    for quiet, said in ((True, ""), (False, "wandb  connecting to W&B …\n")):
-        with pytest.raises(UserError, match="no server"):
-            loggers_of(tmp_path, "logger=wandb", quiet=quiet).start()
-        assert capsys.readouterr().out == said
 
 
 def test_a_table_longer_than_wandb_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 """Config files of networks, run directories of trainings and searches."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Students and teachers: built from config files or of a search, saved and loaded."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Adapted networks of torchvision and timm."""
 
-from __future__ import annotations
-
 import copy
 import sys
 from collections.abc import Callable

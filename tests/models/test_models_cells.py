@@ -1,7 +1,5 @@
 """Cells and the network that stacks them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Residual blocks, staged networks, CIFAR ResNets and wide ResNets."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import pytest

@@ -1,7 +1,5 @@
 """Loading weights: every accepted layout, and everything that is refused."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import os

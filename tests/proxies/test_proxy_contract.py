@@ -1,7 +1,5 @@
 """The contract of every member of conf/proxy on every member of conf/space, both listed."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import pickle

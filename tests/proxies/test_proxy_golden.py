@@ -1,7 +1,5 @@
 """Scores of stored networks against those of other people's code, in float64."""
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import permutations
 from typing import Any

@@ -1,7 +1,5 @@
 """Single proxies beside the contract: what counts, and formulas written out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import inf, log, sqrt
 from typing import Any
@@ -19,7 +17,6 @@ from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.models.resnet import CifarResNet
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput
-from diswot.proxies.cost import Random
 from diswot.proxies.functional import fisher, zen_score
 from diswot.proxies.passes import weights
 
@@ -90,14 +87,6 @@ def test_baselines_written_out() -> None:
     outputs = NetworkOutputs((), (), embedding, torch.tensor([[1.0, 3.0], [5.0, -5.0]]))
     assert made("feature_norm").measure(shown(outputs=outputs)) == {"feature_norm": 9.0}
     assert made("logit_spread").measure(shown(outputs=outputs)) == {"logit_spread": 3.0}
-
-
-def test_random_is_keyed_by_seed_and_architecture() -> None:
-    inputs = [shown(), shown(seed=1), shown(arch="b"), shown()]
-    values = [Random(name="p").measure(each)["random"] for each in inputs]
-    assert values[0] == values[3]
-    assert len(set(values)) == 3
-    assert all(0 <= value < 1 for value in values)
 
 
 def test_fisher_counts_a_channel_for_its_weights_or_once(golden: Any) -> None:

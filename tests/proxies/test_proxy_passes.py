@@ -1,7 +1,5 @@
 """Layers and gradients of one forward pass, and results that proxies share."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

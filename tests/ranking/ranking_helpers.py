@@ -1,7 +1,5 @@
 """Rankings so small that a test may run several, without pictures."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A ranking from config to table: what it leaves, what it keeps, what it goes on with."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Shards of a ranking and their union."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -102,12 +100,14 @@ def test_what_lies_beside_the_shards_is_ignored(parts: Path, whole: Path) -> Non
     assert results(parts) == results(whole)
 
 
-def test_shards_that_are_missing_or_there_twice(parts: Path) -> None:
+def test_shards_that_are_missing_there_twice_or_damaged(parts: Path) -> None:
     shutil.copytree(shard(parts, 1), parts / "copy")
     assert "shard 1/3 is there more than once" in refusal(parts)
     shutil.rmtree(parts / "copy")
     shutil.rmtree(shard(parts, 2))
     assert "shard 2/3 is missing" in refusal(parts)
+    (shard(parts, 1) / "config.json").write_text("[]")
+    assert "is damaged (no JSON object)" in refusal(parts)
     shutil.rmtree(parts)
     assert "does not exist; give the folder that holds" in refusal(parts)
     parts.write_text("mine")
@@ -177,8 +177,3 @@ def test_a_spoilt_config_is_refused_and_executes_nothing(
     if value == "a.pbz2":
         with pytest.raises(UserError, match="S0Cifar100 refuses its settings"):  # it was passed on
             merged(parts, benchmark={"path": value})
-
-
-def test_a_config_that_is_none(parts: Path) -> None:
-    (shard(parts, 1) / "config.json").write_text("[]")
-    assert "is damaged (no JSON object)" in refusal(parts)

@@ -1,7 +1,5 @@
 """Runs as the commands leave them: one real search and ranking, copied with other seeds."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -1,7 +1,5 @@
 """Wrong input that is refused, and damaged, unfinished and foreign runs that become notes."""
 
-from __future__ import annotations
-
 import json
 import pickle
 from pathlib import Path

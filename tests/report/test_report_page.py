@@ -1,7 +1,5 @@
 """Content of the page, compared with the files of runs and tables."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

@@ -1,7 +1,5 @@
 """Groups, figures over seeds and plots, by hand."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What searches and rankings show and leave."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

@@ -1,7 +1,5 @@
 """Runs are found and read whatever state they are in."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

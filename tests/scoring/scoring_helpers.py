@@ -1,7 +1,5 @@
 """Set-ups on noise of 16 × 16 pixels, spaces found by listing conf, and bits of measurements."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -1,20 +1,15 @@
-"""A candidate shows each proxy what it asks for, and counts the seconds it asks for."""
-
-from __future__ import annotations
+"""Seconds of a candidate, and the maps that candidates share."""
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from unittest.mock import patch
 
 import pytest
 import torch
 from scoring_helpers import bits, each_space, s0_scorer, setup
-from torch import nn
 
 from diswot.data import MiniBatch
-from diswot.models.init import Kaiming
 from diswot.models.outputs import Cost
 from diswot.models.resnet import CifarResNet, ResidualBlock
 from diswot.proxies import Proxy
@@ -23,115 +18,36 @@ from diswot.scoring.runtime import PrefixCache, Runtime, forward
 from diswot.scoring.scorer import Candidate
 from diswot.spaces import Arch
 
-COST = Cost(1, 2, 3)
-FIELDS = ("network", "outputs", "layers", "gradients", "observed", "teacher")
-GREEDY = {"needs_layers": True, "needs_gradients": True, "needs_labels": True}
 
-
-class Asking(Proxy):
+class Working(Proxy):
     """Needs what it is told to need; works for a while."""
 
-    def __init__(self, name: str = "asking", seconds: float = 0, **needs: bool) -> None:
+    def __init__(self, name: str, seconds: float = 0, **needs: bool) -> None:
         super().__init__(name=name)
         self.seconds = seconds
-        self.inputs: list[ProxyInput] = []
         for need, value in needs.items():
             setattr(self, need, value)
 
-    @contextmanager
-    def observe(self, network: nn.Module) -> Iterator[str]:
-        yield f"seen by {self.name}"
-
     def measure(self, inputs: ProxyInput) -> Components:
-        self.inputs.append(inputs)
         inputs.shared.get("shared work", lambda: time.sleep(0.05))
         time.sleep(self.seconds)
-        return {"grad": float(torch.is_grad_enabled())}
-
-
-def batch() -> MiniBatch:
-    images = torch.randn((4, 3, 8, 8), generator=torch.Generator().manual_seed(0))
-    return MiniBatch(images, torch.arange(4))
-
-
-def network() -> nn.Module:
-    made = CifarResNet([1, 1, 1], [4, 4, 8, 16])
-    Kaiming()(made, seed=0, role="student")
-    return made
-
-
-def candidate(*proxies: Proxy, build: float = 0.0, run: float = 0.0) -> Candidate:
-    made, passed = network(), None
-    if watching := {proxy.name: proxy for proxy in proxies if proxy.needs_forward}:
-        passed = forward(made, watching, batch(), Runtime())
-    teacher = {proxy.name: {proxy.name: torch.ones(1)} for proxy in proxies}
-    return Candidate(ProxyInput("a", 5, COST, batch(), made), teacher, passed, build, run)
-
-
-@pytest.mark.parametrize(
-    ("needs", "there"),
-    [
-        ({}, {"network", "outputs", "observed"}),
-        ({"needs_layers": True}, {"network", "outputs", "observed", "layers"}),
-        ({"needs_gradients": True}, {"network", "outputs", "observed", "gradients"}),
-        (GREEDY, {*FIELDS} - {"teacher"}),
-        ({"needs_network": False}, {"outputs", "observed"}),
-        ({"needs_forward": False}, {"network"}),
-        ({"needs_forward": False, "needs_gradients": True}, {"network"}),
-        ({"needs_forward": False, "needs_network": False}, set()),
-    ],
-)
-@pytest.mark.parametrize("company", [False, True])
-def test_a_proxy_sees_what_it_asks_for_and_no_more(
-    needs: dict[str, bool], there: set[str], company: bool
-) -> None:
-    proxy, others = Asking(**needs), [Asking("other", **GREEDY)] if company else []
-    parts, _ = candidate(proxy, *others).measure(proxy.name, proxy)
-    assert parts == {"grad": float(proxy.needs_gradients)}
-    [inputs] = proxy.inputs
-    assert (inputs.arch, inputs.seed, inputs.cost) == ("a", 5, COST)
-    assert inputs.teacher == {proxy.name: torch.ones(1)}
-    values = {name: getattr(inputs, name) for name in FIELDS}
-    shown = {name for name, value in values.items() if value is not None and value != ()}
-    assert shown == {*there, "teacher"}
-    assert inputs.observed == ("seen by asking" if "observed" in there else None)
-
-
-def test_graphs_are_shown_to_those_that_go_back_through_them() -> None:
-    plain, back = Asking("plain", needs_layers=True), Asking("back", **GREEDY)
-    both = candidate(plain, back)
-    one, other = (both.inputs(proxy.name, proxy) for proxy in (plain, back))
-    tensors = [*one.outputs.stages, one.outputs.logits, *(call.output for call in one.layers)]
-    assert not any(tensor.requires_grad for tensor in tensors)
-    assert all(call.output.requires_grad for call in other.layers)
-    assert torch.equal(one.outputs.logits, other.outputs.logits)
-    assert [call.name for call in one.layers] == [call.name for call in other.layers]
-    assert all(gradient.any() for gradient in other.gradients.weights.values())
-    assert not one.batch.images.requires_grad
-    alone = forward(network(), {"a": plain}, batch(), Runtime())
-    assert not alone.outputs.logits.requires_grad
+        return {"seconds": self.seconds}
 
 
 def test_seconds_are_those_of_a_proxy_alone() -> None:
-    first, second = Asking("first"), Asking("second", seconds=0.03)
-    blind = Asking("blind", needs_forward=False)
-    free = Asking("free", needs_forward=False, needs_network=False)
-    one = candidate(first, second, blind, free, build=10.0, run=200.0)
+    first, second = Working("first"), Working("second", seconds=0.03)
+    blind = Working("blind", needs_forward=False)
+    free = Working("free", needs_forward=False, needs_network=False)
+    network = CifarResNet([1, 1, 1], [4, 4, 8, 16])
+    batch = MiniBatch(torch.zeros(4, 3, 8, 8), torch.arange(4))
+    passed = forward(network, {"first": first, "second": second}, batch, Runtime())
+    inputs = ProxyInput("a", 5, Cost(1, 2, 3), batch, network)
+    one = Candidate(inputs, {}, passed, 10.0, 200.0)
     seconds = {p.name: one.measure(p.name, p)[1] for p in (first, second, blind, free)}
     assert 210.05 <= seconds["first"] < 215
     assert 210.08 <= seconds["second"] < 215  # shared work done for another counts in full
     assert 10.05 <= seconds["blind"] < 15  # and what it does not share is its own
     assert 0.05 <= seconds["free"] < 5
-
-
-def test_a_measurement_has_the_seconds_of_what_was_measured() -> None:
-    scorer = s0_scorer("proxy=[diswot,nwot,params,snip]")
-    measurement = scorer.measure(scorer.space.parse("s0:1-1-1"))
-    seconds = measurement.seconds_each
-    assert list(seconds) == list(measurement.parts) == list(scorer.proxies)
-    assert all(spent >= 0 for spent in seconds.values())
-    assert seconds["params"] < seconds["nwot"]
-    assert max(seconds.values()) <= measurement.seconds
 
 
 @each_space

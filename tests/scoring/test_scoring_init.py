@@ -1,7 +1,5 @@
 """Keyed initialisation, keys, and building without spending random numbers."""
 
-from __future__ import annotations
-
 import math
 import os
 import subprocess

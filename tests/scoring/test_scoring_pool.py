@@ -1,7 +1,5 @@
 """Scoring in several processes gives what one gives, and outlives the death of any."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -119,7 +117,7 @@ def test_a_candidate_that_kills_its_process_is_a_record(
             list(measure([S0Arch((5, 5, 5))]))
 
 
-def test_a_class_that_only_this_process_sees_is_named(
+def test_a_class_that_no_other_process_sees_is_named(
     started: list[pool._Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = types.ModuleType("diswot_test_script")
@@ -133,9 +131,6 @@ def test_a_class_that_only_this_process_sees_is_named(
         list(measure(ARCHS[:2]))
     assert started
     assert "\n" not in str(caught.value)
-
-
-def test_a_class_that_cannot_be_sent_is_named() -> None:
     local = replace(scorer(), space=type("Local", (S0,), {})(**SETTINGS))
     with pytest.raises(UserError, match="workers=1"), scoring_pool(local, 2):
         pass

@@ -1,7 +1,5 @@
 """A score is a pure function; a candidate that fails is a record."""
 
-from __future__ import annotations
-
 import pickle
 import random
 from dataclasses import replace
@@ -29,7 +27,8 @@ def test_measurements_are_complete() -> None:
     assert list(measurement.parts) == list(s0_scorer().proxies)
     assert measurement.failures == {}
     assert measurement.cost == s0_scorer().costs().cost(FIRST)
-    assert measurement.seconds > 0
+    assert list(measurement.seconds_each) == list(measurement.parts)
+    assert 0 < max(measurement.seconds_each.values()) <= measurement.seconds
     assert pickle.loads(pickle.dumps(measurement)) == measurement
 
 

@@ -1,7 +1,5 @@
 """Fixtures of the search loop's tests."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Small searches, run in this process."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """Proxies that misbehave; workers import this module too."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

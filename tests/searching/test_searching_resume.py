@@ -1,7 +1,5 @@
 """A search that was stopped anywhere ends as one that was not."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What a search scores, counts and records; the same for any number of workers."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

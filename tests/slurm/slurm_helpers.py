@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 USER = pwd.getpwuid(os.getuid()).pw_name
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
@@ -105,6 +107,8 @@ def until(condition: Callable[[], object], seconds: float, problem: str) -> None
 @contextmanager
 def running_slurm() -> Iterator[Cluster]:
     """Start all three daemons, in a folder of a short name, since sockets have short names."""
+    if missing := [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]:
+        pytest.skip(f"no {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge")
     root = Path(tempfile.mkdtemp(prefix="slurm"))
     for folder in (root / "state", root / "spool"):
         folder.mkdir(mode=0o755)

@@ -4,7 +4,6 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +16,8 @@ from omegaconf import OmegaConf
 from submitit.core.utils import UncompletedJobError
 
 from diswot import slurm
-from diswot.commands.task import Failed, Task, sweep_summary
 from diswot.errors import UserError
 from diswot.scoring.pool import _Worker
-from diswot.search import job as search_job
 from diswot.slurm import require_cluster, run_requeueable, wait_for_jobs
 from hydra_plugins.diswot_slurm import SlurmLauncher
 
@@ -108,28 +105,6 @@ def test_scoring_processes_get_no_signal_of_a_cluster() -> None:
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     assert worker.process.poll() is None
     assert worker.stop() == -signal.SIGKILL
-
-
-def test_a_task_in_another_process() -> None:
-    pickled = pickle.dumps(Task("search", search_job))
-    code = (
-        "import pickle, sys; from omegaconf import OmegaConf\n"
-        "task = pickle.load(sys.stdin.buffer)\n"
-        "assert OmegaConf.has_resolver('diswot.run_name')\n"
-        "print(task._job.__module__)"
-    )
-    output = subprocess.check_output([sys.executable, "-c", code], input=pickled)
-    assert output == b"diswot.search\n"
-
-
-def test_summary_of_a_sweep() -> None:
-    jobs = [["space=s0", "seed=0"], ["space=s0", "seed=1"]]
-    assert sweep_summary(jobs, [Failed(1, None, "no")]) == (
-        "1 of 2 jobs failed; the others' results are kept\n  seed=1: no"
-    )
-    assert sweep_summary(jobs[:1], [Failed(0, Path("a"), "no")]) == (
-        "1 of 1 jobs failed\n  space=s0 seed=0 in a: no"
-    )
 
 
 def submitted_job(folder: Path, job_id: str) -> Any:

@@ -1,12 +1,13 @@
 """Sweeps on a real Slurm: shards, preemption, and jobs that are cancelled."""
 
 import json
+from collections.abc import Iterator
 from csv import DictReader
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from slurm_helpers import Cluster, Ended, until
+from slurm_helpers import Cluster, Ended, running_slurm, until
 
 from diswot.commands import compose
 from diswot.rank import main as rank
@@ -37,6 +38,12 @@ def table(file: Path) -> list[dict[str, str]]:
     """Rows of a CSV, without times."""
     with file.open(newline="") as text:
         return [{k: v for k, v in row.items() if "seconds" not in k} for row in DictReader(text)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running_slurm() as slurm:
+        yield slurm
 
 
 def test_shards(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 """Spaces from the files of ``conf/space``, with settings changed."""
 
-from __future__ import annotations
-
 from random import Random
 from typing import TypeVar
 

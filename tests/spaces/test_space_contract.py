@@ -1,7 +1,5 @@
 """The contract of every member of conf/space."""
 
-from __future__ import annotations
-
 import pickle
 import random
 import re
@@ -177,12 +175,14 @@ def test_networks_can_be_trained(space: Space) -> None:
             assert torch.equal(network(images), logits)
 
 
-def test_embedding_width_is_the_truth(space: Space) -> None:
+def test_embedding_width_name_and_budget_are_the_truth(space: Space) -> None:
     widths = {on_meta(space, arch).classifier.in_features for arch in draws(space, 30)}
     if space.embedding_width is None:
         assert len(widths) > 1
     else:
         assert widths == {space.embedding_width}
+    assert space.name in MEMBERS
+    assert Budget(**space.default_budget).limits() == space.default_budget
 
 
 def test_wrong_texts_are_refused_and_named(space: Space) -> None:
@@ -197,8 +197,3 @@ def test_wrong_texts_are_refused_and_named(space: Space) -> None:
     for attempt in wrong - {text}:
         with pytest.raises(UserError, match=re.escape(repr(attempt))):
             space.parse(attempt)
-
-
-def test_a_space_says_its_name_and_budget(space: Space) -> None:
-    assert space.name in MEMBERS
-    assert Budget(**space.default_budget).limits() == space.default_budget

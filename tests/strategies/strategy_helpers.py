@@ -1,7 +1,5 @@
 """A search problem without networks: a planted optimum on a rugged hill."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,15 +1,12 @@
 """Evolution: who the parent is, who leaves, and whether it helps."""
 
-from __future__ import annotations
-
 import statistics
 from typing import Any
 
 import pytest
 from scipy.stats import wilcoxon
-from strategy_helpers import HILL, advance, begin, configured, each_population, observed
+from strategy_helpers import HILL, advance, begin, each_population, observed
 
-from diswot.errors import UserError
 from diswot.scoring.budget import Budget
 from diswot.strategies import Observation
 
@@ -128,10 +125,3 @@ def test_a_first_population_of_failures_is_drawn_anew(member: str) -> None:
     advance(strategy, 3, failing=1)
     assert len(strategy.ask()) == 10
     assert strategy.state_dict()["members"] == []
-
-
-def test_top_is_bounded_by_the_sample() -> None:
-    with pytest.raises(UserError, match=r"strategy\.top=4: at most strategy\.sample=3"):
-        configured("evolution", sample=3, top=4)
-    with pytest.raises(UserError, match=r"strategy\.top=0 is not"):
-        configured("evolution", top=0)

@@ -1,7 +1,5 @@
 """Table folders and run directories written by hand."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +10,6 @@ from diswot.errors import UserError
 from diswot.tables import Cell, Spec, Table, load_table, to_markdown
 from diswot.tables.__main__ import main
 
-ROOT = Path(__file__).parents[2]
-TABLES = sorted(path.parent for path in ROOT.glob("experiments/*/table.yaml"))
 PAPER = "row,column,value,std,unit,source,note"
 RESULTS = "row,column,value,std,low,high,seeds,scale,date,runs"
 
@@ -221,16 +217,3 @@ def test_reading_a_table_loads_no_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert printed.stdout.split() == ["False"]
-
-
-@pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)
-def test_the_shipped_tables_are_what_their_files_say(folder: Path) -> None:
-    spec = Spec.load(folder)
-    assert not spec.small or spec.runs == f"runs/tables/{folder.name}"
-    assert spec.conditions or not (folder / "results.csv").exists()
-    if (folder / "table.md").exists():
-        assert (folder / "table.md").read_text() == to_markdown(load_table(folder))
-
-
-def test_there_are_tables() -> None:
-    assert {"s0_ablation", "nasbench201"} <= {folder.name for folder in TABLES}

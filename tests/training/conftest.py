@@ -1,12 +1,8 @@
 """Fixtures of the tests of training."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from training_helpers import teacher_file
 
 
@@ -17,10 +13,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread, as other processes have, and no picture."""
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture."""
     monkeypatch.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -1,7 +1,5 @@
 """Stored logits are the teacher's, are computed once, and hurt nobody when they go wrong."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import time
@@ -16,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from training_helpers import composed, trained
 
-from diswot.errors import UserError
 from diswot.training import teacher as teachers
 from diswot.training.setup import TrainingSetup
 from diswot.training.teacher import FrozenTeacher, StoredLogits, write_logits
@@ -215,17 +212,3 @@ def test_progress_is_shown_unless_quiet(
     assert capsys.readouterr().out == ""
     prepare("seed=1", quiet=False)
     assert "80 of 80 images" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("override", "problem"),
-    [
-        ("distiller=[kd,at]", "distiller at reads more"),
-        ("protocol.mixup=0.2", "mixed images"),
-        ("protocol.teacher_cache.dir={}", r"protocol\.teacher_cache\.dir=.*file.* give a folder"),
-    ],
-)
-def test_what_is_refused(prepare: Prepare, tmp_path: Path, override: str, problem: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=problem):
-        prepare(override.format(tmp_path / "file"))

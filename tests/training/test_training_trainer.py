@@ -1,7 +1,5 @@
 """Lightning's Trainer and callbacks as the config gives them; what goes wrong is one line."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

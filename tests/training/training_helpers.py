@@ -1,7 +1,5 @@
 """Small trainings, and what is left of them."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
