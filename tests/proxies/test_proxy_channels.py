@@ -46,7 +46,7 @@ def shown(*outputs: Tensor, seed: int = 0) -> ProxyInput:
 @pytest.mark.parametrize("weight", ["channels", "sqrt_fan_in"])
 @pytest.mark.parametrize("net", ["plain_a", "plain_c"])
 def test_effective_width_written_out(golden: Any, net: str, weight: str) -> None:
-    proxy = made("effective_width", f"weight={weight}")
+    proxy = made("effective_width", f"weight={weight}", "inputs=images")
     expected = 0.0
     for module, output in conv_outputs(golden.inputs(net, proxy)):
         channels, fan_in = output.shape[1], module.get_parameter("weight")[0].numel()
@@ -61,12 +61,12 @@ def test_effective_width_of_noise() -> None:
     batch = MiniBatch(torch.zeros(6, 3, 16, 16), torch.zeros(6).long())
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     given = [ProxyInput("a", s, Cost(1, 1, 1), batch, network.train()) for s in (3, 3, 4)]
-    proxy = made("effective_width", "inputs=noise")
+    proxy = made("effective_width", "noise_images=6")
     assert (proxy.needs_forward, proxy.needs_layers) == (False, False)
     one, again, other = (proxy.measure(each)["effective_width"] for each in given)
     assert one == again != other
     assert all(torch.equal(state[name], t) for name, t in network.state_dict().items())
-    noise = torch.randn(6, 3, 16, 16, generator=generator("effective_width proxy", 3))
+    noise = torch.randn(6, 3, 16, 16, generator=generator("noise of channels", 3))
     outputs, seen = dict[nn.Module, Tensor](), given[0].copy()
     for module in seen.modules():
         if isinstance(module, nn.Conv2d):
@@ -84,7 +84,7 @@ def test_effective_width_of_dead_and_repeated_channels() -> None:
     for maps in (repeated, dead):
         torch.testing.assert_close(functional.effective_width(maps), width, rtol=1e-6, atol=0)
     assert functional.effective_width(dead[:, 3:]) == 0
-    proxy = made("effective_width")
+    proxy = made("effective_width", "inputs=images")
     own = proxy.measure(shown(free, dead[:, 3:]))["effective_width"]
     assert own == pytest.approx(3 * width.item())
     assert functional.effective_width(free[:, :1]) == pytest.approx(1)
@@ -144,7 +144,7 @@ def test_a_network_without_convolutions_has_no_score(name: str) -> None:
     ("name", "setting", "message"),
     [
         ("effective_width", "weight=fan", "allowed are channels, sqrt_fan_in"),
-        ("effective_width", "inputs=ones", "allowed are images, noise"),
+        ("effective_width", "inputs=ones", "allowed are noise, images"),
         ("meco", "images=0", "at least 1"),
         ("meco_opt", "images=1.5", "at least 1"),
     ],
@@ -168,7 +168,7 @@ def test_parameters_between_independent_channels() -> None:
     middle = first(images)
     calls = [Layer("0", first, images, middle), Layer("1", second, middle, second(middle))]
     inputs = ProxyInput("arch", 0, Cost(1, 1, 1), MiniBatch(images, torch.zeros(8)), layers=calls)
-    [score] = EffectiveParams(name="effective_params").measure(inputs).values()
+    [score] = EffectiveParams(name="effective_params", inputs="images").measure(inputs).values()
 
     def width(maps: Tensor) -> float:
         matrix = correlation(maps)

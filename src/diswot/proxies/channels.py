@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
@@ -30,7 +31,43 @@ def convolutions(layers: Sequence[Layer]) -> list[Layer]:
     return chosen
 
 
-class EffectiveWidth(Proxy):
+class _OfChannels(Proxy):
+    """A sum over convolutions, of the pass on the mini-batch or of one on noise.
+
+    Args:
+        inputs: ``noise``: one more pass, of a copy, on N(0, 1) images of the mini-batch's size;
+            ``images``: the pass on the mini-batch.
+        noise_images: How many images of noise.
+    """
+
+    needs_layers = True
+    reported: tuple[str, ...] = ("inputs", "noise_images")
+
+    def __init__(self, *, name: str, inputs: str = "noise", noise_images: int = 32) -> None:
+        super().__init__(name=name)
+        self.inputs = choice(f"proxy.{name}.inputs", inputs, ("noise", "images"))
+        self.noise_images = whole(f"proxy.{name}.noise_images", noise_images, 2)
+        self.needs_forward = self.needs_layers = inputs == "images"
+
+    def measure(self, inputs: ProxyInput) -> Components:
+        """See `Proxy`; fails without a convolution."""
+        layers = inputs.layers if self.inputs == "images" else self._noise_layers(inputs)
+        return {self.name: sum(self._term(layer) for layer in convolutions(layers))}
+
+    @abstractmethod
+    def _term(self, layer: Layer) -> float:
+        """What a convolution adds."""
+
+    def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
+        like, network = inputs.batch.images, inputs.copy()
+        key = generator("noise of channels", inputs.seed)
+        noise = torch.randn(self.noise_images, *like.shape[1:], generator=key).to(like)
+        with torch.no_grad(), record_layers(network) as layers:
+            network(noise.contiguous(memory_format=torch.channels_last))
+        return layers
+
+
+class EffectiveWidth(_OfChannels):
     """``Σ_l w_l · (tr R_l)² / ‖R_l‖²_F`` over all convolutions: how many channels a layer has.
 
     R_l is the correlation of a convolution's output channels over images and positions, in train
@@ -40,43 +77,36 @@ class EffectiveWidth(Proxy):
 
     It grows with the number and width of layers and so follows parameters and FLOPs; it looks at
     no path: convolutions that do not reach the logits count. Few values a channel bound it: a
-    layer with B·H·W values has a width below B·H·W.
+    layer with B·H·W values has a width below B·H·W. On real images neighbouring positions are
+    alike and early layers seem narrower than they are; on S0 noise ranks better.
 
     Args:
         weight: ``channels``: w is C; ``sqrt_fan_in``: the root of the weights of one channel.
-        inputs: ``images``: the pass on the mini-batch; ``noise``: one more pass, of a copy, on
-            N(0, 1) images of the mini-batch's shape.
+        inputs: ``noise``: one more pass, of a copy, on N(0, 1) images of the mini-batch's size;
+            ``images``: the pass on the mini-batch.
+        noise_images: How many images of noise.
     """
 
-    needs_layers = True
-    reported = ("weight", "inputs")
+    reported = (*_OfChannels.reported, "weight")
 
-    def __init__(self, *, name: str, weight: str = "channels", inputs: str = "images") -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        *,
+        name: str,
+        weight: str = "channels",
+        inputs: str = "noise",
+        noise_images: int = 32,
+    ) -> None:
+        super().__init__(name=name, inputs=inputs, noise_images=noise_images)
         self.weight = choice(f"proxy.{name}.weight", weight, ("channels", "sqrt_fan_in"))
-        self.inputs = choice(f"proxy.{name}.inputs", inputs, ("images", "noise"))
-        self.needs_forward = self.needs_layers = inputs == "images"
 
-    def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`; fails without a convolution."""
-        layers = inputs.layers if self.inputs == "images" else self._noise_layers(inputs)
-        total = 0.0
-        for layer in convolutions(layers):
-            width = functional.effective_width(layer.output.detach()).item()
-            fan_in = layer.module.get_parameter("weight")[0].numel()
-            total += width * (layer.output.shape[1] if self.weight == "channels" else fan_in**0.5)
-        return {self.name: total}
-
-    def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
-        like, network = inputs.batch.images, inputs.copy()
-        key = generator("effective_width proxy", inputs.seed)
-        noise = torch.randn(like.shape, generator=key).to(like)
-        with torch.no_grad(), record_layers(network) as layers:
-            network(noise.contiguous(memory_format=torch.channels_last))
-        return layers
+    def _term(self, layer: Layer) -> float:
+        fan_in = layer.module.get_parameter("weight")[0].numel()
+        weight = layer.output.shape[1] if self.weight == "channels" else fan_in**0.5
+        return weight * functional.effective_width(layer.output.detach()).item()
 
 
-class EffectiveParams(Proxy):
+class EffectiveParams(_OfChannels):
     """``Σ_l k² · W(input_l) · W(output_l) / groups``: parameters between independent channels.
 
     W is the `functional.effective_width` of a convolution's input and output over images and
@@ -85,22 +115,18 @@ class EffectiveParams(Proxy):
     pass in train mode, no label, no gradient, no teacher. The scale of the weights does not matter
     where every convolution is followed by BatchNorm.
 
-    Without correlations it is a count of parameters and shares their weakness: it grows with
-    depth and width without end, so that under no budget the largest networks win.
+    It grows with depth and width without end, as parameters do, so that without a budget the
+    largest networks win; convolutions that do not reach the logits count.
+
+    Args:
+        inputs: See `EffectiveWidth`.
+        noise_images: See `EffectiveWidth`.
     """
 
-    needs_layers = True
-
-    def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`; fails without a convolution."""
-        total = 0.0
-        for layer in convolutions(inputs.layers):
-            sides = (functional.effective_width(x.detach()) for x in (layer.input, layer.output))
-            module = cast(nn.Conv2d, layer.module)
-            total += (
-                math.prod([*module.kernel_size, *(side.item() for side in sides)]) / module.groups
-            )
-        return {"effective_params": total}
+    def _term(self, layer: Layer) -> float:
+        sides = [functional.effective_width(x.detach()).item() for x in (layer.input, layer.output)]
+        module = cast(nn.Conv2d, layer.module)
+        return math.prod([*module.kernel_size, *sides]) / module.groups
 
 
 class MeCo(Proxy):
