@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Score", "SearchResult", "TrainResult", "find_student", "load_student"]
 __all__ += ["rank_proxies", "score_arch", "train_student"]
 
+DEFAULT_PROXIES = ("recommended", "diswot")
+
 Folder = str | Path
 Names = str | Sequence[str]
 Override = str | int | float | bool | None
@@ -92,7 +94,7 @@ def score_arch(
     *,
     space: str,
     teacher: str = "resnet110",
-    proxy: Names = "diswot",
+    proxy: Names = DEFAULT_PROXIES,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
     **settings: Override,
@@ -126,7 +128,7 @@ def find_student(
     *,
     space: str = "s1",
     teacher: str = "resnet110",
-    proxy: Names = "diswot",
+    proxy: Names = DEFAULT_PROXIES,
     strategy: str = "evolution",
     budget: Mapping[str, float] | None = None,
     run_dir: Folder | None = None,
@@ -204,7 +206,7 @@ def load_student(run: Folder, *, config_dir: Folder | None = None) -> nn.Module:
 def rank_proxies(
     *,
     space: str = "s0",
-    proxy: Names = "diswot",
+    proxy: Names = DEFAULT_PROXIES,
     teacher: str = "resnet56",
     seeds: int = 1,
     run_dir: Folder | None = None,

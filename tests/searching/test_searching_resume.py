@@ -21,6 +21,7 @@ KINDS = {
     "evolution": REAL,
     "zscore": [*ZSCORE, "strategy.population=4"],
     "rank by aging evolution": [*REAL, "proxy.diswot.combine=rank", "strategy=aging_evolution"],
+    "ensemble": [*REAL, "proxy=ensemble", "proxy.ensemble.members=[params,relation]"],
     "exhaustive": [*CHEAP, "strategy=exhaustive", "space.depths=[1,2,3]", "budget.params=2.5e5"],
     "random": CHEAP,
 }
