@@ -1,16 +1,18 @@
 """Measures every proxy of the package and stores the results in experiments/proxies.
 
-``python tools/measure_proxies.py WORK`` runs in WORK (about 40 minutes on two cores; a second start
-goes on where the first one ended). ``make docs`` makes docs/proxies.md of what is stored.
-NAS-Bench-201 is read from the source at hand.
+``python tools/measure_proxies.py WORK`` runs in WORK (an hour on two cores; a second start goes
+on where the first one ended). ``make docs`` makes docs/proxies.md of what is stored, and searches
+say from the package's validated.csv how far their score is known to hold. tools/choose_score.py
+compares what is left in WORK. NAS-Bench-201 is read from the source at hand.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,23 +22,42 @@ import pandas as pd
 
 from diswot.accuracies import benchmark_of
 from diswot.commands import compose
+from diswot.config import conf_dir
 from diswot.proxies.base import COMBINATIONS, combine
 from diswot.rank import main as rank
 from diswot.ranking.scores import Scores, Target
 from diswot.ranking.statistics import compute
-from diswot.runs import Journal, ScoreRecord, read_rank_rows
+from diswot.runs import Journal, ScoreRecord
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
 
-STORE = Path(__file__).parents[1] / "experiments" / "proxies"
-RUNS = {
-    "s0": ["space=s0", "proxy=all", "control=shuffled", "seeds=3"],
-    "nasbench201": [
-        *("space=nasbench201", "benchmark.sample=300", "proxy=all", "control=shuffled"),
-    ],
+ROOT = Path(__file__).parents[1]
+STORE = ROOT / "experiments" / "proxies"
+ASSETS = ROOT / "src" / "diswot" / "assets"
+COSTLY = ("grasp", "te_nas", "vkdnw", "wrcor")
+"""Proxies of several passes: measured with one seed."""
+
+_SEMANTIC = "diswot.proxies.diswot.Semantic"
+FURTHER = {
+    **{
+        f"semantic_{form}": {"_target_": _SEMANTIC, "form": form}
+        for form in ("classes", "images", "images_relu")
+    },
+    "relation_before": {"_target_": "diswot.proxies.diswot.Relation", "normalise": "before"},
+    "effective_width_fan": {
+        "_target_": "diswot.proxies.channels.EffectiveWidth",
+        "weight": "sqrt_fan_in",
+    },
 }
-UNRANKED = {
+"""Proxies of the package with other settings, by name."""
+
+SPACES = {
+    "s0": ["space=s0"],
     "s1": ["space=s1"],
+    "nasbench201": ["space=nasbench201", "benchmark.cells=live", "benchmark.sample=200"],
+}
+SEEDS = {"s0": 2, "s1": 2, "nasbench201": 1}
+UNRANKED = {
     "s2": ["space=s2", "data.image_size=64", "data.batch_size=32", "teacher=resnet34"],
 }
 NEEDS = {"needs_teacher": "teacher", "needs_labels": "labels", "needs_gradients": "gradients"}
@@ -62,12 +83,47 @@ def support(space: str, work: Path) -> list[list[Any]]:
     return [row if len(row) == 6 else [*row, ""] for row in rows]
 
 
-def ranked_support(space: str, work: Path) -> Iterator[list[Any]]:
-    """The same of a space with known accuracies, from its ranking."""
-    for name, row in {row.proxy: row for row in read_rank_rows(work / space)}.items():
-        if "@" not in name:
-            total = row.n * row.seeds
-            yield [name, space, total - row.failed, total, row.seconds_per_arch, ""]
+def rankings(space: str, work: Path) -> pd.DataFrame:
+    """Rows of rank.csv, as text, of every proxy and those of `FURTHER`; runs what is left."""
+    names = [file.stem for file in sorted((conf_dir() / "proxy").glob("*.yaml"))]
+    cheap = ["diswot", *(n for n in names if n not in ("diswot", "ensemble", *COSTLY))]
+    nodes = [
+        f"+proxy.{name}={{{','.join(f'{k}:{v}' for k, v in {**node, 'name': name}.items())}}}"
+        for name, node in FURTHER.items()
+    ]
+    runs = {
+        space: [f"proxy=[{','.join(cheap)}]", *nodes, "control=shuffled", f"seeds={SEEDS[space]}"],
+        f"{space}_costly": [f"proxy=[{','.join(COSTLY)}]", "seeds=1"],
+    }
+    tables = []
+    for name, words in runs.items():
+        if rank([*SPACES[space], *words, f"hydra.run.dir={work / name}"]) != 0:
+            sys.exit(1)
+        tables.append(pd.read_csv(work / name / "rank.csv", dtype=str, keep_default_na=False))
+    table = pd.concat(tables).drop_duplicates(["dataset", "target", "proxy"])
+    table["source"] = [Path(source).name for source in table["source"]]  # not where it lies here
+    return table
+
+
+def supported(space: str, table: pd.DataFrame) -> Iterator[list[Any]]:
+    """As `support`, of a space with known accuracies, from its rankings."""
+    for name, row in table.drop_duplicates("proxy").set_index("proxy").iterrows():
+        if "@" not in str(name) and name not in FURTHER:
+            total = int(row["n"]) * int(row["seeds"])
+            scored = total - int(row["failed"])
+            yield [name, space, scored, total, round(float(row["seconds_per_arch"]), 4), ""]
+
+
+def validated(space: str, table: pd.DataFrame) -> Iterator[list[Any]]:
+    """Spearman of every proxy of the package beside that of the parameters, target by target."""
+    for (dataset, target), own in table.groupby(["dataset", "target"], sort=False):
+        rows = own.set_index("proxy")
+        for name, row in rows.iterrows():
+            if "@" not in str(name) and name not in FURTHER and row["spearman"]:
+                known = [row[key] for key in ("spearman", "spearman_lo", "spearman_hi")]
+                known.append(rows.at["params", "spearman"])
+                figures = [round(float(value), 4) for value in known]
+                yield [space, name, dataset, target, row["n"], row["seeds"], *figures]
 
 
 def needs() -> Iterator[list[Any]]:
@@ -79,7 +135,7 @@ def needs() -> Iterator[list[Any]]:
 
 def combinations(work: Path) -> Iterator[list[Any]]:
     """Sum, z-score sum and rank sum of DisWOT's parts on every target, from the scored parts."""
-    for space, settings in RUNS.items():
+    for space, settings in SPACES.items():
         config = compose("rank", settings, None)
         benchmark = benchmark_of(config)
         archs = benchmark.select(config["seed"])
@@ -112,7 +168,9 @@ def _combined(records: Sequence[ScoreRecord], archs: Sequence[str]) -> Scores:
     return Scores(tuple(archs), tuple(seeds), arrays, seconds, sizes, sizes, frozenset())
 
 
-def _store(name: str, columns: Sequence[str], rows: Iterator[list[Any]] | list[list[Any]]) -> None:
+def _store(
+    name: str | Path, columns: Sequence[str], rows: Iterator[list[Any]] | list[list[Any]]
+) -> None:
     with (STORE / name).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
@@ -123,20 +181,23 @@ def main() -> None:
         sys.exit(__doc__)
     work = Path(sys.argv[1]).resolve()
     STORE.mkdir(exist_ok=True)
-    for space, settings in RUNS.items():
-        if rank([*settings, f"hydra.run.dir={work / space}"]) != 0:
-            sys.exit(1)
-        table = pd.read_csv(work / space / "rank.csv", dtype=str, keep_default_na=False)
-        table["source"] = [
-            Path(source).name for source in table["source"]
-        ]  # not where it lies here
+    tables = {space: rankings(space, work) for space in SPACES}
+    for space, table in tables.items():
         table.to_csv(STORE / f"{space}.csv", index=False, lineterminator="\n")
-    supported = [row for space in RUNS for row in ranked_support(space, work)]
-    supported += [row for space in UNRANKED for row in support(space, work)]
-    _store("support.csv", ["proxy", "space", "scored", "tried", "seconds", "reason"], supported)
+    rows = [row for space, table in tables.items() for row in supported(space, table)]
+    rows += [row for space in UNRANKED for row in support(space, work)]
+    _store("support.csv", ["proxy", "space", "scored", "tried", "seconds", "reason"], rows)
     _store("needs.csv", ["proxy", "needs"], needs())
     columns = ["space", "dataset", "target", "score", "spearman", "low", "high"]
     _store("combinations.csv", columns, combinations(work))
+    columns = ["space", "proxy", "dataset", "target", "n", "seeds"]
+    columns += ["spearman", "low", "high", "params"]
+    rows = [row for space, table in tables.items() for row in validated(space, table)]
+    _store(ASSETS / "validated.csv", columns, rows)
+    sums = {line.split()[1]: line for line in (ASSETS / "SHA256SUMS").read_text().splitlines()}
+    digest = hashlib.sha256((ASSETS / "validated.csv").read_bytes()).hexdigest()
+    sums["validated.csv"] = f"{digest}  validated.csv"
+    (ASSETS / "SHA256SUMS").write_text("\n".join(sums.values()) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
