@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
 STORE = Path(__file__).parents[1] / "experiments" / "proxies"
-SPACE = {"s0": "s0", "s1": "s1", "s1_small": "s1", "nasbench201": "nasbench201"}
+SPACE = {"s0": "s0", "s1": "s1", "s1_small": "s1", "nasbench201_live": "nasbench201"}
 """The space of each table; a ranking of that name is in WORK."""
 SINGLE = (
     *("effective_width", "effective_width_fan", "effective_params", "meco_opt", "effective_rank"),
@@ -94,7 +94,17 @@ def compare(work: Path) -> pd.DataFrame:
             low, high = np.nanquantile(lead, (0.025, 0.975))
             row = (candidate, SPACE[name], name, target, len(accuracy), rho, rho - of_params)
             rows.append((*row, low, high))
-    columns = ["candidate", "space", "table", "target", "n", "spearman", "lead", "low", "high"]
+    columns = [
+        "candidate",
+        "space",
+        "table",
+        "target",
+        "n",
+        "spearman",
+        "lead",
+        "lead_lo",
+        "lead_hi",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -26,6 +27,7 @@ GROUPS = (
     *("distiller", "protocol", "trainer", "callbacks", "logger", "hydra/launcher"),
 )
 SPACES = ("s0", "nasbench201", "s1", "s2")
+RANKINGS = ("s0", "s1", "nasbench201_live", "nasbench201")
 
 
 def members(group: str) -> dict[str, str]:
@@ -113,7 +115,17 @@ def of_ranking(space: str) -> list[str]:
         controls = controls.set_index(controls["proxy"].str.removesuffix("@shuffled"))
         lines += ["", f"### {dataset}, {target}", ""] if lines else [f"### {dataset}, {target}", ""]
         rows = (_ranked(row, controls) for _, row in own[~own["control"]].iterrows())
-        columns = ["proxy", "ρ", "95 % interval", "± seeds", "P@10", "ρ − ρ(params)", "interval"]
+        columns = [
+            "proxy",
+            "ρ",
+            "95 % interval",
+            "seeds",
+            "± seeds",
+            "P@10",
+            "nDCG",
+            "ρ − ρ(params)",
+            "interval",
+        ]
         columns += ["ρ, params fixed", "control ρ", "ρ − ρ(control)", "failed"]
         lines += _table(columns, rows)
     return lines
@@ -128,8 +140,9 @@ def _ranked(row: pd.Series, controls: pd.DataFrame) -> list[str]:
     ]
     return [
         f"`{name}`{mark}",
-        *(_number(row["spearman"]), _interval(row, "spearman"), _number(row["spearman_std"])),
-        f"{row['precision_at_10pct']:.2f}",
+        *(_number(row["spearman"]), _interval(row, "spearman"), str(row["seeds"])),
+        *(_number(row["spearman_std"]), f"{row['precision_at_10pct']:.2f}"),
+        _number(row.get("ndcg_at_10pct", float("nan"))),
         *(_number(row["minus_params"]), _interval(row, "minus_params")),
         *(_number(row["partial_spearman_params"]), *control, str(row["failed"])),
     ]
@@ -160,12 +173,46 @@ def of_combinations() -> list[str]:
     return _table(["space", "target", *(names.get(score, score) for score in scores)], rows)
 
 
+def of_candidates() -> list[str]:
+    """ρ of every candidate for the recommended score, and its lead over the parameters."""
+    table = pd.read_csv(STORE / "candidates.csv")
+    columns = list(dict.fromkeys(zip(table["table"], table["target"], strict=True)))
+    by_table = table.groupby(["candidate", "table"])["lead"].mean().unstack()
+    by_table = by_table.assign(worst=by_table.min(axis=1, skipna=False), mean=by_table.mean(axis=1))
+    rows = []
+    for name, row in by_table.sort_values(["worst", "mean"], ascending=False).iterrows():
+        own = table[table["candidate"] == name].set_index(["table", "target"])
+        cells = [
+            f"{_number(own.at[key, 'spearman'])} ({_interval(own.loc[key], 'lead')})"
+            if key in own.index
+            else "–"
+            for key in columns
+        ]
+        rows.append([str(name), *cells, _number(row["worst"]), _number(row["mean"])])
+    heads = [
+        f"{name} {target.removesuffix('_distilled').removesuffix('_vanilla')}"
+        for name, target in columns
+    ]
+    return _table(["candidate", *heads, "worst lead", "mean lead"], iter(rows))
+
+
+def of_left_out() -> list[str]:
+    """What is chosen without a space, and how it does there."""
+    table = pd.read_csv(STORE / "left_out.csv")
+    rows = (
+        [r.left_out, r.chosen, f"{r.table} {r.target}", _number(r.spearman), _number(r.lead)]
+        for r in table.itertuples()
+    )
+    return _table(["left out", "chosen on the others", "table", "ρ", "ρ − ρ(params)"], rows)
+
+
 SPECIAL: dict[str, Callable[[], list[str]]] = {
     "all": all_groups,
     "distillers": of_distillers,
     "support": of_support,
-    "ranking s0": lambda: of_ranking("s0"),
-    "ranking nasbench201": lambda: of_ranking("nasbench201"),
+    **{f"ranking {name}": partial(of_ranking, name) for name in RANKINGS},
+    "candidates": of_candidates,
+    "left out": of_left_out,
     "combinations": of_combinations,
 }
 

@@ -12,7 +12,7 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -54,9 +54,11 @@ FURTHER = {
 SPACES = {
     "s0": ["space=s0"],
     "s1": ["space=s1"],
-    "nasbench201": ["space=nasbench201", "benchmark.cells=live", "benchmark.sample=200"],
+    "nasbench201_live": ["space=nasbench201", "benchmark.cells=live", "benchmark.sample=200"],
 }
-SEEDS = {"s0": 2, "s1": 2, "nasbench201": 1}
+"""The settings of every ranking; nasbench201.csv, of all cells, is of an earlier version."""
+
+SEEDS = {"s0": 2, "s1": 2, "nasbench201_live": 1}
 UNRANKED = {
     "s2": ["space=s2", "data.image_size=64", "data.batch_size=32", "teacher=resnet34"],
 }
@@ -105,16 +107,16 @@ def rankings(space: str, work: Path) -> pd.DataFrame:
     return table
 
 
-def supported(space: str, table: pd.DataFrame) -> Iterator[list[Any]]:
+def supported(table: pd.DataFrame) -> Iterator[list[Any]]:
     """As `support`, of a space with known accuracies, from its rankings."""
     for name, row in table.drop_duplicates("proxy").set_index("proxy").iterrows():
         if "@" not in str(name) and name not in FURTHER:
             total = int(row["n"]) * int(row["seeds"])
             scored = total - int(row["failed"])
-            yield [name, space, scored, total, round(float(row["seconds_per_arch"]), 4), ""]
+            yield [name, row["space"], scored, total, round(float(row["seconds_per_arch"]), 4), ""]
 
 
-def validated(space: str, table: pd.DataFrame) -> Iterator[list[Any]]:
+def validated(table: pd.DataFrame) -> Iterator[list[Any]]:
     """Spearman of every proxy of the package beside that of the parameters, target by target."""
     for (dataset, target), own in table.groupby(["dataset", "target"], sort=False):
         rows = own.set_index("proxy")
@@ -123,7 +125,7 @@ def validated(space: str, table: pd.DataFrame) -> Iterator[list[Any]]:
                 known = [row[key] for key in ("spearman", "spearman_lo", "spearman_hi")]
                 known.append(rows.at["params", "spearman"])
                 figures = [round(float(value), 4) for value in known]
-                yield [space, name, dataset, target, row["n"], row["seeds"], *figures]
+                yield [row["space"], name, dataset, target, row["n"], row["seeds"], *figures]
 
 
 def needs() -> Iterator[list[Any]]:
@@ -184,7 +186,7 @@ def main() -> None:
     tables = {space: rankings(space, work) for space in SPACES}
     for space, table in tables.items():
         table.to_csv(STORE / f"{space}.csv", index=False, lineterminator="\n")
-    rows = [row for space, table in tables.items() for row in supported(space, table)]
+    rows = [row for table in tables.values() for row in supported(table)]
     rows += [row for space in UNRANKED for row in support(space, work)]
     _store("support.csv", ["proxy", "space", "scored", "tried", "seconds", "reason"], rows)
     _store("needs.csv", ["proxy", "needs"], needs())
@@ -192,7 +194,7 @@ def main() -> None:
     _store("combinations.csv", columns, combinations(work))
     columns = ["space", "proxy", "dataset", "target", "n", "seeds"]
     columns += ["spearman", "low", "high", "params"]
-    rows = [row for space, table in tables.items() for row in validated(space, table)]
+    rows = [row for table in tables.values() for row in validated(table)]
     _store(ASSETS / "validated.csv", columns, rows)
     sums = {line.split()[1]: line for line in (ASSETS / "SHA256SUMS").read_text().splitlines()}
     digest = hashlib.sha256((ASSETS / "validated.csv").read_bytes()).hexdigest()
