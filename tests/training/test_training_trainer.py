@@ -47,6 +47,12 @@ def test_any_argument_of_the_trainer(tmp_path: Path, weights: Path) -> None:
     assert rates == pytest.approx([0.1, 0.05, 0], abs=1e-9)
 
 
+def test_a_shortened_validation_is_no_test(tmp_path: Path, weights: Path) -> None:
+    result = trained(tmp_path / "part", weights, "trainer.limit_val_batches=1")
+    whole = trained(tmp_path / "whole", weights)
+    assert result["test_top1"] == pytest.approx(whole["test_top1"], abs=1e-3)
+
+
 def test_a_callback_of_ones_own_yaml(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "conf/callbacks").mkdir(parents=True)
     text = "# @package callbacks.mine\n_target_: test_training_trainer.Seen\n"

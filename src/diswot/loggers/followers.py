@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diswot.runs import read_table
+
 if TYPE_CHECKING:
     from diswot.loggers import Loggers
     from diswot.runs import CandidateRecord, RankRow, ScoreRecord
@@ -20,7 +22,7 @@ _POINTS = 100  # of a ranking
 
 
 class SearchLog:
-    """Logs every generation, and all candidates at the end; see `diswot.searching.engine.Watch`."""
+    """Logs every generation (an `OnGeneration` of the engine), and all candidates at the end."""
 
     def __init__(self, loggers: Loggers, search: Search, strategy: Strategy) -> None:
         self._loggers, self._search, self._strategy = loggers, search, strategy
@@ -50,9 +52,7 @@ class SearchLog:
     def finish(self, result: Mapping[str, Any], path: Path) -> None:
         """Log the result, ``search.png`` and the distinct candidates, best first."""
         if self._loggers:
-            import pandas as pd
-
-            candidates = pd.read_csv(path / "candidates.csv").drop_duplicates("arch")
+            candidates = read_table(path / "candidates.csv").drop_duplicates("arch")
             candidates = candidates.sort_values("score", ascending=False, kind="stable")
             self._loggers.finished(result, [path / "search.png"], {"candidates": candidates})
 
@@ -90,11 +90,9 @@ class RankLog:
         """Log the best proxy of each target, ``rank.png`` and ``rank.csv``."""
         if self._silent or not self._loggers:
             return
-        import pandas as pd
-
         best: dict[str, Any] = {}
         for row in reversed(rows):  # the best of a target comes first
             if not row.control and not math.isnan(row.spearman):
                 name = f"best_{row.dataset}_{row.target}"
                 best |= {name: row.proxy, f"{name}_spearman": row.spearman}
-        self._loggers.finished(best, [path / "rank.png"], {"rank": pd.read_csv(path / "rank.csv")})
+        self._loggers.finished(best, [path / "rank.png"], {"rank": read_table(path / "rank.csv")})

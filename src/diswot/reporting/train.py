@@ -191,7 +191,9 @@ def _tested(
     config: Mapping[str, Any], setup: TrainingSetup, epochs: Sequence[EpochRecord], folder: Path
 ) -> dict[str, Any]:
     """Accuracy on the test images: of the last epoch, and of the best where others chose it."""
-    if setup.batches.validated_on == "test":
+    limit = config["trainer"].get("limit_val_batches")  # 1 is a batch, 1.0 are all
+    whole = limit is None or (isinstance(limit, float) and limit == 1)
+    if setup.batches.validated_on == "test" and whole:
         return {"test_top1": epochs[-1].val_top1, "test_top5": epochs[-1].val_top5}
     setup.batches.trainer = None  # all images, where several processes had a share each
     network, loader = setup.module.student, setup.batches.test_dataloader()

@@ -48,7 +48,8 @@ def cosine(epoch: float, epochs: int, *, warmup: float = 0, final: float = 0) ->
 def _warm(epoch: float, epochs: int, warmup: float) -> float:
     if not 0 <= number("protocol.schedule.warmup", warmup, low=0) < epochs:
         raise UserError(
-            f"protocol.schedule.warmup={warmup:g}: give less than protocol.max_epochs={epochs}"
+            f"protocol.schedule.warmup={warmup:g}: give less than protocol.max_epochs={epochs}, "
+            "such as 0"
         )
     # From a tenth, so that the first step moves too.
     return 1.0 if epoch >= warmup else 0.1 + 0.9 * epoch / warmup
