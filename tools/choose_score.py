@@ -134,7 +134,9 @@ def main() -> None:
     results: Mapping[str, pd.DataFrame] = {"candidates": compared, "left_out": left_out(compared)}
     for name, table in results.items():
         table.round(4).to_csv(STORE / f"{name}.csv", index=False, lineterminator="\n")
-    with pd.option_context("display.width", 200, "display.max_rows", None):
+    with pd.option_context(
+        "display.width", 200, "display.max_columns", None, "display.max_rows", None
+    ):
         sys.stdout.write(f"{summary(compared).round(3)}\n\n{results['left_out'].round(3)}\n")
 
 

@@ -94,7 +94,7 @@ def score_arch(
     *,
     space: str,
     teacher: str = "resnet110",
-    proxy: Names = DEFAULT_PROXIES,
+    proxy: Names = "diswot",
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
     **settings: Override,

@@ -59,7 +59,7 @@ def test_the_channel_form_between_differing_widths(cli: Cli, space: str) -> None
     message = refused(cli(*CHEAP, f"space={space}", *settings))
     assert "proxy.semantic.form=channel needs students as wide as the teacher" in message
     widths = "64" if space == "s0" else "differing widths"
-    assert all(part in message for part in ("256", widths, "form=images or form=auto"))
+    assert all(part in message for part in ("256", widths, "form=images_relu or form=auto"))
 
 
 def test_fewer_classes_than_labels(cli: Cli) -> None:

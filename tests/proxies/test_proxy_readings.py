@@ -61,4 +61,4 @@ def test_the_former_name_of_classes() -> None:
     setup = setup_of("space=s1", "teacher=resnet8", "proxy=semantic", "proxy.semantic.form=cam")
     assert setup.proxies["semantic"].settings() == {"form": "classes"}
     auto = setup_of("space=s1", "teacher=resnet8", "proxy=semantic").proxies["semantic"]
-    assert auto.settings() == {"form": "images"}
+    assert auto.settings() == {"form": "images_relu"}

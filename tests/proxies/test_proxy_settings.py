@@ -67,7 +67,7 @@ def test_channels_are_compared_where_widths_agree(
 ) -> None:
     words = [*TINY, f"space={space}", f"teacher={teacher}", f"proxy={proxy}", "device=cpu"]
     settings = Setup.from_config(compose("search", words, None)).proxies[proxy].settings()
-    assert settings["form"] == ("images" if widths else "channel")
+    assert settings["form"] == ("images_relu" if widths else "channel")
     assert ("floor" in settings) == (widths is None)
     if widths:
         form = f"proxy.{proxy}.form=channel"

@@ -19,7 +19,8 @@ from diswot.proxies.functional.similarity import FLOOR
 __all__ = ["DisWOT", "Relation", "Semantic"]
 
 _FORMS = ("auto", "channel", "classes", "images", "images_relu")
-_WHERE_WIDTHS_DIFFER = "images"
+_WHERE_WIDTHS_DIFFER = "images_relu"
+"""The only reading of the class maps that ranks no known table backwards."""
 
 
 class Semantic(Proxy):
@@ -34,7 +35,8 @@ class Semantic(Proxy):
         form: ``channel`` as released (teacher and all candidates need one embedding width);
             ``classes`` (also by its former name, ``cam``) compares classes over all images;
             ``images`` compares images by all their class maps, ``images_relu`` by the sum of what
-            is positive in them; ``auto`` takes channel where it can, else images.
+            is positive in them; ``auto`` takes channel where it can, else images_relu, the only one of
+            the three that ranks none of the known tables backwards.
         floor: Least row norm of the channel form. The released 1e-12 is part of the score: with
             Gaussian initialisation the softmax saturates, and what the score tells comes from it.
     """
@@ -57,7 +59,7 @@ class Semantic(Proxy):
             raise UserError(
                 f"proxy.{self.name}.form=channel needs students as wide as the teacher: before its "
                 f"classifier {context.teacher} has {context.teacher_width} channels, students of "
-                f"space {context.space} have {students}; use form=images or form=auto"
+                f"space {context.space} have {students}; use form=images_relu or form=auto"
             )
         bound = copy(self)
         if self.form == "auto":
