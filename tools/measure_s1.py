@@ -53,7 +53,8 @@ def main() -> None:
         sys.exit(__doc__)
     work, known = Path(sys.argv[1]).resolve(), networks()
     order = random.Random(1).sample(range(60), 60)[:TRAINED]
-    jobs = [(index, 0) for index in order] + [(i, seed) for seed in (1, 2) for i in order[::7]]
+    jobs = [(index, 0) for index in order]
+    jobs += [(index, 1) for index in order[::7]] + [(index, 2) for index in order[::7][:4]]
     accuracy: dict[int, dict[int, float]] = {}
     for index, seed in jobs:
         arch = known[index][0]

@@ -23,10 +23,13 @@ Make = Callable[..., Benchmark]
 
 
 @pytest.fixture(params=MEMBERS)
-def make(request: pytest.FixtureRequest, whole_csv: Path) -> Make:
+def make(request: pytest.FixtureRequest, whole_csv: Path, tmp_path: Path) -> Make:
     """Instantiates one member, on a file of the tests where there is one for it."""
     config = OmegaConf.load(CONF / f"{request.param}.yaml")
     overrides = {"path": str(whole_csv)} if "path" in config else {}
+    if request.param == "table":
+        overrides = {"path": str(tmp_path / "mine.csv"), "space": "s0"}
+        (tmp_path / "mine.csv").write_text("arch,kd\ns0:1-1-1,60\ns0:1-1-3,65.5\ns0:1-3-1,64\n")
 
     def build(**settings: object) -> Benchmark:
         unknown = settings.keys() - config.keys()
