@@ -76,21 +76,19 @@ def compare(work: Path) -> pd.DataFrame:
     """A row a candidate and target: ρ, ρ − ρ(params) and its interval over architectures."""
     rows = []
     for (name, target), scores in tables(work).items():
-        accuracy = scores.groupby("arch", sort=False)["accuracy"].first()
-        params = scores.groupby("arch", sort=False)["params"].first()
+        of_archs = scores.groupby("arch", sort=False)[["accuracy", "params"]].first()
+        accuracy, params = of_archs["accuracy"].to_numpy(), of_archs["params"].to_numpy()
         rng = np.random.Generator(np.random.PCG64(0))
         draws = rng.integers(len(accuracy), size=(RESAMPLES, len(accuracy)))
+        base = np.array([spearmanr(params[d], accuracy[d])[0] for d in draws])
+        of_params = spearmanr(params, accuracy)[0]
         for candidate, members in CANDIDATES.items():
-            score = ranks(scores, members)
-            if score is None:
+            summed = ranks(scores, members)
+            if summed is None:
                 continue
-            score = score[accuracy.index]
-            lead = [
-                spearmanr(score.iloc[d], accuracy.iloc[d])[0]
-                - spearmanr(params.iloc[d], accuracy.iloc[d])[0]
-                for d in draws
-            ]
-            rho, of_params = (spearmanr(each, accuracy)[0] for each in (score, params))
+            score = summed[of_archs.index].to_numpy()
+            lead = np.array([spearmanr(score[d], accuracy[d])[0] for d in draws]) - base
+            rho = spearmanr(score, accuracy)[0]
             low, high = np.nanquantile(lead, (0.025, 0.975))
             row = (candidate, SPACE[name], name, target, len(accuracy), rho, rho - of_params)
             rows.append((*row, low, high))
