@@ -4,8 +4,11 @@ import csv
 from pathlib import Path
 
 import pytest
+from benchmark_helpers import CELLS
 
 from diswot.accuracies import Benchmark, benchmark_of
+from diswot.accuracies.sources import is_live
+from diswot.accuracies.validated import validations
 from diswot.commands import compose
 from diswot.errors import UserError
 
@@ -94,3 +97,30 @@ def test_s1_equals_the_source(data_root: Path) -> None:
     assert [row["arch"] for row in rows] == s1.archs()
     for row in rows:
         assert s1.accuracy(row["arch"], "cifar10", "distilled") == float(row["kd_top1"])
+
+
+def test_s1_small() -> None:
+    small = benchmark_of(compose("rank", ["space=s1", "benchmark=s1_small"], None))
+    assert len(small.archs()) == 40
+    assert small.entries() == [("fashion_mini", "distilled")]
+
+
+def test_live_cells() -> None:
+    cells = ["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"]
+    cells += ["|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"]
+    assert all(map(is_live, cells))
+    dead_end = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+    from_nothing = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+    assert not any(map(is_live, [dead_end, from_nothing]))
+    assert sum(map(is_live, CELLS)) == 9445
+
+
+def test_what_is_known_of_a_score_holds_for_its_own_settings() -> None:
+    node = compose("search", ["proxy=nwot"], None)["proxy"]["nwot"]
+    [distilled] = validations("s1", "nwot", node)
+    assert (distilled.dataset, distilled.target, distilled.n) == ("cifar10", "distilled", 40)
+    assert distilled.low < distilled.spearman < distilled.high < distilled.params
+    assert validations("s2", "nwot", node) == []
+    assert validations("s1", "nwot", {**node, "name": "mine"}) == []
+    ensemble = compose("search", [], None)["proxy"]["recommended"]
+    assert [each.n for each in validations("s0", "recommended", ensemble)] == [64, 64]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from diswot.errors import UserError
 from diswot.ranking import correlations as corr
-from diswot.ranking.correlations import Kendall, Ordering, pearson, precision, regret
+from diswot.ranking.correlations import Kendall, Ordering, ndcg, pearson, precision, regret
 from diswot.ranking.scores import Scores, Target
 from diswot.ranking.statistics import Bootstrap, Statistics, compute, interval, rank_rows
 from diswot.runs import RankRow
@@ -279,3 +279,22 @@ def test_rows_hold_what_belongs_together(rows: list[RankRow]) -> None:
     assert good.spearman > good.kendall > 0.5
     assert good.precision_at_10pct >= 0.5
     assert 0 <= good.regret < 3 < worse.regret
+
+
+def test_ndcg_written_out() -> None:
+    accuracy = rng(0).uniform(50, 90, 45)
+    scores = accuracy + rng(1).normal(0, 15, 45)
+    places = range(1, 6)  # the best tenth of 45, rounded up
+
+    def gain(order: Array) -> float:
+        return sum((accuracy[order[i - 1]] - accuracy.min()) / np.log2(1 + i) for i in places)
+
+    expected = gain(np.argsort(-scores)) / gain(np.argsort(-accuracy))
+    assert ndcg(Ordering.of(scores), accuracy) == pytest.approx(expected)
+    assert 0 < expected < 1
+    assert ndcg(Ordering.of(accuracy), accuracy) == pytest.approx(1)
+    tied = ndcg(Ordering.of(np.zeros(45)), accuracy)  # any order: the mean gain everywhere
+    assert tied == pytest.approx(
+        sum((accuracy - accuracy.min()).mean() / np.log2(1 + i) for i in places)
+        / gain(np.argsort(-accuracy))
+    )

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from diswot.config import conf_dir
+from diswot.config import conf_dir, with_members
 from diswot.runs import Validation
 
 __all__ = ["validations"]
@@ -26,7 +26,10 @@ def validations(space: str, proxy: str, node: Mapping[str, Any]) -> list[Validat
     from diswot.data import read_asset
 
     file = conf_dir() / "proxy" / f"{proxy}.yaml"
-    if not file.is_file() or OmegaConf.load(file) != dict(node):
+    if not file.is_file():
+        return []
+    usual = {"proxy": {proxy: OmegaConf.to_container(OmegaConf.load(file))}}
+    if with_members(usual, [conf_dir()])["proxy"][proxy] != dict(node):
         return []
     table = pd.read_csv(io.BytesIO(read_asset(_FILE)))
     own = table[(table["space"] == space) & (table["proxy"] == proxy)]
