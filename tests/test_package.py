@@ -34,7 +34,7 @@ def test_the_image_licence_travels_with_the_images() -> None:
     assets = ROOT / "src" / "diswot" / "assets"
     notice = (assets / "NOTICE").read_text(encoding="utf-8")
     for line in (assets / "SHA256SUMS").read_text(encoding="utf-8").split("\n"):
-        if line:
+        if line and "validated.csv" not in line:  # measured by the package itself
             assert line.split()[0] in notice
             assert line.split()[1] in notice
 

@@ -27,7 +27,7 @@ GROUPS = (
     *("distiller", "protocol", "trainer", "callbacks", "logger", "hydra/launcher"),
 )
 SPACES = ("s0", "nasbench201", "s1", "s2")
-RANKINGS = ("s0", "s1", "nasbench201_live", "nasbench201")
+RANKINGS = ("s0", "s1", "nasbench201_live", "s0_three_seeds", "nasbench201")
 
 
 def members(group: str) -> dict[str, str]:

@@ -20,14 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diswot.accuracies import benchmark_of
 from diswot.commands import compose
 from diswot.config import conf_dir
-from diswot.proxies.base import COMBINATIONS, combine
 from diswot.rank import main as rank
-from diswot.ranking.scores import Scores, Target
-from diswot.ranking.statistics import compute
-from diswot.runs import Journal, ScoreRecord
 from diswot.scoring.pool import scoring_pool
 from diswot.scoring.setup import Setup
 
@@ -56,7 +51,8 @@ SPACES = {
     "s1": ["space=s1"],
     "nasbench201_live": ["space=nasbench201", "benchmark.cells=live", "benchmark.sample=200"],
 }
-"""The settings of every ranking; nasbench201.csv, of all cells, is of an earlier version."""
+"""The settings of every ranking; s0_three_seeds.csv, nasbench201.csv (of all cells) and
+combinations.csv are of an earlier version."""
 
 SEEDS = {"s0": 2, "s1": 2, "nasbench201_live": 1}
 UNRANKED = {
@@ -135,41 +131,6 @@ def needs() -> Iterator[list[Any]]:
         yield [name, " ".join(word for flag, word in NEEDS.items() if getattr(proxy, flag))]
 
 
-def combinations(work: Path) -> Iterator[list[Any]]:
-    """Sum, z-score sum and rank sum of DisWOT's parts on every target, from the scored parts."""
-    for space, settings in SPACES.items():
-        config = compose("rank", settings, None)
-        benchmark = benchmark_of(config)
-        archs = benchmark.select(config["seed"])
-        records = [r for r, _ in Journal(work / space / ScoreRecord.file, ScoreRecord).read()]
-        scores = _combined(records, archs)
-        for dataset, target in benchmark.entries():
-            accuracy = np.array([benchmark.accuracy(arch, dataset, target) for arch in archs])
-            found = compute(scores, [Target(dataset, target, accuracy)])
-            for name in ("semantic", "relation", *COMBINATIONS, "params"):
-                rho = found[name][0].spearman
-                yield [space, dataset, target, name, rho.value, rho.low, rho.high]
-
-
-def _combined(records: Sequence[ScoreRecord], archs: Sequence[str]) -> Scores:
-    known = {(record.seed, record.arch): record for record in records}
-    seeds = sorted({record.seed for record in records})
-    values: dict[str, list[list[float]]] = {}
-    for seed in seeds:
-        parts = [known[seed, arch].parts["diswot"] for arch in archs]
-        columns = {
-            **{part: [each[part] for each in parts] for part in ("semantic", "relation")},
-            **{how: combine(parts, how) for how in COMBINATIONS},
-            "params": [known[seed, arch].parts["params"]["params"] for arch in archs],
-        }
-        for name, column in columns.items():
-            values.setdefault(name, []).append(column)
-    arrays = {name: np.array(rows) for name, rows in values.items()}
-    sizes = arrays["params"][0]
-    seconds = dict.fromkeys(arrays, 0.0)
-    return Scores(tuple(archs), tuple(seeds), arrays, seconds, sizes, sizes, frozenset())
-
-
 def _store(
     name: str | Path, columns: Sequence[str], rows: Iterator[list[Any]] | list[list[Any]]
 ) -> None:
@@ -190,8 +151,6 @@ def main() -> None:
     rows += [row for space in UNRANKED for row in support(space, work)]
     _store("support.csv", ["proxy", "space", "scored", "tried", "seconds", "reason"], rows)
     _store("needs.csv", ["proxy", "needs"], needs())
-    columns = ["space", "dataset", "target", "score", "spearman", "low", "high"]
-    _store("combinations.csv", columns, combinations(work))
     columns = ["space", "proxy", "dataset", "target", "n", "seeds"]
     columns += ["spearman", "low", "high", "params"]
     rows = [row for table in tables.values() for row in validated(table)]

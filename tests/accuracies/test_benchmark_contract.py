@@ -29,7 +29,9 @@ def make(request: pytest.FixtureRequest, whole_csv: Path, tmp_path: Path) -> Mak
     overrides = {"path": str(whole_csv)} if "path" in config else {}
     if request.param == "table":
         overrides = {"path": str(tmp_path / "mine.csv"), "space": "s0"}
-        (tmp_path / "mine.csv").write_text("arch,kd\ns0:1-1-1,60\ns0:1-1-3,65.5\ns0:1-3-1,64\n")
+        archs = [f"s0:{a}-{b}-{c}" for a in (1, 3, 5) for b in (1, 3) for c in (1, 3, 7)]
+        rows = [f"{arch},{50 + place / 2}" for place, arch in enumerate(archs)]
+        (tmp_path / "mine.csv").write_text("\n".join(["arch,kd", *rows]))
 
     def build(**settings: object) -> Benchmark:
         unknown = settings.keys() - config.keys()

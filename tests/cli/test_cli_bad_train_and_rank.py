@@ -118,13 +118,13 @@ CSV = "benchmark=nasbench201 space=nasbench201"
 
 BAD_RANKINGS = {
     "benchmark=bogus": ("there is no benchmark bogus", "nasbench201, s0"),
-    "space=s1": ("there is no benchmark s1", "accuracies are known of nasbench201, s0"),
+    "space=s2": ("there is no benchmark s2", "accuracies are known of nasbench201, s0, s1"),
     "space=s1 benchmark=s0": ("benchmark=s0", "space s0, not of s1", "give space=s0 or another"),
     "space.depths=[1,3]": ("space s0 allows 1, 3", "must hold every architecture", "benchmark"),
     "benchmark.sample=65": ("benchmark.sample=65", "has 64 architectures", "null for all"),
     "benchmark.sample=1": ("benchmark.sample=1 is not allowed", "at least 2"),
     "benchmark.datasets=[cifar10]": ("benchmark.datasets=['cifar10']", "knows cifar100"),
-    "+benchmark.path=x.csv": ("benchmark: diswot.accuracies.s0.S0Cifar100 refuses", "path"),
+    "+benchmark.path=x.csv": ("benchmark.path: x.csv cannot be used", "No such file"),
     f"{CSV} benchmark.source=foo": ("benchmark.source=foo", "auto, csv, nats_bench, analog"),
     f"{CSV} benchmark.path=no.csv": ("benchmark.path: no.csv", ".csv or .csv.gz"),
     f"{CSV} benchmark.path=no.txt": ("benchmark.path: no.txt", ".csv, .csv.gz nor NATS"),

@@ -128,6 +128,6 @@ def test_accuracies_only_where_they_hold(search_run: Path, tmp_path: Path) -> No
     assert "No picture of accuracy: benchmark=s0 holds for space.widths=" in reported(run)
     configured(run, space={**space, "name": 3})
     assert "No picture of accuracy: no accuracies are known of space 3." in reported(run)
-    for name in ("../../etc", "s1", ""):
+    for name in ("../../etc", "s2", ""):
         with pytest.raises(UserError, match="no accuracies are known of space"):
             known_accuracies(name, space)

@@ -132,7 +132,7 @@ def test_show_rank_marks_and_legend(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("±.03" in line for line in marked)
     assert all(line.startswith(" ○") for line in shown.splitlines() if " params  " in line)
     broken = next(line for line in shown.splitlines() if "broken" in line)
-    assert broken.split() == ["broken", *["—"] * 6, "0.0123", "60"]
+    assert broken.split() == ["broken", *["—"] * 7, "0.0123", "60"]
     assert "nan" not in shown
     assert all(f"\n{mark} " in shown for mark in "○▲±")
 

@@ -32,6 +32,7 @@ __all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank", "show_r
 
 _SPEARMAN = "Spearman ρ, 95 % interval"
 _COLUMNS = (_SPEARMAN, "Kendall", "Pearson", "|params", "P@10", "nDCG", "regret", "s/arch")
+_NARROW = tuple(name for name in _COLUMNS if name != "nDCG")
 _LEGEND = (
     "○ looks at size alone or at nothing",
     "@shuffled: the same with a teacher whose samples are exchanged",
@@ -39,7 +40,7 @@ _LEGEND = (
     "intervals: over architectures, for these seeds, not corrected for many proxies",
     "± standard deviation over seeds; |params: Spearman with params held fixed",
     "P@10: percent of the best tenth by score that are the best tenth by accuracy",
-    "nDCG: discounted gain of the best tenth by score, 1 where it is the best tenth in order",
+    "nDCG: discounted gain of the best tenth by score; 1 where its order is perfect",
     "regret: best accuracy less that of the best scored architecture, percent points",
 )
 
@@ -149,12 +150,16 @@ def _table(rows: Sequence[RankRow]) -> Table:
     table.add_column("proxy", overflow="fold")
     wide = get_terminal_size((160, 24)).columns >= 96  # no interval need be folded
     failures = any(row.failed for row in rows)
-    for name in (*_COLUMNS, *(["failed"] if failures else [])):
+    for name in (*(_COLUMNS if wide else _NARROW), *(["failed"] if failures else [])):
         table.add_column(name, justify="right", no_wrap=wide or name != _SPEARMAN)
     for row in rows:
         better = row.better_than_params and not row.control
         mark = f"{'▲' if better else ' '}{'○' if row.baseline else ' '}"
-        cells = [*_cells(row), *([f"{row.failed:,}"] if failures else [])]
+        values = dict(zip(_COLUMNS, _cells(row), strict=True))
+        cells = [
+            *(values[name] for name in (_COLUMNS if wide else _NARROW)),
+            *([f"{row.failed:,}"] if failures else []),
+        ]
         style = "dim" if row.baseline or row.control else ""
         table.add_row(mark, row.proxy, *map(Text, cells), style=style)
     return table
