@@ -143,6 +143,8 @@ def test_a_student_that_is_its_teacher_is_the_optimum(company: Company) -> None:
     twin = company.some(aware, teacher=_summaries_of_student(scorer, archs[0]))
     own, other = (twin.measure(arch) for arch in archs)
     assert own.failures == {}
+    if company.setup.space.name == "s2":
+        aware.remove("semantic")  # images_relu sees nothing in maps of one position
     for name in aware:
         [best] = proxies[name].fitness([own.parts[name]])
         if name in other.parts:

@@ -36,7 +36,8 @@ class Semantic(Proxy):
             ``classes`` (also by its former name, ``cam``) compares classes over all images;
             ``images`` compares images by all their class maps, ``images_relu`` by the sum of what
             is positive in them; ``auto`` takes channel where it can, else images_relu, the only
-            one of the three that ranks none of the known tables backwards.
+            one of the three that ranks none of the known tables backwards. In maps of one position
+            images_relu sees nothing: all images are alike.
         floor: Least row norm of the channel form. The released 1e-12 is part of the score: with
             Gaussian initialisation the softmax saturates, and what the score tells comes from it.
     """
