@@ -121,7 +121,10 @@ def test_show_rank_fits_the_terminal(
     assert all(f"p{index}" in shown for index in range(3, 6))
 
 
-def test_show_rank_marks_and_legend(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_rank_marks_and_legend(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     rows = ranked(*example(30, 5))
     good = next(row for row in rows if row.proxy.startswith("a."))
     rows[rows.index(good)] = replace(good, better_than_params=True, spearman_std=0.034)
