@@ -1,7 +1,8 @@
 """Compares the candidates for the recommended score, by the protocol of docs/recommended-score.md.
 
-``python tools/choose_score.py WORK`` reads the rankings that tools/measure_proxies.py left in WORK
-and stores experiments/proxies/candidates.csv (ρ of every candidate on every table, with a
+``python tools/choose_score.py WORK`` reads the rankings that tools/measure_proxies.py left in WORK,
+and in WORK/s1_small that of ``diswot rank space=s1 benchmark=s1_small`` with the candidates'
+members. It stores experiments/proxies/candidates.csv (ρ of every candidate on every table, with a
 bootstrap interval of its lead over the parameters) and left_out.csv (chosen without a space).
 """
 

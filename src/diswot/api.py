@@ -113,7 +113,7 @@ def score_arch(
         if each.relative:
             raise UserError(
                 f"proxy.{name}: its scores are relative to other candidates, so one architecture "
-                f"alone has none; take another proxy.{name}.combine"
+                "alone has none; take another proxy, or diswot with combine=sum"
             )
     measured = setup.scorer.measure(setup.space.parse(arch))
     if measured.failures or measured.cost is None:

@@ -65,7 +65,9 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("#", justify="right")
     table.add_column("arch", no_wrap=True, overflow="fold")
-    names = [result.proxy, *(f"{result.proxy}.{part}" for part in parts), *others]
+    # An ensemble's parts are called MEMBER.PART.
+    heads = [each.rpartition(".")[2] if "." in each else f"{result.proxy}.{each}" for each in parts]
+    names = [result.proxy, *heads, *others]
     for name in [*names, "params", "MACs"]:
         table.add_column(name, justify="right")
     for rank, row in enumerate(rows, start=1):

@@ -36,7 +36,11 @@ def show_plan(
 ) -> None:
     """What a search is about to do, one line an item."""
     name, proxy = setup.fitness
-    settings = ", ".join(f"{key} {value}" for key, value in proxy.settings().items())
+    texts = {
+        key: " + ".join(value) if isinstance(value, list) else value
+        for key, value in proxy.settings().items()
+    }
+    settings = ", ".join(f"{key} {value}" for key, value in texts.items())
     others = f"; also {', '.join(other for other, _ in setup.others)}" if setup.others else ""
     evaluations = f"{strategy.evaluations:,}" if strategy.evaluations else setup.space.size
     first = config["strategy"].get("population", 0)
