@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 search: install  ## the best student of a ResNet-110 below 1 M parameters; ARGS adds settings
-	$(BIN)/python -m diswot.search space=s1 teacher=resnet110 strategy.evaluations=300 $(ARGS)
+	$(BIN)/python -m diswot.search space=s1 teacher=resnet110 strategy.evaluations=250 $(ARGS)
 
 tables: install  ## the paper's tables at small scale; the commands are those of each table.yaml
 	set -e; for table in $(TABLES); do \
