@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
 STORE = Path(__file__).parents[1] / "experiments" / "proxies"
-SPACE = {"s0": "s0", "s1": "s1", "s1_small": "s1", "nasbench201_live": "nasbench201"}
+SPACE = {"s0": "s0", "s1": "s1", "s1_small": "s1", "nasbench201_600": "nasbench201"}
 """The space of each table; a ranking of that name is in WORK."""
 SINGLE = (
     *("effective_width", "effective_width_fan", "effective_params", "meco_opt", "effective_rank"),
@@ -34,6 +34,7 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("params", "flops", *SINGLE)},
     **{" + ".join(members): members for members in ENSEMBLES},
 }
+MEMBERS = {member for members in CANDIDATES.values() for member in members}
 RESAMPLES = 1000
 
 

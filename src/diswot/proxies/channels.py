@@ -51,12 +51,22 @@ class _OfChannels(Proxy):
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails without a convolution."""
-        layers = inputs.layers if self.inputs == "images" else self._noise_layers(inputs)
-        return {self.name: sum(self._term(layer) for layer in convolutions(layers))}
+        layers = convolutions(self._layers(inputs))
+        widths = inputs.shared.get(
+            f"effective widths, {self.inputs}, {self.noise_images}",
+            lambda: [functional.effective_width(each.output.detach()).item() for each in layers],
+        )
+        return {self.name: sum(map(self._term, layers, widths))}
 
     @abstractmethod
-    def _term(self, layer: Layer) -> float:
-        """What a convolution adds."""
+    def _term(self, layer: Layer, width: float) -> float:
+        """What a convolution adds, whose output has an effective width."""
+
+    def _layers(self, inputs: ProxyInput) -> Sequence[Layer]:
+        if self.inputs == "images":
+            return inputs.layers
+        key = f"layers, {self.noise_images} of noise"
+        return inputs.shared.get(key, lambda: self._noise_layers(inputs))
 
     def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
         like, network = inputs.batch.images, inputs.copy()
@@ -100,10 +110,9 @@ class EffectiveWidth(_OfChannels):
         super().__init__(name=name, inputs=inputs, noise_images=noise_images)
         self.weight = choice(f"proxy.{name}.weight", weight, ("channels", "sqrt_fan_in"))
 
-    def _term(self, layer: Layer) -> float:
+    def _term(self, layer: Layer, width: float) -> float:
         fan_in = layer.module.get_parameter("weight")[0].numel()
-        weight = layer.output.shape[1] if self.weight == "channels" else fan_in**0.5
-        return weight * functional.effective_width(layer.output.detach()).item()
+        return width * (layer.output.shape[1] if self.weight == "channels" else fan_in**0.5)
 
 
 class EffectiveParams(_OfChannels):
@@ -123,10 +132,10 @@ class EffectiveParams(_OfChannels):
         noise_images: See `EffectiveWidth`.
     """
 
-    def _term(self, layer: Layer) -> float:
-        sides = [functional.effective_width(x.detach()).item() for x in (layer.input, layer.output)]
+    def _term(self, layer: Layer, width: float) -> float:
+        before = functional.effective_width(layer.input.detach()).item()
         module = cast(nn.Conv2d, layer.module)
-        return math.prod([*module.kernel_size, *sides]) / module.groups
+        return math.prod([*module.kernel_size, before, width]) / module.groups
 
 
 class MeCo(Proxy):

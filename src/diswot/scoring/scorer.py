@@ -16,7 +16,6 @@ from diswot.errors import UserError
 from diswot.models.init import Initializer, materialize
 from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies.base import ProxyInput
-from diswot.proxies.passes import Shared
 from diswot.scoring.budget import CostModel
 from diswot.scoring.runtime import Forward, PrefixCache, Runtime, forward
 
@@ -169,7 +168,7 @@ class Candidate:
             self.common,
             network=cast("nn.Module", self.common.network if proxy.needs_network else None),
             teacher=self.teacher.get(name, {}),
-            shared=Shared(),
+            shared=self.common.shared if self.passed is None else self.passed.shared,
         )
         if (passed := self.passed) is None or not proxy.needs_forward:
             return inputs
@@ -186,7 +185,6 @@ class Candidate:
             layers=layers,
             gradients=cast("Gradients", passed.gradients if proxy.needs_gradients else None),
             observed=passed.observed[name],
-            shared=passed.shared,
         )
 
     def measure(self, name: str, proxy: Proxy) -> tuple[dict[str, float], float]:
