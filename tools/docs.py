@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -27,7 +28,11 @@ GROUPS = (
     *("distiller", "protocol", "trainer", "callbacks", "logger", "hydra/launcher"),
 )
 SPACES = ("s0", "nasbench201", "s1", "s2")
-RANKINGS = ("s0", "s1", "nasbench201_live", "s0_three_seeds", "nasbench201")
+RANKINGS = ("s0", "s1", "nasbench201_600", "nasbench201_live", "nasbench201")
+
+BESIDE = ("params", "flops", "nwot", "effective_rank", "az_nas", "swap", "meco", "vkdnw", "diswot")
+"""Scores beside those that are chosen without a space."""
+RECOMMENDED = "effective_width + effective_rank_sqrt + embedding_width"
 
 
 def members(group: str) -> dict[str, str]:
@@ -197,13 +202,40 @@ def of_candidates() -> list[str]:
 
 
 def of_left_out() -> list[str]:
-    """What is chosen without a space, and how it does there."""
+    """What is chosen without a space, how it does there, and how other scores do."""
     table = pd.read_csv(STORE / "left_out.csv")
-    rows = (
-        [r.left_out, r.chosen, f"{r.table} {r.target}", _number(r.spearman), _number(r.lead)]
-        for r in table.itertuples()
-    )
-    return _table(["left out", "chosen on the others", "table", "ρ", "ρ − ρ(params)"], rows)
+    known = pd.read_csv(STORE / "candidates.csv").set_index(["table", "target", "candidate"])
+
+    def cells(row: Any) -> Iterator[str]:
+        key = (row.table, row.target)
+        yield from (_number(row.spearman), _number(row.lead))
+        for name in ("recommended", *BESIDE):
+            score = (*key, RECOMMENDED if name == "recommended" else name)
+            yield _number(known.at[score, "spearman"]) if score in known.index else "–"
+
+    rows = ([r.left_out, r.chosen, f"{r.table} {r.target}", *cells(r)] for r in table.itertuples())
+    columns = ["left out", "chosen on the others", "table", "ρ", "ρ − ρ(params)"]
+    return _table([*columns, "`recommended`", *(f"`{name}`" for name in BESIDE)], rows)
+
+
+def of_settings() -> list[str]:
+    """ρ of the readings of DisWOT's score and of the recommended one under other settings."""
+    table = pd.read_csv(STORE / "settings.csv")
+    lines: list[str] = []
+    for (space, dataset, target), own in table.groupby(["space", "dataset", "target"], sort=False):
+        settings = list(dict.fromkeys(own["setting"]))
+        cells = {
+            (row.proxy, row.setting): f"{_number(row.spearman)} ± {row.spearman_std:.2f}"
+            for row in own.itertuples()
+        }
+        head = f"### {space}, {dataset}, {target}: {own['n'].max()} networks"
+        lines += ["", head, ""] if lines else [head, ""]
+        rows = (
+            [f"`{proxy}`", *(cells.get((proxy, setting), "–") for setting in settings)]
+            for proxy in dict.fromkeys(own["proxy"])
+        )
+        lines += _table(["proxy", *settings], rows)
+    return lines
 
 
 SPECIAL: dict[str, Callable[[], list[str]]] = {
@@ -214,6 +246,7 @@ SPECIAL: dict[str, Callable[[], list[str]]] = {
     "candidates": of_candidates,
     "left out": of_left_out,
     "combinations": of_combinations,
+    "settings": of_settings,
 }
 
 

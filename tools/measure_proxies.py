@@ -54,10 +54,11 @@ SPACES = {
     "nasbench201_live": ["space=nasbench201", "benchmark.cells=live", "benchmark.sample=200"],
     "nasbench201_600": ["space=nasbench201", "benchmark.cells=live", "benchmark.sample=600"],
 }
-"""The settings of every ranking, the last one of the candidates for the recommended score alone;
-s0_three_seeds.csv, nasbench201.csv (of all cells) and combinations.csv are of an earlier version."""
+"""The settings of every ranking; the last is of the candidates for the recommended score alone.
+nasbench201.csv (of all cells) and combinations.csv are of an earlier version."""
 
-SEEDS = {"s0": 3, "s1": 3, "nasbench201_live": 1, "nasbench201_600": 2}
+SUPPORTED = ("s0", "s1", "nasbench201_live")  # all proxies are measured there
+SEEDS = {"s0": 3, "s1": 3, "nasbench201_live": 1, "nasbench201_600": 1}
 UNRANKED = {
     "s2": ["space=s2", "data.image_size=64", "data.batch_size=32", "teacher=resnet34"],
 }
@@ -84,14 +85,19 @@ def support(space: str, work: Path) -> list[list[Any]]:
     return [row if len(row) == 6 else [*row, ""] for row in rows]
 
 
+def further_words() -> list[str]:
+    """Overrides that add the proxies of `FURTHER` to a ranking."""
+    return [
+        f"+proxy.{name}={{{','.join(f'{k}:{v}' for k, v in {**node, 'name': name}.items())}}}"
+        for name, node in FURTHER.items()
+    ]
+
+
 def rankings(space: str, work: Path) -> pd.DataFrame:
     """Rows of rank.csv, as text, of every proxy and those of `FURTHER`; runs what is left."""
     names = [file.stem for file in sorted((conf_dir() / "proxy").glob("*.yaml"))]
     cheap = ["diswot", *(n for n in names if n not in ("diswot", "ensemble", *COSTLY))]
-    nodes = [
-        f"+proxy.{name}={{{','.join(f'{k}:{v}' for k, v in {**node, 'name': name}.items())}}}"
-        for name, node in FURTHER.items()
-    ]
+    nodes = further_words()
     runs = {
         space: [f"proxy=[{','.join(cheap)}]", *nodes, "control=shuffled", f"seeds={SEEDS[space]}"],
         f"{space}_costly": [f"proxy=[{','.join(COSTLY)}]", "seeds=1"],
@@ -146,20 +152,23 @@ def _store(
 
 def main() -> None:
     """Run, then store."""
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     work = Path(sys.argv[1]).resolve()
-    STORE.mkdir(exist_ok=True)
-    tables = {space: rankings(space, work) for space in SPACES}
-    for space, table in tables.items():
-        table.to_csv(STORE / f"{space}.csv", index=False, lineterminator="\n")
-    rows = [row for table in tables.values() for row in supported(table)]
+    for space in sys.argv[2:] or SPACES:
+        rankings(space, work).to_csv(STORE / f"{space}.csv", index=False, lineterminator="\n")
+    tables = {
+        space: pd.read_csv(STORE / f"{space}.csv", dtype=str, keep_default_na=False)
+        for space in SPACES
+    }
+    rows = [r for space in SPACES if space in SUPPORTED for r in supported(tables[space])]
     rows += [row for space in UNRANKED for row in support(space, work)]
     _store("support.csv", ["proxy", "space", "scored", "tried", "seconds", "reason"], rows)
     _store("needs.csv", ["proxy", "needs"], needs())
     columns = ["space", "proxy", "dataset", "target", "n", "seeds"]
     columns += ["spearman", "low", "high", "params"]
-    rows = [row for table in tables.values() for row in validated(table)]
+    known = {tuple(row[:4]): row for table in tables.values() for row in validated(table)}
+    rows = list(known.values())  # of two rankings of a space the one of more cells, the later
     _store(ASSETS / "validated.csv", columns, rows)
     sums = {line.split()[1]: line for line in (ASSETS / "SHA256SUMS").read_text().splitlines()}
     digest = hashlib.sha256((ASSETS / "validated.csv").read_bytes()).hexdigest()
