@@ -62,8 +62,8 @@ def small_archs() -> Callable[[Space, int], list[Arch]]:
 _COSTS: dict[tuple[object, ...], Any] = {}
 
 
-@pytest.fixture
-def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def known_costs() -> Iterator[None]:
     """What an architecture costs is counted once for all tests; most of a cheap search is that."""
     real = CostModel.__init__
 
@@ -72,7 +72,9 @@ def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:
         key = pickle.dumps(space), *sorted(sizes.items())
         self._known = _COSTS.setdefault(key, self._known)
 
-    monkeypatch.setattr(CostModel, "__init__", begin)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CostModel, "__init__", begin)
+        yield
 
 
 @pytest.fixture

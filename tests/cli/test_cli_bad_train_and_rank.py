@@ -69,7 +69,7 @@ BAD_TRAININGS = {
         *("protocol.teacher_cache.dir=five.pt", "File exists", "give a folder"),
     ),
     "protocol.teacher_cache=3": ("protocol.teacher_cache=3", "views, dir"),
-    "trainer.devices=3": ("trainer.devices=3", "data.batch_size=32", "for 2 of them"),
+    "trainer.devices=2 data.batch_size=64": ("trainer.devices=2", "=64", "for 1 of them"),
     "protocol.optimizer.lr=nan": ("protocol.optimizer.lr=nan", "finite"),
     "protocol.augment=3": ("protocol.augment=3", "_target_"),
     "distiller.kd=3": ("distiller.kd=3", "_target_"),
