@@ -91,7 +91,7 @@ def test_the_teacher_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     calls = []
     real = setup.summarize_teacher
     monkeypatch.setattr(setup, "summarize_teacher", lambda *a: (calls.append(1), real(*a))[1])
-    settings = ["proxy=[diswot,semantic,relation]", "workers=2", "strategy.evaluations=9"]
+    settings = ["proxy=[diswot,semantic,relation]", "strategy.evaluations=9"]
     run_search(configured(REAL, *settings), tmp_path, quiet=True)
     assert calls == [1]
 
