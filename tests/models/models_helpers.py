@@ -21,7 +21,7 @@ TINY: Json = {
     "network": {
         "_target_": "diswot.models.resnet.CifarResNet",
         "depths": [1, 1, 1],
-        "widths": [8, 8, 16, 16],
+        "widths": [4, 4, 8, 8],
         "shortcut": "B",
     },
 }

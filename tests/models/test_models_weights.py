@@ -25,7 +25,7 @@ State = dict[str, Tensor]
 
 
 def build(shortcut: str = "B", num_classes: int = 10) -> CifarResNet:
-    return CifarResNet([1, 1, 1], [8, 8, 16, 16], shortcut, num_classes)
+    return CifarResNet([1, 1, 1], [4, 4, 8, 8], shortcut, num_classes)
 
 
 def load(network: nn.Module, weights: Path | str, name: str = "tiny") -> None:
