@@ -48,25 +48,21 @@ def test_equals_the_source(s0: Benchmark, data_root: Path) -> None:
 
 @pytest.mark.slow
 def test_semantic_similarity_ranks_s0(s0: Benchmark, tmp_path: Path) -> None:
-    """Channel form, 100 classes, embedded images, ResNet-56: mean of three seeds."""
-    correlations = []
-    for seed in (0, 1, 2):
-        found = diswot.find_student(
-            space="s0",
-            teacher="resnet56",
-            proxy="semantic",
-            strategy="exhaustive",
-            overrides=["proxy.semantic.form=channel", "num_classes=100"],
-            seed=seed,
-            run_dir=tmp_path / str(seed),
-        )
-        assert found.summary["evaluated"] == 64
-        journal = (tmp_path / str(seed) / "candidates.jsonl").read_text(encoding="utf-8")
-        records = [json.loads(line) for line in journal.splitlines()]
-        accuracies = [s0.accuracy(record["arch"], "cifar100", "distilled") for record in records]
-        scores = [record["score"] for record in records]
-        correlations.append(spearmanr(scores, accuracies).statistic)
-    assert sum(correlations) / 3 >= 0.65, correlations
+    """Channel form, 100 classes, embedded images, ResNet-56; measurements.md has more seeds."""
+    found = diswot.find_student(
+        space="s0",
+        teacher="resnet56",
+        proxy="semantic",
+        strategy="exhaustive",
+        overrides=["proxy.semantic.form=channel", "num_classes=100", "workers=1"],
+        run_dir=tmp_path,
+    )
+    assert found.summary["evaluated"] == 64
+    journal = (tmp_path / "candidates.jsonl").read_text(encoding="utf-8")
+    records = [json.loads(line) for line in journal.splitlines()]
+    accuracies = [s0.accuracy(record["arch"], "cifar100", "distilled") for record in records]
+    scores = [record["score"] for record in records]
+    assert spearmanr(scores, accuracies).statistic >= 0.8
 
 
 def test_an_arch_stands_among_all_and_beside_the_best_in_reach(

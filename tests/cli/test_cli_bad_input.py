@@ -156,9 +156,10 @@ def test_debug_shows_where(cli: Cli, words: list[str]) -> None:
 
 @pytest.mark.slow
 def test_a_second_process_is_refused(cli: Cli, tmp_path: Path) -> None:
-    with started(tmp_path, "search", *SLOW, "hydra.run.dir=run") as process:
+    words = [*SLOW, "workers=1", "hydra.run.dir=run"]
+    with started(tmp_path, "search", *words) as process:
         wait(process, lambda: whole_lines(tmp_path / "run"), 2)
-        message = refused(cli(*SLOW, "hydra.run.dir=run"))
+        message = refused(cli(*words))
         assert f"is in use by process {process.pid} on " in message
         assert process.poll() is None
         process.kill()

@@ -13,8 +13,8 @@ SMALL = [
     *("data=gaussian", "data.length=64", "data.batch_size=32", "data.image_size=8"),
     *("protocol.max_epochs=2", "device=cpu", "hydra.run.dir=run"),
 ]
-TEACHER = ["teacher=resnet8", "teacher.network.widths=[4,4,8,8]", "teacher.weights=teacher.pt"]
-STUDENT = ["student=resnet8", "student.network.widths=[4,4,8,8]"]
+TEACHER = ["teacher=resnet8", "teacher.network.widths=[8,8,16,16]", "teacher.weights=teacher.pt"]
+STUDENT = ["student=resnet8", "student.network.widths=[8,8,16,16]"]
 
 
 refused_rank = partial(refused, command="rank")
@@ -25,7 +25,7 @@ refused_train = partial(refused, command="train")
 def train(command: Cli) -> Cli:
     """``diswot train`` beside a teacher's weights."""
     for name, classes in (("teacher.pt", 10), ("five.pt", 5)):
-        network = CifarResNet([1, 1, 1], [4, 4, 8, 8], num_classes=classes)
+        network = CifarResNet([1, 1, 1], [8, 8, 16, 16], num_classes=classes)
         torch.save(network.state_dict(), name)
 
     def run(*words: str) -> Ended:
@@ -69,7 +69,7 @@ BAD_TRAININGS = {
         *("protocol.teacher_cache.dir=five.pt", "File exists", "give a folder"),
     ),
     "protocol.teacher_cache=3": ("protocol.teacher_cache=3", "views, dir"),
-    "trainer.devices=3": ("trainer.devices=3", "data.batch_size=32", "for 2 of them"),
+    "trainer.devices=2 data.batch_size=64": ("trainer.devices=2", "=64", "for 1 of them"),
     "protocol.optimizer.lr=nan": ("protocol.optimizer.lr=nan", "finite"),
     "protocol.augment=3": ("protocol.augment=3", "_target_"),
     "distiller.kd=3": ("distiller.kd=3", "_target_"),

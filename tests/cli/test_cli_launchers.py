@@ -16,7 +16,7 @@ from diswot.train import main as train
 
 TRAIN = [
     *("data=gaussian", "data.length=32", "data.batch_size=8", "data.image_size=8", "device=cpu"),
-    *("student=resnet8", "student.network.widths=[4,4,8,8]", "protocol.max_epochs=1"),
+    *("student=resnet8", "student.network.widths=[8,8,16,16]", "protocol.max_epochs=1"),
     *("protocol.schedule.warmup=0",),
 ]
 

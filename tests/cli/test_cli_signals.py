@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import time
 from pathlib import Path
@@ -42,59 +41,40 @@ def ended(pids: list[int], within: float) -> bool:
     return not any(map(alive, pids))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same search, run at one go and with one worker."""
-    path = tmp_path_factory.mktemp("undisturbed")
-    run_search(compose("search", [*SLOW, "workers=1"], None), path, quiet=True)
-    return path
-
-
 @pytest.mark.slow
-def test_kill(tmp_path: Path, undisturbed: Path) -> None:
-    run = tmp_path / "run"
-    draw = random.Random(7)
-    for _ in range(3):
-        with started(tmp_path, "search", *SLOW, "hydra.run.dir=run") as process:
-            before = whole_lines(run)
-            wait(process, lambda: whole_lines(run), before + draw.randint(1, 9))
-            workers = workers_of(process.pid)
-            time.sleep(draw.random() / 10)
-            process.kill()
-        assert len(workers) == 2
-        assert ended(workers, within=20)
-        assert not (run / "result.json").exists()
+def test_a_kill_and_ctrl_c(tmp_path: Path) -> None:
+    run, whole = tmp_path / "run", tmp_path / "whole"
     with started(tmp_path, "search", *SLOW, "hydra.run.dir=run") as process:
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert "Going on: " in err
-    assert outcome(run) == outcome(undisturbed)
-
-
-@pytest.mark.slow
-def test_ctrl_c(tmp_path: Path, undisturbed: Path) -> None:
-    run = tmp_path / "run"
+        wait(process, lambda: whole_lines(run), 3)
+        workers = workers_of(process.pid)
+        process.kill()
+    assert len(workers) == 2
+    assert ended(workers, within=20)
+    assert not (run / "result.json").exists()
+    before = whole_lines(run)
     with started(tmp_path, "search", *SLOW, "hydra.run.dir=run") as process:
-        wait(process, lambda: whole_lines(run), 7)
+        wait(process, lambda: whole_lines(run), before + 4)
         workers = workers_of(process.pid)
         os.killpg(process.pid, signal.SIGINT)  # the group, as a terminal does
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
+    assert "Going on: " in err
     assert "Traceback" not in err
     assert f"Stopped; what was scored is kept in {run}. The same command goes on" in err
     assert ended(workers, within=1)
     assert not list(run.glob(".*"))
     kept = journal(run)
-    whole = journal(undisturbed)
-    assert 7 <= len(kept) < len(whole)
-    assert kept == whole[: len(kept)]
-    run_search(compose("search", SLOW, None), run, quiet=True)
-    assert outcome(run) == outcome(undisturbed)
+    one = compose("search", [*SLOW, "workers=1"], None)
+    run_search(one, whole, quiet=True)
+    assert before + 4 <= len(kept) < len(journal(whole))
+    assert kept == journal(whole)[: len(kept)]
+    run_search(one, run, quiet=True)
+    assert outcome(run) == outcome(whole)
 
 
 LONG = [
     *("data=gaussian", "data.length=128", "data.batch_size=16", "data.image_size=8"),
-    *("student=resnet8", "student.network.widths=[4,4,8,8]", "protocol.max_epochs=12"),
+    *("student=resnet8", "student.network.widths=[8,8,16,16]", "protocol.max_epochs=12"),
     *("teacher=none", "distiller=none", "protocol.ema=0.9", "device=cpu"),
 ]
 

@@ -67,10 +67,10 @@ def network(seed: int, depths: Sequence[int], widths: Sequence[int], classes: in
 
 def pair(kind: str, classes: int = CLASSES) -> Pair:
     """Networks that differ in depth, in width and size, or in the number of stages."""
-    teacher = network(0, [2, 2, 2], [4, 4, 8, 8], classes)
+    teacher = network(0, [2, 2, 2], [8, 8, 16, 16], classes)
     if kind == "stages":
-        teacher = network(0, [1, 1, 1, 1], [4, 4, 8, 8, 12], classes)
-    student = network(1, [1, 1, 1], [4, 6, 6, 10] if kind == "width" else [4, 4, 8, 8], classes)
+        teacher = network(0, [1, 1, 1, 1], [8, 8, 16, 16, 24], classes)
+    student = network(1, [1, 1, 1], [8, 12, 12, 20] if kind == "width" else [8, 8, 16, 16], classes)
     draw = torch.Generator().manual_seed(3)
     images = torch.randn(6, 3, 16, 16, generator=draw)
     labels = torch.arange(6) % classes

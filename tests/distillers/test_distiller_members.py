@@ -59,7 +59,7 @@ def test_stages_are_aligned_from_the_last() -> None:
 
 
 def test_the_hint_is_taken_at_a_stage() -> None:
-    for stage, width in ((None, (6, 8)), (1, (6, 4)), (3, (10, 8))):
+    for stage, width in ((None, (12, 16)), (1, (12, 8)), (3, (20, 16))):
         regressor = pair("width").connected("fitnet", stage=stage).regressor
         assert (regressor.conv.in_channels, regressor.conv.out_channels) == width
     with pytest.raises(UserError, match=r"^distiller\.fitnet\.stage=4: .*share 3.*give 1 to"):
@@ -82,7 +82,7 @@ def test_a_projection_is_there_only_where_needed(name: str, part: str) -> None:
 def test_variances_start_where_they_are_told_and_are_learned() -> None:
     networks = pair("width")
     distiller = networks.connected("vid", variance=2.0)
-    for mean, width in zip(distiller.means, (4, 8, 8), strict=True):
+    for mean, width in zip(distiller.means, (8, 16, 16), strict=True):
         assert isinstance(mean, MeanNetwork)
         variance = nn.functional.softplus(mean.log_scale) + 1e-5
         assert variance.tolist() == pytest.approx([2.0] * width, rel=1e-5)
@@ -103,7 +103,7 @@ def test_the_warm_up_of_dkd_is_that_of_mdistiller() -> None:
 def test_cc_compares_embeddings_of_one_width() -> None:
     networks = pair("width")
     distiller, (teacher, student) = networks.connected("cc", width=3), networks.outputs()
-    assert [tuple(p.shape) for p in distiller.parameters()] == [(3, 10), (3,), (3, 8), (3,)]
+    assert [tuple(p.shape) for p in distiller.parameters()] == [(3, 20), (3,), (3, 16), (3,)]
     embedded = distiller.embed_teacher(teacher.embedding)
     error = (distiller.embed_student(student.embedding) - embedded).abs()
     expected = (error[1:] * error[:-1]).sum() / 5
@@ -117,7 +117,7 @@ def test_diswot_takes_the_form_the_widths_allow() -> None:
         assert distiller.form == form
         assert distiller.needs_labels == (form == "channel")
     assert not built("diswot", form="cam").needs_labels
-    with pytest.raises(UserError, match=r"^distiller\.diswot needs .*form=channel.*8\).*10\)$"):
+    with pytest.raises(UserError, match=r"^distiller\.diswot needs .*form=channel.*16\).*20\)$"):
         pair("width").connected("diswot", form="channel")
 
 

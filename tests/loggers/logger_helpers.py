@@ -18,12 +18,12 @@ SEARCH = [
 ]
 TRAIN = [
     *("data=gaussian", "data.length=32", "data.batch_size=16", "data.image_size=8"),
-    *("student=resnet8", "student.network.widths=[4,4,8,8]", "protocol.max_epochs=3"),
+    *("student=resnet8", "student.network.widths=[8,8,16,16]", "protocol.max_epochs=3"),
     *("teacher=none", "distiller=none", "device=cpu"),
 ]
 RANK = [
     *("space=s0", "teacher=none", "proxy=[random]", "data=gaussian", "data.batch_size=4"),
-    *("device=cpu", "workers=1", "resamples=10"),
+    *("device=cpu", "workers=1", "resamples=10", "benchmark.sample=8"),
 ]
 
 MEMBERS = sorted(f.stem for f in (conf_dir() / "logger").glob("*.yaml") if f.stem != "none")

@@ -85,7 +85,7 @@ def test_yaml() -> None:
 
 @pytest.mark.parametrize(
     ("run", "journal", "count"),
-    [("searched", "candidates", 25), ("trained", "epochs", 3), ("ranked", "scores", 64)],
+    [("searched", "candidates", 25), ("trained", "epochs", 3), ("ranked", "scores", 8)],
 )
 def test_a_run_is_the_same_with_and_without(
     run: str, journal: str, count: int, request: pytest.FixtureRequest

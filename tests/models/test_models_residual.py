@@ -127,7 +127,7 @@ def test_outputs_are_those_of_the_plain_pass(
 def test_names_of_parameters() -> None:
     """Scores and trained weights are keyed by them."""
     with torch.device("meta"):
-        network = CifarResNet([1, 1], [4, 4, 8])
+        network = CifarResNet([1, 1], [8, 8, 16])
         bottleneck = StagedNetwork(4, [[Bottleneck(4, 4)]])
     block = ["conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight", "bn2.weight", "bn2.bias"]
     shortcut = ["shortcut.conv.weight", "shortcut.bn.weight", "shortcut.bn.bias"]

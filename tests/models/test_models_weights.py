@@ -215,13 +215,9 @@ def test_published_tags_are_listed_without_a_connection() -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("depth", "top1"), [(20, 91.5), (56, 92.6)])
-def test_trained_cifar10_networks_reach_their_accuracy(
-    data_root: Path, depth: int, top1: float
-) -> None:
-    network = CifarResNet([(depth - 2) // 6] * 3, [16, 16, 32, 64], shortcut="A").eval()
-    path = data_root / "teachers" / f"cifar10_resnet{depth}_shortcutA.pt"
-    load(network, path)
+def test_a_trained_cifar10_network_reaches_its_accuracy(data_root: Path) -> None:
+    network = CifarResNet([3, 3, 3], [16, 16, 32, 64], shortcut="A").eval()
+    load(network, data_root / "teachers" / "cifar10_resnet20_shortcutA.pt")
     data = np.load(data_root / "cifar10" / "cifar10_mini.npz", allow_pickle=False)
     images = torch.from_numpy(data["x_test"]).float() / 255
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
@@ -229,4 +225,4 @@ def test_trained_cifar10_networks_reach_their_accuracy(
         batches = ((images - mean) / std).split(250)
         predicted = torch.cat([network(batch).argmax(1) for batch in batches])
     correct = (predicted.numpy() == data["y_test"]).mean() * 100
-    assert correct == pytest.approx(top1, abs=0.05)
+    assert correct == pytest.approx(91.5, abs=0.05)

@@ -32,6 +32,8 @@ FURTHER = {
     )
 }
 """Architectures of a space that no random choice of small ones may miss."""
+SMALLER = {"nasbench201": ["space.cells=1"]}
+"""Settings that make the networks of a space small."""
 
 
 class Golden:
@@ -116,7 +118,8 @@ def company_on(small_archs: Callable[[Space, int], list[Arch]]) -> Callable[[str
 
     @cache
     def build(space: str) -> Company:
-        config = compose("search", [*TINY, f"space={space}", "proxy=all"], None)
+        words = [*TINY, f"space={space}", *SMALLER.get(space, ()), "proxy=all"]
+        config = compose("search", words, None)
         return Company.meet({**config, "device": "cpu", "control": "shuffled"}, choose)
 
     return build

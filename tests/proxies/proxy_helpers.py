@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from diswot.commands import compose
 from diswot.config import conf_dir, make
+from diswot.data import MiniBatch
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import Proxy
-from diswot.proxies.base import Components, ProxyInput
-from diswot.scoring.scorer import Measurement, Scorer
+from diswot.proxies.base import Components, ProxyInput, Summary
+from diswot.scoring.scorer import Measurement, Scorer, summarize_teacher
 from diswot.scoring.setup import Setup
 from diswot.spaces import Arch
 
@@ -249,12 +250,20 @@ class Company:
         """Of one proxy, for each of `archs` that it can measure."""
         return [each.parts[name] for each in self.measured if name in each.parts]
 
-    def alone(self, name: str, **changes: Any) -> Setup:
-        """A run with one proxy, and its control where it has one."""
-        proxies = {name: self.config["proxy"][name]}
-        return Setup.from_config({**self.config, **changes, "proxy": proxies})
+    def untaught(self, *names: str) -> Setup:
+        """A run without a teacher of the proxies called ``names``."""
+        none = compose("search", ["teacher=none"], None)["teacher"]
+        proxies = {name: self.config["proxy"][name] for name in names}
+        return Setup.from_config({**self.config, "teacher": none, "proxy": proxies})
 
     def some(self, names: Sequence[str], **changes: Any) -> Scorer:
         """The scorer of the proxies called ``names``, with another mini-batch or teacher."""
         proxies = {name: self.setup.proxies[name] for name in names}
         return replace(self.scorer, proxies=proxies, **changes)
+
+    def summaries(self, names: Sequence[str], batch: MiniBatch | None = None) -> dict[str, Summary]:
+        """What the proxies called ``names`` keep of the run's teacher, which runs for them."""
+        network, scorer = self.setup.teacher_network, self.scorer
+        assert network is not None
+        proxies = {name: self.setup.proxies[name] for name in names}
+        return summarize_teacher(network, proxies, batch or scorer.batch, scorer.runtime)

@@ -33,7 +33,7 @@ def drawn(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def resnet(seed: int = 0) -> Any:
-    return drawn(CifarResNet([2, 1, 1], [4, 4, 8, 16]), seed)
+    return drawn(CifarResNet([2, 1, 1], [8, 8, 16, 16]), seed)
 
 
 def measured(network: nn.Module, *settings: str, images: Tensor = IMAGES) -> Components:

@@ -56,7 +56,7 @@ def test_effective_width_written_out(golden: Any, net: str, weight: str) -> None
 
 
 def test_effective_width_of_noise() -> None:
-    network = CifarResNet((1, 1, 1), [4, 4, 8, 16])
+    network = CifarResNet((1, 1, 1), [8, 8, 16, 16])
     Kaiming()(network, seed=0, role="student")
     batch = MiniBatch(torch.zeros(6, 3, 16, 16), torch.zeros(6).long())
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -4,7 +4,7 @@ import inspect
 import json
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
 from typing import Any
@@ -13,15 +13,12 @@ import pytest
 import torch
 from proxy_helpers import Company, hexed, made, members, node_of
 
-from diswot.checkpoint import build_teacher
-from diswot.commands import compose
-from diswot.config import conf_dir, make
+from diswot.config import conf_dir
 from diswot.data import MiniBatch
 from diswot.errors import UserError
-from diswot.models.init import Initializer
 from diswot.proxies.base import Summary
 from diswot.scoring.runtime import forward
-from diswot.scoring.scorer import Scorer, summarize_teacher
+from diswot.scoring.scorer import Scorer
 
 REASON = re.compile(r"ValueError: [\w√].{14,250} \(\w+\)|\w+ is (nan|-?inf)")
 
@@ -77,12 +74,11 @@ def test_what_cannot_be_measured_has_a_reason(company: Company, proxy_name: str)
 
 def test_company_changes_no_bit(company: Company, proxy_name: str) -> None:
     """A shared forward pass that others record, watch or go back through gives the same."""
-    alone = company.alone(proxy_name)
-    names, scorer = list(alone.proxies), alone.scorer
-    assert names[0] == proxy_name
+    names = [n for n in company.watched if n.partition("@")[0] == proxy_name]
+    scorer = company.some(names, teacher=company.summaries(names))
     back = [hexed(scorer.measure(arch)) for arch in reversed(company.archs)]
     assert back[::-1] == company.bits(*names)
-    if scorer.space.prefixes(company.archs[0]) and alone.proxies[proxy_name].outputs_only:
+    if scorer.space.prefixes(company.archs[0]) and scorer.proxies[proxy_name].outputs_only:
         memory = scorer.memory()
         twice = [hexed(scorer.measure(company.archs[0], memory)) for _ in range(2)]
         assert twice == [company.bits(*names)[0]] * 2
@@ -103,34 +99,26 @@ def test_it_sees_what_it_asks_for_and_changes_nothing(company: Company, proxy_na
     assert watched.notes == []
 
 
-def summaries(company: Company, batch: MiniBatch) -> Mapping[str, Summary]:
-    """What all proxies keep of the run's teacher, with another mini-batch."""
-    scorer = company.scorer
-    teacher = build_teacher(company.config["teacher"], scorer.num_classes, 3)
-    make(company.config["init"], "init", Initializer)(teacher, seed=scorer.seed, role="teacher")
-    return summarize_teacher(teacher, scorer.proxies, batch, scorer.runtime)
-
-
 def test_labels_are_read_where_that_is_said_and_nowhere_else(company: Company) -> None:
     images, labels = company.scorer.batch.images, company.scorer.batch.labels
     batch = MiniBatch(images, torch.arange(len(labels)) // 2)
-    assert summaries(company, company.scorer.batch).keys() == company.scorer.teacher.keys()
-    scorer = replace(company.scorer, batch=batch, teacher=summaries(company, batch))
+    names = list(company.watched)
+    scorer = company.some(names, batch=batch, teacher=company.summaries(names, batch))
+    assert scorer.teacher.keys() == company.scorer.teacher.keys()
     bits = hexed(scorer.measure(company.archs[0]))
     changed = {name for name, before in company.bits(*bits)[0].items() if before != bits[name]}
     assert changed == {name for name, p in scorer.proxies.items() if p.needs_labels}
 
 
-def test_a_teacher_is_needed_where_that_is_said(company: Company, proxy_name: str) -> None:
-    none = compose("search", ["teacher=none"], None)["teacher"]
-    if company.setup.proxies[proxy_name].needs_teacher:
-        with pytest.raises(UserError, match=f"teacher=none, but {proxy_name} compares"):
-            company.alone(proxy_name, teacher=none)
-        return
-    alone = company.alone(proxy_name, teacher=none)
-    assert alone.scorer.teacher == {}
-    bits = hexed(alone.scorer.measure(company.archs[0]), [proxy_name])
-    assert bits == company.bits(proxy_name)[0]
+def test_a_teacher_is_needed_where_that_is_said(company: Company) -> None:
+    proxies = company.setup.proxies
+    needing = [name for name in company.config["proxy"] if proxies[name].needs_teacher]
+    others = [name for name in company.config["proxy"] if name not in needing]
+    with pytest.raises(UserError, match=f"teacher=none, but {', '.join(needing)} compares"):
+        company.untaught(*needing, *others)
+    scorer = company.untaught(*others).scorer
+    assert scorer.teacher == {}
+    assert hexed(scorer.measure(company.archs[0]), others) == company.bits(*others)[0]
 
 
 def test_a_student_that_is_its_teacher_is_the_optimum(company: Company) -> None:

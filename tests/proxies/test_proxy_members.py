@@ -34,7 +34,7 @@ def measured(network: nn.Module, proxy: Proxy, images: Tensor = IMAGES[:6]) -> C
 
 
 def resnet(*depths: int, seed: int = 0, shortcut: str = "B") -> CifarResNet:
-    network = CifarResNet(depths or (1, 1, 1), [4, 4, 8, 16], shortcut=shortcut)
+    network = CifarResNet(depths or (1, 1, 1), [8, 8, 16, 16], shortcut=shortcut)
     Kaiming()(network, seed=seed, role="student")
     return network
 

@@ -30,7 +30,7 @@ def drawn(network: nn.Module, seed: int = 0) -> Any:
 
 
 def resnet(seed: int = 0) -> Any:
-    return drawn(CifarResNet([1, 1], [4, 4, 8]), seed)
+    return drawn(CifarResNet([1, 1], [8, 8, 16]), seed)
 
 
 class Plain(nn.Sequential):

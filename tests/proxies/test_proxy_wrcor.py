@@ -53,7 +53,7 @@ def score(maps: Sequence[tuple[int, Tensor]], logits: Tensor) -> float:
 
 
 def test_it_is_the_formula_of_residual_blocks() -> None:
-    network = drawn(CifarResNet([2, 1], [4, 4, 8]))
+    network = drawn(CifarResNet([2, 1], [8, 8, 16]))
     stem = network.bn1(network.conv1(IMAGES))
     maps, x = [(0, stem)], F.relu(stem)
     for number, block in enumerate([*network.layer1, *network.layer2], start=1):

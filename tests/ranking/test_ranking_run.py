@@ -32,6 +32,7 @@ from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput
 from diswot.rank import main, run_rank
 
+pytestmark = pytest.mark.usefixtures("known_costs")
 FILES = {
     *("config.json", "rank.csv", "rank.png", "result.json", "run.lock"),
     *("scores.csv", "scores.jsonl", "state.json"),
@@ -113,7 +114,7 @@ def test_torn_and_lost_lines_are_scored_again_by_two_workers(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_kill(tmp_path: Path) -> None:
-    settings = ["proxy=nwot", "seeds=2", "benchmark.sample=16"]
+    settings = ["proxy=nwot", "seeds=2", "benchmark.sample=8"]
     run, whole = tmp_path / "run", tmp_path / "whole"
     words = [sys.executable, "-m", "diswot.rank", *TINY, *settings, f"hydra.run.dir={run}"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -125,7 +126,7 @@ def test_kill(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
     assert not (run / "rank.csv").exists()
     kept = file.read_bytes()
-    assert 0 < kept.count(b"\n") < 2 * 16
+    assert 0 < kept.count(b"\n") < 2 * 8
     rank(run, *settings)
     assert file.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
     rank(whole, *settings)

@@ -17,6 +17,7 @@ from diswot.rank import main
 from diswot.ranking.shards import Shard
 from diswot.runs.run_dir import RunLock
 
+pytestmark = pytest.mark.usefixtures("known_costs")
 SETTINGS = ["proxy=[diswot,nwot]", "proxy.diswot.combine=rank", "seeds=2", "control=shuffled"]
 
 

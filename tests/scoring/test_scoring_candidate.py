@@ -38,7 +38,7 @@ def test_seconds_are_those_of_a_proxy_alone() -> None:
     first, second = Working("first"), Working("second", seconds=0.03)
     blind = Working("blind", needs_forward=False)
     free = Working("free", needs_forward=False, needs_network=False)
-    network = CifarResNet([1, 1, 1], [4, 4, 8, 16])
+    network = CifarResNet([1, 1, 1], [8, 8, 16, 16])
     batch = MiniBatch(torch.zeros(4, 3, 8, 8), torch.arange(4))
     passed = forward(network, {"first": first, "second": second}, batch, Runtime())
     inputs = ProxyInput("a", 5, Cost(1, 2, 3), batch, network)

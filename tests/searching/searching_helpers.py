@@ -21,7 +21,7 @@ CHEAP = [
 REAL = [
     *("space=s0", "space.depths=[1,2,3]", "teacher=resnet8", "proxy=diswot"),
     *("device=cpu", "workers=1"),
-    *("data=gaussian", "data.batch_size=6", "data.image_size=16", "data.num_classes=4"),
+    *("data=gaussian", "data.batch_size=6", "data.image_size=8", "data.num_classes=4"),
     *("strategy.evaluations=23", "strategy.generation=5"),
     *("strategy.population=8", "strategy.sample=4"),
 ]

@@ -16,12 +16,13 @@ from diswot.runs import RunDir
 from diswot.search import run_search
 
 Json = dict[str, Any]
+EVOLUTION = [*REAL, "strategy.population=4"]
 ZSCORE = [*REAL, "proxy.diswot.combine=zscore"]
 KINDS = {
-    "evolution": REAL,
+    "evolution": EVOLUTION,
     "zscore": [*ZSCORE, "strategy.population=4"],
-    "rank by aging evolution": [*REAL, "proxy.diswot.combine=rank", "strategy=aging_evolution"],
-    "ensemble": [*REAL, "proxy=ensemble", "proxy.ensemble.members=[params,relation]"],
+    "aging": [*EVOLUTION, "proxy.diswot.combine=rank", "strategy=aging_evolution"],
+    "ensemble": [*EVOLUTION, "proxy=ensemble", "proxy.ensemble.members=[params,relation]"],
     "exhaustive": [*CHEAP, "strategy=exhaustive", "space.depths=[1,2,3]", "budget.params=2.5e5"],
     "random": CHEAP,
 }
@@ -64,7 +65,7 @@ def finished(path: Path, monkeypatch: pytest.MonkeyPatch, config: Json) -> Finis
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_any_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    short = ["strategy.evaluations=14", "strategy.generation=4"]
+    short = ["strategy.evaluations=9", "strategy.generation=3"]
     whole = finished(tmp_path / "whole", monkeypatch, configured(KINDS[kind], *short))
     assert len(whole.states) == 4  # one before the first generation
     # Any number of whole lines, with a part of the next one or none.
@@ -131,11 +132,11 @@ def test_without_its_state_a_search_replays_the_journal(
 
 
 @pytest.mark.parametrize("base", [REAL, ZSCORE, CHEAP], ids=["evolution", "zscore", "random"])
-@pytest.mark.parametrize("first", [3, 17, 20])
+@pytest.mark.parametrize("first", [3, 12, 15])
 def test_an_extended_search_is_the_longer_search(
     tmp_path: Path, base: list[str], first: int
 ) -> None:
-    longer = configured(base, "strategy.evaluations=33")
+    longer = configured(base, "strategy.evaluations=18")
     whole = searched(tmp_path / "whole", longer)
     short = searched(tmp_path / "run", configured(base, f"strategy.evaluations={first}"))
     assert short[0] == whole[0][:first]

@@ -161,14 +161,13 @@ def test_tries_may_be_written_as_1e4_and_few_are_few() -> None:
         assert few.rejected == max_tries
 
 
-@pytest.mark.parametrize("limit", [4000, 5000])
-def test_budgets_near_the_smallest_network_of_s1_are_found(limit: int) -> None:
+def test_a_budget_near_the_smallest_network_of_s1_is_found() -> None:
     """Narrow stem and first stage cost more one by one than both together."""
     space = real_space("s1")
     costs = CostModel(space, num_classes=10, image=(3, 32, 32))
     assert costs.params(space.parse("s1:8/n3x1-8-8/n3x1-8-8/n3x1-8-8")) == 2738
-    budget = Budget(params=limit, max_tries=4000)
-    assert costs.params(Proposals(space, budget, costs, random.Random(0)).sample()) <= limit
+    budget = Budget(params=4000, max_tries=4000)
+    assert costs.params(Proposals(space, budget, costs, random.Random(0)).sample()) <= 4000
 
 
 def exhaustive(**settings: Any) -> Strategy:

@@ -25,7 +25,7 @@ TINY = [
 
 
 @pytest.fixture(scope="module")
-def no_pictures() -> Iterator[None]:
+def no_pictures(known_costs: None) -> Iterator[None]:
     """Drawing takes longer than everything else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diswot.reporting.rank.plot_rank", lambda *_: None)

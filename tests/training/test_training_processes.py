@@ -50,29 +50,28 @@ def slurm() -> Iterator[dict[str, str]]:
         yield cluster.env | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
 
-def launched(cwd: Path, launcher: list[str], env: dict[str, str], *words: str) -> str:
+def launched(
+    cwd: Path, launcher: list[str], env: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     """What the processes of a launcher print."""
     cwd.mkdir(exist_ok=True)
-    command = [*launcher, "-m", "diswot.train", *WORDS, *words]
+    command = [*launcher, "-m", "diswot.train", *WORDS]
     done = subprocess.run(
         command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done
 
 
-@pytest.fixture
-def alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Path:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one command that starts both processes."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert main(WORDS) == 0
-    out, err = capfd.readouterr()
-    assert "ightning" not in err
+    folder = tmp_path_factory.mktemp("alone")
+    done = launched(folder, [sys.executable], dict(os.environ))
+    assert "ightning" not in done.stderr
+    out = done.stdout
     assert out.count("epoch 1/1") == out.count("on the test images after") == 1
-    return tmp_path / "run"
+    return folder / "run"
 
 
 @pytest.mark.slow
@@ -89,8 +88,8 @@ def test_two_processes_average_their_gradients(alone: Path, weights: Path) -> No
 @pytest.mark.slow
 def test_torchrun_starts_the_same_training(alone: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    out = launched(tmp_path / "other", [*torchrun, "--standalone"], dict(os.environ))
-    assert out.count("epoch 1/1") == 1
+    done = launched(tmp_path / "other", [*torchrun, "--standalone"], dict(os.environ))
+    assert done.stdout.count("epoch 1/1") == 1
     assert left(tmp_path / "other/run") == left(alone)
 
 
@@ -98,7 +97,7 @@ def test_torchrun_starts_the_same_training(alone: Path, tmp_path: Path) -> None:
 @pytest.mark.slurm
 def test_srun_starts_the_same_training(alone: Path, tmp_path: Path, slurm: dict[str, str]) -> None:
     tasks = ["srun", "--ntasks=2", "--ntasks-per-node=2", sys.executable]
-    assert launched(tmp_path / "two", tasks, slurm).count("epoch 1/1") == 1
+    assert launched(tmp_path / "two", tasks, slurm).stdout.count("epoch 1/1") == 1
     assert left(tmp_path / "two/run") == left(alone)
     launched(tmp_path / "one", ["srun", "--ntasks=1", sys.executable], slurm)
     assert left(tmp_path / "one/run") == left(alone)
