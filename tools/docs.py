@@ -30,9 +30,10 @@ GROUPS = (
 SPACES = ("s0", "nasbench201", "s1", "s2")
 RANKINGS = ("s0", "s1", "nasbench201_600", "nasbench201_live", "nasbench201")
 
-BESIDE = ("params", "flops", "nwot", "effective_rank", "az_nas", "swap", "meco", "vkdnw", "diswot")
+COMPARED = (
+    *("params", "flops", "nwot", "effective_rank", "az_nas", "swap", "meco", "vkdnw", "diswot"),
+)
 """Scores beside those that are chosen without a space."""
-RECOMMENDED = "effective_width + effective_rank_sqrt + embedding_width"
 
 
 def members(group: str) -> dict[str, str]:
@@ -205,17 +206,18 @@ def of_left_out() -> list[str]:
     """What is chosen without a space, how it does there, and how other scores do."""
     table = pd.read_csv(STORE / "left_out.csv")
     known = pd.read_csv(STORE / "candidates.csv").set_index(["table", "target", "candidate"])
+    recommended = yaml.safe_load((CONF / "proxy" / "recommended.yaml").read_text(encoding="utf-8"))
+    shown = {"recommended": " + ".join(recommended["members"]), **{n: n for n in COMPARED}}
 
     def cells(row: Any) -> Iterator[str]:
-        key = (row.table, row.target)
         yield from (_number(row.spearman), _number(row.lead))
-        for name in ("recommended", *BESIDE):
-            score = (*key, RECOMMENDED if name == "recommended" else name)
-            yield _number(known.at[score, "spearman"]) if score in known.index else "–"
+        for candidate in shown.values():
+            key = (row.table, row.target, candidate)
+            yield _number(known.at[key, "spearman"]) if key in known.index else "–"
 
     rows = ([r.left_out, r.chosen, f"{r.table} {r.target}", *cells(r)] for r in table.itertuples())
     columns = ["left out", "chosen on the others", "table", "ρ", "ρ − ρ(params)"]
-    return _table([*columns, "`recommended`", *(f"`{name}`" for name in BESIDE)], rows)
+    return _table([*columns, *(f"`{name}`" for name in shown)], rows)
 
 
 def of_settings() -> list[str]:

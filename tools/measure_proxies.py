@@ -1,6 +1,6 @@
 """Measures every proxy of the package and stores the results in experiments/proxies.
 
-``python tools/measure_proxies.py WORK`` runs in WORK (two hours on two cores; a second start goes
+``python tools/measure_proxies.py WORK`` runs in WORK (for hours on two cores; a second start goes
 on where the first one ended); with names of `SPACES` behind it, those alone. ``make docs`` makes
 docs/proxies.md of what is stored, and searches say from the package's validated.csv how far their
 score is known to hold. tools/choose_score.py compares what is left in WORK. NAS-Bench-201 is read
