@@ -1,8 +1,10 @@
 """Ranks the known tables again with other settings: ``python tools/measure_settings.py WORK``.
 
-Another number of classes and a trained teacher, three seeds each: what the readings of DisWOT's
-score owe to them. Runs in WORK (a quarter of an hour on two cores; a second start goes on where the
-first one ended), and stores experiments/proxies/settings.csv, of which ``make docs`` makes a table.
+Three seeds each: what the readings of DisWOT's score owe to the number of classes and a trained
+teacher, and what the recommended one owes to the mini-batch and the initialisation. Runs in WORK
+(half an hour on two cores; a second start goes on where the first one ended); with names of
+`SETTINGS` behind it, those alone, beside what is stored of the others. Stores
+experiments/proxies/settings.csv, of which ``make docs`` makes a table.
 """
 
 from __future__ import annotations
@@ -20,35 +22,42 @@ SPACES = {
     "s1": ["space=s1"],
     "nasbench201": ["space=nasbench201", "benchmark.cells=live", "benchmark.sample=100"],
 }
+WITHOUT_TEACHER = ("effective_width", "effective_params", "effective_rank_sqrt", "params")
+WITHOUT_TEACHER += ("embedding_width", "recommended")
+PROXIES = ("diswot", "semantic", "relation", "nst", *WITHOUT_TEACHER)
 SETTINGS = {
-    "default": [],
-    "100 classes": ["num_classes=100"],
-    "trained teacher": ["teacher.weights=embedded"],
+    "default": ([], PROXIES),
+    "100 classes": (["num_classes=100"], PROXIES),
+    "trained teacher": (["teacher.weights=embedded"], PROXIES),
+    "16 images": (["data.batch_size=16"], WITHOUT_TEACHER),
+    "128 images": (["data.batch_size=128"], WITHOUT_TEACHER),
+    "Kaiming": (["init=kaiming"], WITHOUT_TEACHER),
 }
-PROXIES = (
-    *("diswot", "semantic", "relation", "nst", "effective_width", "effective_params"),
-    *("effective_rank_sqrt", "params", "recommended"),
-)
+"""Words and proxies of each."""
 COLUMNS = ["space", "dataset", "target", "n", "seeds", "proxy", "spearman", "spearman_lo"]
 COLUMNS += ["spearman_hi", "spearman_std"]
 
 
 def main() -> None:
     """Run what is left, then store."""
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
-    work, tables = Path(sys.argv[1]).resolve(), []
-    for setting, words in SETTINGS.items():
+    work, wanted = Path(sys.argv[1]).resolve(), sys.argv[2:] or list(SETTINGS)
+    tables = dict(pd.read_csv(STORE / "settings.csv").groupby("setting"))
+    for setting in wanted:
+        (words, names), measured = SETTINGS[setting], []
+        proxies = [f"proxy=[{','.join(names)}]", *(further_words() if names is PROXIES else [])]
         for space, of_space in SPACES.items():
             path = work / f"{space}_{setting.replace(' ', '_').lower()}"
             common = ["teacher=resnet56", "control=shuffled", "seeds=3", f"hydra.run.dir={path}"]
-            proxies = [f"proxy=[{','.join(PROXIES)}]", *further_words()]
             if rank([*of_space, *words, *proxies, *common]) != 0:
                 sys.exit(1)
             table = pd.read_csv(path / "rank.csv")
-            kept = table["proxy"].str.removesuffix("@shuffled").isin([*PROXIES, *FURTHER])
-            tables.append(table.loc[kept, COLUMNS].assign(setting=setting))
-    pd.concat(tables).round(4).to_csv(STORE / "settings.csv", index=False, lineterminator="\n")
+            kept = table["proxy"].str.removesuffix("@shuffled").isin([*names, *FURTHER])
+            measured.append(table.loc[kept, COLUMNS].assign(setting=setting))
+        tables[setting] = pd.concat(measured)
+    stored = pd.concat([tables[setting] for setting in SETTINGS if setting in tables])
+    stored.round(4).to_csv(STORE / "settings.csv", index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

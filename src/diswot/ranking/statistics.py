@@ -201,7 +201,7 @@ def interval(values: Floats) -> tuple[float, float]:
 def _spread(values: Floats, seeds: int) -> float:
     if seeds < 2:
         return nan
-    return float(values.std(ddof=1)) if len(values) > 1 else float(values[0] * 0)
+    return float(values.std(ddof=1)) if len(values) > 1 else float(abs(values[0]) * 0)
 
 
 def _mean(orderings: Sequence[Ordering], statistic: Callable[[Ordering], float]) -> float:
