@@ -99,8 +99,6 @@ def test_srun_starts_the_same_training(alone: Path, tmp_path: Path, slurm: dict[
     tasks = ["srun", "--ntasks=2", "--ntasks-per-node=2", sys.executable]
     assert launched(tmp_path / "two", tasks, slurm).stdout.count("epoch 1/1") == 1
     assert left(tmp_path / "two/run") == left(alone)
-    launched(tmp_path / "one", ["srun", "--ntasks=1", sys.executable], slurm)
-    assert left(tmp_path / "one/run") == left(alone)
 
 
 @pytest.mark.slow
@@ -124,7 +122,7 @@ def fail(error: BaseException | None) -> None:
     signal.pause()
 
 
-@pytest.mark.parametrize("error", [UserError("a: b"), OSError(errno.ENOSPC, "full", "f"), None])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full", "f"), None])
 def test_an_error_of_one_process_ends_all(error: Exception | None) -> None:
     with pytest.raises(type(error) if error else UserError) as caught:
         start(2, fail, error)
