@@ -89,6 +89,20 @@ def test_pictures_of_every_group(page: str) -> None:
             assert similarity.count(f">{kind}: {whose}</text>") == 2
 
 
+def test_searches_say_how_firm_their_answer_is(page: str, sweep: Path) -> None:
+    text = words(section(page, "searches"))
+    result = read(sweep / "search/a1/result.json")
+    largest, groups = result["largest"], 2
+    line = f"{largest['arch']}, the largest scored: {largest['params']:,} parameters"
+    for seed in range(3):
+        assert text.count(f"seed {seed}: Parameters alone would choose {line}") == groups
+    assert f"by diswot it is number {result['largest_place']}." in text
+    assert result["validated"]
+    for each in result["validated"]:  # once for all seeds
+        assert text.count(f"({each['dataset']} {each['target']}): Spearman") == groups
+        assert f"{each['spearman']:.2f} [{each['low']:.2f}, {each['high']:.2f}]" in text
+
+
 def test_the_page_is_whole_and_asks_nobody(page: str) -> None:
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from diswot.data.base import ImageData
+    from diswot.runs import SearchSummary
 
-__all__ = ["conditions", "drawing"]
+__all__ = ["conditions", "drawing", "largest_lines", "validation_lines"]
 
 
 @contextmanager
@@ -53,3 +54,23 @@ def conditions(
         "device": f"{config['device']}, {config['precision']}, {processes}",
         "run dir": shown(path),
     }
+
+
+def largest_lines(summary: SearchSummary) -> Iterator[str]:
+    """What the number of parameters alone would choose, in one line where that is known."""
+    if (largest := summary.largest) is not None:
+        yield (
+            f"Parameters alone would choose {largest.arch}, the largest scored: {largest.params:,} "
+            f"parameters, {largest.flops:,} MACs; by {summary.proxy} it is number "
+            f"{summary.largest_place:,}"
+        )
+
+
+def validation_lines(summary: SearchSummary) -> Iterator[str]:
+    """How far the score of a search is known to hold on its space, one line a target."""
+    for each in summary.validated:
+        yield (
+            f"{summary.proxy} on {each.n:,} architectures of {summary.space} ({each.dataset} "
+            f"{each.target}): Spearman {each.spearman:.2f} [{each.low:.2f}, {each.high:.2f}], "
+            f"parameters {each.params:.2f}"
+        )

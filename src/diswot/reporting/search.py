@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from diswot.accuracies import standings
 from diswot.accuracies.validated import validations
 from diswot.console import print_lines, print_pairs, show_standings, show_top, shown
 from diswot.errors import UserError
-from diswot.reporting import conditions, drawing
+from diswot.reporting import conditions, drawing, largest_lines, validation_lines
 from diswot.reporting.plots import plot_course, plot_params
 from diswot.runs import KnownAccuracies, SearchSummary, TopCandidate, write_table
 from diswot.searching.similarity import save_similarity
@@ -177,20 +177,4 @@ def show_result(summary: SearchSummary, path: Path) -> None:
     speed = f"{summary.seconds:.1f} s ({summary.candidates_per_second:.2f}/s)"
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
-    print_lines([*_firmness(summary), counts, *files])
-
-
-def _firmness(summary: SearchSummary) -> Iterator[str]:
-    """What the number of parameters alone would choose, and how far the score is known to hold."""
-    if (largest := summary.largest) is not None:
-        yield (
-            f"Parameters alone would choose {largest.arch}, the largest scored: {largest.params:,} "
-            f"parameters, {largest.flops:,} MACs; by {summary.proxy} it is number "
-            f"{summary.largest_place:,}"
-        )
-    for each in summary.validated:
-        yield (
-            f"{summary.proxy} on {each.n:,} architectures of {summary.space} ({each.dataset} "
-            f"{each.target}): Spearman {each.spearman:.2f} [{each.low:.2f}, {each.high:.2f}], "
-            f"parameters {each.params:.2f}"
-        )
+    print_lines([*largest_lines(summary), *validation_lines(summary), counts, *files])

@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from diswot.errors import UnreadableError, UserError
-from diswot.reporting import plots
+from diswot.reporting import largest_lines, plots, validation_lines
 from diswot.reporting.page.facts import Group, at, number
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
-from diswot.runs import read_candidates, read_epochs, read_rank_rows, read_similarity
+from diswot.runs import (
+    SearchSummary,
+    read_candidates,
+    read_epochs,
+    read_rank_rows,
+    read_similarity,
+)
 from diswot.tables import known_accuracies
 
 if TYPE_CHECKING:
@@ -112,7 +118,10 @@ class Pictures:
 
 
 def search_pictures(group: Group, name: str) -> Pictures:
-    """Course of a search, scores against size and, where it is known, against accuracy."""
+    """Course of a search, scores against size and, where it is known, against accuracy.
+
+    The notes say how firm the answer is.
+    """
     pictures = Pictures(group.label, name)
     read = pictures.read_all(read_candidates, group)
     searches = {seed: records for seed, records in read.items() if len(plots.distinct(records))}
@@ -124,6 +133,13 @@ def search_pictures(group: Group, name: str) -> Pictures:
         plots.plot_course(axes, searches)
     with pictures.draw("Score against number of parameters") as axes:
         plots.plot_params(axes, searches, number(at(config, "budget", "params")))
+    found = {seed: run.summary for seed, run in group.by_seed().items()}
+    summaries = {s: each for s, each in found.items() if isinstance(each, SearchSummary)}
+    for seed, summary in summaries.items():
+        who = f"{seed}: " if len(found) > 1 else ""
+        pictures.notes += [f"{who}{line}." for line in largest_lines(summary)]
+    known = [f"{line}." for each in summaries.values() for line in validation_lines(each)]
+    pictures.notes += dict.fromkeys(known)  # the same of every seed
     try:
         benchmark = known_accuracies(str(at(config, "space", "name")), config.get("space"))
         dataset, target = min(benchmark.entries(), key=lambda entry: entry[1] != "distilled")
