@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from diswot.runs import CandidateRecord, EpochRecord
 
-__all__ = ["LOSSES", "distinct", "front", "plot_accuracy", "plot_course", "plot_losses"]
-__all__ += ["plot_params", "plot_rate", "plot_top1"]
+__all__ = ["LOSSES", "distinct", "finish_scores", "front", "plot_accuracy", "plot_course"]
+__all__ += ["plot_losses", "plot_params", "plot_rate", "plot_top1"]
 
 LOSSES = 16
 """Drawn of one training; the total is always among them."""
@@ -34,15 +34,16 @@ Trainings = Mapping[str, Sequence["EpochRecord"]]
 
 
 def distinct(records: Sequence[CandidateRecord]) -> DataFrame:
-    """Arch, score, params and generation of every architecture that has score and size.
+    """Arch, score, params, flops and generation of every architecture that has score and size.
 
     Each is there once, best first, ties in ask order.
     """
     import pandas as pd
 
-    rows = [(r.arch, r.score, r.params, r.generation) for r in records]
-    points = pd.DataFrame(rows, columns=["arch", "score", "params", "generation"])
-    points = points.astype({"score": float, "params": float}).dropna().drop_duplicates("arch")
+    rows = [(r.arch, r.score, r.params, r.flops, r.generation) for r in records]
+    points = pd.DataFrame(rows, columns=["arch", "score", "params", "flops", "generation"])
+    points = points.astype(dict.fromkeys(("score", "params", "flops"), float))
+    points = points.dropna(subset=["score", "params"]).drop_duplicates("arch")
     return points.sort_values("score", ascending=False, kind="stable")
 
 
@@ -160,10 +161,14 @@ def _star(axes: Any, x: Series, y: Series, index: int) -> None:
 
 
 def _finish(axes: Any, axis_of_scores: Any, searches: Searches) -> None:
+    scores = [r.score for rs in searches.values() for r in rs if r.score is not None]
+    finish_scores(axes, axis_of_scores, scores)
+
+
+def finish_scores(axes: Any, axis_of_scores: Any, scores: Sequence[float]) -> None:
     """Scale of the scores, grid, and the legend above the axes, where it hides nothing."""
     from matplotlib.ticker import LogLocator
 
-    scores = [r.score for rs in searches.values() for r in rs if r.score is not None]
     if scores and min(scores) > 0 and math.log10(max(scores)) - math.log10(min(scores)) > _DECADES:
         axes.set(**{f"{axis_of_scores.axis_name}scale": "log"})  # as of synflow
         axis_of_scores.set_major_locator(LogLocator(numticks=6))
