@@ -150,7 +150,7 @@ def _plot(axes: Any, sets: Sequence[Sequence[Spot]], size: str, colors: Mapping[
     import pandas as pd
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    named: set[str] = set()
+    marks: dict[str, None] = {}
     places = [getattr(spot, size) for spots in sets for spot in spots]
     for spots in sets:
         rows = [(spot, spot.value, getattr(spot, size)) for spot in dict.fromkeys(spots)]
@@ -171,10 +171,11 @@ def _plot(axes: Any, sets: Sequence[Sequence[Spot]], size: str, colors: Mapping[
                 **(bottom if spot.value is None else {}),
                 color=colors.get(spot.label, "0.3"),
                 linestyle="none",
-                label=None if spot.mark in named else spot.mark,
                 gid=spot.text,
             )
-            named.add(spot.mark)
+            marks[spot.mark] = None
+    for mark in filter(None, marks):
+        axes.plot([], [], **_MARKS[mark], color="0.3", linestyle="none", label=mark)
     known = [place for place in places if place]
     if known and max(known) > _WIDE * min(known):
         axes.set_xscale("log")
