@@ -84,7 +84,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     session.loggers.start()
     search = Search(run_dir, strategy, setup.fitness, setup.others)
     total = strategy.evaluations or setup.space.size.count
-    log = SearchLog(session.loggers, search, strategy)
+    log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
     with (
         scoring_pool(setup.scorer, workers) as measure,
         SearchProgress(total, search.journaled, "candidates.csv", quiet=session.quiet) as progress,
