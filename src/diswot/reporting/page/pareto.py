@@ -77,8 +77,8 @@ def pareto_pictures(
     for group in trainings:
         for seed, run in group.by_seed().items():
             if isinstance(run.summary, TrainSummary):
-                (spots,) = accuracies.setdefault(run.summary.data, [[]])
-                spots += _trained(run.summary, group.label, seed, found)
+                (comparable,) = accuracies.setdefault(run.summary.data, [[]])
+                comparable += _trained(run.summary, group.label, seed, found)
     return [
         *_pictures("Measured accuracy on", "top-1 on the test images, %", accuracies),
         *_pictures("Score by", "score (higher is better)", scores),
