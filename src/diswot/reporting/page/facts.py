@@ -91,7 +91,7 @@ def run_facts(run: Run, name: str) -> dict[str, _Value]:
     counts["seed"] = config.get("seed")
     known, source = _known(run)
     accuracies = {
-        "top1": (result.get("test_top1"), "on the test images, after the last epoch"),
+        "top1": (result.get("test_top1"), "on the test images"),
         "known": (known, f"of the benchmark: {source}"),
     }
     return {
