@@ -15,13 +15,13 @@ from torch import nn
 from diswot.checks import folder
 from diswot.config import check_harmless, conf_dir, known_targets, make
 from diswot.errors import UnreadableError, UserError
-from diswot.models.outputs import count_params
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
 from diswot.spaces.base import Space, space_node
 
 __all__ = ["build_network", "build_student", "build_teacher", "describe_student", "load_student"]
-__all__ += ["read_student", "resolve_student", "save_student"]
+__all__ += ["read_student", "resolve_student", "save_student", "teacher_cost"]
 
 DESCRIPTION_FILE = "student.json"  # beside the weights of a trained student: what to build
 
@@ -72,6 +72,17 @@ def build_network(
 def build_teacher(spec: Mapping[str, Any], num_classes: int, in_channels: int) -> nn.Module:
     """Build a teacher, see :func:`build_network`."""
     return build_network(spec, "teacher", num_classes, in_channels)
+
+
+def teacher_cost(
+    spec: Mapping[str, Any], num_classes: int, image: tuple[int, int, int]
+) -> Cost | None:
+    """Cost of a teacher on an image ``(in_channels, height, width)``; None where there is none."""
+    if spec["name"] == "none":
+        return None
+    with torch.device("meta"):
+        network = build_teacher({**spec, "weights": "none"}, num_classes, image[0])
+    return Cost(count_params(network), count_flops(network, image), count_layers(network))
 
 
 def build_student(

@@ -74,6 +74,10 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
         values = [row.score, *map(row.parts.get, parts), *map(row.others.get, others)]
         numbers = map(_number, [*values, row.params, row.flops])
         table.add_row(str(rank), row.arch, *numbers)
+    if result.teacher_params and result.teacher_flops:
+        table.add_section()
+        cost = _number(result.teacher_params), _number(result.teacher_flops)
+        table.add_row("", f"teacher {result.teacher}", *[""] * len(names), *cost)
     _console().print(table)
 
 

@@ -21,9 +21,11 @@ from diswot.checkpoint import (
     read_student,
     resolve_student,
     save_student,
+    teacher_cost,
 )
 from diswot.errors import UserError
 from diswot.models import Network
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.spaces import space_node
 
 IMAGES = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -54,6 +56,9 @@ def test_every_teacher_builds_and_shows_its_inside(file: Path) -> None:
     assert isinstance(teacher, Network)
     assert torch.equal(outputs.logits, logits)
     assert logits.shape == (2, 5)
+    flops = count_flops(teacher, (3, 32, 32))
+    cost = Cost(count_params(teacher), flops, count_layers(teacher))
+    assert teacher_cost({**spec, "weights": "embedded"}, 5, (3, 32, 32)) == cost
     for before, after in zip(outputs.preactivations, outputs.stages, strict=True):
         assert torch.equal(before.relu(), after)
     torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from diswot.data.base import ImageData
+    from diswot.models.outputs import Cost
 
 __all__ = ["conditions", "drawing"]
 
@@ -34,20 +35,26 @@ def drawing(
 
 
 def conditions(
-    config: Mapping[str, Any], data: ImageData, num_classes: int, workers: int, path: Path
+    config: Mapping[str, Any],
+    data: ImageData,
+    num_classes: int,
+    *,
+    cost: Cost | None,
+    workers: int,
+    path: Path,
 ) -> dict[str, str]:
-    """The conditions of scores as a plan shows them, an entry a line."""
+    """The conditions of scores as a plan shows them, an entry a line; ``cost`` is the teacher's."""
     from diswot.console import shown
 
     teacher = config["teacher"]
-    weights = "" if teacher["name"] == "none" else f" (weights: {teacher['weights']})"
+    taught = f"{teacher['name']} (weights: {teacher['weights']}), {cost}" if cost else "none"
     size, batch = data.image_size, config["data"]["batch_size"]
     init = config["init"]["_target_"].rpartition(".")[2].lower()
     last = config["seed"] + config.get("seeds", 1) - 1
     seeds = f"seed {config['seed']}" if last == config["seed"] else f"seeds {config['seed']}–{last}"
     processes = f"{workers} worker{'s' if workers > 1 else ''}"
     return {
-        "teacher": f"{teacher['name']}{weights}",
+        "teacher": taught,
         "data": f"{data.name}, {batch} images of {size}×{size}, {num_classes} classes",
         "init": f"{init}, {seeds}",
         "device": f"{config['device']}, {config['precision']}, {processes}",

@@ -46,7 +46,8 @@ def show_plan(
     first = config["strategy"].get("population", 0)
     if first >= (strategy.evaluations or math.inf):
         evaluations = f"{evaluations} (no more than the random first population of {first:,})"
-    common = conditions(config, setup.data, setup.num_classes, workers, path)
+    further: Any = {"cost": setup.teacher_cost, "workers": workers, "path": path}
+    common = conditions(config, setup.data, setup.num_classes, **further)
     print_pairs(
         {
             "space": f"{setup.space.name}, {setup.space.size} architectures",
@@ -86,7 +87,7 @@ def export(
         for record, score in history.ranking()
     ]
     top, largest = ranked[:10], max(ranked, key=lambda candidate: candidate.params)
-    best, (name, proxy) = top[0], setup.fitness
+    best, (name, proxy), cost = top[0], setup.fitness, setup.teacher_cost
     scored = sum(not record.cached for record in history.records)
     summary = SearchSummary(
         space=setup.space.name,
@@ -103,6 +104,8 @@ def export(
         candidates_per_second=round(scored / seconds, 3),
         teacher=setup.teacher,
         teacher_weights=config["teacher"]["weights"],
+        teacher_params=cost.params if cost else None,
+        teacher_flops=cost.flops if cost else None,
         proxy=name,
         proxy_settings=proxy.settings(),
         strategy=strategy.name,
@@ -120,7 +123,9 @@ def export(
     )
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
     _write_candidates(run_dir.path / "candidates.csv", history)
-    plot_search(run_dir.path / "search.png", history, title, strategy.proposals.budget.limits())
+    sizes = {"budget": strategy.proposals.budget.limits().get("params")}
+    sizes |= {f"teacher {setup.teacher}": summary.teacher_params}
+    plot_search(run_dir.path / "search.png", history, title, sizes)
     save_similarity(run_dir.path / "similarity.npz", setup, best.arch)
     run_dir.save_result(summary)
     return summary
@@ -159,14 +164,16 @@ def _write_candidates(path: Path, history: History) -> None:
     write_table(path, ["arch", "score", "told", *columns, *_COLUMNS], rows)
 
 
-def plot_search(path: Path, history: History, title: str, budget: Mapping[str, float]) -> None:
-    """Best and mean score over the candidates; score against parameters with the budget line."""
+def plot_search(
+    path: Path, history: History, title: str, sizes: Mapping[str, float | None]
+) -> None:
+    """Best and mean score over the candidates; score against parameters, with lines at sizes."""
     scores = history.scores()
     records = [replace(record, score=scores.get(record.arch)) for record in history.records]
     with drawing(path, title, 11, 4.2) as figure:
         left, right = figure.subplots(1, 2)
         plot_course(left, {"": records})
-        plot_params(right, {"": records}, budget.get("params"))
+        plot_params(right, {"": records}, sizes)
 
 
 def show_result(summary: SearchSummary, path: Path) -> None:

@@ -9,10 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from diswot.checks import positive, whole
-from diswot.models.outputs import FREE_LAYERS, Cost, count_flops, count_layers, count_params
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch, Space
@@ -112,8 +111,4 @@ class CostModel:
         self._known["params"][arch] = count_params(network)
         self._known["layers"][arch] = count_layers(network)
         if flops:
-            unchanged = nn.Identity().forward
-            for module in network.modules():
-                if isinstance(module, FREE_LAYERS):
-                    module.forward = unchanged  # type: ignore[method-assign]
             self._known["flops"][arch] = count_flops(network, self._image)

@@ -16,7 +16,7 @@ from diswot.errors import UnreadableError, UserError
 from diswot.reporting import plots
 from diswot.reporting.page.facts import Group, at, number
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
-from diswot.runs import read_candidates, read_epochs, read_rank_rows, read_similarity
+from diswot.runs import SearchSummary, read_candidates, read_epochs, read_rank_rows, read_similarity
 from diswot.tables import known_accuracies
 
 if TYPE_CHECKING:
@@ -123,7 +123,10 @@ def search_pictures(group: Group, name: str) -> Pictures:
     with pictures.draw("Best and mean score as the search went on") as axes:
         plots.plot_course(axes, searches)
     with pictures.draw("Score against number of parameters") as axes:
-        plots.plot_params(axes, searches, number(at(config, "budget", "params")))
+        sizes = {"budget": number(at(config, "budget", "params"))}
+        if isinstance(summary := group.runs[0].summary, SearchSummary):
+            sizes |= {f"teacher {summary.teacher}": summary.teacher_params}
+        plots.plot_params(axes, searches, sizes)
     try:
         benchmark = known_accuracies(str(at(config, "space", "name")), config.get("space"))
         dataset, target = min(benchmark.entries(), key=lambda entry: entry[1] != "distilled")
