@@ -32,7 +32,13 @@ KEYS = {
     *("versions", "top"),
 }
 SETTINGS = [
-    *("space=s0", "teacher=resnet8", "proxy=[diswot,nwot,params]", "budget.params=8e5"),
+    *(
+        "space=s0",
+        "teacher=resnet8",
+        "proxy=[diswot,nwot,params]",
+        "budget=none",
+        "budget.params=8e5",
+    ),
     *("data=gaussian", "data.batch_size=6", "data.image_size=16", "device=cpu", "workers=1"),
     *("strategy.evaluations=24", "strategy.population=10", "strategy.sample=5"),
 ]

@@ -106,6 +106,7 @@ def export(
         teacher_weights=config["teacher"]["weights"],
         teacher_params=cost.params if cost else None,
         teacher_flops=cost.flops if cost else None,
+        budget=strategy.proposals.budget.limits(),
         proxy=name,
         proxy_settings=proxy.settings(),
         strategy=strategy.name,
@@ -123,7 +124,7 @@ def export(
     )
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
     _write_candidates(run_dir.path / "candidates.csv", history)
-    sizes = {"budget": strategy.proposals.budget.limits().get("params")}
+    sizes = {"budget": summary.budget.get("params")}
     sizes |= {f"teacher {setup.teacher}": summary.teacher_params}
     plot_search(run_dir.path / "search.png", history, title, sizes)
     save_similarity(run_dir.path / "similarity.npz", setup, best.arch)
