@@ -100,19 +100,25 @@ def _next_command(launch: Launch, summary: SearchSummary) -> str:
     from diswot.console import shown
     from diswot.models.weights import embedded_names
 
-    given = launch.overrides
+    def given(*prefixes: str) -> list[str]:
+        return [word for word in launch.overrides if word.lstrip("+~").startswith(prefixes)]
+
+    chosen, weights = launch.choices, summary.teacher_weights
     words = ["student=searched", f"student.run={quote(shown(launch.path))}"]
-    if any(word.startswith("space.") for word in given):
-        words.append(f"space={summary.space}")
-    words += [w for w in given if w.startswith(("space.", "data=", "data."))]
-    weights = summary.teacher_weights
-    if weights == "none" and summary.data == "fashion_mini":
-        weights = "embedded" if summary.teacher in embedded_names() else "none"
+    if given("space.") or chosen["space"] != summary.space:
+        words += [f"space={chosen['space']}", *given("space.")]
+    if chosen["data"] != "fashion_mini":  # the default of both
+        words.append(f"data={chosen['data']}")
+    words += given("data.")
+    if weights == "none" and chosen["data"] == "fashion_mini" and not given("teacher.network."):
+        weights = "embedded" if chosen["teacher"] in embedded_names() else "none"
+    elif launch.config["num_classes"] is not None:
+        weights = "none"  # a training has as many classes as the data
     if weights == "none":
         words += ["teacher=none", "distiller=none"]
     else:
-        words += [f"teacher={summary.teacher}", f"teacher.weights={quote(str(weights))}"]
-        words += [w for w in given if w.startswith("teacher.network.")]
+        words += [f"teacher={chosen['teacher']}", f"teacher.weights={quote(str(weights))}"]
+        words += [word for word in given("teacher.") if word not in given("teacher.weights")]
     started = sys.orig_argv
     program = ["diswot", "train"] if shutil.which("diswot") else [*started[:2], "train"]
     if "-m" in started:

@@ -30,6 +30,7 @@ class Launch:
     Attributes:
         sweep: Folder of the sweep that the job belongs to, None for a single run.
         overrides: Words of the command line that are settings.
+        choices: What was chosen of each group, by a word, an experiment or by default.
         folders: All folders of configs; ``further`` are those that ``--config-dir`` names.
     """
 
@@ -37,6 +38,7 @@ class Launch:
     path: Path
     sweep: str | None
     overrides: tuple[str, ...]
+    choices: dict[str, Any]
     folders: tuple[Path, ...]
     further: tuple[str, ...]
 
@@ -53,6 +55,7 @@ class Launch:
             path=Path(str(hydra.runtime.output_dir)),
             sweep=str(hydra.sweep.dir) if hydra.mode is RunMode.MULTIRUN else None,
             overrides=tuple(map(str, hydra.overrides.task)),
+            choices={str(group): choice for group, choice in hydra.runtime.choices.items()},
             folders=tuple(Path(each.path) for each in sources if each.schema == "file"),
             further=tuple(str(s.path) for s in sources if s.provider == "command-line"),
         )
