@@ -81,9 +81,15 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
     _console().print(table)
 
 
-def show_standings(known: KnownAccuracies, seconds: float) -> None:
-    """The accuracy that training gave the architecture found, beside the best there is."""
-    title = f"Trained accuracy of the architecture found in {seconds:.1f} s ({known.source})"
+def show_standings(known: KnownAccuracies, seconds: float, data: str) -> None:
+    """The accuracy that training gave the architecture found, beside the best there is.
+
+    Where it is of other images than ``data``, the title says so.
+    """
+    known_of = [row.dataset for row in known.standings]
+    title = f"Trained accuracy of the architecture found in {seconds:.1f} s"
+    title += "" if data.replace("_", "-") in known_of else f", not on {data}"
+    title += f" ({known.source})"
     table = Table("data set", "target", title=title, title_justify="left")
     for column in ("top-1", "rank", "best under the budget", "regret"):
         table.add_column(column, justify="right")

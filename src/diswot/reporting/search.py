@@ -15,6 +15,7 @@ from diswot.errors import UserError
 from diswot.reporting import conditions, drawing
 from diswot.reporting.plots import plot_course, plot_params
 from diswot.runs import KnownAccuracies, SearchSummary, TopCandidate, write_table
+from diswot.searching.firmness import places_under_other_seeds
 from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
 
@@ -29,6 +30,8 @@ __all__ = ["export", "plot_search", "show_plan", "show_result"]
 
 _COLUMNS = ("params", "flops", "layers", "status", "reason", "generation", "cached", "seconds")
 """Fields of a candidate's record that are columns of candidates.csv as they are."""
+
+_FIRM = 5  # of the best, which are scored again under other seeds
 
 
 def show_plan(
@@ -120,6 +123,7 @@ def export(
         top=top,
         largest=largest,
         largest_place=ranked.index(largest) + 1,
+        places=places_under_other_seeds(config, setup, [each.arch for each in top[:_FIRM]]),
         validated=validations(setup.space.name, name, config["proxy"][name]),
     )
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
@@ -181,7 +185,7 @@ def show_result(summary: SearchSummary, path: Path) -> None:
     """The five best candidates and the paths of the files."""
     show_top(summary)
     if summary.benchmark:
-        show_standings(summary.benchmark, summary.seconds)
+        show_standings(summary.benchmark, summary.seconds, summary.data)
     speed = f"{summary.seconds:.1f} s ({summary.candidates_per_second:.2f}/s)"
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
@@ -189,7 +193,14 @@ def show_result(summary: SearchSummary, path: Path) -> None:
 
 
 def _firmness(summary: SearchSummary) -> Iterator[str]:
-    """What the number of parameters alone would choose, and how far the score is known to hold."""
+    """How firm the order is, what parameters alone would choose, how far the score holds."""
+    if places := summary.places:
+        first = sum(each[0] == 1 for each in places.values())
+        orders = ", ".join(" ".join(map(str, each)) for each in places.values())
+        yield (
+            f"Scored again with seeds {' and '.join(places)} the first stays first in {first} of "
+            f"{len(places)}; places of the best {len(summary.top[:_FIRM])}: {orders}"
+        )
     if (largest := summary.largest) is not None:
         yield (
             f"Parameters alone would choose {largest.arch}, the largest scored: {largest.params:,} "
