@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
-from diswot.runs import CandidateRecord, SearchSummary
+from diswot.runs import CandidateRecord, SearchSummary, read_summary
 
 __all__ = ["main", "run_search"]
 
@@ -21,7 +21,7 @@ _COMMAND = Command("search", "search", CandidateRecord, SearchSummary, axis="eva
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on ``argv``, else on the command line's words; gives its exit code."""
-    return run_app("search", job, argv)
+    return run_app("search", job, argv, swept=_show_sweep)
 
 
 def job(launch: Launch) -> float:
@@ -93,6 +93,13 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     summary = export(config, setup, strategy, search, run_dir, benchmark=benchmark)
     log.finish(asdict(summary), run_dir.path)
     return summary
+
+
+def _show_sweep(runs: Mapping[str, Path]) -> None:
+    from diswot.reporting.search import show_sweep
+
+    files = {name: path / "result.json" for name, path in runs.items()}
+    show_sweep({n: read_summary(f, SearchSummary) for n, f in files.items() if f.exists()})
 
 
 def _next_command(launch: Launch, summary: SearchSummary) -> str:

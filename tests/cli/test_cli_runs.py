@@ -58,6 +58,9 @@ def test_a_sweep(cli: Cli, tmp_path: Path) -> None:
     assert done.code == 0
     runs = run_dirs(tmp_path)
     assert len(runs) == 4
+    rows = re.findall(r"│ seed=(\d) budget.params=(\S+) +│ (s0:\S+) ", done.out)
+    assert [row[:2] for row in rows] == [(s, p) for s in "01" for p in ("1e6", "5e5")]
+    assert {row[2] for row in rows} == {outcome(run)[1]["arch"] for run in runs}
     assert not any("=" in str(path.relative_to(tmp_path)) for path in runs)
     assert {outcome(run)[1]["seed"] for run in runs} == {0, 1}
     assert cli(*CHEAP, "seed=1", "budget.params=1e6").code == 0  # finds the sweep's

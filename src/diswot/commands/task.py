@@ -100,6 +100,7 @@ class Task:
     Attributes:
         refused: By a single run.
         jobs: Overrides of the sweep's jobs that ran in this process; ``failed`` are some of them.
+        paths: Their run directories.
         debug: Whether a job that was refused has ``debug: true`` in its config.
     """
 
@@ -107,6 +108,7 @@ class Task:
         self._name, self._job, self._away = name, job, away
         self.refused: Exception | None = None
         self.jobs: list[list[str]] = []
+        self.paths: list[Path] = []
         self.failed: list[Failed] = []
         self.debug = False
 
@@ -119,6 +121,7 @@ class Task:
         """One job; in a sweep errors are raised, since Hydra says which of its jobs it was."""
         launch = Launch.of(cfg)
         self.jobs.append(list(launch.overrides))
+        self.paths.append(launch.path)
         try:
             with_members(launch.config, launch.folders)
             return self._job(launch)

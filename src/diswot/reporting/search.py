@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from diswot.accuracies import standings
 from diswot.accuracies.validated import validations
-from diswot.console import print_lines, print_pairs, show_standings, show_top, shown
+from diswot.console import print_lines, print_pairs, print_table, show_standings, show_top, shown
 from diswot.errors import UserError
 from diswot.reporting import conditions, drawing
 from diswot.reporting.plots import plot_course, plot_params
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from diswot.searching.engine import History, Search
     from diswot.strategies import Strategy
 
-__all__ = ["export", "plot_search", "show_plan", "show_result"]
+__all__ = ["export", "plot_search", "show_plan", "show_result", "show_sweep"]
 
 _COLUMNS = ("params", "flops", "layers", "status", "reason", "generation", "cached", "seconds")
 """Fields of a candidate's record that are columns of candidates.csv as they are."""
@@ -190,6 +192,16 @@ def show_result(summary: SearchSummary, path: Path) -> None:
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
     print_lines([*_firmness(summary), counts, *files])
+
+
+def show_sweep(runs: Mapping[str, SearchSummary]) -> None:
+    """What each run of a sweep has found."""
+    table = Table("run", "arch", title=f"Best of {len(runs)} runs", title_justify="left")
+    for column in ("score", "params", "MACs"):
+        table.add_column(column, justify="right")
+    for name, each in runs.items():
+        table.add_row(name, each.arch, f"{each.score:.5g}", f"{each.params:,}", f"{each.flops:,}")
+    print_table(table)
 
 
 def _firmness(summary: SearchSummary) -> Iterator[str]:
