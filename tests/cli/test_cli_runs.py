@@ -59,7 +59,8 @@ def test_a_sweep(cli: Cli, tmp_path: Path) -> None:
     runs = run_dirs(tmp_path)
     assert len(runs) == 4
     rows = re.findall(r"│ seed=(\d) budget.params=(\S+) +│ (s0:\S+) ", done.out)
-    assert [row[:2] for row in rows] == [(s, p) for s in "01" for p in ("1e6", "5e5")]
+    named = [(int(seed), float(limit)) for seed, limit, _ in rows]
+    assert named == [(0, 1e6), (0, 5e5), (1, 1e6), (1, 5e5)]
     assert {row[2] for row in rows} == {outcome(run)[1]["arch"] for run in runs}
     assert not any("=" in str(path.relative_to(tmp_path)) for path in runs)
     assert {outcome(run)[1]["seed"] for run in runs} == {0, 1}
