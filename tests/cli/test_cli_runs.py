@@ -110,8 +110,9 @@ def test_the_next_command_repeats_the_choices_of_the_search(cli: Cli, tmp_path: 
         *("++data.num_classes=4", "++data.length=8", "teacher=torchvision"),
         *("teacher.network.model=shufflenet_v2_x0_5", "teacher.network.stages=[stage2,stage4]"),
     ]
-    given = ["teacher.weights='my teacher.pt'", "space=s1", "space.max_depth=2"]
+    given = ["teacher.weights='my teacher.pt'", "space=s1", "space.max_depth=2", "budget=none"]
     done = cli(*CHEAP, *settings[1:], *settings[:1], *given, "strategy.evaluations=3")
+    assert done.code == 0, done.err
     (line,) = re.findall("^Next: (.*)$", done.out, flags=re.MULTILINE)
     named = shlex.split(line)
     named = named[named.index("student=searched") :]
