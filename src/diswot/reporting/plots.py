@@ -81,8 +81,10 @@ def plot_course(axes: Any, searches: Searches) -> None:
     _finish(axes, axes.yaxis, searches)
 
 
-def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> None:
-    """Score against parameters: all candidates, the one found, the front, the budget if any.
+def plot_params(
+    axes: Any, searches: Searches, lines: Mapping[str, float | None] | None = None
+) -> None:
+    """Score against parameters: all candidates, the one found, the front, lines at further sizes.
 
     Candidates of one search alone are coloured by generation.
     """
@@ -101,11 +103,12 @@ def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> No
             label=None if index else "front of score and size",
         )
         _star(axes, sizes, points["score"], index)
-    if limit is not None:
-        largest = max((r.params or 0 for records in searches.values() for r in records), default=0)
-        far = limit > _FAR * largest  # drawn, it would squeeze the networks to one line
-        label = f"budget {limit:,.0f}{' →' if far else ''}"
-        axes.axvline(math.nan if far else limit / 1e6, color="0.3", linestyle="--", label=label)
+    largest = max((r.params or 0 for records in searches.values() for r in records), default=0)
+    for style, (name, size) in zip(("--", ":"), (lines or {}).items(), strict=False):
+        if size is not None:
+            far = size > _FAR * largest  # drawn, it would squeeze the networks to one line
+            label = f"{name} {size:,.0f}{' →' if far else ''}"
+            axes.axvline(math.nan if far else size / 1e6, color="0.3", linestyle=style, label=label)
     axes.set(xlabel="parameters (millions)", ylabel=_SCORE)
     _finish(axes, axes.yaxis, searches)
 

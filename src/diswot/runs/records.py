@@ -168,11 +168,12 @@ class SearchSummary(Summary):
     ``arch`` is the best architecture, of which are ``score`` (fitness by ``proxy``), ``params``,
     ``flops`` and ``benchmark`` (what training is known to give it); ``top`` are the best, best
     first. ``largest`` is the scored candidate with the most parameters, which these alone would
-    choose, ``largest_place`` its place by score; ``validated`` says how well the score is known
-    to rank this space. ``teacher_params`` and ``teacher_flops`` are the teacher's, on an image of
-    ``data``. ``evaluated`` proposals were answered, ``distinct`` different ones among them,
-    ``failed`` could not be scored, ``rejected`` ones broke the budget; ``exhausted``: the strategy
-    had no more. ``seconds`` are over all restarts.
+    choose, ``largest_place`` its place by score; ``places`` are those of the best five among
+    themselves, scored again under other seeds, by seed; ``validated`` says how well the score is
+    known to rank this space. ``teacher_params`` and ``teacher_flops`` are the teacher's, on an
+    image of ``data``, ``budget`` the limits by name. ``evaluated`` proposals were answered,
+    ``distinct`` different ones among them, ``failed`` could not be scored, ``rejected`` ones broke
+    the budget; ``exhausted``: the strategy had no more. ``seconds`` are over all restarts.
     """
 
     space: str
@@ -191,6 +192,7 @@ class SearchSummary(Summary):
     teacher_weights: str = "none"
     teacher_params: int | None = None
     teacher_flops: int | None = None
+    budget: dict[str, float] = field(default_factory=dict)
     proxy: str
     proxy_settings: dict[str, Any] = field(default_factory=dict)
     strategy: str
@@ -203,6 +205,7 @@ class SearchSummary(Summary):
     top: list[TopCandidate]
     largest: TopCandidate | None = None
     largest_place: int | None = None
+    places: dict[str, list[int]] = field(default_factory=dict)
     validated: list[Validation] = field(default_factory=list)
 
 

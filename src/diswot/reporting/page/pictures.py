@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from diswot.errors import UnreadableError, UserError
-from diswot.reporting import largest_lines, plots, validation_lines
+from diswot.reporting import largest_lines, place_lines, plots, validation_lines
 from diswot.reporting.page.facts import Group, at, number
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
 from diswot.runs import (
@@ -145,12 +145,17 @@ def search_pictures(group: Group, name: str) -> Pictures:
     with pictures.draw("Best and mean score as the search went on") as axes:
         plots.plot_course(axes, searches)
     with pictures.draw("Score against number of parameters") as axes:
-        plots.plot_params(axes, searches, number(at(config, "budget", "params")))
+        sizes = {"budget": number(at(config, "budget", "params"))}
+        if isinstance(summary := group.runs[0].summary, SearchSummary):
+            sizes["budget"] = sizes["budget"] or summary.budget.get("params")
+            sizes[f"teacher {summary.teacher}"] = summary.teacher_params
+        plots.plot_params(axes, searches, sizes)
     found = {seed: run.summary for seed, run in group.by_seed().items()}
     summaries = {s: each for s, each in found.items() if isinstance(each, SearchSummary)}
     for seed, summary in summaries.items():
         who = f"{seed}: " if len(found) > 1 else ""
-        pictures.notes += [f"{who}{line}." for line in largest_lines(summary)]
+        own = [*place_lines(summary), *largest_lines(summary)]
+        pictures.notes += [f"{who}{line}." for line in own]
     known = [f"{line}." for each in summaries.values() for line in validation_lines(each)]
     pictures.notes += dict.fromkeys(known)  # the same of every seed
     try:
