@@ -20,7 +20,7 @@ from typing import Any
 
 _JOBS = {
     "s0": "search space=s0 strategy=exhaustive teacher=resnet56",
-    "s1": "search space=s1 teacher=resnet110 strategy.evaluations=60",
+    "s1": "search space=s1 teacher=resnet110 budget.flops=null strategy.evaluations=60",
     "rank": "rank space=s0 proxy=[diswot,nwot,effective_rank,synflow,snip]",
     "train": "train student=resnet8 teacher=resnet20 teacher.weights=embedded distiller=kd "
     "protocol.max_epochs=2",

@@ -130,7 +130,7 @@ def find_student(
     teacher: str = "resnet110",
     proxy: Names = DEFAULT_PROXIES,
     strategy: str = "evolution",
-    budget: Mapping[str, float] | None = None,
+    budget: Mapping[str, float | str | Sequence[float | str] | None] | None = None,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
@@ -140,7 +140,8 @@ def find_student(
     """Search for the best student of a teacher.
 
     Of several proxies the first gives the fitness; ``budget`` limits ``params``, ``flops`` and
-    ``layers``, by default as the space has it.
+    ``layers``: a number, a share of the teacher's such as ``"0.25x"``, or a list of which the
+    smallest counts; by default as the space has it, and no more than the teacher.
 
     Raises:
         UserError: Wrong input, or nothing was found.

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from diswot.checks import folder
+from diswot.checks import folder, whole
 from diswot.config import check_harmless, conf_dir, known_targets, make
 from diswot.errors import UnreadableError, UserError
-from diswot.models.outputs import count_params
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
 from diswot.spaces.base import Space, space_node
 
 __all__ = ["build_network", "build_student", "build_teacher", "describe_student", "load_student"]
-__all__ += ["read_student", "resolve_student", "save_student"]
+__all__ += ["read_student", "resolve_student", "save_student", "teacher_cost"]
 
 DESCRIPTION_FILE = "student.json"  # beside the weights of a trained student: what to build
 
@@ -72,6 +72,17 @@ def build_network(
 def build_teacher(spec: Mapping[str, Any], num_classes: int, in_channels: int) -> nn.Module:
     """Build a teacher, see :func:`build_network`."""
     return build_network(spec, "teacher", num_classes, in_channels)
+
+
+def teacher_cost(
+    spec: Mapping[str, Any], num_classes: int, image: tuple[int, int, int]
+) -> Cost | None:
+    """Cost of a teacher on an image ``(in_channels, height, width)``; None where there is none."""
+    if spec["name"] == "none":
+        return None
+    with torch.device("meta"):
+        network = build_teacher({**spec, "weights": "none"}, num_classes, image[0])
+    return Cost(count_params(network), count_flops(network, image), count_layers(network))
 
 
 def build_student(
@@ -224,26 +235,31 @@ def _searched(
         if (run / "candidates.jsonl").is_file():
             problem = "has not finished; run its command again, which goes on from there"
         raise UserError(f"student.run: {run} {problem}")
-    best = read_summary(file, SearchSummary, _SEARCH_AGAIN)
+    found = read_summary(file, SearchSummary, _SEARCH_AGAIN)
+    place = whole("student.place", student.get("place", 1), 1)
+    if place > max(1, len(found.top)):
+        listed = f"the best {len(found.top)} architectures; give at most {len(found.top)}"
+        raise UserError(f"student.place={place}: {file} lists {listed}")
+    best = found if place == 1 else found.top[place - 1]
     try:
-        space = space_node(best.space, folders) if space is None else space
+        space = space_node(found.space, folders) if space is None else space
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     made = make(space, "space", Space)  # type: ignore[type-abstract]
-    if made.name != best.space:
-        raise UserError(f"space={made.name}: {file} is of {best.space}; give space={best.space}")
+    if made.name != found.space:
+        raise UserError(f"space={made.name}: {file} is of {found.space}; give space={found.space}")
     try:
         arch = made.parse(best.arch)
     except UserError as error:
         raise UnreadableError(file, error, remedy=_SEARCH_AGAIN) from None
-    possible = [best.in_channels] if best.in_channels else [3, 1]
+    possible = [found.in_channels] if found.in_channels else [3, 1]
     with torch.device("meta"):
-        built = (made.build(arch, num_classes=best.num_classes, in_channels=c) for c in possible)
+        built = (made.build(arch, num_classes=found.num_classes, in_channels=c) for c in possible)
         counts = list(map(count_params, built))
     if best.params not in counts:
         raise UserError(
-            f"{file}: params is {best.params}, but {arch} with {best.num_classes} classes has "
-            f"{' or '.join(map(str, counts))}; if the search had settings of space {best.space} "
+            f"{file}: params is {best.params}, but {arch} with {found.num_classes} classes has "
+            f"{' or '.join(map(str, counts))}; if the search had settings of space {found.space} "
             f"changed, give the same ones here, else {_SEARCH_AGAIN}"
         )
     return {"space": dict(space), "student": {**student, "arch": best.arch}}

@@ -74,12 +74,22 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
         values = [row.score, *map(row.parts.get, parts), *map(row.others.get, others)]
         numbers = map(_number, [*values, row.params, row.flops])
         table.add_row(str(rank), row.arch, *numbers)
+    if result.teacher_params and result.teacher_flops:
+        table.add_section()
+        cost = _number(result.teacher_params), _number(result.teacher_flops)
+        table.add_row("", f"teacher {result.teacher}", *[""] * len(names), *cost)
     _console().print(table)
 
 
-def show_standings(known: KnownAccuracies, seconds: float) -> None:
-    """The accuracy that training gave the architecture found, beside the best there is."""
-    title = f"Trained accuracy of the architecture found in {seconds:.1f} s ({known.source})"
+def show_standings(known: KnownAccuracies, seconds: float, data: str) -> None:
+    """The accuracy that training gave the architecture found, beside the best there is.
+
+    Where it is of other images than ``data``, the title says so.
+    """
+    known_of = [row.dataset for row in known.standings]
+    title = f"Trained accuracy of the architecture found in {seconds:.1f} s"
+    title += "" if data.replace("_", "-") in known_of else f", not on {data}"
+    title += f" ({known.source})"
     table = Table("data set", "target", title=title, title_justify="left")
     for column in ("top-1", "rank", "best under the budget", "regret"):
         table.add_column(column, justify="right")

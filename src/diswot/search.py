@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
-from diswot.runs import CandidateRecord, SearchSummary
+from diswot.runs import CandidateRecord, SearchSummary, read_summary
 
 __all__ = ["main", "run_search"]
 
@@ -21,7 +21,7 @@ _COMMAND = Command("search", "search", CandidateRecord, SearchSummary, axis="eva
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on ``argv``, else on the command line's words; gives its exit code."""
-    return run_app("search", job, argv)
+    return run_app("search", job, argv, swept=_show_sweep)
 
 
 def job(launch: Launch) -> float:
@@ -84,7 +84,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     session.loggers.start()
     search = Search(run_dir, strategy, setup.fitness, setup.others)
     total = strategy.evaluations or setup.space.size.count
-    log = SearchLog(session.loggers, search, strategy)
+    log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
     with (
         scoring_pool(setup.scorer, workers) as measure,
         SearchProgress(total, search.journaled, "candidates.csv", quiet=session.quiet) as progress,
@@ -95,24 +95,37 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     return summary
 
 
+def _show_sweep(runs: Mapping[str, Path]) -> None:
+    from diswot.reporting.search import show_sweep
+
+    files = {name: path / "result.json" for name, path in runs.items()}
+    show_sweep({n: read_summary(f, SearchSummary) for n, f in files.items() if f.exists()})
+
+
 def _next_command(launch: Launch, summary: SearchSummary) -> str:
     """Trains what was found: with the teacher, where there are trained weights of it."""
     from diswot.console import shown
     from diswot.models.weights import embedded_names
 
-    given = launch.overrides
+    def given(*prefixes: str) -> list[str]:
+        return [word for word in launch.overrides if word.lstrip("+~").startswith(prefixes)]
+
+    chosen, weights = launch.choices, summary.teacher_weights
     words = ["student=searched", f"student.run={quote(shown(launch.path))}"]
-    if any(word.startswith("space.") for word in given):
-        words.append(f"space={summary.space}")
-    words += [w for w in given if w.startswith(("space.", "data=", "data."))]
-    weights = summary.teacher_weights
-    if weights == "none" and summary.data == "fashion_mini":
-        weights = "embedded" if summary.teacher in embedded_names() else "none"
+    if given("space.") or chosen["space"] != summary.space:
+        words += [f"space={chosen['space']}", *given("space.")]
+    if chosen["data"] != "fashion_mini":  # the default of both
+        words.append(f"data={chosen['data']}")
+    words += given("data.")
+    if weights == "none" and chosen["data"] == "fashion_mini" and not given("teacher.network."):
+        weights = "embedded" if chosen["teacher"] in embedded_names() else "none"
+    elif launch.config["num_classes"] is not None:
+        weights = "none"  # a training has as many classes as the data
     if weights == "none":
         words += ["teacher=none", "distiller=none"]
     else:
-        words += [f"teacher={summary.teacher}", f"teacher.weights={quote(str(weights))}"]
-        words += [w for w in given if w.startswith("teacher.network.")]
+        words += [f"teacher={chosen['teacher']}", f"teacher.weights={quote(str(weights))}"]
+        words += [word for word in given("teacher.") if word not in given("teacher.weights")]
     started = sys.orig_argv
     program = ["diswot", "train"] if shutil.which("diswot") else [*started[:2], "train"]
     if "-m" in started:

@@ -104,7 +104,7 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
     from diswot.reporting.train import export, show_plan
     from diswot.training.callbacks import EpochLog
     from diswot.training.processes import environment, is_first
-    from diswot.training.run import finished_epochs, fit, make_trainer
+    from diswot.training.run import finished_epochs, fit, make_trainer, teacher_top1
     from diswot.training.setup import TrainingSetup
 
     cluster = environment(config["trainer"])
@@ -121,18 +121,20 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
         setup = TrainingSetup.from_config(config, quiet=quiet)
         log = []
         if session.loggers:
-            student, data = setup.module.student, setup.data
-            image = (data.in_channels, data.image_size, data.image_size)
+            student, image = setup.module.student, setup.data.image_shape
             size = {"params": count_params(student), "flops": count_flops(student, image)}
             log.append(EpochLog(session.loggers.log, path, size))
         trainer = make_trainer(config, setup, path, cluster, log, show=not quiet)
-        session.show(show_plan, config, setup, path)
+        own = teacher_top1(config, setup, session.run_dir)
+        session.show(show_plan, config, setup, path, own)
         session.loggers.start()
         session.run_dir.begin()
+        if own is not None:
+            session.run_dir.save_state({"schema": 1, "teacher_top1": own})
         trainer.loggers = session.loggers.lightning
         fit(trainer, setup, path, finished_epochs(session.run_dir, checkpoint, setup))
         epochs = [record for record, _ in session.run_dir.journal.read()]
-        summary = export(config, setup, session.run_dir, epochs)
+        summary = export(config, setup, session.run_dir, epochs, own)
         session.loggers.finished(asdict(summary), [*path.glob("curves.png")])
     trainer.strategy.barrier("written")
 

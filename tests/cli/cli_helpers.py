@@ -22,7 +22,7 @@ CHEAP = [
 SLOW = [
     *("space=s0", "teacher=resnet8", "data=gaussian", "data.batch_size=12"),
     *("strategy.evaluations=30", "strategy.population=10", "strategy.sample=5"),
-    *("strategy.generation=5", "device=cpu", "workers=2"),
+    *("strategy.generation=5", "device=cpu", "workers=2", "budget=none"),
 ]
 """Some seconds, with two workers."""
 

@@ -6,11 +6,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from cli_helpers import CHEAP, Cli, journal, outcome, ran
 
 import diswot
 from diswot.cli import main as console
 from diswot.config import conf_dir
+from diswot.models.zoo import torchvision_network
 from diswot.train import main as train
 
 
@@ -52,12 +54,17 @@ def test_the_same_command_finds_its_run(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_sweep(cli: Cli, tmp_path: Path) -> None:
-    assert cli("-m", *CHEAP, "seed=0,1", "budget.params=null,5e5").code == 0
+    done = cli("-m", *CHEAP, "seed=0,1", "budget.params=1e6,5e5")
+    assert done.code == 0
     runs = run_dirs(tmp_path)
     assert len(runs) == 4
+    rows = re.findall(r"│ seed=(\d) budget.params=(\S+) +│ (s0:\S+) ", done.out)
+    named = [(int(seed), float(limit)) for seed, limit, _ in rows]
+    assert named == [(0, 1e6), (0, 5e5), (1, 1e6), (1, 5e5)]
+    assert {row[2] for row in rows} == {outcome(run)[1]["arch"] for run in runs}
     assert not any("=" in str(path.relative_to(tmp_path)) for path in runs)
     assert {outcome(run)[1]["seed"] for run in runs} == {0, 1}
-    assert cli(*CHEAP, "seed=1").code == 0  # finds the sweep's
+    assert cli(*CHEAP, "seed=1", "budget.params=1e6").code == 0  # finds the sweep's
     assert run_dirs(tmp_path) == runs
 
 
@@ -89,9 +96,29 @@ def test_the_next_command_trains_what_was_found(cli: Cli, tmp_path: Path) -> Non
 
 
 def test_the_next_command_knows_what_teachers_are_embedded(cli: Cli) -> None:
-    small = [*CHEAP, "strategy.evaluations=1", "data=fashion_mini"]
+    small = [*CHEAP, "strategy.evaluations=1", "data=fashion_mini", "budget=none"]
     assert "teacher=resnet56 teacher.weights=embedded" in cli(*small, "teacher=resnet56").out
-    assert "teacher=none distiller=none" in cli(*small, "teacher=resnet110").out
+    alone = ["teacher=resnet110"], ["teacher=resnet20", "++teacher.network.widths=[8,8,16,16]"]
+    for words in alone:
+        assert "teacher=none distiller=none" in cli(*small, *words).out
+
+
+def test_the_next_command_repeats_the_choices_of_the_search(cli: Cli, tmp_path: Path) -> None:
+    network = torchvision_network("shufflenet_v2_x0_5", ["stage2", "stage4"], "fc", num_classes=4)
+    torch.save(network.state_dict(), tmp_path / "my teacher.pt")
+    settings = [
+        *("++data.num_classes=4", "++data.length=8", "teacher=torchvision"),
+        *("teacher.network.model=shufflenet_v2_x0_5", "teacher.network.stages=[stage2,stage4]"),
+    ]
+    given = ["teacher.weights='my teacher.pt'", "space=s1", "space.max_depth=2", "budget=none"]
+    done = cli(*CHEAP, *settings[1:], *settings[:1], *given, "strategy.evaluations=3")
+    assert done.code == 0, done.err
+    (line,) = re.findall("^Next: (.*)$", done.out, flags=re.MULTILINE)
+    named = shlex.split(line)
+    named = named[named.index("student=searched") :]
+    assert "teacher=torchvision" in named
+    assert {*settings, "space.max_depth=2", "data=gaussian"} <= set(named)
+    assert train([*named, "protocol.max_epochs=1", "protocol.schedule.warmup=0"]) == 0
 
 
 def test_all_proxies(cli: Cli) -> None:

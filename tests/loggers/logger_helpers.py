@@ -93,7 +93,7 @@ class Offline:
         return [(line[axis], line[name]) for line in self.history if name in line]
 
     def table(self, name: str) -> Mapping[str, Any]:
-        (file,) = (self.folder / "files/media/table").glob(f"{name}_*.table.json")
+        (file,) = (self.folder / "files/media/table/tables").glob(f"{name}_*.table.json")
         table: Mapping[str, Any] = json.loads(file.read_text())
         return table
 

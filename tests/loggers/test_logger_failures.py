@@ -118,7 +118,7 @@ def test_a_table_longer_than_wandb_takes(tmp_path: Path, monkeypatch: pytest.Mon
     with loggers_of(tmp_path, "logger=wandb") as loggers:
         with pytest.warns(UserWarning, match=r"logger wandb: .* first 2 of 3 rows of candidates;"):
             loggers.finished({}, [], {"candidates": table})
-        (file,) = (tmp_path / "wandb").glob("offline-run-*/files/media/table/*.json")
+        (file,) = (tmp_path / "wandb").glob("offline-run-*/files/media/table/tables/*.json")
         assert json.loads(file.read_text())["data"] == [["a"], ["b"]]
 
 

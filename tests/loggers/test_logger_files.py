@@ -43,6 +43,41 @@ def test_csv_of_a_search(searched: Pair) -> None:
     assert len(steps(searched.logged, "candidates_per_second")) == 3
 
 
+def test_figures_of_their_own_are_named_alike_everywhere(searched: Pair, ranked: Pair) -> None:
+    journal, rows = lines(searched.logged / "candidates.csv"), lines(ranked.logged / "rank.csv")
+    result = json.loads((searched.logged / "result.json").read_text())
+    others = [float(line["score_random"]) for line in journal]
+    ends = (10, 20, 25)
+    figures = {
+        "score/params/best": steps(searched.logged, "best"),
+        "score/random/best": [(end, max(others[:end])) for end in ends],
+        "score/random/worst": [
+            (end, min(others[start:end])) for start, end in zip((0, 10, 20), ends, strict=True)
+        ],
+        "score/params/found": [(25, result["score"])],
+        "score/random/found": [(25, result["top"][0]["others"]["random"])],
+        "result/score": [(25, result["score"])],
+    }
+    known = result["benchmark"]["standings"]
+    figures |= {f"accuracy/cifar100_{each['target']}": [(25, each["accuracy"])] for each in known}
+    assert {"accuracy/cifar100_vanilla", "accuracy/cifar100_distilled"} < figures.keys()
+    _same_everywhere(searched.logged, "evaluated", figures)
+    names = [f"spearman/{row['dataset']}_{row['target']}/{row['proxy']}" for row in rows]
+    assert "spearman/cifar100_vanilla/random" in names
+    spearman = [[(8, float(row["spearman"]))] for row in rows]
+    _same_everywhere(ranked.logged, "scored", dict(zip(names, spearman, strict=True)))
+
+
+def _same_everywhere(path: Path, axis: str, figures: dict[str, list[tuple[int, float]]]) -> None:
+    events = EventAccumulator(str(path / "tensorboard/version_0"))
+    events.Reload()
+    found = wandb_of(path)
+    for name, points in figures.items():
+        assert steps(path, name) == found.points(name, axis) == points
+        board = [(each.step, each.value) for each in events.Scalars(name)]
+        assert board == [(step, pytest.approx(value)) for step, value in points]
+
+
 def test_csv_of_a_training(trained: Pair) -> None:
     epochs = lines(trained.logged / "metrics.csv")
     for name in ("train_loss", "train_ce", "val_loss", "val_top1", "val_top5", "lr"):
@@ -66,7 +101,7 @@ def test_wandb_of_a_search(searched: Pair) -> None:
     assert found.points("best", "evaluated") == steps(searched.logged, "best")
     assert found.summary["arch"] == result["arch"]
     assert found.summary["versions"] == result["versions"]
-    assert found.summary["search._type"] == "images/separated"
+    assert found.summary["pictures/search._type"] == "images/separated"
     assert "top" not in found.summary
     assert found.exit_code == 0
     assert (found.run.project, found.run.display_name) == ("diswot", "logged")
@@ -87,7 +122,7 @@ def test_wandb_of_a_training(trained: Pair) -> None:
         assert found.points(name, "epoch") == steps(trained.logged, name)
     result = json.loads((trained.logged / "result.json").read_text())
     assert found.summary["test_top1"] == result["test_top1"]
-    assert found.summary["curves._type"] == "images/separated"
+    assert found.summary["pictures/curves._type"] == "images/separated"
     assert {"student:resnet8", "protocol:short"} < set(found.run.tags)
 
 
@@ -108,8 +143,8 @@ def test_tensorboard(searched: Pair, trained: Pair, ranked: Pair) -> None:
         events.Reload()
         points = [(each.step, each.value) for each in events.Scalars(name)]
         assert points == [(s, pytest.approx(v)) for s, v in steps(both.logged, name)]
-    assert events.Tags()["images"] == ["rank"]
-    assert "rank/text_summary" in events.Tags()["tensors"]
+    assert events.Tags()["images"] == ["pictures/rank"]
+    assert "tables/rank/text_summary" in events.Tags()["tensors"]
 
 
 def test_a_search_that_goes_on_is_one_run(

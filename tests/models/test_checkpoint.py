@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +22,11 @@ from diswot.checkpoint import (
     read_student,
     resolve_student,
     save_student,
+    teacher_cost,
 )
 from diswot.errors import UserError
 from diswot.models import Network
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.spaces import space_node
 
 IMAGES = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -54,6 +57,9 @@ def test_every_teacher_builds_and_shows_its_inside(file: Path) -> None:
     assert isinstance(teacher, Network)
     assert torch.equal(outputs.logits, logits)
     assert logits.shape == (2, 5)
+    flops = count_flops(teacher, (3, 32, 32))
+    cost = Cost(count_params(teacher), flops, count_layers(teacher))
+    assert teacher_cost({**spec, "weights": "embedded"}, 5, (3, 32, 32)) == cost
     for before, after in zip(outputs.preactivations, outputs.stages, strict=True):
         assert torch.equal(before.relu(), after)
     torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
@@ -214,8 +220,8 @@ def test_trained_students_teach_and_are_trained_on(tmp_path: Path, role: str) ->
         rebuilt(shortcut="A")
 
 
-def resolved(run: Path, space: Json | None = None) -> Json:
-    student = {"name": "searched", "weights": "none", "run": str(run)}
+def resolved(run: Path, space: Json | None = None, **further: Any) -> Json:
+    student = {"name": "searched", "weights": "none", "run": str(run), **further}
     return resolve_student({"student": student, "space": space}, [CONF])
 
 
@@ -228,6 +234,20 @@ def test_the_best_of_a_search(tmp_path: Path, params: int, further: Json) -> Non
     expected = {"name": "searched", "weights": "none", "run": str(run), "arch": "s0:1-1-3"}
     assert config == {"student": expected, "space": space_node("s0", [CONF])}
     assert build_student(config["student"], config["space"], 3, 1)(IMAGES).shape == (2, 3)
+
+
+def test_another_place_of_a_search(tmp_path: Path) -> None:
+    scored = {"score": 1.0, "parts": {}, "others": {}, "flops": 1}
+    second = {**scored, "arch": "s0:1-1-1", "params": 78042}
+    run = searched(tmp_path, top=[{**scored, "arch": "s0:1-1-3", "params": 226010}, second])
+    assert [resolved(run, place=p)["student"]["arch"] for p in (1, 2)] == ["s0:1-1-3", "s0:1-1-1"]
+    with pytest.raises(UserError, match=r"^student.place=3: .*the best 2 arch.*give at most 2$"):
+        resolved(run, place=3)
+    with pytest.raises(UserError, match=r"^student.place=0 is not allowed"):
+        resolved(run, place=0)
+    searched(tmp_path, top=[second, {**second, "params": 78043}])
+    with pytest.raises(UserError, match=r"params is 78043, but s0:1-1-1 with 10 classes has 78042"):
+        resolved(run, place=2)
 
 
 @pytest.mark.parametrize(

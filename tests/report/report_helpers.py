@@ -30,7 +30,7 @@ TOP1 = (70.0, 71.0, 72.0)
 def search_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One finished search."""
     path = tmp_path_factory.mktemp("search") / "run"
-    sizes = ["strategy.evaluations=12", "strategy.population=8", "strategy.sample=4"]
+    sizes = ["strategy.evaluations=12", "strategy.population=8", "strategy.sample=4", "budget=none"]
     run_search(compose("search", [*TINY, "proxy=diswot", *sizes], None), path, quiet=True)
     return path
 

@@ -50,6 +50,14 @@ def test_nothing_overflows(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_sizes_are_in_sight_on_a_desk(page: Any) -> None:
+    places = "all => all.map(h => [h.innerText.trim(), h.getBoundingClientRect().right])"
+    ends = dict(page.eval_on_selector_all("#table-of-runs th", places))
+    width = page.evaluate("innerWidth")
+    if width >= 1280:
+        assert max(ends["params"], ends["MACs"]) < width
+
+
 def test_pictures_are_drawn_and_readable(page: Any) -> None:
     boxes = "all => all.map(each => each.getBoundingClientRect()).map(b => [b.width, b.height])"
     sizes = page.eval_on_selector_all(".panels svg", boxes)

@@ -9,6 +9,7 @@ import pytest
 from report_helpers import configured, copied, make_train, read, reported, section, words
 
 from diswot.report import main
+from diswot.reporting.page.facts import COLUMNS
 
 LIMIT = 3 * 2**20
 SPEC = """\
@@ -43,7 +44,10 @@ def test_every_run_has_a_line_with_its_figures(page: str, sweep: Path) -> None:
     table = section(page, "runs").partition("<tbody>")[2]
     lines = [words(line) for line in table.split("</tr>")[:-1]]
     assert len(lines) == 12
-    for line in lines:
+    for line, markup in zip(lines, table.split("</tr>"), strict=False):
+        cells = dict(zip(COLUMNS, map(words, re.findall("(?s)<td.*?</td>", markup)), strict=True))
+        assert (cells["known"] == "—") == (cells["command"] != "search")
+        assert (cells["top1"] == "—") == (cells["command"] != "train")
         folder = sweep / line.split()[0]
         result = read(folder / "result.json")
         for key in ("params", "flops"):
@@ -55,13 +59,41 @@ def test_every_run_has_a_line_with_its_figures(page: str, sweep: Path) -> None:
 
 def test_seeds_are_grouped(page: str) -> None:
     text = words(section(page, "seeds"))
-    distilled = "resnet8, resnet56, kd, short train 3 — 71.0 ± 1.0 [68.5, 73.5] 70.0 · 71.0 · 72.0"
-    assert distilled in text
-    assert "resnet8, alone, short train 2 — 60.50 ± 0.71" in text
+    size = "78,042 12,500,000 —"
+    distilled = f"kd, short train resnet8 3 {size} 71.0 ± 1.0 [68.5, 73.5] 70.0 · 71.0 · 72.0 —"
+    assert f"resnet8, resnet56, {distilled}" in text
+    assert f"resnet8, alone, short train resnet8 2 {size} 60.50 ± 0.71" in text
     assert "−0.50 ± 0.25" in text
     assert "budget.params=123456" in text
     assert "shuffle_seed" not in text
     assert "(3 seeds)" in words(section(page, "summary"))
+
+
+def test_architectures_are_not_averaged(search_run: Path, tmp_path: Path) -> None:
+    found = read(search_run / "result.json")
+    for seed, params in enumerate((found["params"], found["params"], 7)):
+        arch = found["arch"] if seed < 2 else "s0:other"
+        copied(search_run, tmp_path / str(seed), seed, arch=arch, params=params)
+    text = words(section(reported(tmp_path), "seeds"))
+    label = "s0, resnet8, diswot, evolution search"
+    assert f"{label} {found['arch']} 2 {found['params']:,} " in text
+    assert f"{label} s0:other 1 7 " in text
+
+
+def test_sizes_of_all_runs(page: str, sweep: Path) -> None:
+    fronts = section(page, "fronts")
+    assert fronts.count("<svg") == 2 * 3
+    result = read(sweep / "search/a1/result.json")
+    largest = result["largest"]
+    size = f"{largest['params']:,} parameters, {largest['flops']:,} MACs"
+    assert f"<title>{largest['arch']}: {largest['score']:.5g}, {size} (largest" in fronts
+    assert f"<title>{result['arch']}: -0.75, {result['params']:,} parameters" in fronts
+    for seed, top1 in enumerate(("70", "71", "72")):
+        who = f"trained, resnet8, resnet56, kd, short, seed {seed}"
+        line = f"<title>resnet8: {top1}, 78,042 parameters, 12,500,000 MACs ({who})"
+        assert fronts.count(line) == 3
+    for label in ("found", "largest scored", "trained"):
+        assert f">{label}</text>" in fronts
 
 
 def test_rankings_show_size_beside_the_proxies(page: str, sweep: Path) -> None:
@@ -87,6 +119,20 @@ def test_pictures_of_every_group(page: str) -> None:
     for kind in ("relation", "semantic"):
         for whose in ("teacher", "student", "|teacher − student|"):
             assert similarity.count(f">{kind}: {whose}</text>") == 2
+
+
+def test_searches_say_how_firm_their_answer_is(page: str, sweep: Path) -> None:
+    text = words(section(page, "searches"))
+    result = read(sweep / "search/a1/result.json")
+    largest, groups = result["largest"], 2
+    line = f"{largest['arch']}, the largest scored: {largest['params']:,} parameters"
+    for seed in range(3):
+        assert text.count(f"seed {seed}: Parameters alone would choose {line}") == groups
+    assert f"by diswot it is number {result['largest_place']}." in text
+    assert result["validated"]
+    for each in result["validated"]:  # once for all seeds
+        assert text.count(f"({each['dataset']} {each['target']}): Spearman") == groups
+        assert f"{each['spearman']:.2f} [{each['low']:.2f}, {each['high']:.2f}]" in text
 
 
 def test_the_page_is_whole_and_asks_nobody(page: str) -> None:

@@ -1,6 +1,8 @@
 """Groups, figures over seeds and plots, by hand."""
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from diswot.reporting.page.facts import (
     differences,
     group_runs,
 )
+from diswot.reporting.page.pareto import pareto_pictures
 from diswot.reporting.page.pictures import Pictures, similarity_pictures
 from diswot.reporting.plots import distinct, front, plot_course, plot_params
-from diswot.runs import CandidateRecord, Run, SearchSummary
+from diswot.runs import CandidateRecord, Run, SearchSummary, TrainSummary
 
 
 def candidate(
@@ -57,11 +60,11 @@ def test_course_is_the_running_best() -> None:
 
 
 def test_params_show_found_front_and_a_budget_at_hand() -> None:
-    plot_params(axes := Figure().subplots(), {"": RECORDS}, 40)
+    plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 40, "teacher x": 30})
     labels = axes.get_legend_handles_labels()[1]
-    assert set(labels) == {"front of score and size", "found", "budget 40"}
+    assert set(labels) == {"front of score and size", "found", "budget 40", "teacher x 30"}
     assert axes.collections[-1].get_offsets().tolist() == [[30 / 1e6, 3.0]]
-    plot_params(axes := Figure().subplots(), {"": RECORDS}, 5e5)  # would squeeze the networks
+    plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 5e5})  # far away
     assert "budget 500,000 →" in axes.get_legend_handles_labels()[1]
     assert axes.get_xlim()[1] < 80 / 1e6
 
@@ -89,6 +92,37 @@ def test_similarity_shares_its_colours(tmp_path: Path) -> None:
     assert all(f">{tick}</text>" in svg for svg in (one, two) for tick in (0, 5))
     assert "image/png" in apart
     assert pictures.notes == ["seed 0, student not known yet."]
+
+
+def test_fronts_of_searches_and_the_teacher_of_a_training() -> None:
+    taught: Any = {"teacher": "big", "data": "x", "seed": 0, "params": 20, "flops": 9}
+    names = ("student", "validated_on", "space")
+    counts = ("epochs", "test_top5", "best_val_top1", "images_per_second", "seconds")
+    taught |= {**dict.fromkeys(names, "d"), **dict.fromkeys(counts, 1), "distiller": ["kd"]}
+    trained = TrainSummary(**taught, test_top1=70.0, teacher_top1=80.0)
+    found = run(0).summary
+    assert isinstance(found, SearchSummary)
+    known = {"teacher": "big", "teacher_params": 500, "space": "d", "arch": "d", "params": 20}
+    found = replace(found, **known)
+    groups = [
+        Group("g", name, (Run(Path(), name, "finished", None, {"seed": 0}, summary),))
+        for name, summary in (("search", found), ("train", trained))
+    ]
+    drawn = Pictures("", "", searches={"seed 0": RECORDS})
+    measured, scored = pareto_pictures([(groups[0], drawn)], groups[1:])
+    titles = [set(re.findall("<title>(.*?)</title>", p.panels[0].svg)) for p in (measured, scored)]
+    own = "d: 70, 20 parameters, 9 MACs"
+    assert titles[0] == {
+        *(f"{own} (trained, g, seed 0)", f"{own} (found, g, seed 0)"),
+        "big: 80, 500 parameters (teacher)",
+    }
+    assert {title.partition(",")[0] for title in titles[1]} == {
+        "a: 1",
+        "d: 3",
+        "d: 1",
+        "big: no score",
+    }
+    assert measured.key == [("#1f77b4", "g")]
 
 
 def test_groups_differ_in_more_than_the_seed() -> None:

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from diswot.commands import compose
-from diswot.console import print_pairs
+from diswot.console import print_pairs, show_top
 from diswot.ranking.scores import Scores, Target
 from diswot.ranking.statistics import rank_rows
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
-from diswot.runs import RankRow
+from diswot.runs import RankRow, SearchSummary, read_summary
 from diswot.search import run_search
 
 CONDITIONS = {
@@ -32,7 +32,13 @@ KEYS = {
     *("versions", "top"),
 }
 SETTINGS = [
-    *("space=s0", "teacher=resnet8", "proxy=[diswot,nwot,params]", "budget.params=8e5"),
+    *(
+        "space=s0",
+        "teacher=resnet8",
+        "proxy=[diswot,nwot,params]",
+        "budget=none",
+        "budget.params=8e5",
+    ),
     *("data=gaussian", "data.batch_size=6", "data.image_size=16", "device=cpu", "workers=1"),
     *("strategy.evaluations=24", "strategy.population=10", "strategy.sample=5"),
 ]
@@ -175,12 +181,24 @@ def test_result_of_a_search(run: Path) -> None:
     named = [result[key] for key in ("schema", "evaluated", "teacher", "proxy")]
     assert named == [1, 24, "resnet8", "diswot"]
     assert result["params"] <= 8e5
+    assert result["teacher_params"] == 78_042
     assert result["seconds"] > 0
     assert {"diswot", "torch", "python", "cpu_capability"} <= set(result["versions"])
     assert result["top"][0]["arch"] == result["arch"]
     assert len(result["top"]) <= 10
     assert all(set(row["others"]) == {"nwot", "params"} for row in result["top"])
     assert strict(run / "config.json")["device"] == "cpu"
+
+
+def test_the_table_of_the_best_ends_with_the_teacher(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = read_summary(run / "result.json", SearchSummary)
+    show_top(summary)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "teacher resnet8" in line]
+    assert re.findall(r"[\d,]{3,}", line) == ["78,042", f"{summary.teacher_flops:,}"]
+    show_top(replace(summary, teacher=None, teacher_params=None, teacher_flops=None))
+    assert "teacher" not in capsys.readouterr().out
 
 
 def test_candidates_of_a_search(run: Path) -> None:

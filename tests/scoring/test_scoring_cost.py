@@ -11,6 +11,8 @@ import torch
 from scoring_helpers import each_space, made, members, space_of
 from torch import Tensor, nn
 
+from diswot.commands import compose
+from diswot.config import make
 from diswot.errors import UserError
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.scoring.budget import Budget, CostModel
@@ -117,10 +119,50 @@ def test_the_default_takes_the_limits_of_the_space() -> None:
     assert both.limits() == {"params": 5e5, "flops": 1e8}
 
 
-@pytest.mark.parametrize("value", [-1, 0, "abc", float("nan"), float("inf"), True, [3]])
+TEACHER = {"params": 1000, "flops": 5000, "layers": 8}
+
+
+@pytest.mark.parametrize(
+    ("given", "limits", "shown"),
+    [
+        ("0.25x", {"params": 250}, "params ≤ 250 (0.25x of the teacher)"),
+        ("1.2349x", {"params": 1234.9}, "params ≤ 1,234 (1.2349x of the teacher)"),
+        ([None, "1x"], {"params": 1000}, "params ≤ 1,000 (1x of the teacher)"),
+        ([700, "0.8x", "1x"], {"params": 700}, "params ≤ 700"),
+        ([700, "0.5x"], {"params": 500}, "params ≤ 500 (0.5x of the teacher)"),
+        ([None], {}, "no limit"),
+    ],
+)
+def test_limits_are_numbers_and_shares_of_the_teacher(
+    given: Any, limits: dict[str, float], shown: str
+) -> None:
+    budget = Budget(params=given, teacher=TEACHER)
+    assert budget.limits() == pytest.approx(limits)
+    assert str(budget) == shown
+
+
+def test_a_share_needs_a_teacher() -> None:
+    for given in ("0.25x", "1x", [5, "0.25x"]):
+        with pytest.raises(UserError, match=r"budget.flops=\d.*x: there is no teacher"):
+            Budget(flops=given)
+    assert Budget(flops=[5, "1x"], params=[None, "1x"]).limits() == {"flops": 5}
+
+
+def test_the_default_is_no_larger_than_the_teacher() -> None:
+    words = ["space=s1", "teacher=resnet8", "budget.flops=2e6"]
+    config = compose("search", words, None)["budget"]
+    assert config["params"] == [1e6, "1x"]
+    budget = make(config, "budget", Budget, teacher=TEACHER)
+    assert str(budget) == "params ≤ 1,000 (1x of the teacher), flops ≤ 2,000,000"
+
+
+@pytest.mark.parametrize(
+    "value", [-1, 0, "abc", "ax", "0x", "-1x", float("nan"), float("inf"), True, [3, 0], [[3]]]
+)
 def test_limits_that_no_candidate_keeps_are_refused(value: Any) -> None:
     for setting, allowed in {**dict.fromkeys(LIMITS, "positive"), "max_tries": "whole"}.items():
-        message = f"budget.{setting}={value} is not allowed; give a {allowed} number"
+        shown = value[-1] if isinstance(value, list) and setting in LIMITS else value
+        message = f"budget.{setting}={shown} is not allowed; give a {allowed} number"
         with pytest.raises(UserError, match=re.escape(message)):
             Budget(**{setting: value})
 

@@ -23,7 +23,7 @@ REAL = [
     *("device=cpu", "workers=1"),
     *("data=gaussian", "data.batch_size=6", "data.image_size=8", "data.num_classes=4"),
     *("strategy.evaluations=23", "strategy.generation=5"),
-    *("strategy.population=8", "strategy.sample=4"),
+    *("strategy.population=8", "strategy.sample=4", "budget=none"),
 ]
 """Real scores against a teacher, by evolution, with repeats."""
 

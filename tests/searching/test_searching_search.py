@@ -87,13 +87,13 @@ def test_several_proxies_are_recorded(tmp_path: Path) -> None:
     assert all(parts.get(r["arch"], r["parts"]) == r["parts"] for r in alone)
 
 
-def test_the_teacher_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_teacher_runs_once_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     real = setup.summarize_teacher
     monkeypatch.setattr(setup, "summarize_teacher", lambda *a: (calls.append(1), real(*a))[1])
     settings = ["proxy=[diswot,semantic,relation]", "strategy.evaluations=9"]
     run_search(configured(REAL, *settings), tmp_path, quiet=True)
-    assert calls == [1]
+    assert len(calls) == 3  # the search's, and two under which the best are scored again
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -185,3 +185,16 @@ def test_a_module_beside_the_run_does_not_hide_the_standard_library(
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", os.curdir)])
     config = configured(CHEAP, "workers=2")
     assert run_search(config, tmp_path / "run", quiet=True).evaluated == 20
+
+
+def test_the_best_are_scored_again_under_other_seeds(tmp_path: Path) -> None:
+    _, result = searched(tmp_path / "first", configured(REAL))
+    best = [candidate["arch"] for candidate in result["top"][:5]]
+    assert [*result["places"]] == ["1", "2"]
+    for seed, places in result["places"].items():
+        config = configured(REAL, "strategy=exhaustive", f"seed={seed}")
+        records, _ = searched(tmp_path / seed, config)
+        scores = {record["arch"]: record["score"] for record in records}
+        order = sorted(best, key=lambda arch: -scores[arch])
+        assert places == [order.index(arch) + 1 for arch in best]
+    assert searched(tmp_path / "size", configured(CHEAP))[1]["places"] == {}

@@ -19,7 +19,7 @@ NOISE = ["data=gaussian", "data.batch_size=6", "data.image_size=16"]
 REAL = ["data=fashion_mini", "data.batch_size=6", "teacher=resnet20", "teacher.weights=embedded"]
 S0 = ["space=s0", "space.depths=[1,2]", "strategy=exhaustive", "device=cpu", "workers=1"]
 S1 = ["space=s1", "strategy=random", "strategy.evaluations=1", "device=cpu", "workers=1"]
-TINY = [*S0, *NOISE, "teacher=resnet8"]
+TINY = [*S0, *NOISE, "teacher=resnet8", "budget=none"]
 CAM = ["proxy=semantic", "proxy.semantic.form=cam"]
 SIZES = {"relation": (6, 6), "semantic": (10, 10)}
 NAMES = {f"{kind}_{side}" for kind in SIZES for side in ("teacher", "student")}

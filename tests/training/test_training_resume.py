@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from training_helpers import epochs, left, trained
+from training_helpers import composed, epochs, left, prepared, trained
 
 from diswot.errors import UserError
 from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal
+from diswot.training.run import accuracy
+from diswot.training.setup import trained_teacher
 
 
 class StoppedError(Exception):
@@ -93,6 +95,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     path = tmp_path_factory.mktemp("whole") / "run"
     trained(path, weights)
     return path
+
+
+def test_the_teacher_is_measured_once(
+    half: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup, measured = prepared(weights), []
+    teacher = trained_teacher(composed(weights), setup.data)
+    of_teacher = accuracy(teacher, setup.batches.test_dataloader(), "cpu")["top1"]
+    monkeypatch.setattr("diswot.training.run.accuracy", lambda *_: measured.append(1))
+    result = trained(half, weights)
+    assert (result["teacher_top1"], measured) == (of_teacher, [])
+    assert trained(half.parent / "alone", weights, "distiller=none")["teacher_top1"] is None
 
 
 @pytest.mark.parametrize("torn", [True, False])

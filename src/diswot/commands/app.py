@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from diswot.commands import naming
 from diswot.commands.errors import exit_code, hydra_errors
 from diswot.commands.naming import translated
-from diswot.commands.task import Launch, Task, prepare_process, sweep_summary
+from diswot.commands.task import Launch, Task, named, prepare_process, sweep_summary
 from diswot.config import conf_dir, with_members
 from diswot.errors import UserError
 
@@ -30,11 +30,18 @@ _VALUED = (
 """Options of Hydra that take the next word as their value."""
 
 
-def run_app(name: str, job: Callable[[Launch], object], argv: Sequence[str] | None = None) -> int:
+def run_app(
+    name: str,
+    job: Callable[[Launch], object],
+    argv: Sequence[str] | None = None,
+    *,
+    swept: Callable[[Mapping[str, Path]], object] | None = None,
+) -> int:
     """Run a command as a Hydra app and turn what goes wrong into one message.
 
     ``name`` is that of the command and of ``conf/<name>.yaml``; what ``job``, called once a run,
-    returns goes to Hydra's sweeper; ``argv`` is by default the command line.
+    returns goes to Hydra's sweeper; ``argv`` is by default the command line. ``swept`` is called
+    with the run directories of a sweep's jobs that ran in this process, by what tells them apart.
 
     Returns:
         Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
@@ -57,6 +64,9 @@ def run_app(name: str, job: Callable[[Launch], object], argv: Sequence[str] | No
             if not task.failed:
                 raise
             raise UserError(sweep_summary(task.jobs, task.failed)) from error
+        finally:
+            if swept and len(task.jobs) > 1:
+                swept({named(task.jobs, number): path for number, path in enumerate(task.paths)})
         if task.refused:
             raise task.refused
 

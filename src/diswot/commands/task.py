@@ -30,6 +30,7 @@ class Launch:
     Attributes:
         sweep: Folder of the sweep that the job belongs to, None for a single run.
         overrides: Words of the command line that are settings.
+        choices: What was chosen of each group, by a word, an experiment or by default.
         folders: All folders of configs; ``further`` are those that ``--config-dir`` names.
     """
 
@@ -37,6 +38,7 @@ class Launch:
     path: Path
     sweep: str | None
     overrides: tuple[str, ...]
+    choices: dict[str, Any]
     folders: tuple[Path, ...]
     further: tuple[str, ...]
 
@@ -53,6 +55,7 @@ class Launch:
             path=Path(str(hydra.runtime.output_dir)),
             sweep=str(hydra.sweep.dir) if hydra.mode is RunMode.MULTIRUN else None,
             overrides=tuple(map(str, hydra.overrides.task)),
+            choices={str(group): choice for group, choice in hydra.runtime.choices.items()},
             folders=tuple(Path(each.path) for each in sources if each.schema == "file"),
             further=tuple(str(s.path) for s in sources if s.provider == "command-line"),
         )
@@ -97,6 +100,7 @@ class Task:
     Attributes:
         refused: By a single run.
         jobs: Overrides of the sweep's jobs that ran in this process; ``failed`` are some of them.
+        paths: Their run directories.
         debug: Whether a job that was refused has ``debug: true`` in its config.
     """
 
@@ -104,6 +108,7 @@ class Task:
         self._name, self._job, self._away = name, job, away
         self.refused: Exception | None = None
         self.jobs: list[list[str]] = []
+        self.paths: list[Path] = []
         self.failed: list[Failed] = []
         self.debug = False
 
@@ -116,6 +121,7 @@ class Task:
         """One job; in a sweep errors are raised, since Hydra says which of its jobs it was."""
         launch = Launch.of(cfg)
         self.jobs.append(list(launch.overrides))
+        self.paths.append(launch.path)
         try:
             with_members(launch.config, launch.folders)
             return self._job(launch)

@@ -162,6 +162,11 @@ class ImageData(ABC):
         self._splits: dict[Split, LabelledImages] = {}
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.in_channels, self.image_size, self.image_size
+
+    @property
     def transform(self) -> EvalTransform:
         """Turns a stored image into what a network is given."""
         return EvalTransform(self.image_size, self.mean, self.std, self.crop)

@@ -137,7 +137,8 @@ class Loggers:
     ) -> None:
         """Log what a run gives at its end; starts loggers that nothing was measured for.
 
-        The result is W&B's summary, elsewhere metrics; W&B and TensorBoard get images and tables.
+        The numbers of the result are metrics ``result/NAME``; all of it is in W&B's summary too.
+        W&B and TensorBoard get images as ``pictures/NAME`` and tables as ``tables/NAME``.
         """
         self.start()
         if not self._active:
@@ -154,19 +155,21 @@ class Loggers:
         def log(logger: Logger) -> None:
             if isinstance(logger, WandbLogger):
                 for name, table in (tables or {}).items():
-                    logger.log_table(name, list(table.columns), table_data(name, table))
+                    rows = table_data(name, table)
+                    logger.log_table(f"tables/{name}", list(table.columns), rows)
                 for path in images:
-                    logger.log_image(path.stem, [str(path)])
+                    logger.log_image(f"pictures/{path.stem}", [str(path)])
                 logger.experiment.summary.update(kept)
-            elif isinstance(logger, TensorBoardLogger):
+            if isinstance(logger, TensorBoardLogger):
                 board, step = logger.experiment, self._step
                 for name, table in (tables or {}).items():
-                    board.add_text(name, _markdown(table), step)
+                    board.add_text(f"tables/{name}", _markdown(table), step)
                 for path in images:
-                    board.add_image(path.stem, imread(path)[..., :3], step, dataformats="HWC")
+                    picture = imread(path)[..., :3]
+                    board.add_image(f"pictures/{path.stem}", picture, step, dataformats="HWC")
                 logger.log_hyperparams(dict(self._run.config), numbers, step)
             else:
-                logger.log_metrics(numbers, self._step)
+                logger.log_metrics({self._run.axis: self._step, **numbers}, self._step)
 
         self._each(log)
 

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["RankLog", "SearchLog"]
 
 _POINTS = 100  # of a ranking
+_OF_FITNESS = ("best", "mean", "worst")  # of the proxy that a search follows, without its name
 
 
 class SearchLog:
-    """Logs every generation (an `OnGeneration` of the engine), and all candidates at the end."""
+    """Logs every generation (an `OnGeneration` of the engine), and all candidates at the end.
 
-    def __init__(self, loggers: Loggers, search: Search, strategy: Strategy) -> None:
+    ``proxy`` is the name of the one that the search follows.
+    """
+
+    def __init__(self, loggers: Loggers, search: Search, strategy: Strategy, proxy: str) -> None:
         self._loggers, self._search, self._strategy = loggers, search, strategy
+        self._proxy = proxy
         self._since = time.monotonic()
 
     def __call__(self, records: Sequence[CandidateRecord], fresh: int) -> None:
@@ -35,13 +40,17 @@ class SearchLog:
         if not self._loggers:
             return
         scores = self._search.history.scores()
-        here = [scores[record.arch] for record in records if record.arch in scores]
+        by_proxy: dict[str, float | None] = {}
+        for name, known in {self._proxy: scores, **self._search.history.others()}.items():
+            here = [known[record.arch] for record in records if record.arch in known]
+            by_proxy[f"score/{name}/best"] = max(known.values(), default=None)
+            by_proxy[f"score/{name}/mean"] = sum(here) / len(here) if here else None
+            by_proxy[f"score/{name}/worst"] = min(here, default=None)
         self._loggers.log(
             {
                 "generation": records[0].generation,
-                "best": max(scores.values(), default=None),
-                "mean": sum(here) / len(here) if here else None,
-                "worst": min(here, default=None),
+                **{key: by_proxy[f"score/{self._proxy}/{key}"] for key in _OF_FITNESS},
+                **by_proxy,
                 "failed": sum(record.status == "failed" for record in records),
                 "rejected": self._strategy.proposals.rejected,
                 "candidates_per_second": fresh / seconds if fresh and seconds else None,
@@ -50,8 +59,16 @@ class SearchLog:
         )
 
     def finish(self, result: Mapping[str, Any], path: Path) -> None:
-        """Log the result, ``search.png`` and the distinct candidates, best first."""
+        """Log the result, ``search.png`` and the distinct candidates, best first.
+
+        Every proxy's score and the known accuracies of what was found are figures of their own.
+        """
         if self._loggers:
+            scores = {result["proxy"]: result["score"], **result["top"][0]["others"]}
+            figures = {f"score/{name}/found": score for name, score in scores.items()}
+            for each in (result["benchmark"] or {"standings": ()})["standings"]:
+                figures[f"accuracy/{each['dataset']}_{each['target']}"] = each["accuracy"]
+            self._loggers.log(figures, self._search.evaluated)
             candidates = read_table(path / "candidates.csv").drop_duplicates("arch")
             candidates = candidates.sort_values("score", ascending=False, kind="stable")
             self._loggers.finished(result, [path / "search.png"], {"candidates": candidates})
@@ -87,10 +104,12 @@ class RankLog:
         self._loggers.log(point, self._done)
 
     def finish(self, rows: Sequence[RankRow], path: Path) -> None:
-        """Log the best proxy of each target, ``rank.png`` and ``rank.csv``."""
+        """Log every proxy's Spearman, the best of each target, ``rank.png`` and ``rank.csv``."""
         if self._silent or not self._loggers:
             return
         best: dict[str, Any] = {}
+        figures = {f"spearman/{r.dataset}_{r.target}/{r.proxy}": r.spearman for r in rows}
+        self._loggers.log(figures, self._done)
         for row in reversed(rows):  # the best of a target comes first
             if not row.control and not math.isnan(row.spearman):
                 name = f"best_{row.dataset}_{row.target}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["FREE_LAYERS", "Cost", "Network", "NetworkOutputs", "PooledNetwork"]
+__all__ = ["Cost", "Network", "NetworkOutputs", "PooledNetwork"]
 __all__ += ["count_flops", "count_layers", "count_params"]
 
 
@@ -77,7 +77,7 @@ class PooledNetwork(nn.Module, ABC):
         return NetworkOutputs(tuple(maps), tuple(before), embedding, self.fc(embedding))
 
 
-FREE_LAYERS = (nn.modules.batchnorm._NormBase, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
+_FREE_LAYERS = (nn.modules.batchnorm._NormBase, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
 """Modules without MACs that keep the shape; on the meta device they take half the time."""
 
 
@@ -88,6 +88,9 @@ class Cost:
     params: int
     flops: int
     layers: int
+
+    def __str__(self) -> str:
+        return f"{self.params:,} parameters, {self.flops:,} MACs"
 
 
 def count_params(network: nn.Module) -> int:
@@ -110,10 +113,15 @@ def count_flops(network: nn.Module, image: tuple[int, int, int]) -> int:
     The network may be on any device, the meta device too; its mode and statistics are kept.
     """
     device, training = next(network.parameters()).device, network.training
+    free = [m for m in network.modules() if isinstance(m, _FREE_LAYERS) and device.type == "meta"]
+    for module in free:
+        module.forward = nn.Identity().forward  # type: ignore[method-assign]
     network.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.empty(1, *image, device=device))
     finally:
         network.train(training)
+        for module in free:
+            del module.forward
     return int(counter.get_total_flops()) // 2

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from diswot.data.base import ImageData
+    from diswot.models.outputs import Cost
+    from diswot.runs import SearchSummary
 
-__all__ = ["conditions", "drawing"]
+__all__ = ["conditions", "drawing", "largest_lines", "place_lines", "validation_lines"]
 
 
 @contextmanager
@@ -34,22 +36,59 @@ def drawing(
 
 
 def conditions(
-    config: Mapping[str, Any], data: ImageData, num_classes: int, workers: int, path: Path
+    config: Mapping[str, Any],
+    data: ImageData,
+    num_classes: int,
+    *,
+    cost: Cost | None,
+    workers: int,
+    path: Path,
 ) -> dict[str, str]:
-    """The conditions of scores as a plan shows them, an entry a line."""
+    """The conditions of scores as a plan shows them, an entry a line; ``cost`` is the teacher's."""
     from diswot.console import shown
 
     teacher = config["teacher"]
-    weights = "" if teacher["name"] == "none" else f" (weights: {teacher['weights']})"
+    taught = f"{teacher['name']} (weights: {teacher['weights']}), {cost}" if cost else "none"
     size, batch = data.image_size, config["data"]["batch_size"]
     init = config["init"]["_target_"].rpartition(".")[2].lower()
     last = config["seed"] + config.get("seeds", 1) - 1
     seeds = f"seed {config['seed']}" if last == config["seed"] else f"seeds {config['seed']}–{last}"
     processes = f"{workers} worker{'s' if workers > 1 else ''}"
     return {
-        "teacher": f"{teacher['name']}{weights}",
+        "teacher": taught,
         "data": f"{data.name}, {batch} images of {size}×{size}, {num_classes} classes",
         "init": f"{init}, {seeds}",
         "device": f"{config['device']}, {config['precision']}, {processes}",
         "run dir": shown(path),
     }
+
+
+def place_lines(summary: SearchSummary) -> Iterator[str]:
+    """How firm the order of the best is under other seeds, in one line where that is known."""
+    if places := summary.places:
+        first = sum(each[0] == 1 for each in places.values())
+        orders = [" ".join(map(str, each)) for each in places.values()]
+        yield (
+            f"Scored again with seeds {' and '.join(places)} the first stays first in {first} of "
+            f"{len(places)}; places of the best {len(orders[0].split())}: {', '.join(orders)}"
+        )
+
+
+def largest_lines(summary: SearchSummary) -> Iterator[str]:
+    """What the number of parameters alone would choose, in one line where that is known."""
+    if (largest := summary.largest) is not None:
+        yield (
+            f"Parameters alone would choose {largest.arch}, the largest scored: {largest.params:,} "
+            f"parameters, {largest.flops:,} MACs; by {summary.proxy} it is number "
+            f"{summary.largest_place:,}"
+        )
+
+
+def validation_lines(summary: SearchSummary) -> Iterator[str]:
+    """How far the score of a search is known to hold on its space, one line a target."""
+    for each in summary.validated:
+        yield (
+            f"{summary.proxy} on {each.n:,} architectures of {summary.space} ({each.dataset} "
+            f"{each.target}): Spearman {each.spearman:.2f} [{each.low:.2f}, {each.high:.2f}], "
+            f"parameters {each.params:.2f}"
+        )

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from diswot.runs import CandidateRecord, EpochRecord
 
-__all__ = ["LOSSES", "distinct", "front", "plot_accuracy", "plot_course", "plot_losses"]
-__all__ += ["plot_params", "plot_rate", "plot_top1"]
+__all__ = ["LOSSES", "distinct", "finish_scores", "front", "plot_accuracy", "plot_course"]
+__all__ += ["plot_losses", "plot_params", "plot_rate", "plot_top1"]
 
 LOSSES = 16
 """Drawn of one training; the total is always among them."""
@@ -34,15 +34,16 @@ Trainings = Mapping[str, Sequence["EpochRecord"]]
 
 
 def distinct(records: Sequence[CandidateRecord]) -> DataFrame:
-    """Arch, score, params and generation of every architecture that has score and size.
+    """Arch, score, params, flops and generation of every architecture that has score and size.
 
     Each is there once, best first, ties in ask order.
     """
     import pandas as pd
 
-    rows = [(r.arch, r.score, r.params, r.generation) for r in records]
-    points = pd.DataFrame(rows, columns=["arch", "score", "params", "generation"])
-    points = points.astype({"score": float, "params": float}).dropna().drop_duplicates("arch")
+    rows = [(r.arch, r.score, r.params, r.flops, r.generation) for r in records]
+    points = pd.DataFrame(rows, columns=["arch", "score", "params", "flops", "generation"])
+    points = points.astype(dict.fromkeys(("score", "params", "flops"), float))
+    points = points.dropna(subset=["score", "params"]).drop_duplicates("arch")
     return points.sort_values("score", ascending=False, kind="stable")
 
 
@@ -80,8 +81,10 @@ def plot_course(axes: Any, searches: Searches) -> None:
     _finish(axes, axes.yaxis, searches)
 
 
-def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> None:
-    """Score against parameters: all candidates, the one found, the front, the budget if any.
+def plot_params(
+    axes: Any, searches: Searches, lines: Mapping[str, float | None] | None = None
+) -> None:
+    """Score against parameters: all candidates, the one found, the front, lines at further sizes.
 
     Candidates of one search alone are coloured by generation.
     """
@@ -100,11 +103,12 @@ def plot_params(axes: Any, searches: Searches, limit: float | None = None) -> No
             label=None if index else "front of score and size",
         )
         _star(axes, sizes, points["score"], index)
-    if limit is not None:
-        largest = max((r.params or 0 for records in searches.values() for r in records), default=0)
-        far = limit > _FAR * largest  # drawn, it would squeeze the networks to one line
-        label = f"budget {limit:,.0f}{' →' if far else ''}"
-        axes.axvline(math.nan if far else limit / 1e6, color="0.3", linestyle="--", label=label)
+    largest = max((r.params or 0 for records in searches.values() for r in records), default=0)
+    for style, (name, size) in zip(("--", ":"), (lines or {}).items(), strict=False):
+        if size is not None:
+            far = size > _FAR * largest  # drawn, it would squeeze the networks to one line
+            label = f"{name} {size:,.0f}{' →' if far else ''}"
+            axes.axvline(math.nan if far else size / 1e6, color="0.3", linestyle=style, label=label)
     axes.set(xlabel="parameters (millions)", ylabel=_SCORE)
     _finish(axes, axes.yaxis, searches)
 
@@ -160,10 +164,14 @@ def _star(axes: Any, x: Series, y: Series, index: int) -> None:
 
 
 def _finish(axes: Any, axis_of_scores: Any, searches: Searches) -> None:
+    scores = [r.score for rs in searches.values() for r in rs if r.score is not None]
+    finish_scores(axes, axis_of_scores, scores)
+
+
+def finish_scores(axes: Any, axis_of_scores: Any, scores: Sequence[float]) -> None:
     """Scale of the scores, grid, and the legend above the axes, where it hides nothing."""
     from matplotlib.ticker import LogLocator
 
-    scores = [r.score for rs in searches.values() for r in rs if r.score is not None]
     if scores and min(scores) > 0 and math.log10(max(scores)) - math.log10(min(scores)) > _DECADES:
         axes.set(**{f"{axis_of_scores.axis_name}scale": "log"})  # as of synflow
         axis_of_scores.set_major_locator(LogLocator(numticks=6))

@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from diswot.checkpoint import teacher_cost
 from diswot.console import print_lines, print_pairs, print_table, shown
 from diswot.ranking.scores import Scores, Target, conditions_of
 from diswot.ranking.statistics import rank_rows
@@ -58,13 +59,15 @@ def show_rank_plan(
     names = list(config["proxy"])
     part = f", shard {config['shard']}" if config["shard"] else ""
     control = " and a shuffled control of each that compares with the teacher"
+    classes = config["num_classes"]
+    cost = teacher_cost(config["teacher"], classes, data.image_shape)
     targets = ", ".join(f"{dataset} {target}" for dataset, target in benchmark.entries())
     print_pairs(
         {
             "space": f"{benchmark.space}, {count:,} architectures{part}",
             "accuracy": f"{targets} ({benchmark.source})",
             "proxies": f"{', '.join(names)}{control if config['control'] == 'shuffled' else ''}",
-            **conditions(config, data, config["num_classes"], workers, path),
+            **conditions(config, data, classes, cost=cost, workers=workers, path=path),
         }
     )
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from diswot.accuracies import standings
 from diswot.accuracies.validated import validations
-from diswot.console import print_lines, print_pairs, show_standings, show_top, shown
+from diswot.console import print_lines, print_pairs, print_table, show_standings, show_top, shown
 from diswot.errors import UserError
-from diswot.reporting import conditions, drawing
+from diswot.reporting import conditions, drawing, largest_lines, place_lines, validation_lines
 from diswot.reporting.plots import plot_course, plot_params
 from diswot.runs import KnownAccuracies, SearchSummary, TopCandidate, write_table
+from diswot.searching.firmness import places_under_other_seeds
 from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
 
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
     from diswot.searching.engine import History, Search
     from diswot.strategies import Strategy
 
-__all__ = ["export", "plot_search", "show_plan", "show_result"]
+__all__ = ["export", "plot_search", "show_plan", "show_result", "show_sweep"]
 
 _COLUMNS = ("params", "flops", "layers", "status", "reason", "generation", "cached", "seconds")
 """Fields of a candidate's record that are columns of candidates.csv as they are."""
+
+_FIRM = 5  # of the best, which are scored again under other seeds
 
 
 def show_plan(
@@ -46,7 +51,8 @@ def show_plan(
     first = config["strategy"].get("population", 0)
     if first >= (strategy.evaluations or math.inf):
         evaluations = f"{evaluations} (no more than the random first population of {first:,})"
-    common = conditions(config, setup.data, setup.num_classes, workers, path)
+    further: Any = {"cost": setup.teacher_cost, "workers": workers, "path": path}
+    common = conditions(config, setup.data, setup.num_classes, **further)
     print_pairs(
         {
             "space": f"{setup.space.name}, {setup.space.size} architectures",
@@ -86,7 +92,7 @@ def export(
         for record, score in history.ranking()
     ]
     top, largest = ranked[:10], max(ranked, key=lambda candidate: candidate.params)
-    best, (name, proxy) = top[0], setup.fitness
+    best, (name, proxy), cost = top[0], setup.fitness, setup.teacher_cost
     scored = sum(not record.cached for record in history.records)
     summary = SearchSummary(
         space=setup.space.name,
@@ -103,6 +109,9 @@ def export(
         candidates_per_second=round(scored / seconds, 3),
         teacher=setup.teacher,
         teacher_weights=config["teacher"]["weights"],
+        teacher_params=cost.params if cost else None,
+        teacher_flops=cost.flops if cost else None,
+        budget=strategy.proposals.budget.limits(),
         proxy=name,
         proxy_settings=proxy.settings(),
         strategy=strategy.name,
@@ -116,11 +125,14 @@ def export(
         top=top,
         largest=largest,
         largest_place=ranked.index(largest) + 1,
+        places=places_under_other_seeds(config, setup, [each.arch for each in top[:_FIRM]]),
         validated=validations(setup.space.name, name, config["proxy"][name]),
     )
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
     _write_candidates(run_dir.path / "candidates.csv", history)
-    plot_search(run_dir.path / "search.png", history, title, strategy.proposals.budget.limits())
+    sizes = {"budget": summary.budget.get("params")}
+    sizes |= {f"teacher {setup.teacher}": summary.teacher_params}
+    plot_search(run_dir.path / "search.png", history, title, sizes)
     save_similarity(run_dir.path / "similarity.npz", setup, best.arch)
     run_dir.save_result(summary)
     return summary
@@ -159,38 +171,35 @@ def _write_candidates(path: Path, history: History) -> None:
     write_table(path, ["arch", "score", "told", *columns, *_COLUMNS], rows)
 
 
-def plot_search(path: Path, history: History, title: str, budget: Mapping[str, float]) -> None:
-    """Best and mean score over the candidates; score against parameters with the budget line."""
+def plot_search(
+    path: Path, history: History, title: str, sizes: Mapping[str, float | None]
+) -> None:
+    """Best and mean score over the candidates; score against parameters, with lines at sizes."""
     scores = history.scores()
     records = [replace(record, score=scores.get(record.arch)) for record in history.records]
     with drawing(path, title, 11, 4.2) as figure:
         left, right = figure.subplots(1, 2)
         plot_course(left, {"": records})
-        plot_params(right, {"": records}, budget.get("params"))
+        plot_params(right, {"": records}, sizes)
 
 
 def show_result(summary: SearchSummary, path: Path) -> None:
     """The five best candidates and the paths of the files."""
     show_top(summary)
     if summary.benchmark:
-        show_standings(summary.benchmark, summary.seconds)
+        show_standings(summary.benchmark, summary.seconds, summary.data)
     speed = f"{summary.seconds:.1f} s ({summary.candidates_per_second:.2f}/s)"
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
-    print_lines([*_firmness(summary), counts, *files])
+    firmness = [*place_lines(summary), *largest_lines(summary), *validation_lines(summary)]
+    print_lines([*firmness, counts, *files])
 
 
-def _firmness(summary: SearchSummary) -> Iterator[str]:
-    """What the number of parameters alone would choose, and how far the score is known to hold."""
-    if (largest := summary.largest) is not None:
-        yield (
-            f"Parameters alone would choose {largest.arch}, the largest scored: {largest.params:,} "
-            f"parameters, {largest.flops:,} MACs; by {summary.proxy} it is number "
-            f"{summary.largest_place:,}"
-        )
-    for each in summary.validated:
-        yield (
-            f"{summary.proxy} on {each.n:,} architectures of {summary.space} ({each.dataset} "
-            f"{each.target}): Spearman {each.spearman:.2f} [{each.low:.2f}, {each.high:.2f}], "
-            f"parameters {each.params:.2f}"
-        )
+def show_sweep(runs: Mapping[str, SearchSummary]) -> None:
+    """What each run of a sweep has found."""
+    table = Table("run", "arch", title=f"Best of {len(runs)} runs", title_justify="left")
+    for column in ("score", "params", "MACs"):
+        table.add_column(column, justify="right")
+    for name, each in runs.items():
+        table.add_row(name, each.arch, f"{each.score:.5g}", f"{each.params:,}", f"{each.flops:,}")
+    print_table(table)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diswot import _torchvision
-from diswot.checkpoint import describe_student, save_student
+from diswot.checkpoint import describe_student, save_student, teacher_cost
 from diswot.console import print_lines, print_pairs, shown
 from diswot.models.outputs import count_flops, count_params
 from diswot.models.weights import load_weights
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["EpochCurves", "EpochLines", "export", "plot_curves", "show_plan", "show_result"]
 
 
-def show_plan(config: Mapping[str, Any], setup: TrainingSetup, path: Path) -> None:
+def show_plan(
+    config: Mapping[str, Any], setup: TrainingSetup, path: Path, teacher_top1: float | None
+) -> None:
     """What is about to happen, one line an item."""
     module, data, protocol = setup.module, setup.data, setup.protocol
     distillers = config["distiller"] or {}
@@ -43,7 +45,11 @@ def show_plan(config: Mapping[str, Any], setup: TrainingSetup, path: Path) -> No
     connectors = count_params(module.distillers)
     further = f"; connectors with {connectors:,} parameters" if connectors else ""
     teacher, processes = config["teacher"], world_size(config["trainer"])
-    taught = f"{teacher['name']} (weights: {teacher['weights']})" if distillers else "none"
+    taught = "none"
+    if teacher_top1 is not None:
+        cost = teacher_cost(teacher, data.num_classes, data.image_shape)
+        taught = f"{teacher['name']} (weights: {teacher['weights']}), {cost}, "
+        taught += f"top-1 {teacher_top1:.2f} % on the test images"
     several = f", {processes} processes" if processes > 1 else ""
     print_pairs(
         {
@@ -139,6 +145,7 @@ def export(
     setup: TrainingSetup,
     run_dir: RunDir[EpochRecord],
     epochs: Sequence[EpochRecord],
+    teacher_top1: float | None = None,
 ) -> TrainSummary:
     """Write the student, metrics.csv and result.json; gives what the last holds."""
     folder, data, network = run_dir.path, setup.data, setup.module.student
@@ -161,6 +168,7 @@ def export(
         teacher=teacher.get("name"),
         teacher_weights=teacher.get("weights"),
         teacher_sha256=teacher.get("sha256"),
+        teacher_top1=teacher_top1,
         distiller=list(config["distiller"] or {}),
         data=data.name,
         protocol=setup.protocol.name,
@@ -170,7 +178,7 @@ def export(
         best_epoch=max(epochs, key=lambda epoch: epoch.val_top1).epoch,
         validated_on=setup.batches.validated_on,
         params=count_params(network),
-        flops=count_flops(network, (data.in_channels, data.image_size, data.image_size)),
+        flops=count_flops(network, data.image_shape),
         images_per_second=round(len(epochs) / trained, 1),
         seconds=round(seconds, 1),
         seed=config["seed"],
@@ -208,7 +216,8 @@ def _tested(
 
 def show_result(result: TrainSummary, path: Path) -> None:
     """Accuracies and the paths of the files."""
-    taught = f", taught by {result.teacher} ({', '.join(result.distiller)})"
+    own = "" if result.teacher_top1 is None else f"; itself top-1 {result.teacher_top1:.2f} %"
+    taught = f", taught by {result.teacher} ({', '.join(result.distiller)}{own})"
     of_best = result.test_top1_of_best
     lines = [
         f"{result.student}{taught if result.teacher else ', alone'}: "

@@ -168,10 +168,12 @@ class SearchSummary(Summary):
     ``arch`` is the best architecture, of which are ``score`` (fitness by ``proxy``), ``params``,
     ``flops`` and ``benchmark`` (what training is known to give it); ``top`` are the best, best
     first. ``largest`` is the scored candidate with the most parameters, which these alone would
-    choose, ``largest_place`` its place by score; ``validated`` says how well the score is known
-    to rank this space. ``evaluated`` proposals were answered, ``distinct`` different ones among
-    them, ``failed`` could not be scored, ``rejected`` ones broke the budget; ``exhausted``: the
-    strategy had no more. ``seconds`` are over all restarts.
+    choose, ``largest_place`` its place by score; ``places`` are those of the best five among
+    themselves, scored again under other seeds, by seed; ``validated`` says how well the score is
+    known to rank this space. ``teacher_params`` and ``teacher_flops`` are the teacher's, on an
+    image of ``data``, ``budget`` the limits by name. ``evaluated`` proposals were answered,
+    ``distinct`` different ones among them, ``failed`` could not be scored, ``rejected`` ones broke
+    the budget; ``exhausted``: the strategy had no more. ``seconds`` are over all restarts.
     """
 
     space: str
@@ -188,6 +190,9 @@ class SearchSummary(Summary):
     candidates_per_second: float
     teacher: str | None
     teacher_weights: str = "none"
+    teacher_params: int | None = None
+    teacher_flops: int | None = None
+    budget: dict[str, float] = field(default_factory=dict)
     proxy: str
     proxy_settings: dict[str, Any] = field(default_factory=dict)
     strategy: str
@@ -200,6 +205,7 @@ class SearchSummary(Summary):
     top: list[TopCandidate]
     largest: TopCandidate | None = None
     largest_place: int | None = None
+    places: dict[str, list[int]] = field(default_factory=dict)
     validated: list[Validation] = field(default_factory=list)
 
 
@@ -208,10 +214,11 @@ class TrainSummary(Summary):
     """Outcome of a training; accuracies in percent.
 
     ``student`` is an architecture of ``space``, or a fixed network; ``teacher`` None where it was
-    trained alone. ``test_top1`` and ``test_top5`` are on the test images after the last epoch,
-    ``best_val_top1`` of ``best_epoch`` (from 0) on the images of ``validated_on``,
-    ``test_top1_of_best`` on the test images where others chose the epoch. ``checkpoint`` is the
-    file of the student; ``seconds`` are over all restarts.
+    trained alone, ``teacher_top1`` its own accuracy on the test images. ``test_top1`` and
+    ``test_top5`` are on the test images after the last epoch, ``best_val_top1`` of ``best_epoch``
+    (from 0) on the images of ``validated_on``, ``test_top1_of_best`` on the test images where
+    others chose the epoch. ``checkpoint`` is the file of the student; ``seconds`` are over all
+    restarts.
     """
 
     student: str
@@ -219,6 +226,7 @@ class TrainSummary(Summary):
     teacher: str | None
     teacher_weights: str | None = None
     teacher_sha256: str | None = None
+    teacher_top1: float | None = None
     distiller: list[str]
     data: str
     protocol: str = ""

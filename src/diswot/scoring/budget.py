@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from diswot.checks import positive, whole
-from diswot.models.outputs import FREE_LAYERS, Cost, count_flops, count_layers, count_params
+from diswot.errors import UserError
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch, Space
@@ -20,31 +20,55 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "CostModel"]
 
 
+Limit = float | str | None
+"""See `Budget`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """Upper limits; None sets no limit.
 
-    Limited are what `Cost` counts. After ``max_tries`` proposals in a row that break the budget the
-    search gives up.
+    Limited are what `Cost` counts. A limit is a number or, such as ``0.25x``, a share of what the
+    ``teacher`` has; of a list the smallest counts. Where there is no teacher, ``1x`` in a list sets
+    no limit. After ``max_tries`` proposals in a row that break the budget the search gives up.
 
     Raises:
-        UserError: A limit that is not a positive number.
+        UserError: A limit that is not allowed, or a share where there is no teacher.
     """
 
-    params: float | None = None
-    flops: float | None = None
-    layers: float | None = None
+    params: Limit | Sequence[Limit] = None
+    flops: Limit | Sequence[Limit] = None
+    layers: Limit | Sequence[Limit] = None
     max_tries: int = 1000
+    teacher: Mapping[str, int] | None = None
+    _limits: dict[str, tuple[float, str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in self.limits().items():
-            positive(f"budget.{name}", value)
+        for name in ("params", "flops", "layers"):
+            given = getattr(self, name)
+            several = given if isinstance(given, list) else [given]
+            unset = [None, "1x"] if several is given and self.teacher is None else [None]
+            if limits := [self._limit(name, value) for value in several if value not in unset]:
+                self._limits[name] = min(limits)
         object.__setattr__(self, "max_tries", whole("budget.max_tries", self.max_tries, 1))
+
+    def _limit(self, name: str, value: Limit) -> tuple[float, str]:
+        """The number, and where it comes from unless it was given as one."""
+        setting, share = f"budget.{name}", isinstance(value, str) and value.endswith("x")
+        try:
+            number = positive(setting, float(str(value)[:-1]) if share else value)
+        except (UserError, ValueError):
+            allowed = "a positive number, or a share of the teacher's such as 0.25x"
+            raise UserError(f"{setting}={value} is not allowed; give {allowed}") from None
+        if not share:
+            return number, ""
+        if self.teacher is None:
+            raise UserError(f"{setting}={value}: there is no teacher; name one, or give a number")
+        return number * self.teacher[name], f" ({value} of the teacher)"
 
     def limits(self) -> dict[str, float]:
         """The limits that are set, by name."""
-        limits = {"params": self.params, "flops": self.flops, "layers": self.layers}
-        return {name: limit for name, limit in limits.items() if limit is not None}
+        return {name: limit for name, (limit, _) in self._limits.items()}
 
     def excess(self, arch: Arch, costs: CostModel, enough: float = math.inf) -> float:
         """How far ``arch`` is over its worst limit: 0 inside, 1 at twice the limit.
@@ -58,7 +82,8 @@ class Budget:
         return worst
 
     def __str__(self) -> str:
-        return ", ".join(f"{k} ≤ {v:,.0f}" for k, v in self.limits().items()) or "no limit"
+        limits = (f"{k} ≤ {math.floor(v):,}{origin}" for k, (v, origin) in self._limits.items())
+        return ", ".join(limits) or "no limit"
 
 
 class CostModel:
@@ -112,8 +137,4 @@ class CostModel:
         self._known["params"][arch] = count_params(network)
         self._known["layers"][arch] = count_layers(network)
         if flops:
-            unchanged = nn.Identity().forward
-            for module in network.modules():
-                if isinstance(module, FREE_LAYERS):
-                    module.forward = unchanged  # type: ignore[method-assign]
             self._known["flops"][arch] = count_flops(network, self._image)

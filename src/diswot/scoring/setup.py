@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from diswot.checks import choice, whole
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from diswot.data.base import ImageData
-    from diswot.models.outputs import Network
+    from diswot.models.outputs import Cost, Network
     from diswot.proxies.base import Proxy
     from diswot.spaces.base import Space
 
@@ -29,7 +30,7 @@ class Setup:
     """Space, data, teacher and proxies of a run; everything a score is a function of.
 
     Proxies are bound; the first gives the fitness. ``teacher`` is a name; its network has its
-    weights, and is None where no proxy compares with a teacher.
+    weights, and is None where no proxy compares with a teacher; ``teacher_spec`` is its node.
     """
 
     space: Space
@@ -37,8 +38,16 @@ class Setup:
     proxies: Mapping[str, Proxy]
     num_classes: int
     teacher: str | None
+    teacher_spec: Mapping[str, Any]
     teacher_network: nn.Module | None
     scorer: Scorer
+
+    @cached_property
+    def teacher_cost(self) -> Cost | None:
+        """What the teacher costs on an image of the data; None where there is none."""
+        from diswot.checkpoint import teacher_cost
+
+        return teacher_cost(self.teacher_spec, self.num_classes, self.data.image_shape)
 
     @property
     def fitness(self) -> tuple[str, Proxy]:
@@ -93,7 +102,7 @@ class Setup:
         summaries = {} if network is None else summarize_teacher(network, bound, batch, runtime)
         keyed = (init, batch, num_classes, seed)
         scorer = Scorer(space, bound, *keyed, runtime, summaries, bool(config["debug"]))
-        return cls(space, data, bound, num_classes, name, network, scorer)
+        return cls(space, data, bound, num_classes, name, spec, network, scorer)
 
 
 def _build_teacher(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -84,7 +84,8 @@ class Strategy(ABC):
 def make_strategy(config: Mapping[str, Any], setup: Setup) -> Strategy:
     """The started strategy of a resolved config; UserError for settings that are wrong."""
     strategy = make(config["strategy"], "strategy", Strategy)  # type: ignore[type-abstract]
-    budget = make(config["budget"], "budget", Budget)
+    teacher = asdict(setup.teacher_cost) if setup.teacher_cost else None
+    budget = make(config["budget"], "budget", Budget, teacher=teacher)
     rng = Random(stable_hash("strategy", config["seed"]))
     strategy.start(Proposals(setup.space, budget, setup.scorer.costs(), rng))
     return strategy

@@ -24,7 +24,7 @@ from diswot.models.weights import DAMAGED, one_line
 from diswot.runs import EpochRecord, RunDir
 from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal, averaging
 from diswot.training.processes import explained, quiet
-from diswot.training.setup import TrainingSetup
+from diswot.training.setup import TrainingSetup, trained_teacher
 
 _torchvision.ensure()
 
@@ -34,7 +34,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
-__all__ = ["accuracy", "finished_epochs", "fit", "make_trainer"]
+__all__ = ["accuracy", "finished_epochs", "fit", "make_trainer", "teacher_top1"]
 
 _ELSEWHERE = {name: name for name in ("precision", "callbacks", "logger")} | {
     "accelerator": "device",
@@ -210,3 +210,18 @@ def accuracy(network: nn.Module, loader: DataLoader[Batch], device: str) -> dict
     network.train(training)
     top1, top5 = (100 * right / count).tolist()
     return {"top1": top1, "top5": top5}
+
+
+def teacher_top1(
+    config: Mapping[str, Any], setup: TrainingSetup, run_dir: RunDir[EpochRecord]
+) -> float | None:
+    """The teacher's own accuracy on the test images, percent; None where there is no teacher.
+
+    What an earlier start measured is in the run's saved state.
+    """
+    if not config["distiller"]:
+        return None
+    if (known := (run_dir.load_state() or {}).get("teacher_top1")) is not None:
+        return float(known)
+    network = trained_teacher(config, setup.data)
+    return accuracy(network, setup.batches.test_dataloader(), config["device"])["top1"]

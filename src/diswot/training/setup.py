@@ -24,7 +24,7 @@ from diswot.training.processes import world_size
 from diswot.training.protocol import Protocol
 from diswot.training.teacher import FrozenTeacher, only_logits, stored_logits
 
-__all__ = ["TrainingSetup"]
+__all__ = ["TrainingSetup", "trained_teacher"]
 
 _PROBE = 2  # images that shapes are seen with
 
@@ -70,7 +70,7 @@ class TrainingSetup:
             student = build_student(spec, space, data.num_classes, data.in_channels)
         teacher, stored = None, None
         if distillers:
-            network = _teacher(config, data)
+            network = trained_teacher(config, data)
             images, _, indices = batches.training.view(torch.arange(_PROBE), 0)
             if protocol.cache_views:
                 stored = stored_logits(network, config, batches, quiet=quiet)
@@ -129,7 +129,8 @@ def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Dist
     return made
 
 
-def _teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
+def trained_teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
+    """The teacher of a config with distillers; a `UserError` where it has no trained weights."""
     spec, wanted = config["teacher"], ", ".join(config["distiller"])
     if spec["name"] == "none":
         raise UserError(

@@ -22,6 +22,7 @@ from diswot.reporting.page.facts import (
     run_facts,
     seed_figures,
 )
+from diswot.reporting.page.pareto import pareto_pictures
 from diswot.reporting.page.pictures import (
     Pictures,
     ranking_pictures,
@@ -132,15 +133,21 @@ def _run_sections(runs: Sequence[Run]) -> dict[str, Any]:
         ranking_pictures(r, names[r.path], f"rank{i}") for i, r in enumerate(rankings[:_DRAWN])
     ]
     similar = [similarity_pictures(g, f"similar{i}") for i, g in enumerate(searches[:_DRAWN])]
+    searched = [search_pictures(g, f"search{i}") for i, g in enumerate(searches[:_DRAWN])]
     left_out = max(len(searches), len(trainings), len(rankings)) > _DRAWN
     return {
         "counts": Counter(run.state for run in runs),
         "problems": [(names[run.path], run.state, run.problem) for run in runs if run.problem],
         "columns": COLUMNS,
         "runs": [run_facts(run, names[run.path]) for run in runs if run.state != "foreign"],
-        "groups": [(group, figures) for group in groups if (figures := seed_figures(group.runs))],
+        "groups": [
+            (group, [(arch, len(own), seed_figures(own)) for arch, own in archs.items()])
+            for group in groups
+            if (archs := group.by_arch())
+        ],
         "rankings": ranked,
-        "searches": [search_pictures(g, f"search{i}") for i, g in enumerate(searches[:_DRAWN])],
+        "fronts": pareto_pictures([*zip(searches, searched, strict=False)], trainings),
+        "searches": searched,
         "trainings": [training_pictures(g, f"train{i}") for i, g in enumerate(trainings[:_DRAWN])],
         "similarities": [each for each in similar if each.panels or each.notes],
         "drawn": _DRAWN if left_out else 0,
@@ -162,17 +169,20 @@ def _of_groups(groups: Sequence[Group]) -> list[str]:
     """One sentence a group: the architectures found, or the accuracy reached."""
     sentences = []
     for group in groups:
-        finished = [run for run in group.runs if run.summary]
-        if group.command == "search" and finished:
-            counts = Counter(run.result["arch"] for run in finished).most_common()
-            archs = [f"{arch} ({n} of {len(finished)})" for arch, n in counts[:3]]
-            more = f" and {len(counts) - 3} others" if len(counts) > 3 else ""
-            text = ", ".join(archs) if len(finished) > 1 else counts[0][0]
+        found = sorted(group.by_arch().items(), key=lambda item: -len(item[1]))
+        total = sum(len(own) for _, own in found)
+        if group.command == "search" and found:
+            archs = [f"{arch} ({len(own)} of {total})" for arch, own in found[:3]]
+            more = f" and {len(found) - 3} others" if len(found) > 3 else ""
+            text = ", ".join(archs) if total > 1 else found[0][0]
             sentences.append(f"{group.label}: found {text}{more}")
-        elif "top1" in (figures := seed_figures(finished)):
-            count = len(figures["top1"].values)
-            accuracy = f"{figures['top1'].text} ({count} seed{'s' if count > 1 else ''})"
-            sentences.append(f"{group.label}: top-1 in % on the test images: {accuracy}")
+        elif found:
+            accuracies = [
+                f"{arch} {seed_figures(own)['top1'].text} ({len(own)} seed{'s' * (len(own) > 1)})"
+                for arch, own in found
+            ]
+            measured = ", ".join(accuracies)
+            sentences.append(f"{group.label}: top-1 in % on the test images: {measured}")
     return sentences
 
 

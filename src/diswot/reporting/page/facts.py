@@ -17,10 +17,10 @@ __all__ = ["COLUMNS", "Group", "SeedFigure", "at", "differences", "group_runs", 
 __all__ += ["run_facts", "seed_figures"]
 
 COLUMNS = {
-    **{"name": "run", "command": "command", "state": "state", "space": "space"},
-    **{"teacher": "teacher", "by": "proxy, loss", "arch": "arch", "score": "score"},
-    **{"top1": "top-1, %", "params": "params", "flops": "MACs", "seconds": "seconds"},
-    "seed": "seed",
+    **{"name": "run", "command": "command", "state": "state", "arch": "arch"},
+    **{"params": "params", "flops": "MACs", "score": "score", "top1": "measured top-1, %"},
+    **{"known": "known top-1, %", "space": "space", "teacher": "teacher", "by": "proxy, loss"},
+    **{"seconds": "seconds", "seed": "seed"},
 }
 """Heads of the columns, by the keys of `run_facts`."""
 
@@ -35,6 +35,11 @@ _FIRST = (
 _OF_RANKING = ("resamples", "benchmark.source", "benchmark.path", "benchmark.datasets")
 """Settings that change no score, but the correlations of a ranking."""
 _LISTED = 4  # settings in a label
+_FIGURES = {
+    **{"params": "params", "flops": "flops", "score": "score", "top1": "test_top1"},
+    **{"known": "known", "seconds": "seconds"},
+}
+_OF_ARCH = ("params", "flops", "known")  # the same of every seed
 _UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 
 
@@ -84,12 +89,18 @@ def run_facts(run: Run, name: str) -> dict[str, _Value]:
         texts["teacher"] = None
     counts = {key: result.get(key) for key in ("score", "params", "flops", "seconds")}
     counts["seed"] = config.get("seed")
-    accuracy, source = _top1(run)
-    mark = "†" if run.command == "search" else ""
+    known, source = _known(run)
+    accuracies = {
+        "top1": (result.get("test_top1"), "on the test images"),
+        "known": (known, f"of the benchmark: {source}"),
+    }
     return {
         "name": _Value(name, name, str(run.path)),
         "state": _Value(run.state, run.state, run.problem or ""),
-        "top1": _Value() if accuracy is None else _Value(f"{accuracy:.2f}{mark}", accuracy, source),
+        **{
+            key: _Value() if value is None else _Value(f"{value:.2f}", value, text)
+            for key, (value, text) in accuracies.items()
+        },
         **{key: _Value(str(text), str(text)) if text else _Value() for key, text in texts.items()},
         **{
             key: _Value() if (value := number(count)) is None else _Value(readable(value), value)
@@ -98,15 +109,12 @@ def run_facts(run: Run, name: str) -> dict[str, _Value]:
     }
 
 
-def _top1(run: Run) -> tuple[float | None, str]:
-    """Top-1 in percent, and of what: measured by a training, known of an architecture found."""
+def _known(run: Run) -> tuple[float | None, str]:
+    """Top-1 in percent that is known of the architecture a search found, and from where."""
     summary = run.summary
-    if isinstance(summary, TrainSummary):
-        return summary.test_top1, "on the test images, after the last epoch"
     if isinstance(summary, SearchSummary) and summary.benchmark and summary.benchmark.standings:
         best = min(summary.benchmark.standings, key=lambda each: each.target != "distilled")
-        of = f"{best.dataset}, {best.target}, {summary.benchmark.source}"
-        return best.accuracy, f"of the benchmark: {of}"
+        return best.accuracy, f"{best.dataset}, {best.target}, {summary.benchmark.source}"
     return None, ""
 
 
@@ -160,13 +168,13 @@ class SeedFigure:
 
 
 def seed_figures(runs: Sequence[Run]) -> dict[str, SeedFigure]:
-    """Score, top1, params, flops and seconds of those runs that finished; those that are known."""
-    finished = [run for run in runs if run.state == "finished"]
+    """Figures, as far as they are known, of finished runs with one architecture (`by_arch`)."""
+    results = [{**run.result, "known": _known(run)[0]} for run in runs]
     figures = {}
-    for name in ("score", "top1", "params", "flops", "seconds"):
-        known = (_top1(run)[0] if name == "top1" else run.result.get(name) for run in finished)
-        if values := tuple(value for each in known if (value := number(each)) is not None):
-            figures[name] = SeedFigure(values)
+    for name, key in _FIGURES.items():
+        known = (number(result.get(key)) for result in results)
+        if values := tuple(value for value in known if value is not None):
+            figures[name] = SeedFigure(values[:1] if name in _OF_ARCH else values)
     return figures
 
 
@@ -187,6 +195,16 @@ class Group:
     def by_seed(self) -> dict[str, Run]:
         """The runs by their seeds, as pictures name them."""
         return {f"seed {run.config.get('seed')}": run for run in self.runs}
+
+    def by_arch(self) -> dict[str, list[Run]]:
+        """The finished runs by the architecture that they found or trained."""
+        archs: dict[str, list[Run]] = {}
+        for run in self.runs:
+            if isinstance(run.summary, SearchSummary):
+                archs.setdefault(run.summary.arch, []).append(run)
+            elif isinstance(run.summary, TrainSummary):
+                archs.setdefault(run.summary.student, []).append(run)
+        return archs
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

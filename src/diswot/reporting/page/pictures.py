@@ -7,20 +7,27 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from diswot.errors import UnreadableError, UserError
-from diswot.reporting import plots
+from diswot.reporting import largest_lines, place_lines, plots, validation_lines
 from diswot.reporting.page.facts import Group, at, number
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
-from diswot.runs import read_candidates, read_epochs, read_rank_rows, read_similarity
+from diswot.runs import (
+    SearchSummary,
+    read_candidates,
+    read_epochs,
+    read_rank_rows,
+    read_similarity,
+)
 from diswot.tables import known_accuracies
 
 if TYPE_CHECKING:
-    from diswot.runs import RankRow, Run
+    from diswot.runs import CandidateRecord, RankRow, Run
 
 __all__ = ["Panel", "Pictures", "ranking_pictures", "search_pictures", "similarity_pictures"]
 __all__ += ["training_pictures"]
@@ -57,14 +64,16 @@ class Pictures:
     """Pictures of one group of runs, or of one ranking.
 
     ``name`` is unlike that of any other on the page, of letters, digits and hyphens; ``rows`` are
-    those of a ranking by data set and target, ``notes`` sentences on what is missing, and where
-    figures are from.
+    those of a ranking by data set and target, ``searches`` candidates by seed, ``key`` colours and
+    what they stand for, ``notes`` sentences on what is missing, and where figures are from.
     """
 
     title: str
     name: str
     panels: list[Panel] = field(default_factory=list)
     rows: dict[str, list[RankRow]] = field(default_factory=dict)
+    searches: dict[str, list[CandidateRecord]] = field(default_factory=dict)
+    key: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def read(self, reader: Callable[[Path], T], run: Run, who: str) -> T | None:
@@ -89,7 +98,10 @@ class Pictures:
 
     @contextmanager
     def draw(self, label: str, width: float = 4.4, height: float = 3.1) -> Iterator[Any]:
-        """Axes of a width and height in inches for a panel; a note where matplotlib cannot."""
+        """Axes of a width and height in inches for a panel; a note where matplotlib cannot.
+
+        An artist that is given a gid shows it when the pointer is over it.
+        """
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
@@ -100,22 +112,32 @@ class Pictures:
                 figure = Figure(figsize=(width, height), layout="constrained")
                 yield figure.subplots()
                 figure.draw_without_rendering()
+                shown = {}
                 for index, artist in enumerate(figure.findobj()):
-                    artist.set_gid(f"{name}-{index}")  # ids are unlike those of other pictures
+                    gid = f"{name}-{index}"  # unlike those of other pictures
+                    shown[f'<g id="{gid}">'] = artist.get_gid()
+                    artist.set_gid(gid)
                 figure.savefig(text, format="svg", metadata=_NO_METADATA)
         except (ValueError, ArithmeticError, MemoryError) as error:
             problem = " ".join(str(error).split()) or type(error).__name__
             self.notes.append(f"No picture “{label}”: {problem[:200]}.")
         else:
             svg = text.getvalue()
+            for start, title in shown.items():
+                if title is not None:
+                    svg = svg.replace(start, f"{start}<title>{escape(title)}</title>", 1)
             self.panels.append(Panel(label, svg[svg.index("<svg") :]))
 
 
 def search_pictures(group: Group, name: str) -> Pictures:
-    """Course of a search, scores against size and, where it is known, against accuracy."""
+    """Course of a search, scores against size and, where it is known, against accuracy.
+
+    The notes say how firm the answer is.
+    """
     pictures = Pictures(group.label, name)
     read = pictures.read_all(read_candidates, group)
     searches = {seed: records for seed, records in read.items() if len(plots.distinct(records))}
+    pictures.searches = searches
     if not searches:
         pictures.notes.append("No candidate was scored.")
         return pictures
@@ -123,7 +145,19 @@ def search_pictures(group: Group, name: str) -> Pictures:
     with pictures.draw("Best and mean score as the search went on") as axes:
         plots.plot_course(axes, searches)
     with pictures.draw("Score against number of parameters") as axes:
-        plots.plot_params(axes, searches, number(at(config, "budget", "params")))
+        sizes = {"budget": number(at(config, "budget", "params"))}
+        if isinstance(summary := group.runs[0].summary, SearchSummary):
+            sizes["budget"] = sizes["budget"] or summary.budget.get("params")
+            sizes[f"teacher {summary.teacher}"] = summary.teacher_params
+        plots.plot_params(axes, searches, sizes)
+    found = {seed: run.summary for seed, run in group.by_seed().items()}
+    summaries = {s: each for s, each in found.items() if isinstance(each, SearchSummary)}
+    for seed, summary in summaries.items():
+        who = f"{seed}: " if len(found) > 1 else ""
+        own = [*place_lines(summary), *largest_lines(summary)]
+        pictures.notes += [f"{who}{line}." for line in own]
+    known = [f"{line}." for each in summaries.values() for line in validation_lines(each)]
+    pictures.notes += dict.fromkeys(known)  # the same of every seed
     try:
         benchmark = known_accuracies(str(at(config, "space", "name")), config.get("space"))
         dataset, target = min(benchmark.entries(), key=lambda entry: entry[1] != "distilled")
