@@ -126,7 +126,7 @@ def search_pictures(group: Group, name: str) -> Pictures:
         sizes = {"budget": number(at(config, "budget", "params"))}
         if isinstance(summary := group.runs[0].summary, SearchSummary):
             sizes["budget"] = sizes["budget"] or summary.budget.get("params")
-            sizes[f"teacher {summary.teacher}"] = summary.teacher_params
+            sizes["teacher"] = summary.teacher_params
         plots.plot_params(axes, searches, sizes)
     try:
         benchmark = known_accuracies(str(at(config, "space", "name")), config.get("space"))
