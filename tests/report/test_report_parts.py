@@ -60,9 +60,9 @@ def test_course_is_the_running_best() -> None:
 
 
 def test_params_show_found_front_and_a_budget_at_hand() -> None:
-    plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 40, "teacher x": 30})
+    plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 40, "teacher": 30})
     labels = axes.get_legend_handles_labels()[1]
-    assert set(labels) == {"front of score and size", "found", "budget 40", "teacher x 30"}
+    assert set(labels) == {"front of score and size", "found", "budget 40", "teacher 30"}
     assert axes.collections[-1].get_offsets().tolist() == [[30 / 1e6, 3.0]]
     plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 5e5})  # far away
     assert "budget 500,000 →" in axes.get_legend_handles_labels()[1]

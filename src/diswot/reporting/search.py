@@ -130,8 +130,7 @@ def export(
     )
     title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
     _write_candidates(run_dir.path / "candidates.csv", history)
-    sizes = {"budget": summary.budget.get("params")}
-    sizes |= {f"teacher {setup.teacher}": summary.teacher_params}
+    sizes = {"budget": summary.budget.get("params"), "teacher": summary.teacher_params}
     plot_search(run_dir.path / "search.png", history, title, sizes)
     save_similarity(run_dir.path / "similarity.npz", setup, best.arch)
     run_dir.save_result(summary)

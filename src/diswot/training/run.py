@@ -223,5 +223,6 @@ def teacher_top1(
         return None
     if (known := (run_dir.load_state() or {}).get("teacher_top1")) is not None:
         return float(known)
-    network = trained_teacher(config, setup.data)
-    return accuracy(network, setup.batches.test_dataloader(), config["device"])["top1"]
+    data, loader = setup.data, setup.batches.test_dataloader()
+    with explained(run_dir.path, data.batch_size, data.num_workers):
+        return accuracy(trained_teacher(config, data), loader, config["device"])["top1"]

@@ -148,7 +148,7 @@ def search_pictures(group: Group, name: str) -> Pictures:
         sizes = {"budget": number(at(config, "budget", "params"))}
         if isinstance(summary := group.runs[0].summary, SearchSummary):
             sizes["budget"] = sizes["budget"] or summary.budget.get("params")
-            sizes[f"teacher {summary.teacher}"] = summary.teacher_params
+            sizes["teacher"] = summary.teacher_params
         plots.plot_params(axes, searches, sizes)
     found = {seed: run.summary for seed, run in group.by_seed().items()}
     summaries = {s: each for s, each in found.items() if isinstance(each, SearchSummary)}
