@@ -171,7 +171,7 @@ def _stored(given: object, setting: str) -> tuple[NDArray[Any], NDArray[Any]]:
             pixels = np.stack([image for image, _ in pairs])
             labels = np.array([label for _, label in pairs])
         else:
-            raise ValueError(f"a {_name(given)} is none of them")
+            raise ValueError(f"it is a {_name(given)}")
         if pixels.ndim == 3:
             pixels = pixels[:, None]  # grey, without an axis of channels
         return as_stored(pixels, labels, ("images", "labels"))

@@ -159,8 +159,9 @@ def adapted(
 ) -> AdaptedNetwork:
     """The adapter of a classifier in eval mode, whose parts are found by running a few images.
 
-    The classifier is the linear layer that gives the logits; by default the stages are, of each
-    size of square maps, the last module that gives one, among those that run once.
+    The classifier is the linear layer that gives the logits. By default there is a stage for each
+    size of square maps, while it falls: the last of the outermost modules that give such a map,
+    among those that run once.
 
     Raises:
         UserError: The last layer is not linear, no module gives maps, or a path does not exist.
@@ -186,16 +187,17 @@ def adapted(
     ]
     if not linear:
         raise UserError("its logits are not what a Linear gives; its last layer has to be one")
-    last = {  # modules end in this order, those that hold others after these
-        output.shape[2]: path
-        for path, output in once.items()
-        if isinstance(output, Tensor)
-        and output.ndim == 4
-        and output.shape[2] == output.shape[3] > 1
-    }
+    last: dict[int, str] = {}  # by size; modules end in this order, those that hold others later
+    for path, output in once.items():
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            continue
+        side, width = output.shape[2:]
+        outermost = path.count(".") <= last.get(side, path).count(".")
+        if side == width > 1 and side <= min(last, default=side) and outermost:
+            last[side] = path
     if not (stages or last):
         raise UserError("none of its modules gives square maps (B, C, H, W); name its stages")
-    return AdaptedNetwork(model, stages or sorted(last.values(), key=list(once).index), linear[-1])
+    return AdaptedNetwork(model, stages or list(last.values()), linear[-1])
 
 
 def nearest(name: str, allowed: Sequence[str], count: int = 5) -> str:
