@@ -27,9 +27,13 @@ from diswot.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.utils.data import DataLoader, Dataset
 
     from diswot.models.outputs import Cost
     from diswot.runs import RankRow
+
+    Network = str | nn.Module | tuple[nn.Module, Sequence[str]]
+    Images = str | tuple[Any, Any] | Dataset[Any] | DataLoader[Any] | None
 
 __all__ = ["Score", "SearchResult", "TrainResult", "find_student", "load_student"]
 __all__ += ["rank_proxies", "score_arch", "train_student"]
@@ -39,8 +43,6 @@ DEFAULT_PROXIES = ("recommended", "diswot")
 Folder = str | Path
 Names = str | Sequence[str]
 Override = str | int | float | bool | None
-Given = Any
-"""A name, or an object as the module says."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ def score_arch(
     arch: str,
     *,
     space: str,
-    teacher: Given = "resnet110",
+    teacher: Network = "resnet110",
     proxy: Names = "diswot",
-    data: Given = None,
+    data: Images = None,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
     **settings: Override,
@@ -136,11 +138,11 @@ def score_arch(
 def find_student(
     *,
     space: str = "s1",
-    teacher: Given = "resnet110",
+    teacher: Network = "resnet110",
     proxy: Names = DEFAULT_PROXIES,
     strategy: str = "evolution",
     budget: Mapping[str, float] | float | None = None,
-    data: Given = None,
+    data: Images = None,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
@@ -174,14 +176,14 @@ def find_student(
 
 
 def train_student(
-    student: Given = "resnet20",
+    student: Network = "resnet20",
     *,
-    teacher: Given = "resnet56",
+    teacher: Network = "resnet56",
     weights: Folder = "embedded",
     distiller: Names = "kd",
     protocol: str = "short",
-    data: Given = None,
-    test_data: Given = None,
+    data: Images = None,
+    test_data: Images = None,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
@@ -231,8 +233,8 @@ def rank_proxies(
     *,
     space: str = "s0",
     proxy: Names = DEFAULT_PROXIES,
-    teacher: Given = "resnet56",
-    data: Given = None,
+    teacher: Network = "resnet56",
+    data: Images = None,
     seeds: int = 1,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
@@ -274,7 +276,7 @@ def _directory(run_dir: Folder | None) -> Iterator[Path]:
         yield Path(run_dir or folder)
 
 
-def _trained(student: Given, path: Path, config_dir: Folder | None) -> nn.Module:
+def _trained(student: Network, path: Path, config_dir: Folder | None) -> nn.Module:
     """The trained student of a run directory, of the kind that was given."""
     if isinstance(student, str):
         return load_student(path, config_dir=config_dir)

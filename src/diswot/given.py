@@ -36,46 +36,40 @@ NETWORK = "diswot.given.network"
 
 _FROM_FILES = ("_target_", "path", "test_path")  # settings of ``data=npz`` that arrays have not
 _OBJECTS: ContextVar[Mapping[str, Any]] = ContextVar("objects")
+_Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 @contextmanager
 def named(config: Mapping[str, Any], objects: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The config with nodes for the objects, which are found while the context lasts.
 
-    ``objects`` are ``data``, ``(images, labels)``, a Dataset or DataLoader; ``test_data`` beside
-    it; ``teacher`` and ``student``, modules, or pairs of one and the paths of its stages. The
-    config has the group ``data`` as ``data=npz`` gives it where images are given. Modules are
-    copied.
+    ``objects`` are some of ``data``, ``test_data``, ``teacher`` and ``student``, as `diswot.api`
+    describes them. Where images are given the config has the group ``data`` of ``data=npz``.
 
     Raises:
         UserError: An object is not as described, or the module does not run on the images.
     """
-    if "test_data" in objects and "data" not in objects:
-        raise UserError("test_data: without training images; give data of the same kind")
     config, held = dict(config), dict[str, Any]()
     token = _OBJECTS.set(held)
     try:
-        if "data" in objects:
-            splits: dict[Split, str] = {"train": "data", "test": "test_data"}
-            stored = {s: _stored(objects[key], key) for s, key in splits.items() if key in objects}
-            channels = {images.shape[1] for images, _ in stored.values()}
-            if len(channels) > 1:
-                raise UserError(f"test_data: of other channels than data: {channels}")
-            arrays = (array for pair in stored.values() for array in pair)
-            digest = _sha256(map(torch.from_numpy, arrays))
-            settings = {k: v for k, v in config["data"].items() if k not in _FROM_FILES}
+        if {"data", "test_data"} & objects.keys():
+            stored = _splits(objects)
+            digest = _sha256(torch.from_numpy(array) for pair in stored.values() for array in pair)
             name = "arrays" if isinstance(objects["data"], tuple) else _name(objects["data"])
+            node: dict[str, Any]
             node = {"_target_": "diswot.given.images", "name": name, "sha256": digest}
+            settings = {k: v for k, v in config["data"].items() if k not in _FROM_FILES}
             config["data"], held[digest] = {**node, **settings}, stored
         for role in [role for role in ("teacher", "student") if role in objects]:
             data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
             module, stages = with_stages(objects[role], role)
             own = _copied(module, stages, role, data)
-            state = own.state_dict().values()
-            digest = _sha256((each for each in state if isinstance(each, Tensor)), str(module))
-            held[digest], found = own, list(getattr(own, "stage_paths", ()))
+            found, state = list(getattr(own, "stage_paths", ())), own.state_dict().values()
+            tensors = (each for each in state if isinstance(each, Tensor))
+            digest = _sha256(tensors, f"{role} {found} {module}")
             node = {"_target_": NETWORK, "sha256": digest, "stages": found}
             config[role] = {"name": _name(module), "weights": _tag(digest), "network": node}
+            held[digest] = own
         yield config
     finally:
         _OBJECTS.reset(token)
@@ -118,8 +112,8 @@ def _object(sha256: str) -> Any:
         return _OBJECTS.get({})[sha256]
     except KeyError:
         raise UserError(
-            "it was given as a Python object, which this process has not; take trainer.devices=1, "
-            "or start the program that gives it in every process, with torchrun"
+            "images or a module were given from Python, which this process does not have; take "
+            "trainer.devices=1, or start the whole program in every process, with torchrun"
         ) from None
 
 
@@ -161,7 +155,18 @@ def with_stages(given: object, role: str) -> tuple[nn.Module, list[str] | None]:
     return module, None if stages is None else list(stages)
 
 
-def _stored(given: object, setting: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def _splits(objects: Mapping[str, Any]) -> dict[Split, _Arrays]:
+    if "data" not in objects:
+        raise UserError("test_data: given without training images; give both, or data by name")
+    settings: dict[Split, str] = {"train": "data", "test": "test_data"}
+    stored = {s: _stored(objects[name], name) for s, name in settings.items() if name in objects}
+    channels = [images.shape[1] for images, _ in stored.values()]
+    if channels[-1] != channels[0]:
+        raise UserError(f"test_data: images of {channels[-1]} channels; data has {channels[0]}")
+    return stored
+
+
+def _stored(given: object, setting: str) -> _Arrays:
     try:
         if isinstance(given, tuple) and len(given) == 2:
             pixels, labels = _bytes(given[0]), np.asarray(given[1])
