@@ -129,7 +129,8 @@ def test_images_come_in_many_forms(pixels: Tensor) -> None:
 def test_a_search_goes_on_with_equal_objects_only(pixels: Tensor, tmp_path: Path) -> None:
     settings: Any = {"space": "s0", "data": (pixels, LABELS), "run_dir": tmp_path, "budget": 1e5}
     settings |= {"strategy": "random", "workers": 2, "proxy": "diswot"}
-    settings["overrides"] = [*SMALL, "strategy.evaluations=3", "strategy.generation=3"]
+    few = ["strategy.evaluations=3", "strategy.generation=3", "budget.flops=null"]
+    settings["overrides"] = [*SMALL, *few]
     found = diswot.find_student(teacher=net(), **settings)
     assert found.params <= 1e5
     assert (found.summary["teacher"], found.summary["data"]) == ("Net", "arrays")
