@@ -206,6 +206,8 @@ def train_student(
 
         diswot.train_student("arch", space="s0", overrides=["student.arch=s0:1-1-3"])
     """
+    from diswot.given import trained
+    from diswot.models.weights import WEIGHTS_FILE
     from diswot.train import run_train
 
     if "trainer" in settings:  # as the protocol was called before
@@ -217,7 +219,10 @@ def train_student(
     given = {**groups, "data": data, "test_data": test_data, **taught, **settings}
     with _config("train", given, overrides, config_dir) as config, _directory(run_dir) as path:
         summary = asdict(run_train(config, path, _folders(config_dir), quiet=quiet))
-        network = _trained(student, path, config_dir)
+        if isinstance(student, str):
+            network = load_student(path, config_dir=config_dir)
+        else:
+            network = trained(student, path / WEIGHTS_FILE)
     kept = {key: summary[key] for key in ("test_top1", "params", "flops")}
     return TrainResult(network, **kept, summary=summary, config=config)
 
@@ -274,22 +279,6 @@ def _directory(run_dir: Folder | None) -> Iterator[Path]:
     """The run directory; where none is named, one that is gone afterwards."""
     with TemporaryDirectory(prefix="diswot-") as folder:
         yield Path(run_dir or folder)
-
-
-def _trained(student: Network, path: Path, config_dir: Folder | None) -> nn.Module:
-    """The trained student of a run directory, of the kind that was given."""
-    if isinstance(student, str):
-        return load_student(path, config_dir=config_dir)
-    from copy import deepcopy
-
-    from safetensors.torch import load_file
-
-    from diswot.given import with_stages
-    from diswot.models.weights import WEIGHTS_FILE
-
-    network = deepcopy(with_stages(student, "student")[0]).cpu().float()
-    network.load_state_dict(load_file(path / WEIGHTS_FILE))
-    return network.eval()
 
 
 @contextmanager

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from operator import index
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -29,7 +31,7 @@ from diswot.errors import UserError
 from diswot.models.adapter import adapted
 from diswot.models.outputs import Network
 
-__all__ = ["NETWORK", "images", "named", "network", "with_stages"]
+__all__ = ["NETWORK", "images", "named", "network", "trained"]
 
 NETWORK = "diswot.given.network"
 """The ``_target_`` of a module that was given."""
@@ -62,7 +64,7 @@ def named(config: Mapping[str, Any], objects: Mapping[str, Any]) -> Iterator[dic
             config["data"], held[digest] = {**node, **settings}, stored
         for role in [role for role in ("teacher", "student") if role in objects]:
             data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
-            module, stages = with_stages(objects[role], role)
+            module, stages = _with_stages(objects[role], role)
             own = _copied(module, stages, role, data)
             found, state = list(getattr(own, "stage_paths", ())), own.state_dict().values()
             tensors = (each for each in state if isinstance(each, Tensor))
@@ -112,8 +114,8 @@ def _object(sha256: str) -> Any:
         return _OBJECTS.get({})[sha256]
     except KeyError:
         raise UserError(
-            "images or a module were given from Python, which this process does not have; take "
-            "trainer.devices=1, or start the whole program in every process, with torchrun"
+            "images or a module were given from Python, but not to this call in this process; "
+            "give them again, and for several processes start the whole program with torchrun"
         ) from None
 
 
@@ -147,12 +149,19 @@ def _copied(module: nn.Module, stages: Sequence[str] | None, role: str, data: Im
     return own.train()
 
 
-def with_stages(given: object, role: str) -> tuple[nn.Module, list[str] | None]:
+def _with_stages(given: object, role: str) -> tuple[nn.Module, list[str] | None]:
     """The module, and the paths of its stages if they were given with it; else a `UserError`."""
     module, stages = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
     if not isinstance(module, nn.Module):
         raise UserError(f"{role}: a {_name(given)} is no network; give a name or a torch.nn.Module")
     return module, None if stages is None else list(stages)
+
+
+def trained(given: object, file: Path) -> nn.Module:
+    """A copy of a given student with the weights of a file, on the CPU and in eval mode."""
+    made = copy.deepcopy(_with_stages(given, "student")[0]).cpu().float()
+    made.load_state_dict(load_file(file))
+    return made.eval()
 
 
 def _splits(objects: Mapping[str, Any]) -> dict[Split, _Arrays]:
