@@ -26,6 +26,7 @@ def test_import_is_light_and_silent() -> None:
 def test_public_names_resolve() -> None:
     for name in diswot.__all__:
         assert getattr(diswot, name) is not None
+    assert dir(diswot) == sorted(diswot.__all__)
     with pytest.raises(AttributeError, match="nothing_here"):
         _ = diswot.nothing_here
 

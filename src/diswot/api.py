@@ -3,6 +3,12 @@
 Most take ``overrides``, settings as on the command line (``"data.batch_size=32"``); ``settings``,
 top-level ones and groups (``seed=1``, ``data="cifar100"``); ``config_dir``, a folder of further
 configs; ``run_dir``, where the run is kept and goes on after a stop, None to keep nothing.
+
+A ``teacher`` or ``student`` may also be a ``torch.nn.Module`` whose last layer is linear, or a pair
+of one and the paths of its stages, which are else found; it is copied, with its weights. ``data``
+may be ``(images, labels)``, a Dataset or a DataLoader, read once into memory: images as uint8 or of
+[0, 1], (N, C, H, W), which ``data.mean`` and ``data.std``, by default their own, normalise. Such a
+run goes on from a call with equal objects.
 """
 
 from __future__ import annotations
@@ -10,7 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,9 +27,13 @@ from diswot.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.utils.data import DataLoader, Dataset
 
     from diswot.models.outputs import Cost
     from diswot.runs import RankRow
+
+    Network = str | nn.Module | tuple[nn.Module, Sequence[str]]
+    Images = str | tuple[Any, Any] | Dataset[Any] | DataLoader[Any] | None
 
 __all__ = ["Score", "SearchResult", "TrainResult", "find_student", "load_student"]
 __all__ += ["rank_proxies", "score_arch", "train_student"]
@@ -33,6 +43,7 @@ DEFAULT_PROXIES = ("recommended", "diswot")
 Folder = str | Path
 Names = str | Sequence[str]
 Override = str | int | float | bool | None
+Limit = float | str | Sequence[float | str] | None
 
 
 @dataclass(frozen=True)
@@ -61,9 +72,9 @@ class SearchResult:
     score: float
     params: int
     flops: int
-    top: list[dict[str, Any]]
-    summary: dict[str, Any]
-    config: dict[str, Any]
+    top: list[dict[str, Any]] = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
 
     def build(self, num_classes: int | None = None, in_channels: int = 3) -> nn.Module:
         """The student with fresh weights; its ``forward`` gives logits ``(B, num_classes)``."""
@@ -81,20 +92,21 @@ class TrainResult:
     ``flops`` are multiply-accumulates of one image; ``summary`` is all of ``result.json``.
     """
 
-    student: nn.Module
+    student: nn.Module = field(repr=False)
     test_top1: float
     params: int
     flops: int
-    summary: dict[str, Any]
-    config: dict[str, Any]
+    summary: dict[str, Any] = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
 
 
 def score_arch(
     arch: str,
     *,
     space: str,
-    teacher: str = "resnet110",
+    teacher: Network = "resnet110",
     proxy: Names = "diswot",
+    data: Images = None,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
     **settings: Override,
@@ -106,9 +118,9 @@ def score_arch(
     """
     from diswot.scoring.setup import Setup
 
-    groups = {"space": space, "teacher": teacher, "proxy": proxy}
-    config = _config("search", {**groups, **settings}, overrides, config_dir)
-    setup = Setup.from_config(settled(config))
+    groups = {"space": space, "teacher": teacher, "proxy": proxy, "data": data}
+    with _config("search", {**groups, **settings}, overrides, config_dir) as config:
+        setup = Setup.from_config(settled(config))
     for name, each in setup.proxies.items():
         if each.relative:
             raise UserError(
@@ -127,10 +139,11 @@ def score_arch(
 def find_student(
     *,
     space: str = "s1",
-    teacher: str = "resnet110",
+    teacher: Network = "resnet110",
     proxy: Names = DEFAULT_PROXIES,
     strategy: str = "evolution",
-    budget: Mapping[str, float | str | Sequence[float | str] | None] | None = None,
+    budget: Mapping[str, Limit] | float | None = None,
+    data: Images = None,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
@@ -141,29 +154,39 @@ def find_student(
 
     Of several proxies the first gives the fitness; ``budget`` limits ``params``, ``flops`` and
     ``layers``: a number, a share of the teacher's such as ``"0.25x"``, or a list of which the
-    smallest counts; by default as the space has it, and no more than the teacher.
+    smallest counts; by default as the space has it, and no more than the teacher. A number alone
+    limits ``params``.
 
     Raises:
         UserError: Wrong input, or nothing was found.
     """
     from diswot.search import run_search
 
-    limits = {f"budget.{name}": limit for name, limit in (budget or {}).items()}
-    groups = {"space": space, "teacher": teacher, "proxy": proxy, "strategy": strategy, **limits}
-    config = _config("search", {**groups, **settings}, overrides, config_dir)
-    with _directory(run_dir) as path:
+    budgets = budget if isinstance(budget, Mapping | None) else {"params": budget}
+    limits = {f"budget.{name}": limit for name, limit in (budgets or {}).items()}
+    groups = {
+        "space": space,
+        "teacher": teacher,
+        "proxy": proxy,
+        "strategy": strategy,
+        "data": data,
+    }
+    given = {**groups, **limits, **settings}
+    with _config("search", given, overrides, config_dir) as config, _directory(run_dir) as path:
         summary = asdict(run_search(config, path, quiet=quiet))
     kept = {key: summary[key] for key in ("arch", "score", "params", "flops", "top")}
     return SearchResult(**kept, summary=summary, config=config)
 
 
 def train_student(
-    student: str = "resnet20",
+    student: Network = "resnet20",
     *,
-    teacher: str = "resnet56",
+    teacher: Network = "resnet56",
     weights: Folder = "embedded",
     distiller: Names = "kd",
     protocol: str = "short",
+    data: Images = None,
+    test_data: Images = None,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
@@ -172,8 +195,12 @@ def train_student(
 ) -> TrainResult:
     """Train a student, with a teacher or alone: ``teacher="none", distiller="none"``.
 
-    The students ``arch`` and ``searched`` need overrides, see Example. The teacher's ``weights``
-    are ``embedded``, a file, the run directory of a training, or a tag.
+    The students ``arch`` and ``searched`` need overrides, see Example. The ``weights`` of a named
+    teacher are ``embedded``, a file, the run directory of a training, or a tag. Where ``data`` is
+    an object ``test_data`` is one too, such as the other part of ``random_split``.
+
+    A student that is a module is trained from its weights on; the result has a trained copy.
+    `load_student` cannot build such a one: its ``student.safetensors`` is a state dict.
 
     Raises:
         UserError: Wrong input, or training failed.
@@ -182,17 +209,23 @@ def train_student(
 
         diswot.train_student("arch", space="s0", overrides=["student.arch=s0:1-1-3"])
     """
+    from diswot.given import trained
+    from diswot.models.weights import WEIGHTS_FILE
     from diswot.train import run_train
 
     if "trainer" in settings:  # as the protocol was called before
         protocol = str(settings.pop("trainer"))
         warnings.warn("trainer= is now protocol=", DeprecationWarning, stacklevel=2)
     groups = {"student": student, "teacher": teacher, "distiller": distiller, "protocol": protocol}
-    taught = {} if teacher == "none" else {"teacher.weights": str(weights)}
-    config = _config("train", {**groups, **taught, **settings}, overrides, config_dir)
-    with _directory(run_dir) as path:
+    named = isinstance(teacher, str) and teacher != "none"
+    taught = {"teacher.weights": str(weights)} if named else {}
+    given = {**groups, "data": data, "test_data": test_data, **taught, **settings}
+    with _config("train", given, overrides, config_dir) as config, _directory(run_dir) as path:
         summary = asdict(run_train(config, path, _folders(config_dir), quiet=quiet))
-        network = load_student(path, config_dir=config_dir)
+        if isinstance(student, str):
+            network = load_student(path, config_dir=config_dir)
+        else:
+            network = trained(student, path / WEIGHTS_FILE)
     kept = {key: summary[key] for key in ("test_top1", "params", "flops")}
     return TrainResult(network, **kept, summary=summary, config=config)
 
@@ -208,7 +241,8 @@ def rank_proxies(
     *,
     space: str = "s0",
     proxy: Names = DEFAULT_PROXIES,
-    teacher: str = "resnet56",
+    teacher: Network = "resnet56",
+    data: Images = None,
     seeds: int = 1,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
@@ -228,15 +262,15 @@ def rank_proxies(
     """
     from diswot.rank import merge_shards, run_rank
 
-    groups = {"space": space, "proxy": proxy, "teacher": teacher, "seeds": seeds}
-    config = _config("rank", {**groups, **settings}, overrides, config_dir)
-    if (merge := config["merge"]) is not None:
-        targets = known_targets(_folders(config_dir))
-        return merge_shards(Path(merge), targets, resamples=config["resamples"], quiet=quiet)
-    if config["shard"] is not None and run_dir is None:
-        raise UserError(f"shard={config['shard']}: give run_dir, or what is scored is lost")
-    with _directory(run_dir) as path:
-        return run_rank(config, path, quiet=quiet)
+    groups = {"space": space, "proxy": proxy, "teacher": teacher, "data": data, "seeds": seeds}
+    with _config("rank", {**groups, **settings}, overrides, config_dir) as config:
+        if (merge := config["merge"]) is not None:
+            targets = known_targets(_folders(config_dir))
+            return merge_shards(Path(merge), targets, resamples=config["resamples"], quiet=quiet)
+        if config["shard"] is not None and run_dir is None:
+            raise UserError(f"shard={config['shard']}: give run_dir, or what is scored is lost")
+        with _directory(run_dir) as path:
+            return run_rank(config, path, quiet=quiet)
 
 
 def _folders(config_dir: Folder | None) -> list[Path]:
@@ -250,11 +284,21 @@ def _directory(run_dir: Folder | None) -> Iterator[Path]:
         yield Path(run_dir or folder)
 
 
+@contextmanager
 def _config(
     command: str, settings: Mapping[str, Any], overrides: Iterable[str], folder: Folder | None
-) -> dict[str, Any]:
-    words = [f"{name}={_word(value)}" for name, value in settings.items()]
-    return compose(command, [*words, *overrides], folder)
+) -> Iterator[dict[str, Any]]:
+    """The config of a command, which names the objects among the settings, while it runs."""
+    from diswot.given import named
+
+    among = {name: settings.get(name) for name in ("data", "test_data", "teacher", "student")}
+    objects = {name: each for name, each in among.items() if not isinstance(each, str | None)}
+    left_out = {*objects, *(name for name in ("data", "test_data") if among[name] is None)}
+    words = [f"{name}={_word(value)}" for name, value in settings.items() if name not in left_out]
+    words += [f"~{role}" for role in ("teacher", "student") if role in objects]
+    words += ["data=npz"] if "data" in objects else []
+    with named(compose(command, [*words, *overrides], folder), objects) as config:
+        yield config
 
 
 def _word(value: Any) -> str:

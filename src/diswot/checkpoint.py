@@ -15,6 +15,7 @@ from torch import nn
 from diswot.checks import folder, whole
 from diswot.config import check_harmless, conf_dir, known_targets, make
 from diswot.errors import UnreadableError, UserError
+from diswot.given import NETWORK
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
@@ -160,6 +161,12 @@ def read_student(run: str | Path, *, config_dir: str | Path | None = None) -> di
     except msgspec.MsgspecError as error:
         raise UnreadableError(file, error, remedy=_FINISHED_TRAINING) from None
     folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
+    node = description.student.get("network")
+    if isinstance(node, dict) and node.get("_target_") == NETWORK:
+        raise UserError(
+            f"{file}: the student was a module given from Python, which its files cannot build; "
+            f"read {weights.name} by safetensors.torch.load_file into a module of your own"
+        )
     networks = known_targets(f / group for f in folders for group in ("teacher", "student"))
     check_harmless(description.student, networks, f"{file}: student")
     check_harmless(description.space, known_targets(f / "space" for f in folders), f"{file}: space")

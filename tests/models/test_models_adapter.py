@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.models import Network
-from diswot.models.adapter import AdaptedNetwork
+from diswot.models.adapter import AdaptedNetwork, adapted
 from diswot.models.zoo import timm_network, torchvision_network
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -174,3 +174,38 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)  # its import raises ModuleNotFoundError
     with pytest.raises(UserError, match=r"pip install 'diswot\[timm\]'"):
         timm_network("resnet18", LAYERS, "fc")
+
+
+@pytest.mark.parametrize(
+    ("build", "model", "stages", "classifier"),
+    [
+        (torchvision_network, "resnet18", ("relu", *LAYERS), "fc"),
+        (
+            torchvision_network,
+            "mobilenet_v2",
+            ("features.1", "features.3", "features.6", "features.13", "features"),
+            "classifier.1",
+        ),
+        (
+            timm_network,
+            "efficientnet_lite0",
+            ("bn1", "blocks.1", "blocks.2", "blocks.4", "bn2"),
+            "classifier",
+        ),
+    ],
+)
+def test_stages_and_classifier_are_found(
+    build: Callable[..., AdaptedNetwork], model: str, stages: tuple[str, ...], classifier: str
+) -> None:
+    known = {"fc": "layer4"}.get(classifier, "conv_stem" if model[0] == "e" else "features.0")
+    plain = build(model, [known], classifier, num_classes=7)._model.eval()
+    found = adapted(plain, torch.randn(2, 3, 64, 64))
+    assert (found.stage_paths, found.classifier) == (stages, plain.get_submodule(classifier))
+    sides = [stage.shape[-1] for stage in found.outputs(torch.randn(2, 3, 64, 64)).stages]
+    assert sides == [32, 16, 8, 4, 2]
+
+
+def test_a_module_that_runs_twice_is_no_stage() -> None:
+    assert adapted(Tiny().eval(), torch.randn(2, 3, 8, 8)).stage_paths == ("a", "b")
+    named = adapted(Tiny().eval(), torch.randn(2, 3, 8, 8), ["a"])
+    assert named.stage_paths == ("a",)

@@ -18,59 +18,49 @@ from torch import Tensor
 from diswot.data.base import ArrayImages, EvalTransform, ImageData, LabelledImages, Split, decode
 from diswot.errors import UserError
 
-__all__ = ["JpegImages", "NpzData"]
+__all__ = ["ArrayData", "JpegImages", "NpzData", "Stored", "as_stored"]
 
 _SMALL = 64  # JPEG files of one size up to this many pixels a side are decoded when loaded
 _JPEG_KEYS = ("bytes", "offsets", "labels")
 
 
-class NpzData(ImageData):
-    """A ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or one file a split.
-
-    Images are uint8, (N, C, H, W) or (N, H, W, C), with C of 1 or 3; labels are whole numbers
-    from 0, shape (N,). A file of one split may hold JPEG files instead: ``bytes``, the files one
-    after another, uint8; ``offsets``, where each begins and the last one ends, (N + 1,); and
-    ``labels``. Small JPEG files of one size are decoded once, others when they are asked for.
+class ArrayData(ImageData):
+    """Images in memory, as arrays or JPEG files.
 
     Args:
-        path: the file of both splits, or of the training split.
-        test_path: the file of the test split; default: ``path`` holds it too.
+        stored: what each split holds; no test split: only training images are asked for.
         num_classes: number of classes; default: the largest training label + 1.
         image_size: height and width; default: the shorter side of the stored images.
         mean, std: of each channel; default: those of the training images.
 
     Raises:
-        UserError: a file is not as described, or a setting is outside what is allowed.
+        UserError: a setting is outside what is allowed.
     """
 
     def __init__(
         self,
+        stored: Mapping[Split, Stored],
         *,
-        path: str | Path | None,
-        test_path: str | Path | None = None,
+        name: str,
         num_classes: int | None = None,
         image_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         **settings: Any,
     ) -> None:
-        if path is None:
-            keys = ", ".join(_array_keys(("train", "test")))
-            raise UserError(f"data.path: not given; give an .npz file with {keys}")
-        self.path = Path(path).expanduser()
-        self._stored = _read_splits(self.path, test_path)
-        images, labels = self._stored["train"] = _decoded(*self._stored["train"])
+        self._stored = dict(stored)
+        images, labels = self._stored["train"] = _decoded(*stored["train"])
         if isinstance(images, np.ndarray):
             image_size = min(images.shape[2:]) if image_size is None else image_size
             own_mean, own_std = _statistics(images)
             mean, std = own_mean if mean is None else mean, own_std if std is None else std
         elif image_size is None or mean is None or std is None:
             raise UserError(
-                f"data.image_size, data.mean, data.std: the images of {self.path} are not all "
+                f"data.image_size, data.mean, data.std: the images of {name} are not all "
                 f"of one size up to {_SMALL} pixels, so these are not measured; give all three"
             )
         super().__init__(
-            name=self.path.stem,
+            name=name,
             num_classes=int(labels.max()) + 1 if num_classes is None else num_classes,
             in_channels=_channels(images),
             image_size=image_size,
@@ -82,14 +72,47 @@ class NpzData(ImageData):
     def load(self, split: Split) -> LabelledImages:
         """Give one split; small JPEG files of the test split are decoded only now."""
         if split not in self._stored:
-            raise UserError(
-                f"data.test_path: not given, and {self.path} holds JPEG files of one split; "
-                "give the .npz file of the test split"
-            )
+            raise UserError(f"data: {self.name} has no {split} images; give test_data")
         images, labels = _decoded(*self._stored[split])
         if isinstance(images, _Jpegs):
             return JpegImages(images, torch.from_numpy(labels), self.transform)
         return ArrayImages(torch.from_numpy(images), torch.from_numpy(labels), self.transform)
+
+
+class NpzData(ArrayData):
+    """A ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or one file a split.
+
+    Images are uint8, (N, C, H, W) or (N, H, W, C), with C of 1 or 3; labels are whole numbers
+    from 0, shape (N,). A file of one split may hold JPEG files instead: ``bytes``, the files one
+    after another, uint8; ``offsets``, where each begins and the last one ends, (N + 1,); and
+    ``labels``. Small JPEG files of one size are decoded once, others when they are asked for.
+
+    Args:
+        path: the file of both splits, or of the training split.
+        test_path: the file of the test split; default: ``path`` holds it too.
+        settings: those of :class:`ArrayData`.
+
+    Raises:
+        UserError: a file is not as described, or a setting is outside what is allowed.
+    """
+
+    def __init__(
+        self, *, path: str | Path | None, test_path: str | Path | None = None, **settings: Any
+    ) -> None:
+        if path is None:
+            keys = ", ".join(_array_keys(("train", "test")))
+            raise UserError(f"data.path: not given; give an .npz file with {keys}")
+        self.path = Path(path).expanduser()
+        super().__init__(_read_splits(self.path, test_path), name=self.path.stem, **settings)
+
+    def load(self, split: Split) -> LabelledImages:
+        """See :class:`ArrayData`."""
+        if split not in self._stored:
+            raise UserError(
+                f"data.test_path: not given, and {self.path} holds JPEG files of one split; "
+                "give the .npz file of the test split"
+            )
+        return super().load(split)
 
 
 class JpegImages(LabelledImages):
@@ -119,11 +142,11 @@ class _Jpegs:
         return decode(file, name, "make or fetch the file again", ("JPEG",))
 
 
-_Stored = tuple[NDArray[np.uint8] | _Jpegs, NDArray[np.int64]]
+Stored = tuple[NDArray[np.uint8] | _Jpegs, NDArray[np.int64]]
 """One split as it lies in a file: images, uint8 (N, C, H, W) or JPEG, and labels (N,)."""
 
 
-def _decoded(images: NDArray[np.uint8] | _Jpegs, labels: NDArray[np.int64]) -> _Stored:
+def _decoded(images: NDArray[np.uint8] | _Jpegs, labels: NDArray[np.int64]) -> Stored:
     """JPEG files of one size of at most ``_SMALL`` as an array; all else as it is."""
     if isinstance(images, np.ndarray) or max((first := images.decode(0)).shape) > _SMALL:
         return images, labels
@@ -140,7 +163,7 @@ def _channels(images: NDArray[np.uint8] | _Jpegs) -> int:
     return 3 if isinstance(images, _Jpegs) else int(images.shape[1])
 
 
-def _read_splits(path: Path, test_path: str | Path | None) -> dict[Split, _Stored]:
+def _read_splits(path: Path, test_path: str | Path | None) -> dict[Split, Stored]:
     if test_path is None:
         stored = _read(path, "data.path", ("train", "test"))
     else:
@@ -156,7 +179,7 @@ def _read_splits(path: Path, test_path: str | Path | None) -> dict[Split, _Store
     return stored
 
 
-def _read(path: Path, setting: str, splits: Sequence[Split]) -> dict[Split, _Stored]:
+def _read(path: Path, setting: str, splits: Sequence[Split]) -> dict[Split, Stored]:
     """The splits of a file of arrays, or of one of JPEG files, which is the first split alone."""
     try:
         with path.open("rb") as file:
@@ -169,7 +192,8 @@ def _read(path: Path, setting: str, splits: Sequence[Split]) -> dict[Split, _Sto
                 arrays = {key: archive[key] for key in keys}
         if keys is _JPEG_KEYS:
             return {splits[0]: _jpegs(*arrays.values(), source=f"{setting}: {path}")}
-        return {split: _arrays(arrays, split) for split in splits}
+        names = {split: (f"x_{split}", f"y_{split}") for split in splits}
+        return {split: as_stored(arrays[x], arrays[y], (x, y)) for split, (x, y) in names.items()}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{setting}: {path} cannot be used ({error}); give an .npz file with "
@@ -181,15 +205,18 @@ def _array_keys(splits: Sequence[Split]) -> tuple[str, ...]:
     return tuple(f"{kind}_{split}" for split in splits for kind in "xy")
 
 
-def _arrays(arrays: Mapping[str, NDArray[Any]], split: Split) -> _Stored:
-    images = arrays[key := f"x_{split}"]
+def as_stored(
+    images: NDArray[Any], labels: NDArray[Any], names: tuple[str, str]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Arrays as `ArrayData` keeps them; a ValueError says by ``names`` which cannot be, and why."""
+    key = names[0]
     if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
         raise ValueError(f"{key} is {images.dtype} {images.shape}, not uint8 with 4 dimensions")
     if images.shape[1] not in {1, 3}:
         if images.shape[3] not in {1, 3}:
             raise ValueError(f"{key} of shape {images.shape} has no axis of 1 or 3 channels")
         images = images.transpose(0, 3, 1, 2)
-    return images, _labels(arrays[f"y_{split}"], len(images), f"y_{split}")
+    return images, _labels(labels, len(images), names[1])
 
 
 def _labels(labels: NDArray[Any], count: int, key: str) -> NDArray[np.int64]:
@@ -200,7 +227,7 @@ def _labels(labels: NDArray[Any], count: int, key: str) -> NDArray[np.int64]:
 
 def _jpegs(
     content: NDArray[Any], offsets: NDArray[Any], labels: NDArray[Any], *, source: str
-) -> _Stored:
+) -> Stored:
     if content.dtype != np.uint8 or content.ndim != 1:
         raise ValueError(f"bytes is {content.dtype} {content.shape}, not uint8 in a row")
     if not np.issubdtype(offsets.dtype, np.integer) or offsets.ndim != 1 or len(offsets) < 2:

@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol, Self, cast
 
+import torch
 from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
-__all__ = ["AdaptedNetwork", "WeightSource", "nearest"]
+__all__ = ["AdaptedNetwork", "WeightSource", "adapted", "nearest"]
 
 _REGISTRIES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
 _ACTIVATIONS = {"torch.nn.modules.activation", "timm.layers.activations"}
@@ -63,7 +64,8 @@ class AdaptedNetwork(nn.Module):
         self.__dict__.update({name: getattr(model, name) for name in _REGISTRIES}, _model=model)
         self.training = model.training
         self.source = source
-        self._stage_paths = tuple(stages)
+        self.stage_paths = tuple(stages)
+        """See ``stages``."""
         self._classifier_path = classifier
 
     @property
@@ -95,7 +97,7 @@ class AdaptedNetwork(nn.Module):
             UserError: Where a stage gives anything but a ``(B, C, H, W)`` map, or does not run.
         """
         recorder = _Recorder()
-        stages = {path: self.get_submodule(path) for path in self._stage_paths}
+        stages = {path: self.get_submodule(path) for path in self.stage_paths}
         inside = (module for stage in stages.values() for module in stage.modules())
         with ExitStack() as stack:
             for module in dict.fromkeys(filter(_is_activation, inside)):
@@ -108,11 +110,11 @@ class AdaptedNetwork(nn.Module):
             stack.enter_context(self.classifier.register_forward_pre_hook(recorder.classifier))
             logits = self(images)
         did_not_run = "did not run in the forward pass"
-        if missing := [path for path in self._stage_paths if path not in recorder.stages]:
+        if missing := [path for path in self.stage_paths if path not in recorder.stages]:
             raise UserError(f"network.stages: {missing[0]!r} {did_not_run}")
         if recorder.embedding is None:
             raise UserError(f"network.classifier: {self._classifier_path!r} {did_not_run}")
-        before, after = zip(*(recorder.stages[path] for path in self._stage_paths), strict=True)
+        before, after = zip(*(recorder.stages[path] for path in self.stage_paths), strict=True)
         return NetworkOutputs(after, before, recorder.embedding, logits)
 
 
@@ -149,6 +151,53 @@ class _Recorder:
 
     def classifier(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         self.embedding = args[0].flatten(1)
+
+
+@torch.no_grad()
+def adapted(
+    model: nn.Module, images: Tensor, stages: Sequence[str] | None = None
+) -> AdaptedNetwork:
+    """The adapter of a classifier in eval mode, whose parts are found by running a few images.
+
+    The classifier is the linear layer that gives the logits. By default there is a stage for each
+    size of square maps, while it falls: the last of the outermost modules that give such a map,
+    among those that run once.
+
+    Raises:
+        UserError: The last layer is not linear, no module gives maps, or a path does not exist.
+    """
+    calls: dict[str, list[Any]] = {}
+
+    def note(path: str, module: nn.Module, args: Any, output: Any) -> None:
+        calls.setdefault(path, []).append(output)
+
+    with ExitStack() as stack:
+        for path, module in model.named_modules():
+            if path:
+                stack.enter_context(module.register_forward_hook(partial(note, path)))
+        logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(f"its forward gives {shape}, not logits (B, K)")
+    once = {path: outputs[0] for path, outputs in calls.items() if len(outputs) == 1}
+    linear = [
+        path
+        for path, output in once.items()
+        if isinstance(model.get_submodule(path), nn.Linear) and torch.equal(output, logits)
+    ]
+    if not linear:
+        raise UserError("its logits are not what a Linear gives; its last layer has to be one")
+    last: dict[int, str] = {}  # by size; modules end in this order, those that hold others later
+    for path, output in once.items():
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            continue
+        side, width = output.shape[2:]
+        outermost = path.count(".") <= last.get(side, path).count(".")
+        if side == width > 1 and side <= min(last, default=side) and outermost:
+            last[side] = path
+    if not (stages or last):
+        raise UserError("none of its modules gives square maps (B, C, H, W); name its stages")
+    return AdaptedNetwork(model, stages or list(last.values()), linear[-1])
 
 
 def nearest(name: str, allowed: Sequence[str], count: int = 5) -> str:

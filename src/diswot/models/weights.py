@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diswot.data import read_asset
 from diswot.errors import UserError
-from diswot.models.adapter import AdaptedNetwork, nearest
+from diswot.models.adapter import WeightSource, nearest
 from diswot.models.outputs import Network
 
 __all__ = ["DAMAGED", "WEIGHTS_FILE", "embedded_names", "identified", "load_weights", "one_line"]
@@ -116,7 +116,7 @@ def _content(network: nn.Module, weights: str, name: str) -> object:
         return _read_file(path)
     if path.suffix in _SUFFIXES or len(path.parts) > 1:
         raise UserError(f"there is no file {weights}")
-    source = network.source if isinstance(network, AdaptedNetwork) else None
+    source: WeightSource | None = getattr(network, "source", None)
     tags = source.tags() if source else ()
     if source is None or weights not in tags:
         raise UserError(
