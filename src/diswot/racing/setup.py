@@ -53,7 +53,7 @@ def resolve_race(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str
         raise UserError(f"archs={archs}: give a list of architectures of {made.name}")
     parsed = [_parsed("archs" if best is None else "run", made, arch) for arch in archs]
     different = list(dict.fromkeys(map(str, parsed)))
-    teacher = _teacher(config["teacher"], best, data, folders)
+    teacher = _teacher(config.get("teacher"), best, data, folders)
     return {
         **config,
         "archs": different,

@@ -9,14 +9,11 @@ from diswot.runs.files import (
     write_json,
 )
 from diswot.runs.listing import Run, find_runs, read_summary
+from diswot.runs.races import Contestant, Estimate, RaceRecord, RaceSummary
 from diswot.runs.records import (
     CandidateRecord,
-    Contestant,
     EpochRecord,
-    Estimate,
     KnownAccuracies,
-    RaceRecord,
-    RaceSummary,
     RankRow,
     RankSummary,
     ScoreRecord,

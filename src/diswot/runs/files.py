@@ -13,7 +13,8 @@ from typing import IO, Any, Generic, TypeVar
 import msgspec
 
 from diswot.errors import UnreadableError
-from diswot.runs.records import CandidateRecord, EpochRecord, RaceRecord, ScoreRecord
+from diswot.runs.races import RaceRecord
+from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
 __all__ = ["Journal", "JournalTailer", "read_json", "replacing", "write_atomic", "write_json"]
 

@@ -29,7 +29,8 @@ from diswot.reporting.page.pictures import (
     similarity_pictures,
     training_pictures,
 )
-from diswot.runs import Run
+from diswot.reporting.race import verdicts
+from diswot.runs import RaceSummary, Run
 from diswot.tables import Cell, Table
 from diswot.tables.table import decimals, figure, measured
 
@@ -144,7 +145,7 @@ def _run_sections(runs: Sequence[Run]) -> dict[str, Any]:
         "trainings": [training_pictures(g, f"train{i}") for i, g in enumerate(trainings[:_DRAWN])],
         "similarities": [each for each in similar if each.panels or each.notes],
         "drawn": _DRAWN if left_out else 0,
-        "findings": [*_of_groups(groups[:_DRAWN]), *_of_rankings(ranked)],
+        "findings": [*_of_groups(groups[:_DRAWN]), *_of_rankings(ranked), *_of_races(runs, names)],
         **_settings([run for run in runs if run.config], names),
     }
 
@@ -189,6 +190,13 @@ def _of_rankings(rankings: Sequence[Pictures]) -> list[str]:
                     f"[{best.spearman_lo:.2f}, {best.spearman_hi:.2f}], {verdict} params"
                 )
     return sentences
+
+
+def _of_races(runs: Sequence[Run], names: dict[Path, str]) -> list[str]:
+    """What every finished race says of its winner."""
+    summaries = [(names[run.path], run.summary) for run in runs]
+    races = [(name, each) for name, each in summaries if isinstance(each, RaceSummary)]
+    return [f"{name}: {'; '.join(verdicts(each))}" for name, each in races[:_DRAWN]]
 
 
 def _settings(runs: Sequence[Run], names: dict[Path, str]) -> dict[str, Any]:

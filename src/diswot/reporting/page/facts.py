@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from diswot.config import IRRELEVANT, flatten
-from diswot.runs import Run, SearchSummary, TrainSummary
+from diswot.runs import RaceSummary, Run, SearchSummary, TrainSummary
 
 __all__ = ["COLUMNS", "Group", "SeedFigure", "at", "differences", "group_runs", "number"]
 __all__ += ["run_facts", "seed_figures"]
@@ -69,7 +69,7 @@ def readable(value: float) -> str:
 def run_facts(run: Run, name: str) -> dict[str, _Value]:
     """The cells of the line of a run, in any state, by the keys of `COLUMNS`."""
     result, config = run.result, run.config
-    key = "distiller" if run.command == "train" else "proxy"
+    key = "distiller" if run.command in ("train", "race") else "proxy"
     members = config.get(key) or result.get(key) or ()
     if isinstance(members, Mapping | Sequence) and not isinstance(members, str):
         members = ", ".join(map(str, members))
@@ -103,6 +103,8 @@ def _top1(run: Run) -> tuple[float | None, str]:
     summary = run.summary
     if isinstance(summary, TrainSummary):
         return summary.test_top1, "on the test images, after the last epoch"
+    if isinstance(summary, RaceSummary):
+        return summary.test_top1, f"on the test images, mean of {summary.seeds} seeds"
     if isinstance(summary, SearchSummary) and summary.benchmark and summary.benchmark.standings:
         best = min(summary.benchmark.standings, key=lambda each: each.target != "distilled")
         of = f"{best.dataset}, {best.target}, {summary.benchmark.source}"
