@@ -21,7 +21,7 @@ from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
 from diswot.spaces.base import Space, space_node
 
 __all__ = ["build_network", "build_student", "build_teacher", "describe_student", "load_student"]
-__all__ += ["read_student", "resolve_student", "save_student"]
+__all__ += ["read_search", "read_student", "resolve_student", "save_student"]
 
 DESCRIPTION_FILE = "student.json"  # beside the weights of a trained student: what to build
 
@@ -193,7 +193,8 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     """
     student, space = config["student"], config.get("space")
     if "run" in student:
-        return {**config, **_searched(student, space, folders)}
+        best, space = read_search("student.run", student["run"], space, folders)
+        return {**config, "space": space, "student": {**student, "arch": best.arch}}
     asked, given = f"student={student['name']}", (space or {}).get("name")
     if "arch" not in student:
         if space is not None:
@@ -212,18 +213,26 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     return {**config, "space": space}
 
 
-def _searched(
-    student: Mapping[str, Any], space: Mapping[str, Any] | None, folders: Sequence[Path]
-) -> dict[str, Any]:
-    run = folder("student.run", student["run"] or None, "the run directory of a diswot search")
+def read_search(
+    setting: str, path: str | None, space: Mapping[str, Any] | None, folders: Sequence[Path]
+) -> tuple[SearchSummary, dict[str, Any]]:
+    """What a search found, read as data and checked, and the node of its space.
+
+    ``setting`` names the run directory ``path`` in messages. The class of the space is looked up in
+    the folders of configs, unless the node ``space`` is given.
+
+    Raises:
+        UserError: It is no finished search, or its result is not of the space.
+    """
+    run = folder(setting, path or None, "the run directory of a diswot search")
     file = run / "result.json"
     if (run / DESCRIPTION_FILE).is_file():
-        raise UserError(f"student.run: {run} is the run of a training; give that of a search")
+        raise UserError(f"{setting}: {run} is the run of a training; give that of a search")
     if not file.is_file():
         problem = "holds no result.json; give the run directory of a diswot search"
         if (run / "candidates.jsonl").is_file():
             problem = "has not finished; run its command again, which goes on from there"
-        raise UserError(f"student.run: {run} {problem}")
+        raise UserError(f"{setting}: {run} {problem}")
     best = read_summary(file, SearchSummary, _SEARCH_AGAIN)
     try:
         space = space_node(best.space, folders) if space is None else space
@@ -246,4 +255,4 @@ def _searched(
             f"{' or '.join(map(str, counts))}; if the search had settings of space {best.space} "
             f"changed, give the same ones here, else {_SEARCH_AGAIN}"
         )
-    return {"space": dict(space), "student": {**student, "arch": best.arch}}
+    return best, dict(space)
