@@ -207,5 +207,5 @@ def _plot(axes: Any, sets: Sequence[Sequence[Spot]], size: str, colors: Mapping[
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter("{x:g}" if size == "seconds" else EngFormatter(sep=""))
     finish_scores(axes, axes.yaxis, [s.value for each in sets for s in each if s.value is not None])
