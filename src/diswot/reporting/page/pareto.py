@@ -161,11 +161,13 @@ def _pictures(
         colors = {label: _COLORS[i % len(_COLORS)] for i, label in enumerate(labels)}
         pictures.key = [(color, label) for label, color in colors.items()]
         for size, xlabel in _SIZES.items():
-            if any(getattr(spot, size) is not None for spots in sets for spot in spots):
+            known = [each for spots in sets for spot in spots if (each := getattr(spot, size))]
+            if len(known) > 1:  # one alone compares nothing
                 with pictures.draw(f"{pictures.title} against {xlabel}") as axes:
                     _plot(axes, sets, size, colors)
                     axes.set(xlabel=xlabel, ylabel=ylabel)
-        yield pictures
+        if pictures.panels or pictures.notes:
+            yield pictures
 
 
 def _plot(axes: Any, sets: Sequence[Sequence[Spot]], size: str, colors: Mapping[str, str]) -> None:
