@@ -11,18 +11,21 @@ from diswot.errors import UserError
 
 if TYPE_CHECKING:
     from diswot.api import (
+        RaceResult,
         Score,
         SearchResult,
         TrainResult,
         find_student,
         load_student,
+        race_students,
         rank_proxies,
         score_arch,
         train_student,
     )
 
-__all__ = ["Score", "SearchResult", "TrainResult", "UserError", "__version__", "find_student"]
-__all__ += ["load_student", "rank_proxies", "score_arch", "train_student"]
+__all__ = ["RaceResult", "Score", "SearchResult", "TrainResult", "UserError", "__version__"]
+__all__ += ["find_student", "load_student", "race_students", "rank_proxies", "score_arch"]
+__all__ += ["train_student"]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset
 
     from diswot.models.outputs import Cost
-    from diswot.runs import RankRow
+    from diswot.runs import Contestant, RankRow
 
     Network = str | nn.Module | tuple[nn.Module, Sequence[str]]
     Images = str | tuple[Any, Any] | Dataset[Any] | DataLoader[Any] | None
 
-__all__ = ["Score", "SearchResult", "TrainResult", "find_student", "load_student"]
-__all__ += ["rank_proxies", "score_arch", "train_student"]
+__all__ = ["RaceResult", "Score", "SearchResult", "TrainResult", "find_student", "load_student"]
+__all__ += ["race_students", "rank_proxies", "score_arch", "train_student"]
 
 DEFAULT_PROXIES = ("recommended", "diswot")
 
@@ -83,6 +83,10 @@ class SearchResult:
         space = make(self.config["space"], "space", Space)  # type: ignore[type-abstract]
         classes = num_classes or self.summary["num_classes"]
         return space.build(space.parse(self.arch), num_classes=classes, in_channels=in_channels)
+
+    def race(self, **settings: Any) -> RaceResult:
+        """Distil the best of ``top`` briefly, see `race_students`."""
+        return race_students(self, **settings)
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,64 @@ def train_student(
             network = trained(student, path / WEIGHTS_FILE)
     kept = {key: summary[key] for key in ("test_top1", "params", "flops")}
     return TrainResult(network, **kept, summary=summary, config=config)
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """Outcome of a race: the winner's architecture, mean test accuracy in percent, and size.
+
+    ``contestants`` are all, the winner first; ``student`` is its network as far as the race has
+    trained it, on the CPU, in eval mode; ``summary`` is all of ``result.json``.
+    """
+
+    arch: str
+    test_top1: float
+    params: int
+    flops: int
+    contestants: list[Contestant] = field(repr=False)
+    student: nn.Module = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
+
+
+def race_students(
+    found: Folder | SearchResult | None = None,
+    *,
+    distiller: Names = "kd",
+    run_dir: Folder | None = None,
+    overrides: Iterable[str] = (),
+    config_dir: Folder | None = None,
+    quiet: bool = True,
+    **settings: Any,
+) -> RaceResult:
+    """Distil the best candidates of a search, or given architectures, briefly by halving.
+
+    ``found`` is what a search gave, or its run directory. Of a result the space, teacher and data
+    are taken too, unless settings or overrides name them. In its place ``archs=[...]`` need
+    ``space`` and ``teacher``.
+
+    Raises:
+        UserError: Wrong input, or a training failed.
+    """
+    from diswot.race import run_race
+
+    own = {"run": str(found)} if isinstance(found, str | Path) else {}
+    if isinstance(found, SearchResult):
+        archs = [each["arch"] for each in found.top[: settings.pop("finalists", 3)]]
+        own = {"archs": archs, "control": found.summary["largest"]["arch"]}
+    overrides, groups = list(overrides), {**own, "distiller": distiller, **settings}
+    config = _config("race", groups, overrides, config_dir)
+    if isinstance(found, SearchResult):
+        named = {*settings, *(word.partition("=")[0].partition(".")[0] for word in overrides)}
+        config |= {name: found.config[name] for name in {"space", "teacher", "data"} - named}
+        if "data" not in named:
+            config["data"] = {**config["data"], "shuffle_seed": config["seed"]}
+    with _directory(run_dir) as path:
+        summary = run_race(config, path, _folders(config_dir), quiet=quiet)
+        network = load_student(path, config_dir=config_dir)
+    kept = {key: getattr(summary, key) for key in ("arch", "test_top1", "params", "flops")}
+    given = {"contestants": summary.contestants, "summary": asdict(summary), "config": config}
+    return RaceResult(**kept, **given, student=network)
 
 
 def load_student(run: Folder, *, config_dir: Folder | None = None) -> nn.Module:

@@ -22,7 +22,7 @@ from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
 from diswot.spaces.base import Space, space_node
 
 __all__ = ["build_network", "build_student", "build_teacher", "describe_student", "load_student"]
-__all__ += ["read_student", "resolve_student", "save_student", "teacher_cost"]
+__all__ += ["read_search", "read_student", "resolve_student", "save_student", "teacher_cost"]
 
 DESCRIPTION_FILE = "student.json"  # beside the weights of a trained student: what to build
 
@@ -211,7 +211,10 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     """
     student, space = config["student"], config.get("space")
     if "run" in student:
-        return {**config, **_searched(student, space, folders)}
+        place = whole("student.place", student.get("place", 1), 1)
+        found, space = read_search("student.run", student["run"], space, folders, place)
+        arch = found.arch if place == 1 else found.top[place - 1].arch
+        return {**config, "space": space, "student": {**student, "arch": arch}}
     asked, given = f"student={student['name']}", (space or {}).get("name")
     if "arch" not in student:
         if space is not None:
@@ -230,20 +233,31 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     return {**config, "space": space}
 
 
-def _searched(
-    student: Mapping[str, Any], space: Mapping[str, Any] | None, folders: Sequence[Path]
-) -> dict[str, Any]:
-    run = folder("student.run", student["run"] or None, "the run directory of a diswot search")
+def read_search(
+    setting: str,
+    path: str | None,
+    space: Mapping[str, Any] | None,
+    folders: Sequence[Path],
+    place: int = 1,
+) -> tuple[SearchSummary, dict[str, Any]]:
+    """What a search found, read as data, and the node of its space; its ``place``-th best checked.
+
+    ``setting`` names the run directory ``path`` in messages. The class of the space is looked up in
+    the folders of configs, unless the node ``space`` is given.
+
+    Raises:
+        UserError: It is no finished search, or its result is not of the space.
+    """
+    run = folder(setting, path or None, "the run directory of a diswot search")
     file = run / "result.json"
     if (run / DESCRIPTION_FILE).is_file():
-        raise UserError(f"student.run: {run} is the run of a training; give that of a search")
+        raise UserError(f"{setting}: {run} is the run of a training; give that of a search")
     if not file.is_file():
         problem = "holds no result.json; give the run directory of a diswot search"
         if (run / "candidates.jsonl").is_file():
             problem = "has not finished; run its command again, which goes on from there"
-        raise UserError(f"student.run: {run} {problem}")
+        raise UserError(f"{setting}: {run} {problem}")
     found = read_summary(file, SearchSummary, _SEARCH_AGAIN)
-    place = whole("student.place", student.get("place", 1), 1)
     if place > max(1, len(found.top)):
         listed = f"the best {len(found.top)} architectures; give at most {len(found.top)}"
         raise UserError(f"student.place={place}: {file} lists {listed}")
@@ -269,4 +283,4 @@ def _searched(
             f"{' or '.join(map(str, counts))}; if the search had settings of space {found.space} "
             f"changed, give the same ones here, else {_SEARCH_AGAIN}"
         )
-    return {"space": dict(space), "student": {**student, "arch": best.arch}}
+    return found, dict(space)

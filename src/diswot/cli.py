@@ -10,6 +10,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "search": "find the student a teacher distils best, without training",
+    "race": "distil the best candidates of a search briefly, and find the one to train",
     "train": "train a student, with a teacher or alone",
     "export": "turn a trained student into a file that runs without diswot",
     "rank": "measure how well proxies predict accuracies that are known",

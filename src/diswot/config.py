@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from diswot.errors import UserError
 
 __all__ = ["IRRELEVANT", "MAY_GROW", "check_harmless", "conf_dir", "difference", "finite"]
-__all__ += ["flatten", "identity", "known_targets", "make", "require", "with_members"]
+__all__ += ["flatten", "identity", "known_targets", "make", "member_node", "require"]
+__all__ += ["with_members"]
 
 T = TypeVar("T")
 
@@ -83,6 +84,33 @@ def with_members(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, A
             each: OmegaConf.to_container(OmegaConf.load(files[each])) for each in members
         }
     return config
+
+
+def member_node(group: str, name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """The node of a member as plain values, from ``<group>/<name>.yaml`` of the first folder.
+
+    Raises:
+        UserError: There is no such member, or its file needs the whole config to be read.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    files = [file for folder in folders for file in sorted((folder / group).glob("*.yaml"))]
+    file = next((file for file in files if file.stem == name), None)
+    if file is None:
+        known = ", ".join(dict.fromkeys(file.stem for file in files)) or "none"
+        raise UserError(f"there is no {group} {name!r}; {group}s are: {known}")
+    try:
+        node = OmegaConf.to_container(OmegaConf.load(file), resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"{file} cannot be read alone ({problem}); give {group}={name}") from None
+    parts = [node, *node.values()] if isinstance(node, dict) else []
+    made = any("_target_" in each for each in parts if isinstance(each, dict))
+    if "defaults" in node or not made:
+        raise UserError(f"{file} is no whole config of a {group} by itself; give {group}={name}")
+    return {str(key): value for key, value in parts[0].items()}
 
 
 def known_targets(folders: Iterable[Path]) -> set[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -126,11 +124,7 @@ def _next_command(launch: Launch, summary: SearchSummary) -> str:
     else:
         words += [f"teacher={chosen['teacher']}", f"teacher.weights={quote(str(weights))}"]
         words += [word for word in given("teacher.") if word not in given("teacher.weights")]
-    started = sys.orig_argv
-    program = ["diswot", "train"] if shutil.which("diswot") else [*started[:2], "train"]
-    if "-m" in started:
-        program = [started[0], "-m", "diswot.train"]
-    return shlex.join([*program, *(f"--config-dir={folder}" for folder in launch.further), *words])
+    return launch.next_command("train", words)
 
 
 if __name__ == "__main__":

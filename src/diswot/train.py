@@ -12,7 +12,7 @@ from diswot.commands import Command, Launch, Session, run_app, settled
 from diswot.errors import UserError
 from diswot.runs import EpochRecord, RunDir, TrainSummary
 
-__all__ = ["main", "run_train"]
+__all__ = ["main", "prepared", "run_train"]
 
 _COMMAND = Command(
     "train",
@@ -58,6 +58,16 @@ def run_train(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
+    config = prepared(config, folders)
+
+    from diswot.reporting.train import show_result  # imports Lightning, once the settings are right
+
+    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    return session.result(_train, show_result, opens=True)
+
+
+def prepared(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """The settled config of a training, see `run_train`; UserError for settings that are wrong."""
     from diswot.checkpoint import resolve_student
     from diswot.checks import choice
     from diswot.config import finite
@@ -71,11 +81,7 @@ def run_train(
         raise UserError("precision=16-mixed: a CPU has 32-true and bf16-mixed")
     finite(config)
     config["teacher"] = identified(config["teacher"]) if config["distiller"] else config["teacher"]
-
-    from diswot.reporting.train import show_result  # imports Lightning, once the settings are right
-
-    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
-    return session.result(_train, show_result, opens=True)
+    return config
 
 
 def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:

@@ -19,7 +19,15 @@ from diswot.reporting.page.facts import (
 from diswot.reporting.page.pareto import pareto_pictures
 from diswot.reporting.page.pictures import Pictures, similarity_pictures
 from diswot.reporting.plots import distinct, front, plot_course, plot_params
-from diswot.runs import CandidateRecord, Run, SearchSummary, TrainSummary
+from diswot.runs import (
+    CandidateRecord,
+    Contestant,
+    Estimate,
+    RaceSummary,
+    Run,
+    SearchSummary,
+    TrainSummary,
+)
 
 
 def candidate(
@@ -109,7 +117,7 @@ def test_fronts_of_searches_and_the_teacher_of_a_training() -> None:
         for name, summary in (("search", found), ("train", trained))
     ]
     drawn = Pictures("", "", searches={"seed 0": RECORDS})
-    measured, scored = pareto_pictures([(groups[0], drawn)], groups[1:])
+    measured, scored = pareto_pictures([(groups[0], drawn)], groups[1:], {})
     titles = [set(re.findall("<title>(.*?)</title>", p.panels[0].svg)) for p in (measured, scored)]
     own = "d: 70, 20 parameters, 9 MACs"
     assert titles[0] == {
@@ -123,6 +131,27 @@ def test_fronts_of_searches_and_the_teacher_of_a_training() -> None:
         "big: no score",
     }
     assert measured.key == [("#1f77b4", "g")]
+
+
+def test_a_race_has_a_front_for_each_rung() -> None:
+    def contestant(arch: str, rung: int, top1: float, seeds: int) -> Contestant:
+        return Contestant(arch, rung, 1.0, None, Estimate(top1, None, seeds), None, 20, 9, 3.0)
+
+    made = [contestant("a", 2, 70.0, 3), contestant("c", 2, 69.0, 3), contestant("b", 1, 30.0, 1)]
+    nothing = dict.fromkeys(("margin", "teacher", "teacher_weights", "teacher_top1"))
+    counts = dict.fromkeys(("params", "flops", "images", "trained", "seed", "seeds", "seconds"), 1)
+    words: Any = dict.fromkeys(("space", "data", "protocol", "validated_on"), "x")
+    race = RaceSummary(
+        **{**nothing, **counts, **words, "distiller": []},
+        **{"arch": "a", "test_top1": 70.0, "control": "c", "contestants": made, "rungs": [1, 4]},
+    )
+    (pictures,) = pareto_pictures([], [], {"r": race})
+    titles = set(re.findall("<title>(.*?)</title>", pictures.panels[0].svg))
+    assert titles == {
+        "a: 70, 20 parameters, 9 MACs (found, r, rung 2 (4 epochs), mean of 3 seeds)",
+        "c: 69, 20 parameters, 9 MACs (largest scored, r, rung 2 (4 epochs), mean of 3 seeds)",
+        "b: 30, 20 parameters, 9 MACs (trained, r, rung 1 (1 epochs))",
+    }
 
 
 def test_groups_differ_in_more_than_the_seed() -> None:

@@ -36,17 +36,21 @@ def run_app(
     argv: Sequence[str] | None = None,
     *,
     swept: Callable[[Mapping[str, Path]], object] | None = None,
+    first: str | None = None,
 ) -> int:
     """Run a command as a Hydra app and turn what goes wrong into one message.
 
     ``name`` is that of the command and of ``conf/<name>.yaml``; what ``job``, called once a run,
     returns goes to Hydra's sweeper; ``argv`` is by default the command line. ``swept`` is called
     with the run directories of a sweep's jobs that ran in this process, by what tells them apart.
+    The setting ``first`` may be given by its value alone.
 
     Returns:
         Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if first and words and words[0][:1] != "-" and ("=" not in words[0] or Path(words[0]).is_dir()):
+        words[0] = f"{first}={quote(words[0])}"
     task = Task(name, job)
 
     def start() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.config import identity, require
@@ -48,7 +49,8 @@ def _run_name(*, _root_: DictConfig) -> str:
 
     config = plain(_root_)
     shard = config.pop("shard", None)
-    words = _words_of_training(config) if "student" in config else _words_of_scoring(config)
+    own = {"student": _words_of_training, "rungs": _words_of_race}
+    words = next((own[key] for key in own if key in config), _words_of_scoring)(config)
     words += [f"seed{config['seed']}", f"{stable_hash(identity(config), bits=32):08x}"]
     part = "" if shard is None else f"/shard{str(shard).replace('/', 'of')}"
     return "-".join(map(str, words)) + part
@@ -73,6 +75,13 @@ def _words_of_training(config: dict[str, Any]) -> list[str]:
         *([config["teacher"]["name"], "+".join(distillers)] if distillers else ["alone"]),
         config["protocol"]["name"],
     ]
+
+
+def _words_of_race(config: dict[str, Any]) -> list[str]:
+    require(config, "protocol")
+    space = (config.get("space") or {}).get("name", "archs")
+    run = re.sub(r"[^\w.+-]", "_", Path(str(config["run"] or space)).name)[:100]
+    return [run, "+".join(config.get("distiller") or ()) or "alone", config["protocol"]["name"]]
 
 
 def translated(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -12,11 +12,11 @@ from diswot.checks import flag
 from diswot.config import require
 from diswot.console import print_lines
 from diswot.loggers import LoggedRun, Loggers
-from diswot.runs import CandidateRecord, EpochRecord, RunDir, ScoreRecord, Summary
+from diswot.runs import CandidateRecord, EpochRecord, RaceRecord, RunDir, ScoreRecord, Summary
 
 __all__ = ["Command", "Session", "settled"]
 
-R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
+R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord)
 S = TypeVar("S", bound=Summary)
 P = ParamSpec("P")
 

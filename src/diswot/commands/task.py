@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -59,6 +62,14 @@ class Launch:
             folders=tuple(Path(each.path) for each in sources if each.schema == "file"),
             further=tuple(str(s.path) for s in sources if s.provider == "command-line"),
         )
+
+    def next_command(self, name: str, words: Sequence[str]) -> str:
+        """The line that runs another command with these settings, as this one was started."""
+        started = sys.orig_argv
+        program = ["diswot", name] if shutil.which("diswot") else [*started[:2], name]
+        if "-m" in started:
+            program = [started[0], "-m", f"diswot.{name}"]
+        return shlex.join([*program, *(f"--config-dir={each}" for each in self.further), *words])
 
 
 class Failed(NamedTuple):

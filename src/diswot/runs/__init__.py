@@ -9,6 +9,7 @@ from diswot.runs.files import (
     write_json,
 )
 from diswot.runs.listing import Run, find_runs, read_summary
+from diswot.runs.races import Contestant, Estimate, RaceRecord, RaceSummary
 from diswot.runs.records import (
     CandidateRecord,
     EpochRecord,
@@ -33,8 +34,17 @@ from diswot.runs.tables import (
     write_table,
 )
 
-__all__ = ["CandidateRecord", "EpochRecord", "Journal", "JournalTailer", "KnownAccuracies"]
-__all__ += ["RankRow", "RankSummary", "Run", "RunDir", "ScoreRecord", "SearchSummary", "Standing"]
-__all__ += ["Summary", "TopCandidate", "TrainSummary", "Validation", "find_runs", "read_candidates"]
-__all__ += ["read_epochs", "read_json", "read_rank_rows", "read_similarity", "read_summary"]
-__all__ += ["read_table", "replacing", "write_atomic", "write_json", "write_table"]
+__all__ = ["CandidateRecord", "Contestant", "EpochRecord", "Estimate", "Journal", "JournalTailer"]
+__all__ += [
+    "KnownAccuracies",
+    "RaceRecord",
+    "RaceSummary",
+    "RankRow",
+    "RankSummary",
+    "Run",
+    "RunDir",
+]
+__all__ += ["ScoreRecord", "SearchSummary", "Standing", "Summary", "TopCandidate", "TrainSummary"]
+__all__ += ["Validation", "find_runs", "read_candidates", "read_epochs", "read_json"]
+__all__ += ["read_rank_rows", "read_similarity", "read_summary", "read_table", "replacing"]
+__all__ += ["write_atomic", "write_json", "write_table"]

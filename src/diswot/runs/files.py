@@ -13,11 +13,12 @@ from typing import IO, Any, Generic, TypeVar
 import msgspec
 
 from diswot.errors import UnreadableError
+from diswot.runs.races import RaceRecord
 from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
 __all__ = ["Journal", "JournalTailer", "read_json", "replacing", "write_atomic", "write_json"]
 
-R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord)
+R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord)
 
 _REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"
 

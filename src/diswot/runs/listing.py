@@ -13,6 +13,7 @@ import msgspec
 
 from diswot.errors import UnreadableError, UserError
 from diswot.runs.files import read_json
+from diswot.runs.races import RaceRecord, RaceSummary
 from diswot.runs.records import (
     CandidateRecord,
     EpochRecord,
@@ -28,13 +29,14 @@ __all__ = ["Run", "find_runs", "read_summary"]
 S = TypeVar("S", bound=Summary)
 
 _JOURNALS = {CandidateRecord.file: "search", EpochRecord.file: "train", ScoreRecord.file: "rank"}
+_JOURNALS |= {RaceRecord.file: "race"}
 _MARKS = {"config.json", "result.json", "failure.json", "run.lock", *_JOURNALS}
 _SUMMARIES: dict[str, type[Summary]] = {
-    **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary},
+    **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary, "race": RaceSummary},
 }
 _TRAINS = dict.fromkeys(("protocol", "trainer", "distiller"), "train")
-_COMMANDS = {"strategy": "search", **_TRAINS, "seeds": "rank"}
-"""Keys of a config or a result that only one command writes."""
+_COMMANDS = {"strategy": "search", "rungs": "race", **_TRAINS, "seeds": "rank"}
+"""Keys of a config or a result that tell which command wrote it, the first that is there."""
 
 _CACHE = "teacher_cache"  # shared by trainings, beside their runs
 
@@ -45,7 +47,7 @@ class Run:
 
     Attributes:
         path: The folder.
-        command: ``search``, ``train``, ``rank``, or empty where that cannot be told.
+        command: ``search``, ``train``, ``race``, ``rank``, or empty where that cannot be told.
         state: ``finished``, ``running``, ``failed`` or ``stopped`` (``failure.json`` says why),
             ``unfinished`` (it was killed), ``shard`` (part of a ranking), ``damaged`` (a file of it
             cannot be read) or ``foreign`` (not written by this project).

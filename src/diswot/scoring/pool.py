@@ -21,7 +21,7 @@ from diswot.scoring.scorer import Measurement, Scorer
 if TYPE_CHECKING:
     from diswot.spaces.base import Arch
 
-__all__ = ["Measure", "scoring_pool", "serve"]
+__all__ = ["Measure", "Worker", "scoring_pool", "serve"]
 
 _FOR_THE_SEARCH = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a cluster sends to all processes of a job."""
@@ -55,7 +55,7 @@ class _Pool:
                 "it in a module, or take workers=1, which scores in this process"
             ) from error
         self._size = workers
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
 
     def measure(self, archs: Sequence[Arch]) -> Iterator[Measurement]:
         texts = [str(arch) for arch in archs]
@@ -102,7 +102,7 @@ class _Pool:
                 given += 1
 
     def _start(self, needed: int) -> None:
-        fresh = [_Worker() for _ in range(needed - len(self._workers))]
+        fresh = [Worker("diswot.scoring.pool") for _ in range(needed - len(self._workers))]
         self._workers += fresh
         for worker in fresh:  # after all were started: a send waits until its worker reads
             worker.send(self._payload)
@@ -122,8 +122,10 @@ class _Pool:
             self._workers.pop().stop()
 
 
-class _Worker:
-    def __init__(self) -> None:
+class Worker:
+    """A fresh interpreter that runs a module with one end of a connection; ends by `stop`."""
+
+    def __init__(self, module: str) -> None:
         ours, theirs = socket.socketpair()
         env = {
             **os.environ,
@@ -138,7 +140,7 @@ class _Worker:
         try:
             with theirs:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "diswot.scoring.pool", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     env=env,
                     start_new_session=True,  # Ctrl-C is for the search, which ends its workers
@@ -149,7 +151,8 @@ class _Worker:
         self.task: int | None = None
 
     def send(self, message: bytes) -> None:
-        with suppress(ConnectionError):  # it has died: who waits for its answer will see
+        """Send it; a worker that has died is noticed by who waits for its answer."""
+        with suppress(ConnectionError):
             self.connection.send_bytes(message)
 
     def stop(self) -> int:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from diswot.config import member_node
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
@@ -225,25 +226,5 @@ def steps(low: int, high: int, step: int = 1) -> tuple[int, ...]:
 
 
 def space_node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """The node of a space as plain values, from ``space/<name>.yaml`` of the first folder with it.
-
-    Raises:
-        UserError: There is no such space, or its file needs the whole config to be read.
-    """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
-
-    files = [file for folder in folders for file in sorted((folder / "space").glob("*.yaml"))]
-    file = next((file for file in files if file.stem == name), None)
-    if file is None:
-        known = ", ".join(dict.fromkeys(file.stem for file in files)) or "none"
-        raise UserError(f"there is no space {name!r}; spaces are: {known}")
-    try:
-        node = OmegaConf.to_container(OmegaConf.load(file), resolve=True, throw_on_missing=True)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise UserError(f"{file} cannot be read alone ({problem}); give space={name}") from None
-    if not isinstance(node, dict) or "_target_" not in node or "defaults" in node:
-        raise UserError(f"{file} is no whole config of a space by itself; give space={name}")
-    return {str(key): value for key, value in node.items()}
+    """The node of a space, see `diswot.config.member_node`."""
+    return member_node("space", name, folders)

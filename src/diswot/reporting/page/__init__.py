@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from diswot.reporting.page.pictures import (
     similarity_pictures,
     training_pictures,
 )
-from diswot.runs import Run
+from diswot.reporting.race import verdicts
+from diswot.runs import RaceSummary, Run
 from diswot.tables import Cell, Table
 from diswot.tables.table import decimals, figure, measured
 
@@ -134,6 +135,9 @@ def _run_sections(runs: Sequence[Run]) -> dict[str, Any]:
     ]
     similar = [similarity_pictures(g, f"similar{i}") for i, g in enumerate(searches[:_DRAWN])]
     searched = [search_pictures(g, f"search{i}") for i, g in enumerate(searches[:_DRAWN])]
+    known = {names[run.path]: run.summary for run in runs}
+    races = {name: each for name, each in known.items() if isinstance(each, RaceSummary)}
+    races = dict([*races.items()][:_DRAWN])
     left_out = max(len(searches), len(trainings), len(rankings)) > _DRAWN
     return {
         "counts": Counter(run.state for run in runs),
@@ -146,12 +150,12 @@ def _run_sections(runs: Sequence[Run]) -> dict[str, Any]:
             if (archs := group.by_arch())
         ],
         "rankings": ranked,
-        "fronts": pareto_pictures([*zip(searches, searched, strict=False)], trainings),
+        "fronts": pareto_pictures([*zip(searches, searched, strict=False)], trainings, races),
         "searches": searched,
         "trainings": [training_pictures(g, f"train{i}") for i, g in enumerate(trainings[:_DRAWN])],
         "similarities": [each for each in similar if each.panels or each.notes],
         "drawn": _DRAWN if left_out else 0,
-        "findings": [*_of_groups(groups[:_DRAWN]), *_of_rankings(ranked)],
+        "findings": [*_of_groups(groups[:_DRAWN]), *_of_rankings(ranked), *_of_races(races)],
         **_settings([run for run in runs if run.config], names),
     }
 
@@ -199,6 +203,11 @@ def _of_rankings(rankings: Sequence[Pictures]) -> list[str]:
                     f"[{best.spearman_lo:.2f}, {best.spearman_hi:.2f}], {verdict} params"
                 )
     return sentences
+
+
+def _of_races(races: Mapping[str, RaceSummary]) -> list[str]:
+    """What every finished race says of its winner."""
+    return [f"{name}: {'; '.join(verdicts(each))}" for name, each in races.items()]
 
 
 def _settings(runs: Sequence[Run], names: dict[Path, str]) -> dict[str, Any]:

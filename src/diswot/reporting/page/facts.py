@@ -74,7 +74,7 @@ def readable(value: float) -> str:
 def run_facts(run: Run, name: str) -> dict[str, _Value]:
     """The cells of the line of a run, in any state, by the keys of `COLUMNS`."""
     result, config = run.result, run.config
-    key = "distiller" if run.command == "train" else "proxy"
+    key = "distiller" if run.command in ("train", "race") else "proxy"
     members = config.get(key) or result.get(key) or ()
     if isinstance(members, Mapping | Sequence) and not isinstance(members, str):
         members = ", ".join(map(str, members))

@@ -12,7 +12,7 @@ from diswot.runs import SearchSummary, TrainSummary
 
 if TYPE_CHECKING:
     from diswot.reporting.page.facts import Group
-    from diswot.runs import CandidateRecord
+    from diswot.runs import CandidateRecord, RaceSummary
 
 __all__ = ["pareto_pictures"]
 
@@ -59,11 +59,14 @@ class Spot:
 
 
 def pareto_pictures(
-    searches: Sequence[tuple[Group, Pictures]], trainings: Sequence[Group]
+    searches: Sequence[tuple[Group, Pictures]],
+    trainings: Sequence[Group],
+    races: Mapping[str, RaceSummary],
 ) -> list[Pictures]:
     """One of every data set that was trained on, and one of every proxy that a search followed.
 
-    Searches come with their pictures, which hold the candidates.
+    Searches come with their pictures, which hold the candidates, races with their names. Races are
+    brief, so they have pictures of their own, and a front for each rung.
     """
     scores: dict[str, list[list[Spot]]] = {}
     accuracies: dict[str, list[list[Spot]]] = {}
@@ -79,8 +82,13 @@ def pareto_pictures(
             if isinstance(run.summary, TrainSummary):
                 (comparable,) = accuracies.setdefault(run.summary.data, [[]])
                 comparable += _trained(run.summary, group.label, seed, found)
+    brief: dict[str, list[list[Spot]]] = {}
+    for name, race in races.items():
+        for rung in range(1, len(race.rungs) + 1):
+            brief.setdefault(race.data, []).append([*_raced(race, name, rung, found)])
     return [
         *_pictures("Measured accuracy on", "top-1 on the test images, %", accuracies),
+        *_pictures("Races on", "top-1 on the test images, %", brief),
         *_pictures("Score by", "score (higher is better)", scores),
     ]
 
@@ -112,6 +120,24 @@ def _trained(
         yield Spot(label, seed, "found", *own)
     if summary.teacher_top1 is not None:
         teacher = _teacher(summary.teacher, summary.data, summary.teacher_top1, searches)
+        if teacher is not None:
+            yield teacher
+
+
+def _raced(
+    race: RaceSummary, name: str, rung: int, searches: Sequence[SearchSummary]
+) -> Iterator[Spot]:
+    """Those whose last rung this was, the means over its seeds; the teacher on the last."""
+    label = f"{name}, rung {rung} ({race.rungs[rung - 1]} epochs)"
+    marks = {race.control: "largest scored", race.arch: "found"}
+    for each in race.contestants:
+        top1 = each.taught or each.alone
+        if each.rung == rung and top1 is not None:
+            seeds = f"mean of {top1.seeds} seeds" if top1.seeds > 1 else ""
+            own = (each.arch, top1.mean, each.params, each.flops, each.seconds)
+            yield Spot(label, seeds, marks.get(each.arch, "trained"), *own)
+    if race.teacher_top1 is not None and rung == len(race.rungs):
+        teacher = _teacher(race.teacher, race.data, race.teacher_top1, searches)
         if teacher is not None:
             yield teacher
 

@@ -1,0 +1,123 @@
+"""Distil the best candidates of a search briefly, and find the one to train: ``diswot race``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from diswot.commands import Command, Launch, Session, quote, run_app, settled
+from diswot.runs import RaceRecord, RaceSummary
+
+__all__ = ["main", "run_race"]
+
+_COMMAND = Command(
+    "race",
+    "race",
+    RaceRecord,
+    RaceSummary,
+    axis="trained",
+    kept="what was trained is kept",
+    nothing="nothing was trained yet",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command on ``argv``, else on the command line's words; gives its exit code."""
+    return run_app("race", job, argv, first="run")
+
+
+def job(launch: Launch) -> float:
+    """One race; gives the winner's accuracy on validation, for Hydra's optimising sweepers."""
+    from diswot.console import print_lines
+
+    summary = run_race(launch.config, launch.path, launch.folders, group=launch.sweep)
+    if launch.sweep is None:
+        print_lines([f"Next: {_next_command(launch, summary)}"])
+    return summary.contestants[0].val_top1
+
+
+def run_race(
+    config: dict[str, Any],
+    path: Path,
+    folders: Sequence[Path],
+    *,
+    quiet: bool = False,
+    group: str | None = None,
+) -> RaceSummary:
+    """Race, or go on with a race, in a run directory; gives its ``result.json``.
+
+    The config is that of ``conf/race.yaml``, resolved; in the folders of configs what a search
+    names is looked up. ``group`` is of runs that belong together, for loggers.
+
+    Raises:
+        UserError: Wrong input, or a training failed.
+        KeyboardInterrupt: Stopped; the message says how to go on.
+        OSError: The run directory cannot be written.
+    """
+    from diswot.config import finite
+    from diswot.racing.setup import plan_of, resolve_race
+
+    config = resolve_race(settled(config, "data", "protocol", "trainer"), folders)
+    finite(config)
+    seeds = len(plan_of(config).seeds)
+
+    from diswot.reporting.race import show_result  # imports Lightning, once the settings are right
+
+    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    return session.result(
+        lambda own: _race(own, folders), show_result, finished=lambda done: done.seeds >= seeds
+    )
+
+
+def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) -> RaceSummary:
+    from diswot.racing.engine import Race
+    from diswot.racing.processes import calling
+    from diswot.racing.setup import plan_of, training_config
+    from diswot.reporting.race import export, show_plan, show_training
+    from diswot.scoring.setup import worker_count
+    from diswot.train import prepared, run_train
+    from diswot.training.protocol import Protocol
+    from diswot.training.setup import TrainingSetup
+
+    config, plan = session.config, plan_of(session.config)
+    workers = worker_count(config)
+    each_rung = [plan.trials(plan.archs[:1], rung + 1)[0] for rung in range(len(plan.rungs))]
+    trainings = [prepared(training_config(config, trial), folders) for trial in each_rung]
+    for training in trainings:
+        Protocol.from_config(training["protocol"])
+    setup = TrainingSetup.from_config(trainings[0], quiet=session.quiet)
+    session.show(show_plan, config, plan, setup, session.path, workers)
+    session.loggers.start()
+
+    def progress(record: RaceRecord, count: int) -> None:
+        session.show(show_training, record, count)
+        session.loggers.log({k: v for k, v in asdict(record).items() if k != "arch"}, count)
+
+    race = Race(session.run_dir, config, plan, run_train, folders)
+    with calling(workers, one_thread=config["device"] == "cpu") as calls:
+        winner = race.run(calls, progress)
+    summary = export(race, setup, winner)
+    session.loggers.finished(asdict(summary), [])
+    return summary
+
+
+def _next_command(launch: Launch, summary: RaceSummary) -> str:
+    """Trains the winner by the whole protocol, on all images."""
+    given = launch.overrides
+    words = ["student=arch", f"space={summary.space}", f"student.arch={quote(summary.arch)}"]
+    if summary.teacher is None:
+        words += ["teacher=none", "distiller=none"]
+    else:
+        words += [f"teacher={summary.teacher}", f"distiller=[{','.join(summary.distiller)}]"]
+        words.append(f"teacher.weights={quote(str(summary.teacher_weights))}")
+        words += [w for w in given if w.startswith(("teacher.network.", "distiller."))]
+    kept = ("space.", "data=", "data.", "protocol=", "protocol.")
+    words += [w for w in given if w.startswith(kept) and "protocol.validation=" not in w]
+    return launch.next_command("train", words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Successive halving of a few architectures by short trainings."""

@@ -1,0 +1,148 @@
+"""A race in its run directory: trainings, the journal, the winner's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from diswot.checkpoint import DESCRIPTION_FILE, build_network
+from diswot.config import make
+from diswot.data.base import ImageData
+from diswot.data.training import TrainingData
+from diswot.models.outputs import count_flops, count_params
+from diswot.models.weights import WEIGHTS_FILE
+from diswot.racing.halving import Plan, Trial, decided
+from diswot.racing.setup import training_config
+from diswot.runs import RaceRecord, TrainSummary, read_epochs, write_atomic
+from diswot.training.run import accuracy
+
+if TYPE_CHECKING:
+    from diswot.racing.processes import Calls
+    from diswot.runs import RunDir
+
+__all__ = ["OnTraining", "Race", "Train"]
+
+Train = Callable[..., TrainSummary]
+"""``diswot.train.run_train``."""
+
+OnTraining = Callable[[RaceRecord, int], object]
+"""Called with one more record, and how many there are now."""
+
+
+class Race:
+    """One race in its run directory, which is open and locked.
+
+    A line of the journal is a training that has finished, in the order of the plan. One that was
+    stopped goes on in its own run directory, below ``trainings``, to the same bits.
+
+    Attributes:
+        records: All that is known, in the order of the journal.
+    """
+
+    def __init__(
+        self,
+        run_dir: RunDir[RaceRecord],
+        config: Mapping[str, Any],
+        plan: Plan,
+        train: Train,
+        folders: Sequence[Path],
+    ) -> None:
+        self.run_dir, self.config, self.plan = run_dir, config, plan
+        self._train, self._folders = train, folders
+        self.records = [record for record, _ in run_dir.journal.read()]
+
+    def run(self, calls: Calls, progress: OnTraining) -> str:
+        """Race; gives the winner, whose weights are then in the run directory."""
+        self.run_dir.begin()
+
+        def measure(trials: Sequence[Trial]) -> list[RaceRecord]:
+            known = {_trial(record): record for record in self.records}
+            missing = [trial for trial in trials if trial not in known]
+            work: list[Callable[[], RaceRecord]] = [self._call(trial) for trial in missing]
+            if self.plan.taught and not any(record.rung == 0 for record in self.records):
+                work.insert(0, partial(teacher_record, self.config))
+            for record in calls(work):
+                self.run_dir.journal.append(record)
+                self.run_dir.journal.sync()
+                self.records.append(record)
+                known[_trial(record)] = record
+                progress(record, len(self.records))
+            return [known[trial] for trial in trials]
+
+        winner = decided(self.plan, measure)
+        self._keep(max(self.of(winner, taught=self.plan.taught), key=_validated))
+        return winner
+
+    def of(self, arch: str, *, taught: bool) -> list[RaceRecord]:
+        """The records of an architecture on the last rung it reached, by seed."""
+        own = [r for r in self.records if r.arch == arch and r.rung and r.taught == taught]
+        rung = max((record.rung for record in own), default=0)
+        return sorted((r for r in own if r.rung == rung), key=lambda record: record.seed)
+
+    def _call(self, trial: Trial) -> Callable[[], RaceRecord]:
+        given = (training_config(self.config, trial), self._folder(trial), self._folders)
+        return partial(training_record, self._train, trial, *given)
+
+    def _folder(self, trial: Trial) -> Path:
+        number = 1 + [*self.plan.archs, self.plan.control].index(trial.arch)
+        how = "taught" if trial.taught else "alone"
+        return self.run_dir.path / "trainings" / f"{trial.rung}-{number}-{how}-{trial.seed}"
+
+    def _keep(self, record: RaceRecord) -> None:
+        """Copy the student of a training, which is done again where its folder was removed."""
+        trial = _trial(record)
+        self._call(trial)()
+        for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
+            write_atomic(self.run_dir.path / name, (self._folder(trial) / name).read_bytes())
+
+
+def _trial(record: RaceRecord) -> Trial:
+    return Trial(record.arch, record.rung, record.epochs, record.seed, record.taught)
+
+
+def _validated(record: RaceRecord) -> float:
+    return record.val_top1 or 0.0
+
+
+def training_record(
+    train: Train, trial: Trial, config: dict[str, Any], path: Path, folders: Sequence[Path]
+) -> RaceRecord:
+    """Train, or go on with it, and give its line of the race's journal."""
+    summary = train(config, path, folders, quiet=True)
+    return RaceRecord(
+        arch=trial.arch,
+        rung=trial.rung,
+        epochs=trial.epochs,
+        seed=trial.seed,
+        taught=trial.taught,
+        val_top1=read_epochs(path)[-1].val_top1,
+        test_top1=summary.test_top1,
+        params=summary.params,
+        flops=summary.flops,
+        seconds=summary.seconds,
+    )
+
+
+def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
+    """Measure the teacher on the test images."""
+    data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+    spec = config["teacher"]
+    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
+        network = build_network(spec, "teacher", data.num_classes, data.in_channels)
+    loader = TrainingData(data).test_dataloader()
+    return RaceRecord(
+        arch=spec["name"],
+        rung=0,
+        epochs=0,
+        seed=config["seed"],
+        taught=False,
+        val_top1=None,
+        test_top1=accuracy(network, loader, config["device"])["top1"],
+        params=count_params(network),
+        flops=count_flops(network, (data.in_channels, data.image_size, data.image_size)),
+        seconds=0.0,
+    )

@@ -1,0 +1,202 @@
+"""A race on the terminal, and its result.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from diswot.console import print_lines, print_pairs, print_table, shown
+from diswot.racing.halving import estimate
+from diswot.runs import Contestant, Estimate, RaceRecord, RaceSummary
+from diswot.versions import versions
+
+if TYPE_CHECKING:
+    from diswot.racing.engine import Race
+    from diswot.racing.halving import Plan
+    from diswot.training.setup import TrainingSetup
+
+__all__ = ["export", "show_plan", "show_result", "show_training"]
+
+
+def images_an_epoch(config: Mapping[str, Any], setup: TrainingSetup) -> int:
+    """The training images of an epoch; ``setup`` is that of any training of the race."""
+    there, batch = setup.batches.training.count, setup.data.batch_size
+    wanted = config["images"]
+    return batch * (there if wanted is None else min(there, max(1, wanted // batch)))
+
+
+def show_plan(
+    config: Mapping[str, Any], plan: Plan, setup: TrainingSetup, path: Path, workers: int
+) -> None:
+    """What a race is about to do, one line an item."""
+    data, teacher = setup.data, config["teacher"]
+    images, there = images_an_epoch(config, setup), len(setup.batches.training.chosen)
+    taught = f"{teacher['name']} (weights: {teacher['weights']}), {' + '.join(config['distiller'])}"
+    if not plan.taught:
+        taught = "none with trained weights: students learn from the labels alone"
+    counts, rungs = plan.fields(), [*plan.rungs]
+    ways = 2 if plan.taught else 1
+    trainings = sum(counts[:-1]) + len(plan.seeds) * (
+        counts[-1] + (ways - 1) + (ways if plan.control else 0)
+    )
+    steps = [f"{count} for {epochs} epochs" for count, epochs in zip(counts, rungs, strict=True)]
+    beside = " and the control" if plan.control else ""
+    alone = ", winner" + beside + " also alone" if plan.taught else ""
+    several = f", {workers} trainings side by side" if workers > 1 else ""
+    print_pairs(
+        {
+            "students": ", ".join(plan.archs),
+            "control": plan.control or "none",
+            "teacher": taught,
+            "rungs": f"{', then '.join(steps)}{beside} with {len(plan.seeds)} seeds{alone}: at "
+            f"most {trainings} trainings, decided by the {setup.batches.validated_on} images",
+            "data": f"{data.name}, {data.num_classes} classes; an epoch is {images:,} of {there:,} "
+            f"images of {data.image_size}×{data.image_size}",
+            "brief": "a race orders students; trained in full they are far more accurate",
+            "protocol": f"{setup.protocol.name}, batch {data.batch_size}, seed {config['seed']}",
+            "device": f"{config['device']}, {config['precision']}{several}",
+            "run dir": shown(path),
+        }
+    )
+
+
+def show_training(record: RaceRecord, count: int) -> None:
+    """One line on what has finished."""
+    if not record.rung:
+        print_lines([f"teacher {record.arch}: {record.test_top1:.2f} % on the test images"])
+        return
+    how = "taught" if record.taught else "alone"
+    print_lines(
+        [
+            f"rung {record.rung}  {record.arch} {how}, seed {record.seed}, {record.epochs} epochs: "
+            f"{record.val_top1:.2f} %, test {record.test_top1:.2f} %  {record.seconds:.0f} s"
+        ]
+    )
+
+
+def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
+    """Write result.json; gives what it holds. ``setup`` is that of any training of the race."""
+    config, plan = race.config, race.plan
+    archs = dict.fromkeys([*plan.archs, *([plan.control] if plan.control else [])])
+    made = [_contestant(race, plan, arch) for arch in archs]
+    made.sort(key=lambda each: (each.arch != winner, -each.rung, -each.val_top1))
+    margin = None
+    if plan.control not in (None, winner):
+        both = (race.of(arch, taught=plan.taught) for arch in (winner, str(plan.control)))
+        margin = _paired(*both)
+    trained = [record for record in race.records if record.rung]
+    of_teacher = [record.test_top1 for record in race.records if not record.rung]
+    best, teacher = made[0], config["teacher"]
+    main = best.taught or best.alone
+    assert main is not None
+    summary = RaceSummary(
+        space=config["space"]["name"],
+        arch=winner,
+        test_top1=main.mean,
+        params=best.params,
+        flops=best.flops,
+        control=plan.control,
+        margin=margin,
+        contestants=made,
+        teacher=teacher["name"] if plan.taught else None,
+        teacher_weights=teacher["weights"] if plan.taught else None,
+        teacher_top1=of_teacher[0] if plan.taught else None,
+        distiller=list(config["distiller"]),
+        data=setup.data.name,
+        protocol=setup.protocol.name,
+        rungs=list(plan.rungs),
+        images=images_an_epoch(config, setup),
+        validated_on=setup.batches.validated_on,
+        trained=len(trained),
+        seed=config["seed"],
+        seeds=len(plan.seeds),
+        seconds=round(sum(record.seconds for record in trained), 1),
+        device=config["device"],
+        versions=versions(),
+    )
+    race.run_dir.save_result(summary)
+    return summary
+
+
+def _contestant(race: Race, plan: Plan, arch: str) -> Contestant:
+    main = race.of(arch, taught=plan.taught)
+    alone = race.of(arch, taught=False)
+    top1 = {
+        name: estimate([record.test_top1 for record in records])
+        for name, records in (("taught", main if plan.taught else []), ("alone", alone))
+    }
+    return Contestant(
+        arch=arch,
+        rung=main[0].rung,
+        val_top1=sum(record.val_top1 or 0.0 for record in main) / len(main),
+        **top1,
+        gain=_paired(main, alone) if plan.taught else None,
+        params=main[0].params,
+        flops=main[0].flops,
+        seconds=round(sum(record.seconds for record in main) / len(main), 1),
+    )
+
+
+def _paired(ours: Sequence[RaceRecord], others: Sequence[RaceRecord]) -> Estimate | None:
+    """The mean difference of test accuracies, paired by seed; None where there are no others."""
+    theirs = {record.seed: record.test_top1 for record in others}
+    return estimate([r.test_top1 - theirs[r.seed] for r in ours if r.seed in theirs])
+
+
+def show_result(summary: RaceSummary, path: Path) -> None:
+    """The contestants as a table, what it says, and the files."""
+    title = (
+        f"Top-1, % on the test images of {summary.data}, ± half the 95 % interval over "
+        f"{summary.seeds} seeds"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("student", no_wrap=True, overflow="fold")
+    for column in ("rung", "taught", "alone", "gain", "params", "MACs", "s a training"):
+        table.add_column(column, justify="right")
+    if summary.teacher is not None:
+        top1 = f"{summary.teacher_top1:.2f}"
+        table.add_row(f"{summary.teacher} (teacher)", "", "", top1, *[""] * 4)
+    for each in summary.contestants:
+        mark = " (control)" if each.arch == summary.control else ""
+        numbers = (_text(each.taught), _text(each.alone), _text(each.gain, "+"))
+        size = (f"{each.params:,}", f"{each.flops:,}", f"{each.seconds:.0f}")
+        table.add_row(f"{each.arch}{mark}", str(each.rung), *numbers, *size)
+    print_table(table)
+    files = [f"  {shown(path / n)}" for n in ("result.json", summary.checkpoint)]
+    work = f"{summary.trained} trainings of {summary.seconds:.0f} s in all"
+    print_lines([*verdicts(summary), work, *files])
+
+
+def verdicts(summary: RaceSummary) -> Iterator[str]:
+    """What the figures show of the winner, beside the control and beside itself alone."""
+    best = summary.contestants[0]
+    if summary.margin is not None:
+        told = _side(summary.margin, "ahead of", "behind", "not shown apart from")
+        yield f"{best.arch} is {told} the control {summary.control}{_points(summary.margin)}"
+    elif summary.control is not None:
+        yield f"The control itself won: {best.arch}"
+    if best.gain is not None:
+        told = _side(best.gain, "raises", "lowers", "is not shown to change")
+        yield f"Distillation {told} the accuracy of {best.arch}{_points(best.gain)}"
+
+
+def _side(difference: Estimate, above: str, below: str, neither: str) -> str:
+    """One of three phrases: whether the interval leaves 0 out, and on which side."""
+    if difference.half is None or abs(difference.mean) <= difference.half:
+        return neither
+    return above if difference.mean > 0 else below
+
+
+def _points(difference: Estimate) -> str:
+    seeds = "one seed" if difference.seeds == 1 else f"{difference.seeds} seeds"
+    return f" ({_text(difference, '+')} points, {seeds})"
+
+
+def _text(value: Estimate | None, sign: str = "") -> str:
+    if value is None:
+        return "—"
+    half = "" if value.half is None else f" ± {value.half:.2f}"
+    return f"{value.mean:{sign}.2f}{half}".replace("-", "−")
