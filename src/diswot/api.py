@@ -230,10 +230,8 @@ def race_students(
     """Distil the best candidates of a search, or given architectures, briefly by halving.
 
     ``found`` is what a search gave, with its space, teacher and data where none are named here, or
-    its run directory; in its place ``archs=[...]`` need ``space`` and ``teacher``.
-
-    Raises:
-        UserError: Wrong input, or a training failed.
+    its run directory; in its place ``archs=[...]`` need ``space`` and ``teacher``. Wrong input is a
+    UserError.
     """
     from diswot.race import run_race
 
@@ -244,9 +242,9 @@ def race_students(
     config = _config("race", {**own, **settings}, overrides, config_dir)
     if isinstance(found, SearchResult):
         named = {*settings, *(word.partition("=")[0].partition(".")[0] for word in overrides)}
-        config |= {name: found.config[name] for name in {"space", "teacher", "data"} - named}
-        if "data" not in named:
-            config["data"] = {**config["data"], "shuffle_seed": config["seed"]}
+        own = {"batch_size": config["data"]["batch_size"], "shuffle_seed": config["seed"]}
+        same = {**found.config, "data": {**found.config["data"], **own}}
+        config |= {name: same[name] for name in {"space", "teacher", "data"} - named}
     with _directory(run_dir) as path:
         summary = run_race(config, path, _folders(config_dir), quiet=quiet)
         network = load_student(path, config_dir=config_dir)
