@@ -30,6 +30,7 @@ ALONE = [line for line in DISWOT if not any(line in chain for chain in CHAINS)]
 SMALL = {
     "train": "data=gaussian data.length=128 protocol.max_epochs=1 protocol.schedule.warmup=0",
     "search": "strategy.evaluations=2 data.batch_size=16 workers=1",
+    "race": "data=gaussian data.length=64 rungs=[2] seeds=1 finalists=1 workers=1 images=32",
     "rank": "benchmark.sample=6 data.batch_size=16 workers=1",
     "report": "",
 }
@@ -78,6 +79,7 @@ def check(line: str, folder: Path) -> None:
     left = {
         **{"search": "search/**/result.json", "rank": "rank/*/rank.csv"},
         **{"train": "train/*/student.safetensors", "report": "**/report.html"},
+        "race": "race/*/student.safetensors",
     }
     assert list(folder.glob(f"runs/{left[command]}"))
 

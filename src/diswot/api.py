@@ -238,8 +238,8 @@ def train_student(
 class RaceResult:
     """Outcome of a race: the winner's architecture, mean test accuracy in percent, and size.
 
-    ``contestants`` are all, the winner first; ``student`` is its network as far as the race has
-    trained it, on the CPU, in eval mode; ``summary`` is all of ``result.json``.
+    ``contestants`` are all, the winner first; ``student`` is its network as it was trained, on the
+    CPU, in eval mode; ``summary`` is all of ``result.json``.
     """
 
     arch: str
@@ -255,41 +255,37 @@ class RaceResult:
 def race_students(
     found: Folder | SearchResult | None = None,
     *,
-    distiller: Names = "kd",
     run_dir: Folder | None = None,
-    overrides: Iterable[str] = (),
+    overrides: Sequence[str] = (),
     config_dir: Folder | None = None,
     quiet: bool = True,
     **settings: Any,
 ) -> RaceResult:
     """Distil the best candidates of a search, or given architectures, briefly by halving.
 
-    ``found`` is what a search gave, or its run directory. Of a result the space, teacher and data
-    are taken too, unless settings or overrides name them. In its place ``archs=[...]`` need
-    ``space`` and ``teacher``.
-
-    Raises:
-        UserError: Wrong input, or a training failed.
+    ``found`` is what a search gave, with its space, teacher and data where none are named here, or
+    its run directory; in its place ``archs=[...]`` need ``space`` and ``teacher``. A module or images
+    that the search was given are given again. Wrong input is a UserError.
     """
     from diswot.race import run_race
 
-    own = {"run": str(found)} if isinstance(found, str | Path) else {}
+    own: dict[str, Any] = {} if found is None else {"run": str(found)}
     if isinstance(found, SearchResult):
         archs = [each["arch"] for each in found.top[: settings.pop("finalists", 3)]]
         own = {"archs": archs, "control": found.summary["largest"]["arch"]}
-    overrides, groups = list(overrides), {**own, "distiller": distiller, **settings}
-    config = _config("race", groups, overrides, config_dir)
-    if isinstance(found, SearchResult):
-        named = {*settings, *(word.partition("=")[0].partition(".")[0] for word in overrides)}
-        config |= {name: found.config[name] for name in {"space", "teacher", "data"} - named}
-        if "data" not in named:
-            config["data"] = {**config["data"], "shuffle_seed": config["seed"]}
-    with _directory(run_dir) as path:
+    if not all(isinstance(settings.get(name), str | None) for name in ("teacher", "data")):
+        own["workers"] = 1  # objects are in this process
+    given = {**own, **settings}
+    with _config("race", given, overrides, config_dir) as config, _directory(run_dir) as path:
+        if isinstance(found, SearchResult):
+            named = {*settings, *(word.partition("=")[0].partition(".")[0] for word in overrides)}
+            batches = {"batch_size": config["data"]["batch_size"], "shuffle_seed": config["seed"]}
+            same = {**found.config, "data": {**found.config["data"], **batches}}
+            config |= {name: same[name] for name in {"space", "teacher", "data"} - named}
         summary = run_race(config, path, _folders(config_dir), quiet=quiet)
         network = load_student(path, config_dir=config_dir)
-    kept = {key: getattr(summary, key) for key in ("arch", "test_top1", "params", "flops")}
-    given = {"contestants": summary.contestants, "summary": asdict(summary), "config": config}
-    return RaceResult(**kept, **given, student=network)
+    kept = summary.arch, summary.test_top1, summary.params, summary.flops, summary.contestants
+    return RaceResult(*kept, student=network, summary=asdict(summary), config=config)
 
 
 def load_student(run: Folder, *, config_dir: Folder | None = None) -> nn.Module:

@@ -108,7 +108,7 @@ def member_node(group: str, name: str, folders: Sequence[Path]) -> dict[str, Any
         raise UserError(f"{file} cannot be read alone ({problem}); give {group}={name}") from None
     parts = [node, *node.values()] if isinstance(node, dict) else []
     made = any("_target_" in each for each in parts if isinstance(each, dict))
-    if "defaults" in node or not made:
+    if not made or "defaults" in parts[0]:
         raise UserError(f"{file} is no whole config of a {group} by itself; give {group}={name}")
     return {str(key): value for key, value in parts[0].items()}
 

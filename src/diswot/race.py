@@ -105,7 +105,7 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
 
 
 def _next_command(launch: Launch, summary: RaceSummary) -> str:
-    """Trains the winner by the whole protocol, on all images."""
+    """Trains the winner on all images, by the protocol that training has by default."""
     given = launch.overrides
     words = ["student=arch", f"space={summary.space}", f"student.arch={quote(summary.arch)}"]
     if summary.teacher is None:
@@ -114,8 +114,8 @@ def _next_command(launch: Launch, summary: RaceSummary) -> str:
         words += [f"teacher={summary.teacher}", f"distiller=[{','.join(summary.distiller)}]"]
         words.append(f"teacher.weights={quote(str(summary.teacher_weights))}")
         words += [w for w in given if w.startswith(("teacher.network.", "distiller."))]
-    kept = ("space.", "data=", "data.", "protocol=", "protocol.")
-    words += [w for w in given if w.startswith(kept) and "protocol.validation=" not in w]
+    kept = [w for w in given if w.startswith(("space.", "data=", "data."))]
+    words += [w for w in kept if not w.startswith("data.batch_size=")]
     return launch.next_command("train", words)
 
 

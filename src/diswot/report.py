@@ -74,7 +74,7 @@ def write_report(
     if others and all(run.state == "foreign" for run in runs):
         raise UserError(
             f"PATH: no run in {', '.join(map(str, others))}; a run is a folder that diswot search, "
-            "train or rank wrote, with config.json and result.json or a journal in it, and a "
+            "race, train or rank wrote, with config.json and result.json or a journal in it, and a "
             "table one with table.yaml"
         )
     first = paths[0].resolve().name or str(paths[0])

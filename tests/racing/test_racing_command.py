@@ -36,7 +36,7 @@ def test_from_search_to_the_next_command(
     assert main(["race", str(found), *BRIEF]) == 0
     shown = capfd.readouterr().out
     (run,) = (tmp_path / "runs" / "race").iterdir()
-    assert re.fullmatch(r"found_it-kd-short-seed0-[0-9a-f]{8}", run.name)
+    assert re.fullmatch(r"found_it-kd-brief-seed0-[0-9a-f]{8}", run.name)
     best = json.loads((found / "result.json").read_text())
     result = json.loads((run / "result.json").read_text())
     raced = {each["arch"] for each in result["contestants"]}
@@ -51,7 +51,7 @@ def test_from_search_to_the_next_command(
     monkeypatch.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
     assert main(["train", *named, *short, "device=cpu", "hydra.run.dir=trained"]) == 0
     capfd.readouterr()
-    assert main(["race", str(found), *BRIEF]) == 0
+    assert main(["race", *BRIEF, str(found)]) == 0
     assert "has finished before" in capfd.readouterr().out
 
 
@@ -70,7 +70,7 @@ WRONG = {
     "control=s0:7-7-7 is outside the search's budget: params": ["FOUND", "control=s0:7-7-7"],
     "finalists=11: a search keeps its best 10": ["FOUND", "finalists=11"],
     "rungs=4 is not allowed": ["FOUND", "rungs=4"],
-    "protocol.schedule.warmup=1: give less": ["FOUND", "rungs=[2,1]"],
+    "protocol.schedule.warmup=1: give less": ["FOUND", "rungs=[2,1]", "protocol=short"],
     "keep=2 is not allowed": ["FOUND", "keep=2"],
     "seeds=0 is not allowed": ["FOUND", "seeds=0"],
 }

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from markupsafe import escape
 from racing_helpers import ARCHS, SMALL, journal, left, raced
 
 import diswot
 from diswot.errors import UserError
+from diswot.reporting.page import render
 from diswot.reporting.race import show_result, verdicts
 from diswot.runs import RaceSummary, find_runs, read_summary
 
@@ -60,6 +62,7 @@ def test_what_a_race_leaves(finished: Path, capfd: pytest.CaptureFixture[str]) -
     (race, *trainings) = find_runs([finished])
     assert (race.command, race.state) == ("race", "finished")
     assert [run.command for run in trainings] == ["train"] * summary.trained
+    assert escape("; ".join(verdicts(summary))) in render("races", [race]).decode()
 
 
 def middle_of_a_training(run: Path) -> None:

@@ -52,16 +52,16 @@ def expected() -> list[Any]:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[pool._Worker]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[pool.Worker]]:
     """All processes a pool starts, in order; all have ended afterwards."""
-    workers: list[pool._Worker] = []
+    workers: list[pool.Worker] = []
 
-    class Noted(pool._Worker):
+    class Noted(pool.Worker):
         def __init__(self) -> None:
             super().__init__()
             workers.append(self)
 
-    monkeypatch.setattr(pool, "_Worker", Noted)
+    monkeypatch.setattr(pool, "Worker", Noted)
     yield workers
     assert all(worker.process.returncode is not None for worker in workers)
 
@@ -79,7 +79,7 @@ def fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scorer]:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_any_number_of_workers_gives_equal_bits_in_ask_order(
-    workers: int, started: list[pool._Worker]
+    workers: int, started: list[pool.Worker]
 ) -> None:
     with scoring_pool(scorer(), workers) as measure:
         first, rest = ([*map(bits, measure(part))] for part in (ARCHS[:4], ARCHS[4:]))
@@ -88,7 +88,7 @@ def test_any_number_of_workers_gives_equal_bits_in_ask_order(
     assert len(started) == (0 if workers == 1 else workers)
 
 
-def test_a_killed_worker_is_replaced(started: list[pool._Worker]) -> None:
+def test_a_killed_worker_is_replaced(started: list[pool.Worker]) -> None:
     with scoring_pool(scorer(), 2) as measure:
         scored = []
         for measurement in measure(ARCHS):
@@ -105,7 +105,7 @@ def test_a_killed_worker_is_replaced(started: list[pool._Worker]) -> None:
 
 
 def test_a_candidate_that_kills_its_process_is_a_record(
-    fatal: Scorer, started: list[pool._Worker]
+    fatal: Scorer, started: list[pool.Worker]
 ) -> None:
     with scoring_pool(fatal, 2) as measure:
         first, second, lost, third = measure([*ARCHS[:2], S0Arch((7, 7, 7)), ARCHS[2]])
@@ -118,7 +118,7 @@ def test_a_candidate_that_kills_its_process_is_a_record(
 
 
 def test_a_class_that_no_other_process_sees_is_named(
-    started: list[pool._Worker], monkeypatch: pytest.MonkeyPatch
+    started: list[pool.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = types.ModuleType("diswot_test_script")
     exec("from diswot.spaces.s0 import S0\nclass Mine(S0): pass", script.__dict__)
@@ -136,7 +136,7 @@ def test_a_class_that_no_other_process_sees_is_named(
         pass
 
 
-def test_workers_end_with_an_error_of_the_search(started: list[pool._Worker]) -> None:
+def test_workers_end_with_an_error_of_the_search(started: list[pool.Worker]) -> None:
     with pytest.raises(KeyError), scoring_pool(scorer(), 2) as measure:
         raise KeyError(list(measure(ARCHS[:1])))
     assert len(started) == 1

@@ -17,7 +17,7 @@ from submitit.core.utils import UncompletedJobError
 
 from diswot import slurm
 from diswot.errors import UserError
-from diswot.scoring.pool import _Worker
+from diswot.scoring.pool import Worker
 from diswot.slurm import require_cluster, run_requeueable, wait_for_jobs
 from hydra_plugins.diswot_slurm import SlurmLauncher
 
@@ -96,7 +96,7 @@ def test_forked_processes_leave_signals_alone(tmp_path: Path) -> None:
 
 
 def test_scoring_processes_get_no_signal_of_a_cluster() -> None:
-    worker = _Worker()
+    worker = Worker()
     status = Path(f"/proc/{worker.process.pid}/status").read_text()
     (blocked,) = [int(line.split()[1], 16) for line in status.splitlines() if "SigBlk" in line]
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):

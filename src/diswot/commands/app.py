@@ -49,8 +49,8 @@ def run_app(
         Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if first and words and words[0][:1] != "-" and ("=" not in words[0] or Path(words[0]).is_dir()):
-        words[0] = f"{first}={quote(words[0])}"
+    if first:
+        words = _with_first(words, first)
     task = Task(name, job)
 
     def start() -> None:
@@ -112,6 +112,15 @@ def _current(name: str, overrides: Sequence[str]) -> list[str]:
     for notice in notices:
         sys.stderr.write(f"diswot train: {notice}\n")
     return words
+
+
+def _with_first(words: Sequence[str], setting: str) -> list[str]:
+    """Name the setting of the first word that is no option, its value or a setting."""
+    for number, word in enumerate(words):
+        alone = not word.startswith(("-", "~")) and ("=" not in word or Path(word).is_dir())
+        if alone and (not number or words[number - 1] not in _VALUED):
+            return [*words[:number], f"{setting}={quote(word)}", *words[number + 1 :]]
+    return list(words)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -32,7 +32,8 @@ _SEVERAL = ("proxy", "distiller")
 class LoggedRun:
     """The run that loggers follow; ``group`` is the folder of its sweep.
 
-    ``axis`` is what steps count: ``evaluated`` proposals, ``epoch`` or ``scored`` architectures.
+    ``axis`` is what steps count: ``evaluated`` proposals, ``epoch``, ``scored`` architectures or
+    ``trained`` students.
     """
 
     command: str

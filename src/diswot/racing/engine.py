@@ -74,7 +74,11 @@ class Race:
             return [known[trial] for trial in trials]
 
         winner = decided(self.plan, measure)
-        self._keep(max(self.of(winner, taught=self.plan.taught), key=_validated))
+        own = self.of(winner, taught=self.plan.taught)
+        trial = _trial(max(own, key=lambda record: record.val_top1 or 0.0))
+        list(calls([self._call(trial)]))  # at once, but where its folder was removed
+        for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
+            write_atomic(self.run_dir.path / name, (self._folder(trial) / name).read_bytes())
         return winner
 
     def of(self, arch: str, *, taught: bool) -> list[RaceRecord]:
@@ -92,20 +96,9 @@ class Race:
         how = "taught" if trial.taught else "alone"
         return self.run_dir.path / "trainings" / f"{trial.rung}-{number}-{how}-{trial.seed}"
 
-    def _keep(self, record: RaceRecord) -> None:
-        """Copy the student of a training, which is done again where its folder was removed."""
-        trial = _trial(record)
-        self._call(trial)()
-        for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
-            write_atomic(self.run_dir.path / name, (self._folder(trial) / name).read_bytes())
-
 
 def _trial(record: RaceRecord) -> Trial:
     return Trial(record.arch, record.rung, record.epochs, record.seed, record.taught)
-
-
-def _validated(record: RaceRecord) -> float:
-    return record.val_top1 or 0.0
 
 
 def training_record(

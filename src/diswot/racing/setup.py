@@ -107,7 +107,8 @@ def _control(
 
 def _limits(run: Path) -> dict[str, float]:
     budget = read_json(run / "config.json").get("budget") or {}
-    return Budget(**{name: budget.get(name) for name in ("params", "flops", "layers")}).limits()
+    params, flops, layers = (budget.get(name) for name in ("params", "flops", "layers"))
+    return Budget(params=params, flops=flops, layers=layers).limits()
 
 
 def _teacher(

@@ -43,19 +43,19 @@ def show_plan(
         counts[-1] + (ways - 1) + (ways if plan.control else 0)
     )
     steps = [f"{count} for {epochs} epochs" for count, epochs in zip(counts, rungs, strict=True)]
-    beside = " and the control" if plan.control else ""
-    alone = ", winner" + beside + " also alone" if plan.taught else ""
+    beside = " beside the control" if plan.control else ""
+    alone = "; in the end also alone" if plan.taught else ""
     several = f", {workers} trainings side by side" if workers > 1 else ""
     print_pairs(
         {
             "students": ", ".join(plan.archs),
             "control": plan.control or "none",
             "teacher": taught,
-            "rungs": f"{', then '.join(steps)}{beside} with {len(plan.seeds)} seeds{alone}: at "
-            f"most {trainings} trainings, decided by the {setup.batches.validated_on} images",
+            "rungs": f"{', then '.join(steps)}{beside}, {len(plan.seeds)} seeds{alone}: at most "
+            f"{trainings} trainings; the {setup.batches.validated_on} images decide",
             "data": f"{data.name}, {data.num_classes} classes; an epoch is {images:,} of {there:,} "
             f"images of {data.image_size}×{data.image_size}",
-            "brief": "a race orders students; trained in full they are far more accurate",
+            "brief": "few epochs of few images order students; trained in full they reach far more",
             "protocol": f"{setup.protocol.name}, batch {data.batch_size}, seed {config['seed']}",
             "device": f"{config['device']}, {config['precision']}{several}",
             "run dir": shown(path),

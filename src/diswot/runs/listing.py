@@ -133,7 +133,7 @@ def _open(
     if owner := _running(folder / "run.lock"):
         return "running", owner if command else f"{owner}; nothing is kept yet"
     if not command:
-        return "foreign", "no config, result or journal of a search, ranking or training"
+        return "foreign", "no config, result or journal of a search, race, training or ranking"
     if failure:
         return "stopped" if failure.get("stopped") else "failed", str(failure.get("error"))
     if not config:

@@ -102,7 +102,7 @@ class _Pool:
                 given += 1
 
     def _start(self, needed: int) -> None:
-        fresh = [Worker("diswot.scoring.pool") for _ in range(needed - len(self._workers))]
+        fresh = [Worker() for _ in range(needed - len(self._workers))]
         self._workers += fresh
         for worker in fresh:  # after all were started: a send waits until its worker reads
             worker.send(self._payload)
@@ -125,7 +125,7 @@ class _Pool:
 class Worker:
     """A fresh interpreter that runs a module with one end of a connection; ends by `stop`."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str = "diswot.scoring.pool") -> None:
         ours, theirs = socket.socketpair()
         env = {
             **os.environ,
