@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import Any, cast
@@ -90,23 +89,8 @@ def network(*, sha256: str, num_classes: int, **_: object) -> nn.Module:
             f"the module has {classes} classes, num_classes is {num_classes}; give a module of as "
             "many, or its number as num_classes and data.num_classes"
         )
-    made.source = _OwnWeights(sha256)
+    made.own_weights = _tag(sha256)  # see `load_weights`: they are there already
     return cast("nn.Module", made)
-
-
-@dataclass(frozen=True)
-class _OwnWeights:
-    """What a given module holds already, see `diswot.models.adapter.WeightSource`."""
-
-    sha256: str
-
-    def tags(self) -> Sequence[str]:
-        """See `WeightSource`."""
-        return (_tag(self.sha256),)
-
-    def fetch(self, tag: str) -> Mapping[str, Tensor]:
-        """See `WeightSource`."""
-        return cast("nn.Module", _object(self.sha256)).state_dict()
 
 
 def _object(sha256: str) -> Any:

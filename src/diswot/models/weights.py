@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diswot.data import read_asset
 from diswot.errors import UserError
-from diswot.models.adapter import WeightSource, nearest
+from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
 
 __all__ = ["DAMAGED", "WEIGHTS_FILE", "embedded_names", "identified", "load_weights", "one_line"]
@@ -54,17 +54,17 @@ def load_weights(
     CRD's networks (projection shortcuts ``downsample.0`` and ``.1``, ``block1.layer.0`` and
     ``convShortcut`` of wide ResNets) are understood.
 
-    ``weights`` is ``none`` (leave it as it is), ``embedded`` (shipped with the package, by the
-    network's ``name``), the path of a ``.pt``, ``.pth``, ``.bin`` or ``.safetensors`` file or of a
-    run directory of ``diswot train``, or, for networks of torchvision and timm, a tag of theirs
-    such as ``IMAGENET1K_V1``. Messages say where it and the network stand in the config:
-    ``setting`` and ``node``.
+    ``weights`` is ``none`` or the ``own_weights`` of a module from Python (leave it as it is),
+    ``embedded`` (shipped with the package, by the network's ``name``), the path of a ``.pt``,
+    ``.pth``, ``.bin`` or ``.safetensors`` file or of a run directory of ``diswot train``, or, for
+    networks of torchvision and timm, a tag of theirs such as ``IMAGENET1K_V1``. Messages say where
+    it and the network stand in the config: ``setting`` and ``node``.
 
     Raises:
         UserError: For a file or tag that does not exist or cannot be read, that holds anything
             but tensors, or that does not fit the network.
     """
-    if weights == "none":
+    if weights in ("none", getattr(network, "own_weights", "none")):
         return
     try:
         state = _renamed(_state_dict(_content(network, weights, name), weights), network)
@@ -116,7 +116,7 @@ def _content(network: nn.Module, weights: str, name: str) -> object:
         return _read_file(path)
     if path.suffix in _SUFFIXES or len(path.parts) > 1:
         raise UserError(f"there is no file {weights}")
-    source: WeightSource | None = getattr(network, "source", None)
+    source = network.source if isinstance(network, AdaptedNetwork) else None
     tags = source.tags() if source else ()
     if source is None or weights not in tags:
         raise UserError(
