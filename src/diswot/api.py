@@ -14,15 +14,14 @@ run goes on from a call with equal objects.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from diswot.commands import compose, quote, settled
-from diswot.config import conf_dir, known_targets, make
+from diswot.commands import settled
+from diswot.commands.calls import config_folders, given_config, run_directory, shared_with
+from diswot.config import known_targets, make
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
@@ -117,13 +116,12 @@ def score_arch(
 ) -> Score:
     """Score one architecture, such as ``s0:1-3-5``; of several proxies the first is the fitness.
 
-    Raises:
-        UserError: Wrong input, or the architecture cannot be scored.
+    Wrong input, or an architecture that cannot be scored, is a `UserError`.
     """
     from diswot.scoring.setup import Setup
 
     groups = {"space": space, "teacher": teacher, "proxy": proxy, "data": data}
-    with _config("search", {**groups, **settings}, overrides, config_dir) as config:
+    with given_config("search", {**groups, **settings}, overrides, config_dir) as config:
         setup = Setup.from_config(settled(config))
     for name, each in setup.proxies.items():
         if each.relative:
@@ -159,24 +157,18 @@ def find_student(
     Of several proxies the first gives the fitness; ``budget`` limits ``params``, ``flops`` and
     ``layers``: a number, a share of the teacher's such as ``"0.25x"``, or a list of which the
     smallest counts; by default as the space has it, and no more than the teacher. A number alone
-    limits ``params``.
-
-    Raises:
-        UserError: Wrong input, or nothing was found.
+    limits ``params``. Wrong input, or that nothing was found, is a `UserError`.
     """
     from diswot.search import run_search
 
     budgets = budget if isinstance(budget, Mapping | None) else {"params": budget}
     limits = {f"budget.{name}": limit for name, limit in (budgets or {}).items()}
-    groups = {
-        "space": space,
-        "teacher": teacher,
-        "proxy": proxy,
-        "strategy": strategy,
-        "data": data,
-    }
-    given = {**groups, **limits, **settings}
-    with _config("search", given, overrides, config_dir) as config, _directory(run_dir) as path:
+    groups = {"space": space, "teacher": teacher, "proxy": proxy, "strategy": strategy}
+    given = {**groups, "data": data, **limits, **settings}
+    with (
+        given_config("search", given, overrides, config_dir) as config,
+        run_directory(run_dir) as path,
+    ):
         summary = asdict(run_search(config, path, quiet=quiet))
     kept = {key: summary[key] for key in ("arch", "score", "params", "flops", "top")}
     return SearchResult(**kept, summary=summary, config=config)
@@ -199,19 +191,13 @@ def train_student(
 ) -> TrainResult:
     """Train a student, with a teacher or alone: ``teacher="none", distiller="none"``.
 
-    The students ``arch`` and ``searched`` need overrides, see Example. The ``weights`` of a named
-    teacher are ``embedded``, a file, the run directory of a training, or a tag. Where ``data`` is
-    an object ``test_data`` is one too, such as the other part of ``random_split``.
+    The students ``arch`` and ``searched`` need ``overrides`` (``student.arch=s0:1-1-3``). The
+    ``weights`` of a named teacher are ``embedded``, a file, the run directory of a training, or a
+    tag. Where ``data`` is an object ``test_data`` is one too, as of ``random_split``.
 
     A student that is a module is trained from its weights on; the result has a trained copy.
     `load_student` cannot build such a one: its ``student.safetensors`` is a state dict.
-
-    Raises:
-        UserError: Wrong input, or training failed.
-
-    Example::
-
-        diswot.train_student("arch", space="s0", overrides=["student.arch=s0:1-1-3"])
+    Wrong input, or a training that failed, is a `UserError`.
     """
     from diswot.given import trained
     from diswot.models.weights import WEIGHTS_FILE
@@ -224,8 +210,11 @@ def train_student(
     named = isinstance(teacher, str) and teacher != "none"
     taught = {"teacher.weights": str(weights)} if named else {}
     given = {**groups, "data": data, "test_data": test_data, **taught, **settings}
-    with _config("train", given, overrides, config_dir) as config, _directory(run_dir) as path:
-        summary = asdict(run_train(config, path, _folders(config_dir), quiet=quiet))
+    with (
+        given_config("train", given, overrides, config_dir) as config,
+        run_directory(run_dir) as path,
+    ):
+        summary = asdict(run_train(config, path, config_folders(config_dir), quiet=quiet))
         if isinstance(student, str):
             network = load_student(path, config_dir=config_dir)
         else:
@@ -264,8 +253,8 @@ def race_students(
     """Distil the best candidates of a search, or given architectures, briefly by halving.
 
     ``found`` is what a search gave, with its space, teacher and data where none are named here, or
-    its run directory; in its place ``archs=[...]`` need ``space`` and ``teacher``. A module or images
-    that the search was given are given again. Wrong input is a UserError.
+    its run directory; in its place ``archs=[...]`` need ``space`` and ``teacher``. Objects that
+    the search was given are given again. Wrong input is a UserError.
     """
     from diswot.race import run_race
 
@@ -276,13 +265,13 @@ def race_students(
     if not all(isinstance(settings.get(name), str | None) for name in ("teacher", "data")):
         own["workers"] = 1  # objects are in this process
     given = {**own, **settings}
-    with _config("race", given, overrides, config_dir) as config, _directory(run_dir) as path:
+    with (
+        given_config("race", given, overrides, config_dir) as config,
+        run_directory(run_dir) as path,
+    ):
         if isinstance(found, SearchResult):
-            named = {*settings, *(word.partition("=")[0].partition(".")[0] for word in overrides)}
-            batches = {"batch_size": config["data"]["batch_size"], "shuffle_seed": config["seed"]}
-            same = {**found.config, "data": {**found.config["data"], **batches}}
-            config |= {name: same[name] for name in {"space", "teacher", "data"} - named}
-        summary = run_race(config, path, _folders(config_dir), quiet=quiet)
+            config.update(shared_with(found.config, config, [*settings, *overrides]))
+        summary = run_race(config, path, config_folders(config_dir), quiet=quiet)
         network = load_student(path, config_dir=config_dir)
     kept = summary.arch, summary.test_top1, summary.params, summary.flops, summary.contestants
     return RaceResult(*kept, student=network, summary=asdict(summary), config=config)
@@ -315,53 +304,16 @@ def rank_proxies(
     Returns:
         The rows of rank.csv, target by target, the best proxy first; none for a shard.
 
-    Raises:
-        UserError: Wrong input.
+    Wrong input is a `UserError`.
     """
     from diswot.rank import merge_shards, run_rank
 
     groups = {"space": space, "proxy": proxy, "teacher": teacher, "data": data, "seeds": seeds}
-    with _config("rank", {**groups, **settings}, overrides, config_dir) as config:
+    with given_config("rank", {**groups, **settings}, overrides, config_dir) as config:
         if (merge := config["merge"]) is not None:
-            targets = known_targets(_folders(config_dir))
+            targets = known_targets(config_folders(config_dir))
             return merge_shards(Path(merge), targets, resamples=config["resamples"], quiet=quiet)
         if config["shard"] is not None and run_dir is None:
             raise UserError(f"shard={config['shard']}: give run_dir, or what is scored is lost")
-        with _directory(run_dir) as path:
+        with run_directory(run_dir) as path:
             return run_rank(config, path, quiet=quiet)
-
-
-def _folders(config_dir: Folder | None) -> list[Path]:
-    return [conf_dir(), *([Path(config_dir)] if config_dir else [])]
-
-
-@contextmanager
-def _directory(run_dir: Folder | None) -> Iterator[Path]:
-    """The run directory; where none is named, one that is gone afterwards."""
-    with TemporaryDirectory(prefix="diswot-") as folder:
-        yield Path(run_dir or folder)
-
-
-@contextmanager
-def _config(
-    command: str, settings: Mapping[str, Any], overrides: Iterable[str], folder: Folder | None
-) -> Iterator[dict[str, Any]]:
-    """The config of a command, which names the objects among the settings, while it runs."""
-    from diswot.given import named
-
-    among = {name: settings.get(name) for name in ("data", "test_data", "teacher", "student")}
-    objects = {name: each for name, each in among.items() if not isinstance(each, str | None)}
-    left_out = {*objects, *(name for name in ("data", "test_data") if among[name] is None)}
-    words = [f"{name}={_word(value)}" for name, value in settings.items() if name not in left_out]
-    words += [f"~{role}" for role in ("teacher", "student") if role in objects]
-    words += ["data=npz"] if "data" in objects else []
-    with named(compose(command, [*words, *overrides], folder), objects) as config:
-        yield config
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, str):
-        return quote(value)
-    if isinstance(value, Sequence):
-        return f"[{','.join(map(_word, value))}]"
-    return "null" if value is None else str(value)  # True and False are true and false to Hydra

@@ -13,8 +13,8 @@ from diswot.data.base import ImageData
 from diswot.errors import UserError
 from diswot.models.weights import embedded_names, identified
 from diswot.racing.halving import Plan, Trial
-from diswot.runs import SearchSummary, read_json
-from diswot.scoring.budget import Budget, CostModel
+from diswot.runs import SearchSummary
+from diswot.scoring.budget import CostModel
 from diswot.spaces.base import Arch, Space
 
 __all__ = ["plan_of", "resolve_race", "training_config"]
@@ -95,20 +95,13 @@ def _control(
             )
         return best.largest.arch
     arch = _parsed("control", space, given)
-    limits = {} if best is None else _limits(Path(str(config["run"])).expanduser())
-    for name, limit in limits.items():
+    for name, limit in ({} if best is None else best.budget).items():
         if (cost := costs.measures()[name](arch)) > limit:
             raise UserError(
                 f"control={given} is outside the search's budget: {name} {cost:,}, at most "
                 f"{limit:,.0f} are allowed"
             )
     return str(arch)
-
-
-def _limits(run: Path) -> dict[str, float]:
-    budget = read_json(run / "config.json").get("budget") or {}
-    params, flops, layers = (budget.get(name) for name in ("params", "flops", "layers"))
-    return Budget(params=params, flops=flops, layers=layers).limits()
 
 
 def _teacher(

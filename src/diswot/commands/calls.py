@@ -1,0 +1,66 @@
+"""Config and run directory of a call from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from diswot.commands.app import compose, quote
+from diswot.config import conf_dir
+
+__all__ = ["config_folders", "given_config", "run_directory", "shared_with"]
+
+Folder = str | Path
+
+
+def config_folders(config_dir: Folder | None) -> list[Path]:
+    """The folders of configs: the package's, and one of the user's."""
+    return [conf_dir(), *([Path(config_dir)] if config_dir else [])]
+
+
+@contextmanager
+def run_directory(run_dir: Folder | None) -> Iterator[Path]:
+    """The run directory; where none is named, one that is gone afterwards."""
+    with TemporaryDirectory(prefix="diswot-") as folder:
+        yield Path(run_dir or folder)
+
+
+@contextmanager
+def given_config(
+    command: str, settings: Mapping[str, Any], overrides: Iterable[str], folder: Folder | None
+) -> Iterator[dict[str, Any]]:
+    """The config of a command, which names the objects among the settings, while it runs."""
+    from diswot.given import named
+
+    among = {name: settings.get(name) for name in ("data", "test_data", "teacher", "student")}
+    objects = {name: each for name, each in among.items() if not isinstance(each, str | None)}
+    left_out = {*objects, *(name for name in ("data", "test_data") if among[name] is None)}
+    words = [f"{name}={_word(value)}" for name, value in settings.items() if name not in left_out]
+    words += [f"~{role}" for role in ("teacher", "student") if role in objects]
+    words += ["data=npz"] if "data" in objects else []
+    with named(compose(command, [*words, *overrides], folder), objects) as config:
+        yield config
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, Sequence):
+        return f"[{','.join(map(_word, value))}]"
+    return "null" if value is None else str(value)  # True and False are true and false to Hydra
+
+
+def shared_with(
+    search: Mapping[str, Any], race: Mapping[str, Any], settings: Iterable[str]
+) -> dict[str, Any]:
+    """Space, teacher and data of a search's config, for the race of what it found.
+
+    Not of those that ``settings``, names or words of a command line, say something.
+    """
+    named = {word.partition("=")[0].partition(".")[0] for word in settings}
+    batches = {"batch_size": race["data"]["batch_size"], "shuffle_seed": race["seed"]}
+    same = {**search, "data": {**search["data"], **batches}}
+    return {name: same[name] for name in {"space", "teacher", "data"} - named}
