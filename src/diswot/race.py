@@ -111,7 +111,9 @@ def _next_command(launch: Launch, summary: RaceSummary) -> str:
     if summary.teacher is None:
         words += ["teacher=none", "distiller=none"]
     else:
-        words += [f"teacher={summary.teacher}", f"distiller=[{','.join(summary.distiller)}]"]
+        names = ",".join(summary.distiller)
+        distiller = names if len(summary.distiller) == 1 else f"[{names}]"
+        words += [f"teacher={summary.teacher}", f"distiller={distiller}"]
         words.append(f"teacher.weights={quote(str(summary.teacher_weights))}")
         words += [w for w in given if w.startswith(("teacher.network.", "distiller."))]
     kept = [w for w in given if w.startswith(("space.", "data=", "data."))]
