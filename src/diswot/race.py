@@ -106,18 +106,21 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
 
 def _next_command(launch: Launch, summary: RaceSummary) -> str:
     """Trains the winner on all images, by the protocol that training has by default."""
-    given = launch.overrides
+
+    def given(*prefixes: str) -> list[str]:
+        return [word for word in launch.overrides if word.lstrip("+~").startswith(prefixes)]
+
     words = ["student=arch", f"space={summary.space}", f"student.arch={quote(summary.arch)}"]
     if summary.teacher is None:
         words += ["teacher=none", "distiller=none"]
     else:
         names = ",".join(summary.distiller)
         distiller = names if len(summary.distiller) == 1 else f"[{names}]"
-        words += [f"teacher={summary.teacher}", f"distiller={distiller}"]
+        teacher = launch.choices.get("teacher") or summary.teacher
+        words += [f"teacher={teacher}", f"distiller={distiller}"]
         words.append(f"teacher.weights={quote(str(summary.teacher_weights))}")
-        words += [w for w in given if w.startswith(("teacher.network.", "distiller."))]
-    kept = [w for w in given if w.startswith(("space.", "data=", "data."))]
-    words += [w for w in kept if not w.startswith("data.batch_size=")]
+        words += given("teacher.network.", "distiller.")
+    words += [word for word in given("space.", "data=", "data.") if "data.batch_size=" not in word]
     return launch.next_command("train", words)
 
 

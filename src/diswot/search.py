@@ -28,7 +28,7 @@ def job(launch: Launch) -> float:
 
     summary = run_search(launch.config, launch.path, group=launch.sweep)
     if launch.sweep is None:
-        print_lines([f"Next: {_next_command(launch, summary)}"])
+        print_lines(map(": ".join, _next_commands(launch, summary).items()))
     return float(summary.score)
 
 
@@ -100,8 +100,8 @@ def _show_sweep(runs: Mapping[str, Path]) -> None:
     show_sweep({n: read_summary(f, SearchSummary) for n, f in files.items() if f.exists()})
 
 
-def _next_command(launch: Launch, summary: SearchSummary) -> str:
-    """Trains what was found: with the teacher, where there are trained weights of it."""
+def _next_commands(launch: Launch, summary: SearchSummary) -> dict[str, str]:
+    """A race of what was found, and its training: taught where the teacher has trained weights."""
     from diswot.console import shown
     from diswot.models.weights import embedded_names
 
@@ -109,22 +109,27 @@ def _next_command(launch: Launch, summary: SearchSummary) -> str:
         return [word for word in launch.overrides if word.lstrip("+~").startswith(prefixes)]
 
     chosen, weights = launch.choices, summary.teacher_weights
-    words = ["student=searched", f"student.run={quote(shown(launch.path))}"]
+    run, shared = quote(shown(launch.path)), []
     if given("space.") or chosen["space"] != summary.space:
-        words += [f"space={chosen['space']}", *given("space.")]
-    if chosen["data"] != "fashion_mini":  # the default of both
-        words.append(f"data={chosen['data']}")
-    words += given("data.")
+        shared += [f"space={chosen['space']}", *given("space.")]
+    if chosen["data"] != "fashion_mini":  # the default of all three
+        shared.append(f"data={chosen['data']}")
+    batch = given("data.batch_size")
+    shared += [word for word in given("data.") if word not in batch]
     if weights == "none" and chosen["data"] == "fashion_mini" and not given("teacher.network."):
         weights = "embedded" if chosen["teacher"] in embedded_names() else "none"
     elif launch.config["num_classes"] is not None:
         weights = "none"  # a training has as many classes as the data
     if weights == "none":
-        words += ["teacher=none", "distiller=none"]
+        teacher, alone = ["teacher=none"], ["distiller=none"]
     else:
-        words += [f"teacher={chosen['teacher']}", f"teacher.weights={quote(str(weights))}"]
-        words += [word for word in given("teacher.") if word not in given("teacher.weights")]
-    return launch.next_command("train", words)
+        teacher, alone = [f"teacher={chosen['teacher']}", f"teacher.weights={quote(weights)}"], []
+        teacher += [word for word in given("teacher.") if word not in given("teacher.weights")]
+    trained = ["student=searched", f"student.run={run}", *shared, *batch, *teacher, *alone]
+    return {
+        "Next": launch.next_command("race", [f"run={run}", *shared, *teacher]),
+        "Or": launch.next_command("train", trained),
+    }
 
 
 if __name__ == "__main__":

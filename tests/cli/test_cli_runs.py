@@ -82,7 +82,7 @@ def test_the_first_proxy_is_the_fitness(cli: Cli) -> None:
 
 def test_the_next_command_trains_what_was_found(cli: Cli, tmp_path: Path) -> None:
     done = cli(*CHEAP, "hydra.run.dir=a folder")
-    (line,) = re.findall("^Next: (.*)$", done.out, flags=re.MULTILINE)
+    (line,) = re.findall("^Or: (.*)$", done.out, flags=re.MULTILINE)
     words = shlex.split(line)
     named = words[words.index("student=searched") :]
     assert named == [
@@ -90,6 +90,8 @@ def test_the_next_command_trains_what_was_found(cli: Cli, tmp_path: Path) -> Non
         *("teacher=none", "distiller=none"),
     ]
     short = ["data.length=8", "protocol.max_epochs=1", "protocol.schedule.warmup=0"]
+    (race,) = re.findall("^Next: (.*)$", done.out, flags=re.MULTILINE)
+    assert shlex.split(race)[-3:] == ["run='a folder'", "data=gaussian", "teacher=none"]
     assert train([*named, *short, "hydra.run.dir=trained"]) == 0
     result = json.loads((tmp_path / "trained" / "result.json").read_text())
     assert result["student"] == outcome(tmp_path / "a folder")[1]["arch"]
@@ -98,7 +100,7 @@ def test_the_next_command_trains_what_was_found(cli: Cli, tmp_path: Path) -> Non
 def test_the_next_command_knows_what_teachers_are_embedded(cli: Cli) -> None:
     small = [*CHEAP, "strategy.evaluations=1", "data=fashion_mini", "budget=none"]
     assert "teacher=resnet56 teacher.weights=embedded" in cli(*small, "teacher=resnet56").out
-    alone = ["teacher=resnet110"], ["teacher=resnet20", "++teacher.network.widths=[8,8,16,16]"]
+    alone = ["teacher=resnet32"], ["teacher=resnet20", "++teacher.network.widths=[8,8,16,16]"]
     for words in alone:
         assert "teacher=none distiller=none" in cli(*small, *words).out
 
@@ -113,7 +115,7 @@ def test_the_next_command_repeats_the_choices_of_the_search(cli: Cli, tmp_path: 
     given = ["teacher.weights='my teacher.pt'", "space=s1", "space.max_depth=2", "budget=none"]
     done = cli(*CHEAP, *settings[1:], *settings[:1], *given, "strategy.evaluations=3")
     assert done.code == 0, done.err
-    (line,) = re.findall("^Next: (.*)$", done.out, flags=re.MULTILINE)
+    (line,) = re.findall("^Or: (.*)$", done.out, flags=re.MULTILINE)
     named = shlex.split(line)
     named = named[named.index("student=searched") :]
     assert "teacher=torchvision" in named
