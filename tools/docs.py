@@ -209,15 +209,24 @@ def of_left_out() -> list[str]:
     recommended = yaml.safe_load((CONF / "proxy" / "recommended.yaml").read_text(encoding="utf-8"))
     shown = {"recommended": " + ".join(recommended["members"]), **{n: n for n in COMPARED}}
 
+    columns = {"space": "table", "proxy": "candidate"}
+    further = [pd.read_csv(STORE / f"{name}.csv") for name in ("s0", "s1", "nasbench201_live")]
+    stored = pd.concat(further).rename(columns=columns).replace("nasbench201", "nasbench201_600")
+    stored["target"] = stored["dataset"] + "_" + stored["target"]
+    stored = stored[stored["seeds"] == 1].set_index(["table", "target", "candidate"])
+
     def cells(row: Any) -> Iterator[str]:
         yield from (_number(row.spearman), _number(row.lead))
         for candidate in shown.values():
             key = (row.table, row.target, candidate)
-            yield _number(known.at[key, "spearman"]) if key in known.index else "–"
+            if key in known.index:
+                yield _number(known.at[key, "spearman"])
+            else:
+                yield f"{_number(stored.at[key, 'spearman'])}*" if key in stored.index else "–"
 
     rows = ([r.left_out, r.chosen, f"{r.table} {r.target}", *cells(r)] for r in table.itertuples())
-    columns = ["left out", "chosen on the others", "table", "ρ", "ρ − ρ(params)"]
-    return _table([*columns, *(f"`{name}`" for name in shown)], rows)
+    head = ["left out", "chosen on the others", "table", "ρ", "ρ − ρ(params)"]
+    return _table([*head, *(f"`{name}`" for name in shown)], rows)
 
 
 def of_settings() -> list[str]:
