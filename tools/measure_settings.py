@@ -43,7 +43,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     work, wanted = Path(sys.argv[1]).resolve(), sys.argv[2:] or list(SETTINGS)
-    tables = dict(pd.read_csv(STORE / "settings.csv").groupby("setting"))
+    tables = dict(iter(pd.read_csv(STORE / "settings.csv").groupby("setting")))
     for setting in wanted:
         (words, names), measured = SETTINGS[setting], []
         proxies = [f"proxy=[{','.join(names)}]", *(further_words() if names is PROXIES else [])]
