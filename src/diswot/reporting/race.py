@@ -34,6 +34,7 @@ def show_plan(
     """What a race is about to do, one line an item."""
     data, teacher = setup.data, config["teacher"]
     images, there = images_an_epoch(config, setup), len(setup.batches.training.chosen)
+    deciding = len(setup.batches.validation.chosen)
     taught = f"{teacher['name']} (weights: {teacher['weights']}), {' + '.join(config['distiller'])}"
     if not plan.taught:
         taught = "none with trained weights: students learn from the labels alone"
@@ -52,7 +53,7 @@ def show_plan(
             "control": plan.control or "none",
             "teacher": taught,
             "rungs": f"{', then '.join(steps)}{beside}, {len(plan.seeds)} seeds{alone}: at most "
-            f"{trainings} trainings; the {setup.batches.validated_on} images decide",
+            f"{trainings} trainings; {deciding:,} {setup.batches.validated_on} images decide",
             "data": f"{data.name}, {data.num_classes} classes; an epoch is {images:,} of {there:,} "
             f"images of {data.image_size}×{data.image_size}",
             "brief": "few epochs of few images order students; trained in full they reach far more",
