@@ -89,7 +89,7 @@ def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
         both = (race.of(arch, taught=plan.taught) for arch in (winner, str(plan.control)))
         margin = _paired(*both)
     trained = [record for record in race.records if record.rung]
-    of_teacher = [record.test_top1 for record in race.records if not record.rung]
+    taught_by = next((record for record in race.records if not record.rung), None)
     best, teacher = made[0], config["teacher"]
     main = best.taught or best.alone
     assert main is not None
@@ -104,7 +104,9 @@ def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
         contestants=made,
         teacher=teacher["name"] if plan.taught else None,
         teacher_weights=teacher["weights"] if plan.taught else None,
-        teacher_top1=of_teacher[0] if plan.taught else None,
+        teacher_top1=taught_by.test_top1 if taught_by else None,
+        teacher_params=taught_by.params if taught_by else None,
+        teacher_flops=taught_by.flops if taught_by else None,
         distiller=list(config["distiller"]),
         data=setup.data.name,
         protocol=setup.protocol.name,
@@ -158,8 +160,10 @@ def show_result(summary: RaceSummary, path: Path) -> None:
     for column in ("rung", "taught", "alone", "gain", "params", "MACs", "s a training"):
         table.add_column(column, justify="right")
     if summary.teacher is not None:
+        counts = (summary.teacher_params, summary.teacher_flops)
+        own = ("" if count is None else f"{count:,}" for count in counts)
         top1 = f"{summary.teacher_top1:.2f}"
-        table.add_row(f"{summary.teacher} (teacher)", "", "", top1, *[""] * 4)
+        table.add_row(f"{summary.teacher} (teacher)", "", "", top1, "", *own, "")
     for each in summary.contestants:
         mark = " (control)" if each.arch == summary.control else ""
         numbers = (_text(each.taught), _text(each.alone), _text(each.gain, "+"))

@@ -89,7 +89,10 @@ def read_summary(file: Path, kind: type[S], remedy: str = "") -> S:
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
-    """The runs in folders, in all depths, by path; UserError where one of the paths is none."""
+    """The runs in folders, in all depths, by path; UserError where one of the paths is none.
+
+    Not the trainings that belong to a race, unless their own folder is given.
+    """
     if missing := [path for path in paths if not path.is_dir()]:
         raise UserError(f"{missing[0]} is no folder; give run directories, or folders above them")
     return [_read(folder) for folder in sorted({f for path in paths for f in _candidates(path)})]
@@ -99,7 +102,8 @@ def _candidates(root: Path) -> Iterator[Path]:
     """Folders that look like runs, and those right below ``root`` in which there is none."""
     marked = []
     for folder, below, files in os.walk(root):  # links to folders are not followed
-        below[:] = [name for name in below if not name.startswith(".")]
+        own = {"trainings"} if RaceRecord.file in files else ()
+        below[:] = [name for name in below if not name.startswith(".") and name not in own]
         if _MARKS & set(files):
             marked.append(Path(folder))
     yield from marked

@@ -86,6 +86,8 @@ class RaceSummary(Summary):
     teacher: str | None
     teacher_weights: str | None
     teacher_top1: float | None
+    teacher_params: int | None = None
+    teacher_flops: int | None = None
     distiller: list[str]
     data: str
     protocol: str
