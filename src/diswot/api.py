@@ -2,7 +2,8 @@
 
 Most take ``overrides``, settings as on the command line (``"data.batch_size=32"``); ``settings``,
 top-level ones and groups (``seed=1``, ``data="cifar100"``); ``config_dir``, a folder of further
-configs; ``run_dir``, where the run is kept and goes on after a stop, None to keep nothing.
+configs; ``run_dir``, where the run is kept and goes on after a stop, None to keep nothing. Wrong
+input, or an architecture that cannot be scored, is a `UserError`.
 
 A ``teacher`` or ``student`` may also be a ``torch.nn.Module`` whose last layer is linear, or a pair
 of one and the paths of its stages, which are else found; it is copied, with its weights. ``data``
@@ -74,6 +75,7 @@ class SearchResult:
     top: list[dict[str, Any]] = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
     config: dict[str, Any] = field(repr=False)
+    config_dir: Folder | None = field(default=None, repr=False)
 
     def build(self, num_classes: int | None = None, in_channels: int = 3) -> nn.Module:
         """The student with fresh weights; its ``forward`` gives logits ``(B, num_classes)``."""
@@ -85,7 +87,7 @@ class SearchResult:
 
     def race(self, **settings: Any) -> RaceResult:
         """Distil the best of ``top`` briefly, see `race_students`."""
-        return race_students(self, **settings)
+        return race_students(self, **{"config_dir": self.config_dir, **settings})
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,7 @@ def score_arch(
     config_dir: Folder | None = None,
     **settings: Override,
 ) -> Score:
-    """Score one architecture, such as ``s0:1-3-5``; of several proxies the first is the fitness.
-
-    Wrong input, or an architecture that cannot be scored, is a `UserError`.
-    """
+    """Score one architecture, such as ``s0:1-3-5``; of several proxies the first is the fitness."""
     from diswot.scoring.setup import Setup
 
     groups = {"space": space, "teacher": teacher, "proxy": proxy, "data": data}
@@ -144,7 +143,7 @@ def find_student(
     teacher: Network = "resnet110",
     proxy: Names = DEFAULT_PROXIES,
     strategy: str = "evolution",
-    budget: Mapping[str, Limit] | float | None = None,
+    budget: Mapping[str, Limit] | float | str | None = None,
     data: Images = None,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
@@ -157,12 +156,14 @@ def find_student(
     Of several proxies the first gives the fitness; ``budget`` limits ``params``, ``flops`` and
     ``layers``: a number, a share of the teacher's such as ``"0.25x"``, or a list of which the
     smallest counts; by default as the space has it, and no more than the teacher. A number alone
-    limits ``params``. Wrong input, or that nothing was found, is a `UserError`.
+    limits ``params``; ``"none"`` sets no limit. Wrong input, or nothing found, is a `UserError`.
     """
     from diswot.search import run_search
 
-    budgets = budget if isinstance(budget, Mapping | None) else {"params": budget}
-    limits = {f"budget.{name}": limit for name, limit in (budgets or {}).items()}
+    each = budget if isinstance(budget, Mapping) else {} if budget is None else {"params": budget}
+    limits: dict[str, Any] = {f"budget.{name}": limit for name, limit in each.items()}
+    if isinstance(budget, str) and not budget.endswith("x"):
+        limits = {"budget": budget}
     groups = {"space": space, "teacher": teacher, "proxy": proxy, "strategy": strategy}
     given = {**groups, "data": data, **limits, **settings}
     with (
@@ -171,7 +172,7 @@ def find_student(
     ):
         summary = asdict(run_search(config, path, quiet=quiet))
     kept = {key: summary[key] for key in ("arch", "score", "params", "flops", "top")}
-    return SearchResult(**kept, summary=summary, config=config)
+    return SearchResult(**kept, summary=summary, config=config, config_dir=config_dir)
 
 
 def train_student(
@@ -258,10 +259,7 @@ def race_students(
     """
     from diswot.race import run_race
 
-    own: dict[str, Any] = {} if found is None else {"run": str(found)}
-    if isinstance(found, SearchResult):
-        archs = [each["arch"] for each in found.top[: settings.pop("finalists", 3)]]
-        own = {"archs": archs, "control": found.summary["largest"]["arch"]}
+    own: dict[str, Any] = {"run": str(found)} if isinstance(found, str | Path) else {}
     if not all(isinstance(settings.get(name), str | None) for name in ("teacher", "data")):
         own["workers"] = 1  # objects are in this process
     given = {**own, **settings}
@@ -271,6 +269,9 @@ def race_students(
     ):
         if isinstance(found, SearchResult):
             config.update(shared_with(found.config, config, [*settings, *overrides]))
+            config["archs"] = [each["arch"] for each in found.top[: config["finalists"]]]
+            if config["control"] == "largest":
+                config["control"] = found.summary["largest"]["arch"]
         summary = run_race(config, path, config_folders(config_dir), quiet=quiet)
         network = load_student(path, config_dir=config_dir)
     kept = summary.arch, summary.test_top1, summary.params, summary.flops, summary.contestants

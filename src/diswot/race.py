@@ -105,12 +105,15 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
 
 
 def _next_command(launch: Launch, summary: RaceSummary) -> str:
-    """Trains the winner on all images, by the protocol that training has by default."""
+    """Trains the winner, or the control if that is ahead, by the protocol of trainings."""
 
     def given(*prefixes: str) -> list[str]:
         return [word for word in launch.overrides if word.lstrip("+~").startswith(prefixes)]
 
-    words = ["student=arch", f"space={summary.space}", f"student.arch={quote(summary.arch)}"]
+    arch, margin = summary.arch, summary.margin
+    if margin is not None and margin.half is not None and margin.mean < -margin.half:
+        arch = str(summary.control)
+    words = ["student=arch", f"space={summary.space}", f"student.arch={quote(arch)}"]
     if summary.teacher is None:
         words += ["teacher=none", "distiller=none"]
     else:
@@ -120,7 +123,8 @@ def _next_command(launch: Launch, summary: RaceSummary) -> str:
         words += [f"teacher={teacher}", f"distiller={distiller}"]
         words.append(f"teacher.weights={quote(str(summary.teacher_weights))}")
         words += given("teacher.network.", "distiller.")
-    words += [word for word in given("space.", "data=", "data.") if "data.batch_size=" not in word]
+    words += [f"data={launch.choices['data']}"] if launch.choices["data"] != "fashion_mini" else []
+    words += [word for word in given("space.", "data.") if "data.batch_size=" not in word]
     return launch.next_command("train", words)
 
 

@@ -148,8 +148,8 @@ def test_a_race_has_a_front_for_each_rung() -> None:
     (pictures,) = pareto_pictures([], [], {"r": race})
     titles = set(re.findall("<title>(.*?)</title>", pictures.panels[0].svg))
     assert titles == {
-        "a: 70, 20 parameters, 9 MACs (found, r, rung 2 (4 epochs), mean of 3 seeds)",
-        "c: 69, 20 parameters, 9 MACs (largest scored, r, rung 2 (4 epochs), mean of 3 seeds)",
+        "a: 70, 20 parameters, 9 MACs (winner, r, rung 2 (4 epochs), mean of 3 seeds)",
+        "c: 69, 20 parameters, 9 MACs (control, r, rung 2 (4 epochs), mean of 3 seeds)",
         "b: 30, 20 parameters, 9 MACs (trained, r, rung 1 (1 epochs))",
     }
 

@@ -119,7 +119,11 @@ def _with_first(words: Sequence[str], setting: str) -> list[str]:
     for number, word in enumerate(words):
         alone = not word.startswith(("-", "~")) and ("=" not in word or Path(word).is_dir())
         if alone and (not number or words[number - 1] not in _VALUED):
-            return [*words[:number], f"{setting}={quote(word)}", *words[number + 1 :]]
+            return [
+                *words[:number],
+                f"{setting}={quote(word.rstrip('/') or word)}",
+                *words[number + 1 :],
+            ]
     return list(words)
 
 

@@ -58,9 +58,13 @@ def shared_with(
 ) -> dict[str, Any]:
     """Space, teacher and data of a search's config, for the race of what it found.
 
-    Not of those that ``settings``, names or words of a command line, say something.
+    Not those that ``settings``, names or words of a command line, choose; a setting of one of them,
+    such as ``data.num_workers=2``, is that of the race.
     """
-    named = {word.partition("=")[0].partition(".")[0] for word in settings}
-    batches = {"batch_size": race["data"]["batch_size"], "shuffle_seed": race["seed"]}
-    same = {**search, "data": {**search["data"], **batches}}
-    return {name: same[name] for name in {"space", "teacher", "data"} - named}
+    named = {word.partition("=")[0].lstrip("+") for word in settings}
+    named |= {"data.batch_size", "data.shuffle_seed"}
+    nodes: dict[str, Any] = {}
+    for group in {"space", "teacher", "data"} - named:
+        own = {key for key in race.get(group) or () if f"{group}.{key}" in named}
+        nodes[group] = {**search[group], **{key: race[group][key] for key in own}}
+    return nodes

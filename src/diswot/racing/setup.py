@@ -48,6 +48,10 @@ def resolve_race(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str
         archs = [each.arch for each in best.top[:count]]
     elif space is None:
         raise UserError("space: none is given; archs needs the space they are of")
+    if best is not None and best.data != data.name == _EMBEDDED_FOR:
+        raise UserError(
+            f"data: the search was of {best.data}; give data=..., by default {data.name}"
+        )
     made = make(space or {}, "space", Space)  # type: ignore[type-abstract]
     if not isinstance(archs, list) or not archs:
         raise UserError(f"archs={archs}: give a list of architectures of {made.name}")
@@ -116,8 +120,14 @@ def _teacher(
     if given is None:
         weights = cast(SearchSummary, best).teacher_weights
         name = cast(SearchSummary, best).teacher or "none"
-        found = {} if name == "none" else member_node("teacher", name, folders)
-        given = {**found, "name": name, "weights": weights}
+        known = data.name == _EMBEDDED_FOR and name in embedded_names()
+        if name == "none" or (weights == "none" and not known):
+            return {"name": "none", "weights": "none"}
+        try:
+            given = {**member_node("teacher", name, folders), "name": name, "weights": weights}
+        except UserError as error:
+            advice = "name it with teacher=... and teacher.weights=..., as the search did"
+            raise UserError(f"run: the search had teacher {name}; {advice} ({error})") from None
     weights = str(given["weights"])
     if weights == "none" and data.name == _EMBEDDED_FOR and given["name"] in embedded_names():
         weights = "embedded"

@@ -25,7 +25,9 @@ _MARKS = {
     "": {"marker": "o", "ms": 3},
     "trained": {"marker": "o", "ms": 5},
     "largest scored": {"marker": "D", "ms": 9, "mfc": "white"},
+    "control": {"marker": "D", "ms": 9, "mfc": "white"},
     "found": {"marker": "*", "ms": 9},
+    "winner": {"marker": "*", "ms": 9},
     "teacher": {"marker": "^", "ms": 8},
 }
 _WIDE = 8  # times the smallest size, from which on the axis is logarithmic
@@ -85,7 +87,7 @@ def pareto_pictures(
     brief: dict[str, list[list[Spot]]] = {}
     for name, race in races.items():
         for rung in range(1, len(race.rungs) + 1):
-            brief.setdefault(race.data, []).append([*_raced(race, name, rung, found)])
+            brief.setdefault(race.data, []).append([*_raced(race, name, rung)])
     return [
         *_pictures("Measured accuracy on", "top-1 on the test images, %", accuracies),
         *_pictures("Races on", "top-1 on the test images, %", brief),
@@ -124,22 +126,19 @@ def _trained(
             yield teacher
 
 
-def _raced(
-    race: RaceSummary, name: str, rung: int, searches: Sequence[SearchSummary]
-) -> Iterator[Spot]:
+def _raced(race: RaceSummary, name: str, rung: int) -> Iterator[Spot]:
     """Those whose last rung this was, the means over its seeds; the teacher on the last."""
     label = f"{name}, rung {rung} ({race.rungs[rung - 1]} epochs)"
-    marks = {race.control: "largest scored", race.arch: "found"}
+    marks = {race.control: "control", race.arch: "winner"}
     for each in race.contestants:
         top1 = each.taught or each.alone
         if each.rung == rung and top1 is not None:
             seeds = f"mean of {top1.seeds} seeds" if top1.seeds > 1 else ""
             own = (each.arch, top1.mean, each.params, each.flops, each.seconds)
             yield Spot(label, seeds, marks.get(each.arch, "trained"), *own)
-    if race.teacher_top1 is not None and rung == len(race.rungs):
-        teacher = _teacher(race.teacher, race.data, race.teacher_top1, searches)
-        if teacher is not None:
-            yield teacher
+    if race.teacher is not None and rung == len(race.rungs):
+        sizes = (race.teacher_params, race.teacher_flops)
+        yield Spot("", "", "teacher", race.teacher, race.teacher_top1, *sizes)
 
 
 def _teacher(
@@ -186,7 +185,8 @@ def _plot(axes: Any, sets: Sequence[Sequence[Spot]], size: str, colors: Mapping[
         points = points.astype({"score": float, "params": float}).dropna(subset="params")
         scored = points.dropna().sort_values("score", ascending=False, kind="stable")
         best = front(scored)
-        color = colors[best["spot"].iloc[0].label] if len(sets) > 1 and len(best) else "0.6"
+        own = [colors[spot.label] for spot in best["spot"] if spot.label and len(sets) > 1]
+        color = own[0] if own else "0.6"
         axes.plot(best["params"], best["score"], drawstyle="steps-post", color=color, lw=1)
         marked = points[[bool(spot.mark) for spot in points["spot"]]]
         drawn = pd.concat([best, marked]).drop_duplicates("spot")
