@@ -205,13 +205,13 @@ def test_candidates_of_a_search(run: Path) -> None:
     lines = [json.loads(line) for line in (run / "candidates.jsonl").read_text().splitlines()]
     rows = read(run / "candidates.csv")
     assert list(rows[0]) == [
-        *("arch", "score", "told", "part_semantic", "part_relation", "score_nwot"),
+        *("arch", "score", "first_score", "part_semantic", "part_relation", "score_nwot"),
         *("score_params", "params", "flops", "layers", "status", "reason", "generation"),
         *("cached", "seconds"),
     ]
     assert [row["arch"] for row in rows] == [line["arch"] for line in lines]
     for row, line in zip(rows, lines, strict=True):
-        assert float(row["score"]) == float(row["told"]) == line["score"]
+        assert float(row["score"]) == float(row["first_score"]) == line["score"]
         assert int(float(row["params"])) == line["params"]
         assert float(row["part_semantic"]) + float(row["part_relation"]) == line["score"]
         assert row["cached"] == str(line["cached"])

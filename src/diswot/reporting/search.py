@@ -154,7 +154,7 @@ def _known_accuracies(
 
 
 def _write_candidates(path: Path, history: History) -> None:
-    """All candidates in ask order; ``told`` is what a relative score was at first."""
+    """All candidates in ask order; ``first_score`` is what a relative one was at first."""
     scores, others = history.scores(), history.others()
     parts = list(next((r.parts for r in history.records if r.parts), {}))
     columns = [*(f"part_{name}" for name in parts), *(f"score_{name}" for name in others)]
@@ -167,7 +167,7 @@ def _write_candidates(path: Path, history: History) -> None:
         ]
         for record in history.records
     )
-    write_table(path, ["arch", "score", "told", *columns, *_COLUMNS], rows)
+    write_table(path, ["arch", "score", "first_score", *columns, *_COLUMNS], rows)
 
 
 def plot_search(
