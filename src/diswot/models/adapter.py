@@ -161,7 +161,8 @@ def adapted(
 
     The classifier is the linear layer that gives the logits. By default there is a stage for each
     size of square maps, while it falls: the last of the outermost modules that give such a map,
-    among those that run once.
+    among those that run once. Maps of one pixel are a stage where the classifier reads as many
+    channels and no others have them.
 
     Raises:
         UserError: The last layer is not linear, no module gives maps, or a path does not exist.
@@ -195,6 +196,10 @@ def adapted(
         outermost = path.count(".") <= last.get(side, path).count(".")
         if side == width > 1 and side <= min(last, default=side) and outermost:
             last[side] = path
+    read = model.get_submodule(linear[-1]).in_features
+    if last and once[list(last.values())[-1]].shape[1] != read:  # then the last maps are one pixel
+        pixels = [p for p, out in once.items() if getattr(out, "shape", ())[1:] == (read, 1, 1)]
+        last |= {1: min(pixels, key=lambda path: path.count("."))} if pixels else {}
     if not (stages or last):
         raise UserError("none of its modules gives square maps (B, C, H, W); name its stages")
     return AdaptedNetwork(model, stages or list(last.values()), linear[-1])

@@ -74,6 +74,12 @@ class Semantic(Proxy):
             logits, embedding = outputs.logits.double(), outputs.embedding.double()
             return {"gradient": functional.classifier_gradient(logits, embedding, batch.labels)}
         last = outputs.stages[-1].double(), cast(Network, network).classifier.weight.double()
+        channels, read = last[0].shape[1], last[1].shape[1]
+        if channels != read:
+            raise UserError(
+                f"proxy {self.name}: class maps need a classifier of the last stage's {channels} "
+                f"channels, the teacher's reads {read}; name its stages, or give proxy=recommended"
+            )
         if self.form == "classes":
             return {"maps": functional.cam_matrix(*last)}
         rectified = self.form == "images_relu"
