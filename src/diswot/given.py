@@ -36,6 +36,10 @@ NETWORK = "diswot.given.network"
 """The ``_target_`` of a module that was given."""
 
 _FROM_FILES = ("_target_", "path", "test_path")  # settings of ``data=npz`` that arrays have not
+_DROPOUT = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
 _OBJECTS: ContextVar[Mapping[str, Any]] = ContextVar("objects")
 _Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -113,7 +117,7 @@ def _copied(module: nn.Module, stages: Sequence[str] | None, role: str, data: Im
     if role == "teacher":
         own.requires_grad_(True)  # what is frozen counts as parameters too
         for layer in own.modules():
-            if isinstance(layer, nn.modules.dropout._DropoutNd):
+            if isinstance(layer, _DROPOUT):
                 layer.p = 0.0  # scores run networks in training mode and draw nothing
     size = data.in_channels, data.image_size, data.image_size
     noise = torch.randn(2, *size, generator=keys.generator("given"))

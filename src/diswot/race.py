@@ -106,11 +106,7 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
 
 def _next_command(launch: Launch, summary: RaceSummary) -> str:
     """Trains the winner, or the control if that is ahead, by the protocol of trainings."""
-
-    def given(*prefixes: str) -> list[str]:
-        return [word for word in launch.overrides if word.lstrip("+~").startswith(prefixes)]
-
-    arch, margin = summary.arch, summary.margin
+    given, arch, margin = launch.given, summary.arch, summary.margin
     if margin is not None and margin.half is not None and margin.mean < -margin.half:
         arch = str(summary.control)
     words = ["student=arch", f"space={summary.space}", f"student.arch={quote(arch)}"]

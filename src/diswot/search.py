@@ -105,10 +105,7 @@ def _next_commands(launch: Launch, summary: SearchSummary) -> dict[str, str]:
     from diswot.console import shown
     from diswot.models.weights import embedded_names
 
-    def given(*prefixes: str) -> list[str]:
-        return [word for word in launch.overrides if word.lstrip("+~").startswith(prefixes)]
-
-    chosen, weights = launch.choices, summary.teacher_weights
+    given, chosen, weights = launch.given, launch.choices, summary.teacher_weights
     run, shared = quote(shown(launch.path)), []
     if given("space.") or chosen["space"] != summary.space:
         shared += [f"space={chosen['space']}", *given("space.")]

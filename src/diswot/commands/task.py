@@ -63,6 +63,10 @@ class Launch:
             further=tuple(str(s.path) for s in sources if s.provider == "command-line"),
         )
 
+    def given(self, *prefixes: str) -> list[str]:
+        """The settings of the command line that begin so."""
+        return [word for word in self.overrides if word.lstrip("+~").startswith(prefixes)]
+
     def next_command(self, name: str, words: Sequence[str]) -> str:
         """The line that runs another command with these settings, as this one was started."""
         started = sys.orig_argv
