@@ -17,7 +17,16 @@ __all__ += ["with_members"]
 T = TypeVar("T")
 
 IRRELEVANT = (
-    *("workers", "logger", "debug", "hydra", "data.num_workers", "resamples", "merge"),
+    *(
+        "workers",
+        "teacher_images",
+        "logger",
+        "debug",
+        "hydra",
+        "data.num_workers",
+        "resamples",
+        "merge",
+    ),
     *("benchmark.source", "benchmark.path", "benchmark.datasets", "protocol.teacher_cache.dir"),
     *("trainer.profiler", "callbacks.lines", "callbacks.progress", "callbacks.curves"),
 )

@@ -77,7 +77,9 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
     if result.teacher_params and result.teacher_flops:
         table.add_section()
         cost = _number(result.teacher_params), _number(result.teacher_flops)
-        table.add_row("", f"teacher {result.teacher}", *[""] * len(names), *cost)
+        own = result.teacher_accuracy
+        top1 = "" if own is None else f", top-1 {own.top1:.2f} %"
+        table.add_row("", f"teacher {result.teacher}{top1}", *[""] * len(names), *cost)
     _console().print(table)
 
 

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
-from diswot.runs import CandidateRecord, SearchSummary, read_summary
+from diswot.errors import UserError
+from diswot.runs import CandidateRecord, SearchSummary, TeacherAccuracy, read_summary
+
+if TYPE_CHECKING:
+    from diswot.data.base import ImageData
 
 __all__ = ["main", "run_search"]
 
@@ -62,6 +66,7 @@ def run_search(
 
 def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.accuracies import Benchmark, NoAccuraciesError, benchmark_of
+    from diswot.checks import whole
     from diswot.console import SearchProgress
     from diswot.loggers.followers import SearchLog
     from diswot.reporting.search import export, show_plan
@@ -71,6 +76,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.strategies import make_strategy
 
     config, run_dir = session.config, session.run_dir
+    whole("teacher_images", config["teacher_images"], 0)
     workers = worker_count(config)
     benchmark: Benchmark | None = None
     if config.get("benchmark"):
@@ -80,6 +86,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     strategy = make_strategy(config, setup)
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)
     session.loggers.start()
+    accuracy = _teacher_accuracy(session, setup.data)
     search = Search(run_dir, strategy, setup.fitness, setup.others)
     total = strategy.evaluations or setup.space.size.count
     log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
@@ -88,9 +95,32 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
         SearchProgress(total, search.journaled, "candidates.csv", quiet=session.quiet) as progress,
     ):
         search.run(measure, progress, log)
-    summary = export(config, setup, strategy, search, run_dir, benchmark=benchmark)
+    summary = export(
+        config, setup, strategy, search, run_dir, benchmark=benchmark, accuracy=accuracy
+    )
     log.finish(asdict(summary), run_dir.path)
     return summary
+
+
+def _teacher_accuracy(
+    session: Session[CandidateRecord, SearchSummary], data: ImageData
+) -> TeacherAccuracy | None:
+    """Measure and show the teacher that students will learn from, where it has trained weights."""
+    from diswot.console import print_lines
+    from diswot.reporting import teacher_lines
+    from diswot.teaching import teacher_accuracy, teaching_weights
+
+    config = session.config
+    limit, spec = config["teacher_images"], config["teacher"]
+    if not limit or teaching_weights(spec, data.name) == "none":
+        return None
+    try:
+        measured = teacher_accuracy(spec, data, config["device"], limit)
+    except UserError as error:  # no test images, or other classes: a search needs neither
+        session.show(print_lines, [f"The accuracy of the teacher was not measured: {error}"])
+        return None
+    session.show(print_lines, teacher_lines(spec["name"], measured))
+    return measured
 
 
 def _show_sweep(runs: Mapping[str, Path]) -> None:
@@ -103,9 +133,9 @@ def _show_sweep(runs: Mapping[str, Path]) -> None:
 def _next_commands(launch: Launch, summary: SearchSummary) -> dict[str, str]:
     """A race of what was found, and its training: taught where the teacher has trained weights."""
     from diswot.console import shown
-    from diswot.models.weights import embedded_names
+    from diswot.teaching import teaching_weights
 
-    given, chosen, weights = launch.given, launch.choices, summary.teacher_weights
+    given, chosen = launch.given, launch.choices
     run, shared = quote(shown(launch.path)), []
     if given("space.") or chosen["space"] != summary.space:
         shared += [f"space={chosen['space']}", *given("space.")]
@@ -113,9 +143,8 @@ def _next_commands(launch: Launch, summary: SearchSummary) -> dict[str, str]:
         shared.append(f"data={chosen['data']}")
     batch = given("data.batch_size")
     shared += [word for word in given("data.") if word not in batch]
-    if weights == "none" and chosen["data"] == "fashion_mini" and not given("teacher.network."):
-        weights = "embedded" if chosen["teacher"] in embedded_names() else "none"
-    elif launch.config["num_classes"] is not None:
+    weights = teaching_weights(launch.config["teacher"], summary.data)
+    if weights == summary.teacher_weights and launch.config["num_classes"] is not None:
         weights = "none"  # a training has as many classes as the data
     if weights == "none":
         teacher, alone = ["teacher=none"], ["distiller=none"]

@@ -10,8 +10,8 @@ import torch
 from training_helpers import composed, epochs, left, prepared, trained
 
 from diswot.errors import UserError
+from diswot.teaching import accuracy
 from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal
-from diswot.training.run import accuracy
 from diswot.training.setup import trained_teacher
 
 

@@ -53,7 +53,9 @@ class EvalTransform:
         return image[:, top : top + self.image_size, left : left + self.image_size]
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Turn (..., C, H, W) of [0, 1] into values of mean 0 and deviation 1 a channel."""
+        """Turn (..., C, H, W) of [0, 1], or uint8, into values of mean 0 and deviation 1."""
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
         mean, std = (torch.tensor(each)[:, None, None] for each in (self.mean, self.std))
         return (images - mean) / std
 

@@ -71,8 +71,6 @@ class Batches(Dataset[Batch]):
             pixels = self.images.fitted(indices)
         else:
             pixels = self.augment(self.images, indices, View(self.seed, number))
-        if pixels.dtype == torch.uint8:
-            pixels = pixels.float() / 255
         images = self.images.transform.normalize(pixels)
         return images, self.images.labels[indices], indices
 

@@ -23,8 +23,10 @@ from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
 
-__all__ = ["DAMAGED", "WEIGHTS_FILE", "embedded_names", "identified", "load_weights", "one_line"]
+__all__ = ["DAMAGED", "EMBEDDED_FOR", "WEIGHTS_FILE", "embedded_names", "identified"]
+__all__ += ["load_weights", "one_line"]
 
+EMBEDDED_FOR = "fashion_mini"  # the data that embedded weights were trained for
 WEIGHTS_FILE = "student.safetensors"  # in a run directory of ``diswot train``
 
 DAMAGED = (

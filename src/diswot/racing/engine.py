@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from diswot.checkpoint import DESCRIPTION_FILE, build_network
+from diswot.checkpoint import DESCRIPTION_FILE
 from diswot.config import make
 from diswot.data.base import ImageData
 from diswot.data.training import TrainingData
@@ -18,7 +16,7 @@ from diswot.models.weights import WEIGHTS_FILE
 from diswot.racing.halving import Plan, Trial, decided
 from diswot.racing.setup import training_config
 from diswot.runs import RaceRecord, TrainSummary, read_epochs, write_atomic
-from diswot.training.run import accuracy
+from diswot.teaching import accuracy, trained_network
 
 if TYPE_CHECKING:
     from diswot.racing.processes import Calls
@@ -124,8 +122,7 @@ def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
     """Measure the teacher on the test images."""
     data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
     spec = config["teacher"]
-    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        network = build_network(spec, "teacher", data.num_classes, data.in_channels)
+    network = trained_network(spec, data)
     loader = TrainingData(data).test_dataloader()
     return RaceRecord(
         arch=spec["name"],

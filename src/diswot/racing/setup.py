@@ -11,16 +11,16 @@ from diswot.checks import number, whole
 from diswot.config import make, member_node
 from diswot.data.base import ImageData
 from diswot.errors import UserError
-from diswot.models.weights import embedded_names, identified
+from diswot.models.weights import EMBEDDED_FOR, embedded_names, identified
 from diswot.racing.halving import Plan, Trial
 from diswot.runs import SearchSummary
 from diswot.scoring.budget import CostModel
 from diswot.spaces.base import Arch, Space
+from diswot.teaching import teaching_weights
 
 __all__ = ["plan_of", "resolve_race", "training_config"]
 
 _KEPT = 10  # candidates in a search's result.json
-_EMBEDDED_FOR = "fashion_mini"
 
 
 def resolve_race(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def resolve_race(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str
         archs = [each.arch for each in best.top[:count]]
     elif space is None:
         raise UserError("space: none is given; archs needs the space they are of")
-    if best is not None and best.data != data.name == _EMBEDDED_FOR:
+    if best is not None and best.data != data.name == EMBEDDED_FOR:
         raise UserError(
             f"data: the search was of {best.data}; give data=..., by default {data.name}"
         )
@@ -120,17 +120,14 @@ def _teacher(
     if given is None:
         weights = cast(SearchSummary, best).teacher_weights
         name = cast(SearchSummary, best).teacher or "none"
-        known = data.name == _EMBEDDED_FOR and name in embedded_names()
-        if name == "none" or (weights == "none" and not known):
+        if name == "none" or (weights == "none" and name not in embedded_names()):
             return {"name": "none", "weights": "none"}
         try:
             given = {**member_node("teacher", name, folders), "name": name, "weights": weights}
         except UserError as error:
             advice = "name it with teacher=... and teacher.weights=..., as the search did"
             raise UserError(f"run: the search had teacher {name}; {advice} ({error})") from None
-    weights = str(given["weights"])
-    if weights == "none" and data.name == _EMBEDDED_FOR and given["name"] in embedded_names():
-        weights = "embedded"
+    weights = teaching_weights(given, data.name)
     if weights == "none":
         return {"name": "none", "weights": "none"}
     return identified({**given, "weights": weights})

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from diswot.data.base import ImageData
     from diswot.models.outputs import Cost
-    from diswot.runs import SearchSummary
+    from diswot.runs import SearchSummary, TeacherAccuracy
 
-__all__ = ["conditions", "drawing", "largest_lines", "place_lines", "validation_lines"]
+__all__ = ["conditions", "drawing", "largest_lines", "place_lines", "teacher_lines"]
+__all__ += ["validation_lines"]
 
 
 @contextmanager
@@ -61,6 +62,16 @@ def conditions(
         "device": f"{config['device']}, {config['precision']}, {processes}",
         "run dir": shown(path),
     }
+
+
+def teacher_lines(name: str | None, accuracy: TeacherAccuracy | None) -> Iterator[str]:
+    """How good the teacher is itself, in one line where that was measured."""
+    if accuracy is not None:
+        share = f"{accuracy.images:,} of the " if accuracy.images < accuracy.of else "the "
+        yield (
+            f"Teacher {name} (weights: {accuracy.weights}) itself: top-1 {accuracy.top1:.2f} % on "
+            f"{share}{accuracy.of:,} test images"
+        )
 
 
 def place_lines(summary: SearchSummary) -> Iterator[str]:

@@ -14,9 +14,16 @@ from diswot.accuracies import standings
 from diswot.accuracies.validated import validations
 from diswot.console import print_lines, print_pairs, print_table, show_standings, show_top, shown
 from diswot.errors import UserError
-from diswot.reporting import conditions, drawing, largest_lines, place_lines, validation_lines
+from diswot.reporting import (
+    conditions,
+    drawing,
+    largest_lines,
+    place_lines,
+    teacher_lines,
+    validation_lines,
+)
 from diswot.reporting.plots import plot_course, plot_params
-from diswot.runs import KnownAccuracies, SearchSummary, TopCandidate, write_table
+from diswot.runs import KnownAccuracies, SearchSummary, TeacherAccuracy, TopCandidate, write_table
 from diswot.searching.firmness import places_under_other_seeds
 from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
@@ -73,10 +80,12 @@ def export(
     run_dir: RunDir[CandidateRecord],
     *,
     benchmark: Benchmark | None,
+    accuracy: TeacherAccuracy | None,
 ) -> SearchSummary:
     """Write candidates.csv, search.png, similarity.npz and result.json; gives what the last holds.
 
-    The search is finished; ``benchmark`` are known accuracies of the space, if there are any.
+    The search is finished; ``benchmark`` are known accuracies of the space, if there are any,
+    ``accuracy`` is the teacher's.
     """
     history, seconds, others = search.history, search.seconds, search.history.others()
     ranked = [
@@ -111,6 +120,7 @@ def export(
         teacher_weights=config["teacher"]["weights"],
         teacher_params=cost.params if cost else None,
         teacher_flops=cost.flops if cost else None,
+        teacher_accuracy=accuracy,
         budget=strategy.proposals.budget.limits(),
         proxy=name,
         proxy_settings=proxy.settings(),
@@ -128,7 +138,8 @@ def export(
         places=places_under_other_seeds(config, setup, [each.arch for each in top[:_FIRM]]),
         validated=validations(setup.space.name, name, config["proxy"][name]),
     )
-    title = f"{setup.space.name}, teacher {setup.teacher}: {name} by {strategy.name}"
+    own = "" if accuracy is None else f" ({accuracy.top1:.1f} %)"
+    title = f"{setup.space.name}, teacher {setup.teacher}{own}: {name} by {strategy.name}"
     _write_candidates(run_dir.path / "candidates.csv", history)
     sizes = {"budget": summary.budget.get("params"), "teacher": summary.teacher_params}
     plot_search(run_dir.path / "search.png", history, title, sizes)
@@ -190,8 +201,9 @@ def show_result(summary: SearchSummary, path: Path) -> None:
     speed = f"{summary.seconds:.1f} s ({summary.candidates_per_second:.2f}/s)"
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
-    firmness = [*place_lines(summary), *largest_lines(summary), *validation_lines(summary)]
-    print_lines([*firmness, counts, *files])
+    known = [*place_lines(summary), *largest_lines(summary), *validation_lines(summary)]
+    known += teacher_lines(summary.teacher, summary.teacher_accuracy)
+    print_lines([*known, counts, *files])
 
 
 def show_sweep(runs: Mapping[str, SearchSummary]) -> None:

@@ -18,8 +18,8 @@ from diswot.models.weights import load_weights
 from diswot.reporting import drawing
 from diswot.reporting.plots import plot_losses, plot_rate, plot_top1
 from diswot.runs import EpochRecord, Journal, TrainSummary, read_json, write_table
+from diswot.teaching import accuracy
 from diswot.training.processes import world_size
-from diswot.training.run import accuracy
 from diswot.versions import versions
 
 _torchvision.ensure()

@@ -20,6 +20,7 @@ from diswot.runs.records import (
     SearchSummary,
     Standing,
     Summary,
+    TeacherAccuracy,
     TopCandidate,
     TrainSummary,
     Validation,
@@ -44,7 +45,8 @@ __all__ += [
     "Run",
     "RunDir",
 ]
-__all__ += ["ScoreRecord", "SearchSummary", "Standing", "Summary", "TopCandidate", "TrainSummary"]
+__all__ += ["ScoreRecord", "SearchSummary", "Standing", "Summary"]
+__all__ += ["TeacherAccuracy", "TopCandidate", "TrainSummary"]
 __all__ += ["Validation", "find_runs", "read_candidates", "read_epochs", "read_json"]
 __all__ += ["read_rank_rows", "read_similarity", "read_summary", "read_table", "replacing"]
 __all__ += ["write_atomic", "write_json", "write_table"]

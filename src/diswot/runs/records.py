@@ -19,6 +19,7 @@ __all__ = [
     "SearchSummary",
     "Standing",
     "Summary",
+    "TeacherAccuracy",
     "TopCandidate",
     "TrainSummary",
     "Validation",
@@ -161,6 +162,19 @@ class Summary:
     versions: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class TeacherAccuracy:
+    """Top-1 in percent of the teacher with the ``weights`` that a student would learn from.
+
+    It was measured on ``images`` of the ``of`` test images.
+    """
+
+    weights: str
+    top1: float
+    images: int
+    of: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSummary(Summary):
     """Outcome of a search.
@@ -171,7 +185,8 @@ class SearchSummary(Summary):
     choose, ``largest_place`` its place by score; ``places`` are those of the best five among
     themselves, scored again under other seeds, by seed; ``validated`` says how well the score is
     known to rank this space. ``teacher_params`` and ``teacher_flops`` are the teacher's, on an
-    image of ``data``, ``budget`` the limits by name. ``evaluated`` proposals were answered,
+    image of ``data``, ``teacher_accuracy`` is None where it has no trained weights or was not
+    measured; ``budget`` the limits by name. ``evaluated`` proposals were answered,
     ``distinct`` different ones among them, ``failed`` could not be scored, ``rejected`` ones broke
     the budget; ``exhausted``: the strategy had no more. ``seconds`` are over all restarts.
     """
@@ -192,6 +207,7 @@ class SearchSummary(Summary):
     teacher_weights: str = "none"
     teacher_params: int | None = None
     teacher_flops: int | None = None
+    teacher_accuracy: TeacherAccuracy | None = None
     budget: dict[str, float] = field(default_factory=dict)
     proxy: str
     proxy_settings: dict[str, Any] = field(default_factory=dict)

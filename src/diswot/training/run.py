@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
 
 from diswot import _torchvision
 from diswot.config import make
-from diswot.data.training import Batch, TrainingData
+from diswot.data.training import TrainingData
 from diswot.errors import UserError
 from diswot.models.weights import DAMAGED, one_line
 from diswot.runs import EpochRecord, RunDir
+from diswot.teaching import accuracy
 from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal, averaging
 from diswot.training.processes import explained, quiet
 from diswot.training.setup import TrainingSetup, trained_teacher
@@ -34,7 +33,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
-__all__ = ["accuracy", "finished_epochs", "fit", "make_trainer", "teacher_top1"]
+__all__ = ["finished_epochs", "fit", "make_trainer", "teacher_top1"]
 
 _ELSEWHERE = {name: name for name in ("precision", "callbacks", "logger")} | {
     "accelerator": "device",
@@ -194,22 +193,6 @@ def _interruptible() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
-
-
-@torch.no_grad()
-def accuracy(network: nn.Module, loader: DataLoader[Batch], device: str) -> dict[str, float]:
-    """Top-1 and top-5 accuracy in percent of a network that gives logits; its mode is kept."""
-    training = network.training
-    network.to(device).eval()
-    right, count = torch.zeros(2, dtype=torch.int64), 0
-    for images, labels, _ in loader:
-        logits = network(images.to(device, memory_format=torch.channels_last)).cpu()
-        likeliest = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        right += torch.stack([likeliest[:, 0].sum(), likeliest.sum()])
-        count += len(labels)
-    network.train(training)
-    top1, top5 = (100 * right / count).tolist()
-    return {"top1": top1, "top5": top5}
 
 
 def teacher_top1(

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from diswot.checkpoint import build_network, build_student
+from diswot.checkpoint import build_student
 from diswot.checks import whole
 from diswot.config import make
 from diswot.data.base import ImageData
@@ -19,6 +19,7 @@ from diswot.distillers import Distiller
 from diswot.errors import UserError
 from diswot.keys import stable_hash
 from diswot.models.outputs import Network
+from diswot.teaching import trained_network
 from diswot.training.module import Distillation
 from diswot.training.processes import world_size
 from diswot.training.protocol import Protocol
@@ -142,5 +143,4 @@ def trained_teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
             f"teacher.weights=none: an untrained {spec['name']} has nothing to teach; give "
             "embedded, a file, the run directory of a training, or teacher=none distiller=none"
         )
-    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        return build_network(spec, "teacher", data.num_classes, data.in_channels)
+    return trained_network(spec, data)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from diswot.errors import UnreadableError, UserError
-from diswot.reporting import largest_lines, place_lines, plots, validation_lines
+from diswot.reporting import largest_lines, place_lines, plots, teacher_lines, validation_lines
 from diswot.reporting.page.facts import Group, at, number
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
 from diswot.runs import (
@@ -156,7 +156,14 @@ def search_pictures(group: Group, name: str) -> Pictures:
         who = f"{seed}: " if len(found) > 1 else ""
         own = [*place_lines(summary), *largest_lines(summary)]
         pictures.notes += [f"{who}{line}." for line in own]
-    known = [f"{line}." for each in summaries.values() for line in validation_lines(each)]
+    known = [
+        f"{line}."
+        for each in summaries.values()
+        for line in (
+            *validation_lines(each),
+            *teacher_lines(each.teacher, each.teacher_accuracy),
+        )
+    ]
     pictures.notes += dict.fromkeys(known)  # the same of every seed
     try:
         benchmark = known_accuracies(str(at(config, "space", "name")), config.get("space"))

@@ -1,0 +1,83 @@
+"""The teacher as one that teaches: the weights a student learns from, and how good it is itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diswot.checkpoint import build_network
+from diswot.config import conf_dir, member_node
+from diswot.data.base import ImageData
+from diswot.errors import UserError
+from diswot.models.weights import EMBEDDED_FOR, embedded_names
+from diswot.runs import TeacherAccuracy
+
+__all__ = ["accuracy", "teacher_accuracy", "teaching_weights", "trained_network"]
+
+_BATCH = 100  # images of a pass
+
+
+def teaching_weights(spec: Mapping[str, Any], data: str) -> str:
+    """The ``weights`` that a student learns from on ``data``, ``none`` where there are none.
+
+    Those of the teacher's node ``spec``; where it has none, the embedded ones of the package's
+    networks on the package's images.
+    """
+    name, weights = spec["name"], str(spec.get("weights", "none"))
+    if weights != "none" or data != EMBEDDED_FOR or name not in embedded_names():
+        return weights
+    own = member_node("teacher", name, [conf_dir()])
+    return "embedded" if spec["network"] == own["network"] else "none"
+
+
+def trained_network(spec: Mapping[str, Any], data: ImageData) -> nn.Module:
+    """The network of a teacher's node with its weights, for the classes of the data."""
+    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
+        return build_network(spec, "teacher", data.num_classes, data.in_channels)
+
+
+def teacher_accuracy(
+    spec: Mapping[str, Any], data: ImageData, device: str, limit: int
+) -> TeacherAccuracy:
+    """Measure the teacher that students learn from on test images, at most ``limit`` of them.
+
+    They are spread over all. ``spec`` is the teacher's node; what was measured is named by its
+    `teaching_weights`.
+
+    Raises:
+        UserError: There are no test images, or the weights do not fit the data's classes.
+    """
+    weights = teaching_weights(spec, data.name)
+    if weights == "none":
+        raise UserError(f"{spec['name']} has no trained weights for {data.name}")
+    network = trained_network({**spec, "weights": weights}, data)
+    images = data.test_dataset()
+    count = min(limit, len(images))
+    parts = torch.split(torch.linspace(0, len(images) - 1, count).long(), _BATCH)
+    batches = ((images.transform.normalize(images.fitted(p)), images.labels[p]) for p in parts)
+    top1 = accuracy(network, batches, device)["top1"]
+    return TeacherAccuracy(weights=weights, top1=top1, images=count, of=len(images))
+
+
+@torch.no_grad()
+def accuracy(
+    network: nn.Module, batches: Iterable[Sequence[Tensor]], device: str
+) -> dict[str, float]:
+    """Top-1 and top-5 accuracy in percent of a network that gives logits; its mode is kept.
+
+    Batches hold images ``(B, C, H, W)`` and labels ``(B,)``, and maybe more.
+    """
+    training = network.training
+    network.to(device).eval()
+    right, count = torch.zeros(2, dtype=torch.int64), 0
+    for images, labels, *_ in batches:
+        logits = network(images.to(device, memory_format=torch.channels_last)).cpu()
+        likeliest = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        right += torch.stack([likeliest[:, 0].sum(), likeliest.sum()])
+        count += len(labels)
+    network.train(training)
+    top1, top5 = (100 * right / count).tolist()
+    return {"top1": top1, "top5": top5}
