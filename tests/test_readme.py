@@ -29,7 +29,7 @@ CHAINS = [[line for line in DISWOT if folder in line] for folder in NAMED]
 ALONE = [line for line in DISWOT if not any(line in chain for chain in CHAINS)]
 SMALL = {
     "train": "data=gaussian data.length=128 protocol.max_epochs=1 protocol.schedule.warmup=0",
-    "search": "strategy.evaluations=2 data.batch_size=16 workers=1",
+    "search": "strategy.evaluations=2 data.batch_size=16 workers=1 teacher_images=8",
     "race": "data=gaussian data.length=64 rungs=[2] seeds=1 finalists=1 workers=1 images=32",
     "rank": "benchmark.sample=6 data.batch_size=16 workers=1",
     "report": "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["UnreadableError", "UserError"]
+__all__ = ["DivergedError", "UnreadableError", "UserError"]
 
 
 class UserError(Exception):
@@ -12,6 +12,10 @@ class UserError(Exception):
 
     Entry points turn it into that message and exit code 2.
     """
+
+
+class DivergedError(UserError):
+    """A training whose loss is no longer finite."""
 
 
 class UnreadableError(UserError):

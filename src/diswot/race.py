@@ -36,7 +36,7 @@ def job(launch: Launch) -> float:
     summary = run_race(launch.config, launch.path, launch.folders, group=launch.sweep)
     if launch.sweep is None:
         print_lines([f"Next: {_next_command(launch, summary)}"])
-    return summary.contestants[0].val_top1
+    return float(summary.contestants[0].val_top1 or 0.0)
 
 
 def run_race(

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from diswot.errors import UserError
 from diswot.racing.halving import Plan, Trial, decided, estimate, survivors
 from diswot.runs import RaceRecord
 
@@ -19,11 +20,13 @@ class Lab:
 
     def __call__(self, trials: Sequence[Trial]) -> list[RaceRecord]:
         self.asked.append(list(trials))
+        return [self.record(trial, self.accuracies.get(trial.arch)) for trial in trials]
+
+    @staticmethod
+    def record(trial: Trial, top1: float | None) -> RaceRecord:
         sizes = {"params": 1, "flops": 1, "seconds": 0.0}
-        return [
-            RaceRecord(**vars(t), val_top1=self.accuracies[t.arch], test_top1=0.0, **sizes)
-            for t in trials
-        ]
+        reason = "why" if top1 is None else None
+        return RaceRecord(**vars(trial), val_top1=top1, test_top1=top1, **sizes, reason=reason)
 
 
 @pytest.mark.parametrize("number", range(40))
@@ -55,6 +58,20 @@ def _fields(lab: Lab, archs: list[str], rungs: list[int], keep: float) -> list[l
     for _ in rungs[1:]:
         fields.append(survivors({arch: lab.accuracies[arch] for arch in fields[-1]}, keep))
     return fields
+
+
+def test_those_that_diverge_leave_at_once() -> None:
+    plan = Plan(["a", "b", "c", "d"], "a", [1, 2], 0.75, [0, 1], taught=True)
+    lab = Lab({"b": 1.0, "d": 2.0})
+    assert decided(plan, lab) == "d"
+    assert [{t.arch for t in trials} for trials in lab.asked] == [
+        {"a", "b", "c", "d"},
+        {"a", "b", "d"},  # the control runs on the last rung whatever it did
+        {"a", "d"},
+    ]
+    with pytest.raises(UserError, match="all that were left diverged on rung 1; the first: why"):
+        decided(plan, Lab({}))
+    assert decided(Plan(["a"], "c", [1], 0.5, [0], taught=False), Lab({"c": 1.0})) == "c"
 
 
 def test_equals_stay_in_the_order_of_the_search() -> None:

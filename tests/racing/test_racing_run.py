@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,10 +19,12 @@ from markupsafe import escape
 from racing_helpers import ARCHS, SMALL, journal, left, raced
 
 import diswot
-from diswot.errors import UserError
+from diswot.errors import DivergedError, UserError
+from diswot.race import main
 from diswot.reporting.page import render
 from diswot.reporting.race import show_result, verdicts
-from diswot.runs import RaceSummary, find_runs, read_summary
+from diswot.runs import RaceSummary, TrainSummary, find_runs, read_summary
+from diswot.train import run_train
 
 
 def test_what_a_race_leaves(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +67,42 @@ def test_what_a_race_leaves(finished: Path, capfd: pytest.CaptureFixture[str]) -
     assert (race.command, race.state) == ("race", "finished")
     assert [run.command for run in trainings] == ["train"] * summary.trained
     assert escape("; ".join(verdicts(summary))) in render("races", [race]).decode()
+
+
+def test_one_that_diverges_ends_no_race(
+    finished: Path,
+    teacher: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    loser = read_summary(finished / "result.json", RaceSummary).arch
+
+    def train(config: dict[str, Any], *given: Any, **how: Any) -> TrainSummary:
+        if config["student"]["arch"] == loser and config["seed"] == 1:
+            raise DivergedError("the loss is not finite")
+        return run_train(config, *given, **how)
+
+    monkeypatch.setattr("diswot.train.run_train", train)
+    summary = raced(tmp_path, *teacher)
+    assert summary.arch != loser
+    (lost,) = [each for each in summary.contestants if each.arch == loser]
+    assert (lost.val_top1, lost.reason) == (None, "the loss is not finite")
+    assert lost.taught
+    assert lost.taught.seeds == 1
+    (line,) = [each for each in journal(tmp_path) if each["reason"] and each["taught"]]
+    known = next(each for each in journal(finished) if each["arch"] == loser)
+    assert [line[key] for key in ("params", "flops")] == [known["params"], known["flops"]]
+    show_result(summary, tmp_path)
+    assert f"{loser} diverged: the loss is not finite" in capfd.readouterr().out
+    assert raced(tmp_path, *teacher) == summary
+
+
+def test_a_race_in_which_all_diverge(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, "teacher=none", "protocol.optimizer.lr=1e30", f"hydra.run.dir={tmp_path}"]
+    assert main(words) == 2
+    message = capfd.readouterr().err
+    assert "all that were left diverged on rung 1; the first: the loss is not finite" in message
 
 
 def middle_of_a_training(run: Path) -> None:

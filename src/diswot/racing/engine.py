@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.checkpoint import DESCRIPTION_FILE
+import torch
+
+from diswot.checkpoint import DESCRIPTION_FILE, build_student
 from diswot.config import make
 from diswot.data.base import ImageData
 from diswot.data.training import TrainingData
+from diswot.errors import DivergedError
 from diswot.models.outputs import count_flops, count_params
 from diswot.models.weights import WEIGHTS_FILE
 from diswot.racing.halving import Plan, Trial, decided
@@ -102,20 +107,41 @@ def _trial(record: RaceRecord) -> Trial:
 def training_record(
     train: Train, trial: Trial, config: dict[str, Any], path: Path, folders: Sequence[Path]
 ) -> RaceRecord:
-    """Train, or go on with it, and give its line of the race's journal."""
-    summary = train(config, path, folders, quiet=True)
+    """Train, or go on with it, and give its line of the race's journal.
+
+    Of what training left, its weights and figures stay, and what one that diverged tells of it.
+    """
+    started = time.monotonic()
+    try:
+        summary = train(config, path, folders, quiet=True)
+    except DivergedError as error:
+        params, flops = _size(config)
+        return RaceRecord(
+            **asdict(trial),
+            val_top1=None,
+            test_top1=None,
+            params=params,
+            flops=flops,
+            seconds=round(time.monotonic() - started, 3),
+            reason=str(error),
+        )
+    (path / "last.ckpt").unlink(missing_ok=True)
     return RaceRecord(
-        arch=trial.arch,
-        rung=trial.rung,
-        epochs=trial.epochs,
-        seed=trial.seed,
-        taught=trial.taught,
+        **asdict(trial),
         val_top1=read_epochs(path)[-1].val_top1,
         test_top1=summary.test_top1,
         params=summary.params,
         flops=summary.flops,
         seconds=summary.seconds,
     )
+
+
+def _size(config: Mapping[str, Any]) -> tuple[int, int]:
+    data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+    with torch.device("meta"):
+        sizes = data.num_classes, data.in_channels
+        network = build_student(config["student"], config["space"], *sizes)
+    return count_params(network), count_flops(network, data.image_shape)
 
 
 def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
@@ -133,6 +159,6 @@ def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
         val_top1=None,
         test_top1=accuracy(network, loader, config["device"])["top1"],
         params=count_params(network),
-        flops=count_flops(network, (data.in_channels, data.image_size, data.image_size)),
+        flops=count_flops(network, data.image_shape),
         seconds=0.0,
     )

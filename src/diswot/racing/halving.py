@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from diswot.errors import UserError
 from diswot.runs import Estimate, RaceRecord
 
 __all__ = ["Measure", "Plan", "Trial", "decided", "estimate", "survivors"]
@@ -59,19 +60,26 @@ class Plan:
 
 
 def decided(plan: Plan, measure: Measure) -> str:
-    """Race, and give the winner.
+    """Race, and give the winner; the control, if all others diverge on the last rung.
 
     At the end the winner and the control are trained alone too, where there is a teacher.
+
+    Raises:
+        UserError: The trainings of all that were left diverged.
     """
     field, last = list(plan.archs), len(plan.rungs)
     for rung in range(1, last + 1):
         beside = [plan.control] if plan.control and rung == last else []
         records = measure(plan.trials(dict.fromkeys([*field, *beside]), rung))
         scores = {
-            arch: statistics.fmean(r.val_top1 or 0.0 for r in records if r.arch == arch)
-            for arch in field
+            arch: statistics.fmean(_accuracy(r) for r in records if r.arch == arch)
+            for arch in [*field, *beside]
         }
-        field = survivors(scores, plan.keep if rung < last else 0.0)
+        ranked = {arch: scores[arch] for arch in field}
+        field = survivors(ranked, plan.keep if rung < last else 0.0) or survivors(scores, 1.0)[:1]
+        if not field:
+            reason = next(record.reason for record in records if record.reason)
+            raise UserError(f"all that were left diverged on rung {rung}; the first: {reason}")
     if plan.taught:
         compared = dict.fromkeys([field[0], *([plan.control] if plan.control else [])])
         measure(plan.trials(compared, last, taught=False))
@@ -79,9 +87,16 @@ def decided(plan: Plan, measure: Measure) -> str:
 
 
 def survivors(scores: Mapping[str, float], keep: float) -> list[str]:
-    """The best by score, a share of all, at least one; best first, equals in the given order."""
-    ranked = sorted(scores, key=lambda arch: -scores[arch])
-    return ranked[: _kept(len(ranked), keep)]
+    """The best by score, a share of all, at least one; best first, equals in the given order.
+
+    Those whose score is minus infinity leave whatever their place.
+    """
+    ranked = sorted(scores, key=lambda arch: -scores[arch])[: _kept(len(scores), keep)]
+    return [arch for arch in ranked if scores[arch] > -math.inf]
+
+
+def _accuracy(record: RaceRecord) -> float:
+    return -math.inf if record.val_top1 is None else record.val_top1
 
 
 def _kept(count: int, keep: float) -> int:

@@ -87,8 +87,7 @@ def _control(
     if given in ("none", None):
         return None
     classes = data.num_classes if best is None else best.num_classes
-    image = (data.in_channels, data.image_size, data.image_size)
-    costs = CostModel(space, num_classes=classes, image=image)
+    costs = CostModel(space, num_classes=classes, image=data.image_shape)
     if given == "largest":
         if best is None:
             return max(archs, key=lambda arch: costs.params(space.parse(arch)))

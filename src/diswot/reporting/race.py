@@ -70,10 +70,13 @@ def show_training(record: RaceRecord, count: int) -> None:
         print_lines([f"teacher {record.arch}: {record.test_top1:.2f} % on the test images"])
         return
     how = "taught" if record.taught else "alone"
+    top1 = "diverged"
+    if record.val_top1 is not None:
+        top1 = f"{record.val_top1:.2f} %, test {record.test_top1:.2f} %"
     print_lines(
         [
             f"rung {record.rung}  {record.arch} {how}, seed {record.seed}, {record.epochs} epochs: "
-            f"{record.val_top1:.2f} %, test {record.test_top1:.2f} %  {record.seconds:.0f} s"
+            f"{top1}  {record.seconds:.0f} s"
         ]
     )
 
@@ -83,7 +86,7 @@ def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
     config, plan = race.config, race.plan
     archs = dict.fromkeys([*plan.archs, *([plan.control] if plan.control else [])])
     made = [_contestant(race, plan, arch) for arch in archs]
-    made.sort(key=lambda each: (each.arch != winner, -each.rung, -each.val_top1))
+    made.sort(key=lambda each: (each.arch != winner, -each.rung, -(each.val_top1 or 0.0)))
     margin = None
     if plan.control not in (None, winner):
         both = (race.of(arch, taught=plan.taught) for arch in (winner, str(plan.control)))
@@ -127,26 +130,29 @@ def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
 def _contestant(race: Race, plan: Plan, arch: str) -> Contestant:
     main = race.of(arch, taught=plan.taught)
     alone = race.of(arch, taught=False)
+    reason = next((record.reason for record in main if record.reason), None)
     top1 = {
-        name: estimate([record.test_top1 for record in records])
+        name: estimate([r.test_top1 for r in records if r.test_top1 is not None])
         for name, records in (("taught", main if plan.taught else []), ("alone", alone))
     }
     return Contestant(
         arch=arch,
         rung=main[0].rung,
-        val_top1=sum(record.val_top1 or 0.0 for record in main) / len(main),
+        val_top1=None if reason else sum(r.val_top1 or 0.0 for r in main) / len(main),
         **top1,
         gain=_paired(main, alone) if plan.taught else None,
         params=main[0].params,
         flops=main[0].flops,
         seconds=round(sum(record.seconds for record in main) / len(main), 1),
+        reason=reason,
     )
 
 
 def _paired(ours: Sequence[RaceRecord], others: Sequence[RaceRecord]) -> Estimate | None:
-    """The mean difference of test accuracies, paired by seed; None where there are no others."""
+    """The mean difference of test accuracies, paired by seed; None where there are no pairs."""
     theirs = {record.seed: record.test_top1 for record in others}
-    return estimate([r.test_top1 - theirs[r.seed] for r in ours if r.seed in theirs])
+    pairs = [(record.test_top1, theirs.get(record.seed)) for record in ours]
+    return estimate([a - b for a, b in pairs if a is not None and b is not None])
 
 
 def show_result(summary: RaceSummary, path: Path) -> None:
@@ -166,7 +172,9 @@ def show_result(summary: RaceSummary, path: Path) -> None:
         table.add_row(f"{summary.teacher} (teacher)", "", "", top1, "", *own, "")
     for each in summary.contestants:
         mark = " (control)" if each.arch == summary.control else ""
-        numbers = (_text(each.taught), _text(each.alone), _text(each.gain, "+"))
+        numbers = [_text(each.taught), _text(each.alone), _text(each.gain, "+")]
+        if each.reason:
+            numbers[0 if summary.teacher else 1] = "diverged"
         size = (f"{each.params:,}", f"{each.flops:,}", f"{each.seconds:.0f}")
         table.add_row(f"{each.arch}{mark}", str(each.rung), *numbers, *size)
     print_table(table)
@@ -176,16 +184,17 @@ def show_result(summary: RaceSummary, path: Path) -> None:
 
 
 def verdicts(summary: RaceSummary) -> Iterator[str]:
-    """What the figures show of the winner, beside the control and beside itself alone."""
+    """What the figures show of the winner, beside the control and itself alone; who diverged."""
     best = summary.contestants[0]
     if summary.margin is not None:
         told = _side(summary.margin, "ahead of", "behind", "not shown apart from")
         yield f"{best.arch} is {told} the control {summary.control}{_points(summary.margin)}"
-    elif summary.control is not None:
+    elif summary.control == best.arch:
         yield f"The control itself won: {best.arch}"
     if best.gain is not None:
         told = _side(best.gain, "raises", "lowers", "is not shown to change")
         yield f"Distillation {told} the accuracy of {best.arch}{_points(best.gain)}"
+    yield from (f"{e.arch} diverged: {e.reason}" for e in summary.contestants if e.reason)
 
 
 def _side(difference: Estimate, above: str, below: str, neither: str) -> str:

@@ -16,7 +16,8 @@ class RaceRecord:
 
     ``taught`` says whether ``arch`` learnt from the teacher, for ``epochs``, on rung ``rung`` (from
     1) and under ``seed``. ``val_top1``, which rungs are decided by (None of the teacher), and
-    ``test_top1`` are accuracies in percent after the last epoch; ``flops`` are MACs of one image.
+    ``test_top1`` are accuracies in percent after the last epoch, both None of a training that
+    diverged, of which ``reason`` tells; ``flops`` are MACs of one image.
     """
 
     file: ClassVar[str] = "race.jsonl"
@@ -27,10 +28,11 @@ class RaceRecord:
     seed: int
     taught: bool
     val_top1: float | None
-    test_top1: float
+    test_top1: float | None
     params: int
     flops: int
     seconds: float
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,20 @@ class Contestant:
 
     ``taught`` and ``alone`` are accuracies in percent on the test images, ``gain`` is the first
     minus the second, paired by seed; None where it was not measured. ``val_top1``, a mean over
-    seeds, decided its rung; ``seconds`` are of one training there, taught if there is a teacher.
+    seeds, decided its rung; it is None where a training diverged, of which ``reason`` tells.
+    ``seconds`` are of one training there, taught if there is a teacher.
     """
 
     arch: str
     rung: int
-    val_top1: float
+    val_top1: float | None
     taught: Estimate | None
     alone: Estimate | None
     gain: Estimate | None
     params: int
     flops: int
     seconds: float
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from diswot import _torchvision
-from diswot.errors import UserError
+from diswot.errors import DivergedError, UserError
 from diswot.runs import EpochRecord, Journal, JournalTailer
 from diswot.runs.files import write_atomic
 from diswot.training.module import Distillation
@@ -91,7 +91,7 @@ class EpochJournal(Callback):
             )
         values = {name: value.item() for name, value in trainer.callback_metrics.items()}
         if not math.isfinite(values["val_loss"]):
-            raise UserError(
+            raise DivergedError(
                 f"the loss on the {trainer.datamodule.validated_on} images is {values['val_loss']} "  # type: ignore[attr-defined]
                 f"after epoch {trainer.current_epoch}; try a smaller protocol.optimizer.lr or "
                 "protocol.gradient_clip=5, in another hydra.run.dir"

@@ -17,7 +17,7 @@ from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from diswot import _torchvision
 from diswot.checks import whole
-from diswot.errors import UserError
+from diswot.errors import DivergedError, UserError
 from diswot.training.module import LossError
 
 _torchvision.ensure()
@@ -168,10 +168,12 @@ def explained(folder: Path, batch_size: int, num_workers: int) -> Iterator[None]
     except LossError as error:
         file = folder / "not_finite.pt"
         torch.save(error.batch, file)
-        raise UserError(
+        raise DivergedError(
             f"{error}; the batch is kept in {file}. Try a smaller protocol.optimizer.lr, "
             "protocol.gradient_clip=5 or a smaller distiller weight, in another hydra.run.dir"
         ) from error
+    except DivergedError:
+        raise
     except UserError as error:  # of a process that loads images: after its traceback
         raise UserError(str(error).rpartition("UserError: ")[2].strip()) from error
     except MisconfigurationException as error:

@@ -132,7 +132,7 @@ def _raced(race: RaceSummary, name: str, rung: int) -> Iterator[Spot]:
     marks = {race.control: "control", race.arch: "winner"}
     for each in race.contestants:
         top1 = each.taught or each.alone
-        if each.rung == rung and top1 is not None:
+        if each.rung == rung and top1 is not None and not each.reason:
             seeds = f"mean of {top1.seeds} seeds" if top1.seeds > 1 else ""
             own = (each.arch, top1.mean, each.params, each.flops, each.seconds)
             yield Spot(label, seeds, marks.get(each.arch, "trained"), *own)
