@@ -1,7 +1,5 @@
 """Building, saving and loading of students and teachers."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

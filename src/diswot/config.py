@@ -1,7 +1,5 @@
 """Configs as plain values: their folder, the objects they describe, the identity of a run."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

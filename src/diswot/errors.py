@@ -1,7 +1,5 @@
 """The errors a user can cause, and the only ones shown without a traceback."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 __all__ = ["UnreadableError", "UserError"]

@@ -4,8 +4,6 @@ A config is plain values, so it names such an object: its node holds the hash of
 tells runs apart, and a function that finds the object while the call that gave it lasts.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """How well the package's proxies rank architectures of known accuracy."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from typing import Any

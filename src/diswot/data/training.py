@@ -1,7 +1,5 @@
 """The images of a data set as training and evaluation go through them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Distillation losses over the outputs of a student and its teacher; lower is better, always."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Distillers of logits; settings are those of `Distiller` and of the function each names."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from diswot.checks import flag, number, positive, whole

@@ -5,8 +5,6 @@ sizes, average-pool the larger of two maps to the size of the smaller one. ``con
 `Projection` after the student's map ``always``, as published, or ``auto``: where widths differ.
 """
 
-from __future__ import annotations
-
 from math import expm1, log
 from typing import cast
 

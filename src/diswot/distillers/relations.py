@@ -1,7 +1,5 @@
 """Distillers of relations; settings are those of `Distiller` and of the function each names."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole

@@ -1,7 +1,5 @@
 """Classifiers of torchvision and timm as networks that show stage maps and embedding."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack

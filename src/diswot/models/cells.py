@@ -1,7 +1,5 @@
 """Networks of stacked cells: the skeleton of NAS-Bench-201."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast

@@ -1,7 +1,5 @@
 """Random initialisation of networks, with a key for every parameter."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable

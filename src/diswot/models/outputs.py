@@ -1,7 +1,5 @@
 """The interface of students and teachers: outputs of one forward pass, and what a pass costs."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Networks of residual blocks: staged ones, and ResNets and wide ResNets for small images."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Trained weights from files, run directories and tags, read without ever running their code."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import re

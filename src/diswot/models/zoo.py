@@ -1,7 +1,5 @@
 """Adapted networks of torchvision and timm, and their published weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """AZ-NAS: four scores of a network's blocks, whose ranks are combined."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import pairwise

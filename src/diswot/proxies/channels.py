@@ -1,7 +1,5 @@
 """Proxies of how much the channels of a layer's output have in common."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Dextr: conditioning of the layers' maps and curvature of the logits."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Distillation losses of untrained networks as proxies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import isfinite
 from typing import Any

@@ -1,7 +1,5 @@
 """DisWOT: semantic similarity to a teacher, relation similarity, and their sum."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from copy import copy
 from typing import Any, Self, cast

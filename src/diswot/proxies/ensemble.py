@@ -1,7 +1,5 @@
 """A proxy of proxies: their scores compared within all candidates seen so far, and added."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy

@@ -1,7 +1,5 @@
 """Proxies whose formula an evolutionary search has found."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from diswot.checks import choice

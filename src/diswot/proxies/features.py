@@ -1,7 +1,5 @@
 """Proxies of a network's activations, maps and outputs."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Proxies of the agreement of gradients: between images, classes and batches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

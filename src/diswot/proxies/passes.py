@@ -1,7 +1,5 @@
 """Work that proxies share: layers and gradients of one forward pass, results computed once."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Proxies that count sample-wise activation patterns."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Iterator

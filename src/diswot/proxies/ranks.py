@@ -1,7 +1,5 @@
 """Proxies of the rank of a network's activations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial

@@ -5,8 +5,6 @@ Weights w are those of convolutions and linear layers, without biases and BatchN
 cross-entropy of the whole mini-batch, in train mode.
 """
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional as F  # noqa: N812
 

@@ -1,7 +1,5 @@
 """VKDNW: how evenly a classifier's predictions depend on its weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """WRCor: correlation of the images' activations and gradients, weighted by depth."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

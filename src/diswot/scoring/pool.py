@@ -13,20 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from diswot.errors import UserError
 from diswot.scoring.scorer import Measurement, Scorer
-
-if TYPE_CHECKING:
-    from diswot.spaces.base import Arch
+from diswot.spaces.base import Arch
 
 __all__ = ["Measure", "Worker", "scoring_pool", "serve"]
 
 _FOR_THE_SEARCH = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a cluster sends to all processes of a job."""
 
-Measure = Callable[[Sequence["Arch"]], Iterator[Measurement]]
+Measure = Callable[[Sequence[Arch]], Iterator[Measurement]]
 """Measures architectures, giving each result as soon as all before it are there."""
 
 
@@ -78,7 +76,7 @@ class _Pool:
                     worker.send(texts[worker.task].encode())
             busy = {w.connection: w for w in self._workers if w.task is not None}
             for worker in [busy[ready] for ready in wait(list(busy))]:  # type: ignore[index]
-                task = cast("int", worker.task)
+                task = cast(int, worker.task)
                 try:
                     answer = worker.connection.recv()
                 except (EOFError, OSError):

@@ -9,14 +9,13 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from diswot.config import member_node
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
-    from random import Random
-
     from torch import nn
 
 __all__ = ["Arch", "Gene", "ProductSpace", "Space", "SpaceSize", "Value", "space_node", "steps"]

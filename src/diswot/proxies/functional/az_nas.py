@@ -4,8 +4,6 @@ Source: Lee and Ham, "AZ-NAS: Assembling Zero-Cost Proxies for Network Architect
 CVPR 2024.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812

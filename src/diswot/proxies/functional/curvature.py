@@ -1,7 +1,5 @@
 """Curvature of what a network makes of a circle of images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

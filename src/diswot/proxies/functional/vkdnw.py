@@ -4,8 +4,6 @@ Source: Týbl and Neumann, "Training-free Neural Architecture Search through Var
 of Deep Network Weights", CVPR 2025.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Source: Jing et al., "Zero-Shot Neural Architecture Search with Weighted Respons
 arXiv 2507.08841, 2025.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch
