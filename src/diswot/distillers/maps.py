@@ -27,10 +27,8 @@ _EPS = 1e-5
 class AT(OfStages):
     """Attention maps of every stage, added as in RepDistiller, see `functional.at`."""
 
-    def __init__(
-        self, *, name: str, power: float = 2, weight: float = 1000.0, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, power: float = 2, **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.power = positive(f"distiller.{name}.power", power)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
@@ -41,9 +39,6 @@ class AT(OfStages):
 
 class NST(OfStages):
     """Squared MMD of the channels of every stage, as in RepDistiller, see `functional.nst`."""
-
-    def __init__(self, *, name: str, weight: float = 50.0, ce_weight: float = 1.0) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
@@ -78,15 +73,9 @@ class FitNet(Distiller):
     """
 
     def __init__(
-        self,
-        *,
-        name: str,
-        stage: int | None = None,
-        connector: str = "always",
-        weight: float = 100.0,
-        ce_weight: float = 1.0,
+        self, *, name: str, stage: int | None = None, connector: str = "always", **weights: float
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self.stage = None if stage is None else whole(f"distiller.{name}.stage", stage, least=1)
         self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
         self.regressor: nn.Module = nn.Identity()
@@ -119,10 +108,8 @@ class ICKD(Distiller):
     As released, a 1 x 1 convolution and BatchNorm follow the student's map.
     """
 
-    def __init__(
-        self, *, name: str, connector: str = "always", weight: float = 2.5, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, connector: str = "always", **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
         self.embed: nn.Module = nn.Identity()
 
@@ -168,10 +155,8 @@ class VID(Distiller):
     the start ``variance``, from 0.001 to 100.
     """
 
-    def __init__(
-        self, *, name: str, variance: float = 5.0, weight: float = 1.0, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, variance: float = 5.0, **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.variance = number(f"distiller.{name}.variance", variance, low=1e-3, high=100)
         self.means = nn.ModuleList()
 

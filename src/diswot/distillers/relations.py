@@ -17,9 +17,6 @@ _FORMS = ("auto", "channel", "cam")
 class SP(OfStages):
     """Relations of the images in the last stage's map, as in RepDistiller, see `functional.sp`."""
 
-    def __init__(self, *, name: str, weight: float = 3000.0, ce_weight: float = 1.0) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
-
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
         return sp(*self.pairs(teacher, student)[-1])
@@ -32,10 +29,8 @@ class CC(Distiller):
     one image has no neighbours and gives 0.
     """
 
-    def __init__(
-        self, *, name: str, width: int = 128, weight: float = 0.02, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, width: int = 128, **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.width = whole(f"distiller.{name}.width", width, least=1)
         self.embed_student: nn.Module = nn.Identity()
         self.embed_teacher: nn.Module = nn.Identity()
@@ -64,10 +59,9 @@ class RKD(Distiller):
         name: str,
         distance_weight: float = 25.0,
         angle_weight: float = 50.0,
-        weight: float = 1.0,
-        ce_weight: float = 1.0,
+        **weights: float,
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self.distance_weight = number(f"distiller.{name}.distance_weight", distance_weight, low=0)
         self.angle_weight = number(f"distiller.{name}.angle_weight", angle_weight, low=0)
 
@@ -82,10 +76,8 @@ class RKD(Distiller):
 class PKT(Distiller):
     """Probabilities of neighbours among embeddings, as in RepDistiller, see `functional.pkt`."""
 
-    def __init__(
-        self, *, name: str, eps: float = 1e-7, weight: float = 30000.0, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, eps: float = 1e-7, **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.eps = positive(f"distiller.{name}.eps", eps)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
@@ -119,10 +111,9 @@ class DisWOT(Distiller):
         floor: float = FLOOR,
         semantic_weight: float = 2.5,
         relation_weight: float = 3000.0,
-        weight: float = 1.0,
-        ce_weight: float = 1.0,
+        **weights: float,
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self._settle(choice(f"distiller.{name}.form", form, _FORMS))
         self.floor = number(f"distiller.{name}.floor", floor, low=0)
         self.semantic_weight = number(f"distiller.{name}.semantic_weight", semantic_weight, low=0)
