@@ -15,15 +15,10 @@ class UserError(Exception):
 class UnreadableError(UserError):
     """A file of a run is missing, damaged, or not what it should be.
 
-    Attributes:
-        file: The file.
-        line: Its number, from 1; None where the whole file is meant.
-        problem: What is wrong with it, in one line.
-
     Args:
-        file: See above.
-        problem: See above; an exception or a text.
-        line: See above.
+        file: The file.
+        problem: What is wrong with it, an exception or a text; kept in one line.
+        line: Its number, from 1; None where the whole file is meant.
         remedy: What to do; empty where nothing can be done.
     """
 

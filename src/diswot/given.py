@@ -117,8 +117,7 @@ def _copied(module: nn.Module, stages: Sequence[str] | None, role: str, data: Im
         for layer in own.modules():
             if isinstance(layer, _DROPOUT):
                 layer.p = 0.0  # scores run networks in training mode and draw nothing
-    size = data.in_channels, data.image_size, data.image_size
-    noise = torch.randn(2, *size, generator=keys.generator("given"))
+    noise = torch.randn(2, *data.image_shape, generator=keys.generator("given"))
     try:
         if stages or not isinstance(own, Network):
             own = adapted(own, noise, stages)
@@ -127,7 +126,7 @@ def _copied(module: nn.Module, stages: Sequence[str] | None, role: str, data: Im
     except UserError as error:
         raise UserError(f"{role}: {_name(module)}: {error}") from None
     except (RuntimeError, ValueError, TypeError) as error:
-        shape = "×".join(map(str, size))
+        shape = "×".join(map(str, data.image_shape))
         raise UserError(
             f"{role}: {_name(module)} does not run on {data.name}, images of {shape}: "
             f"{' '.join(str(error).split())[:200]}"

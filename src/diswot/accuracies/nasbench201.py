@@ -55,9 +55,7 @@ class NasBench201(Benchmark):
         place = None if path is None else Path(path).expanduser()
         sources: dict[str, type[AccuracySource]]
         sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
-        if source not in ("auto", *sources):
-            allowed = ", ".join(sources)
-            raise UserError(f"benchmark.source={source} is not allowed; give auto, {allowed}")
+        choice("benchmark.source", source, ("auto", *sources))
         self._source = sources[_automatic(place) if source == "auto" else source](place)
         self.source, self.reported = self._source.source, self._source.reported
         self.known = [(dataset, "vanilla") for dataset in self._source.datasets]

@@ -86,13 +86,10 @@ class ArchTable(Benchmark):
     def _read(self) -> DataFrame:
         import pandas as pd
 
-        try:
-            if self._path is not None:
-                table = pd.read_csv(self._path)
-            else:
-                from diswot.data import read_asset
+        from diswot.data import read_asset
 
-                table = pd.read_csv(io.BytesIO(read_asset(str(self._asset))))
+        try:
+            table = pd.read_csv(self._path or io.BytesIO(read_asset(str(self._asset))))
         except OSError as error:
             raise self._wrong(str(error.strerror or error)) from error
         except ValueError as error:  # ParserError, EmptyDataError and UnicodeDecodeError are some

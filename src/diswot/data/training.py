@@ -101,8 +101,7 @@ class EpochSampler(Sampler[Place]):
 
     def __iter__(self) -> Iterator[Place]:
         """Give (epoch, number) of every batch."""
-        epoch = self._epoch
-        return iter([(epoch, number) for number in self._numbers])
+        return iter([(self._epoch, number) for number in self._numbers])
 
     def __len__(self) -> int:
         """Count this process's batches."""

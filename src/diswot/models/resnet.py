@@ -122,8 +122,7 @@ def make_shortcut(in_channels: int, out_channels: int, stride: int, option: str)
     BatchNorm as members ``conv`` and ``bn`` (CRD's CIFAR-100 protocol). UserError for any other
     option, or for ``A`` where channels shrink.
     """
-    if option not in ("A", "B"):
-        raise UserError(f"network.shortcut: {option!r} is unknown; allowed are A and B")
+    choice("network.shortcut", option, ("A", "B"))
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     if option == "A":

@@ -30,13 +30,7 @@ def convolutions(layers: Sequence[Layer]) -> list[Layer]:
 
 
 class _OfChannels(Proxy):
-    """A sum over convolutions, of the pass on the mini-batch or of one on noise.
-
-    Args:
-        inputs: ``noise``: one more pass, of a copy, on N(0, 1) images of the mini-batch's size;
-            ``images``: the pass on the mini-batch.
-        noise_images: How many images of noise.
-    """
+    """A sum over convolutions, of the pass on the mini-batch or of one on noise."""
 
     needs_layers = True
     reported: tuple[str, ...] = ("inputs", "noise_images")
@@ -124,10 +118,7 @@ class EffectiveParams(_OfChannels):
 
     It grows with depth and width without end, as parameters do, so that without a budget the
     largest networks win; convolutions that do not reach the logits count.
-
-    Args:
-        inputs: See `EffectiveWidth`.
-        noise_images: See `EffectiveWidth`.
+    ``inputs`` and ``noise_images`` are those of `EffectiveWidth`.
     """
 
     def _term(self, layer: Layer, width: float) -> float:

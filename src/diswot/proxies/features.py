@@ -2,8 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
@@ -64,12 +63,9 @@ class NWOT(Proxy):
     the calls of ``nn.ReLU`` and ``nn.ReLU6`` modules.
     """
 
-    @contextmanager
-    def observe(self, network: nn.Module) -> Iterator[_Agreement]:
+    def observe(self, network: nn.Module) -> AbstractContextManager[_Agreement]:
         """Hook every ReLU."""
-        agreement = _Agreement()
-        with watch_relus(network, agreement):
-            yield agreement
+        return watch_relus(network, _Agreement())
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails without a ReLU module, or where ReLUs do not tell samples apart."""

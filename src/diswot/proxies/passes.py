@@ -27,6 +27,7 @@ __all__ = [
 __all__ += ["weights"]
 
 T = TypeVar("T")
+Hook = TypeVar("Hook", bound=Callable[[nn.Module, tuple[Tensor, ...]], None])
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,8 @@ def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
 
 
 @contextmanager
-def watch_relus(
-    network: nn.Module, hook: Callable[[nn.Module, tuple[Tensor, ...]], None]
-) -> Iterator[None]:
-    """Call ``hook`` with module and inputs before every call of a ReLU or ReLU6 module.
+def watch_relus(network: nn.Module, hook: Hook) -> Iterator[Hook]:
+    """Call ``hook`` with module and inputs before every call of a ReLU or ReLU6 module; give it.
 
     Modules are told by type and not by class name: a container called ``ReLUConvBN`` is none.
     """
@@ -85,7 +84,7 @@ def watch_relus(
         for module in network.modules():
             if isinstance(module, nn.ReLU | nn.ReLU6):
                 hooks.enter_context(module.register_forward_pre_hook(hook))
-        yield
+        yield hook
 
 
 class Shared:

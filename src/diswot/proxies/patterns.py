@@ -2,8 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 
@@ -41,12 +40,9 @@ class SWAP(Proxy):
     same, of a large one every unit has its own and the score is the number of units.
     """
 
-    @contextmanager
-    def observe(self, network: nn.Module) -> Iterator[_Patterns]:
+    def observe(self, network: nn.Module) -> AbstractContextManager[_Patterns]:
         """Hook every ReLU."""
-        patterns = _Patterns()
-        with watch_relus(network, patterns):
-            yield patterns
+        return watch_relus(network, _Patterns())
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails without a ReLU module."""

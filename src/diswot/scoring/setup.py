@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import torch
 from torch import nn
 
-from diswot.checkpoint import build_teacher, teacher_cost
+from diswot.checkpoint import build_network, teacher_cost
 from diswot.checks import choice, whole
 from diswot.config import make
 from diswot.data.base import ImageData
@@ -111,7 +111,7 @@ def _build_teacher(
             "name one, such as teacher=resnet56"
         )
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        return build_teacher(spec, num_classes, in_channels)
+        return build_network(spec, "teacher", num_classes, in_channels)
 
 
 def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:

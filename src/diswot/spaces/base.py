@@ -1,4 +1,4 @@
-"""Search spaces, products of independent choices among them, and their configs by name."""
+"""Search spaces, and products of independent choices among them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from diswot.config import member_node
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Arch", "Gene", "ProductSpace", "Space", "SpaceSize", "Value", "space_node", "steps"]
+__all__ = ["Arch", "Gene", "ProductSpace", "Space", "SpaceSize", "Value", "steps"]
 
 Value = int | str
 
@@ -222,8 +220,3 @@ class ProductSpace(Space, Generic[A]):
 def steps(low: int, high: int, step: int = 1) -> tuple[int, ...]:
     """The values from ``low`` to ``high``, both included."""
     return tuple(range(low, high + 1, step))
-
-
-def space_node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """The node of a space, see `diswot.config.member_node`."""
-    return member_node("space", name, folders)

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diswot.checks import whole
+from diswot.checks import choice, whole
 from diswot.errors import UserError
 from diswot.spaces.base import Gene, ProductSpace, Value, steps
 
@@ -158,8 +158,7 @@ class S1(StagedSpace):
         **space: Any,
     ) -> None:
         for block in blocks:
-            if block not in _LETTERS:
-                raise UserError(f"space.blocks: {block!r}; allowed: {', '.join(_LETTERS)}")
+            choice("space.blocks", block, _LETTERS)
         kernels = odd(kernels)
         whole("space.max_depth", max_depth, 1)
         whole("space.width_step", width_step, 1)
