@@ -41,7 +41,7 @@ class NasBench201(Benchmark):
             lies on a path from input to output; published comparisons of proxies use these.
     """
 
-    holds_for: ClassVar[Mapping[str, object]] = {"cells": 5, "widths": [16, 32, 64]}
+    holds_for: Mapping[str, object] = {"cells": 5, "widths": [16, 32, 64]}
 
     def __init__(
         self,
@@ -154,9 +154,9 @@ class CsvSource(AccuracySource):
         return {name: by_column[key] for name, key in self._columns.items() if key in columns}
 
 
-def _percent(text: object) -> float:
+def _percent(text: str | float) -> float:
     try:
-        value = float(text)  # type: ignore[arg-type]
+        value = float(text)
     except ValueError:
         return math.nan
     return value if 0 <= value <= 100 else math.nan

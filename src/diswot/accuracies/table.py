@@ -60,7 +60,7 @@ class ArchTable(Benchmark):
                 "accuracies for each target"
             )
         self.source = about or str(self._path)
-        self.holds_for = dict(holds_for or {})  # type: ignore[misc]
+        self.holds_for = dict(holds_for or {})
         table = self._read()
         given = columns or {name: name for name in table if name not in ("arch", *_BESIDE)}
         absent = [column for column in given.values() if column not in table]

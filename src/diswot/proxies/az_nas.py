@@ -57,8 +57,7 @@ class AZNAS(Proxy):
         if self.init == "kaiming":
             Kaiming()(network, seed=inputs.seed, role="student")
         if self.inputs == "noise":
-            drawn = torch.randn(images.shape, generator=generator("az_nas proxy", inputs.seed))
-            images = drawn.to(images).contiguous(memory_format=torch.channels_last)
+            images = inputs.noise("az_nas proxy", inputs.seed)
         entropies, stabilities = _blockwise(network, images, inputs.seed)
         if len(entropies) < 2:
             raise ValueError("the network has neither a block nor a second stage")

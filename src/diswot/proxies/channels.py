@@ -61,11 +61,9 @@ class _OfChannels(Proxy):
         return inputs.shared.get(key, lambda: self._noise_layers(inputs))
 
     def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
-        like, network = inputs.batch.images, inputs.copy()
-        key = generator("noise of channels", inputs.seed)
-        noise = torch.randn(self.noise_images, *like.shape[1:], generator=key).to(like)
+        network = inputs.copy()
         with torch.no_grad(), record_layers(network) as layers:
-            network(noise.contiguous(memory_format=torch.channels_last))
+            network(inputs.noise("noise of channels", inputs.seed, images=self.noise_images))
         return layers
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from diswot.checks import choice, whole
-from diswot.keys import generator
 from diswot.models.init import Gaussian
 from diswot.models.outputs import Network
 from diswot.proxies import functional
@@ -146,14 +145,10 @@ class Zen(Proxy):
         return {"zen": scores.mean().item()}
 
     def _score(self, inputs: ProxyInput, repeat: int) -> Tensor:
-        network, like = inputs.copy(), inputs.batch.images
+        network = inputs.copy()
         if self.init == "gaussian":
             role = f"student {repeat}" if repeat else "student"
             Gaussian()(network, seed=inputs.seed, role=role)
-
-        def noise(purpose: str) -> Tensor:
-            key = generator("zen proxy", inputs.seed, purpose, repeat)
-            drawn = torch.randn(like.shape, generator=key).to(like)
-            return drawn.contiguous(memory_format=torch.channels_last)
-
-        return functional.zen_score(network, noise("images"), noise("direction"))
+        purposes = ("images", "direction")
+        noise = (inputs.noise("zen proxy", inputs.seed, purpose, repeat) for purpose in purposes)
+        return functional.zen_score(network, *noise)

@@ -75,8 +75,7 @@ class VKDNW(Proxy):
         if self.init == "kaiming":
             Kaiming()(network, seed=inputs.seed, role="student")
         if self.inputs == "noise":
-            drawn = torch.randn(images.shape, generator=generator("vkdnw proxy", inputs.seed))
-            images = drawn.to(images).contiguous(memory_format=torch.channels_last)
+            images = inputs.noise("vkdnw proxy", inputs.seed, images=len(images))
         rows = _rows(network, images, self.per_layer, inputs.seed)
         spectrum = functional.fisher_spectrum(rows, len(images))
         return {

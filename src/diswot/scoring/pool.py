@@ -74,8 +74,9 @@ class _Pool:
                 if worker.task is None and waiting:
                     worker.task = waiting.pop()
                     worker.send(texts[worker.task].encode())
-            busy = {w.connection: w for w in self._workers if w.task is not None}
-            for worker in [busy[ready] for ready in wait(list(busy))]:  # type: ignore[index]
+            busy = [worker for worker in self._workers if worker.task is not None]
+            ready = wait([worker.connection for worker in busy])
+            for worker in [each for each in busy if each.connection in ready]:
                 task = cast(int, worker.task)
                 try:
                     answer = worker.connection.recv()

@@ -84,9 +84,7 @@ class NasBench201(ProductSpace[NasBench201Arch]):
             raise self.not_read(text)
         return self.checked(NasBench201Arch(match.groups()), text)
 
-    def build(  # type: ignore[override]
-        self, arch: NasBench201Arch, *, num_classes: int, in_channels: int = 3
-    ) -> nn.Module:
+    def build(self, arch: NasBench201Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """See `Space`."""
         from diswot.models.cells import CellNetwork
 

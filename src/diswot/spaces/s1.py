@@ -109,11 +109,11 @@ class StagedSpace(ProductSpace[StagedArch]):
             raise UserError(f"arch {text!r} has {given} stages; space {self.name} has {own}")
         return self.checked(arch, text)
 
-    def prefixes(self, arch: StagedArch) -> list[Hashable]:  # type: ignore[override]
+    def prefixes(self, arch: StagedArch) -> list[Hashable]:
         """See `Space`; all stages but the last."""
         return [(arch.stem, arch.stages[:stage]) for stage in range(1, len(arch.stages))]
 
-    def build(self, arch: StagedArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
+    def build(self, arch: StagedArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """See `Space`."""
         from diswot.models.resnet import BasicBlock, Bottleneck, StagedNetwork, make_stage
 

@@ -120,7 +120,7 @@ class S2(StagedSpace):
         """Whether ``max_layers`` is kept."""
         return arch.layers <= self.max_layers
 
-    def mutate(self, arch: StagedArch, rng: Random) -> StagedArch:  # type: ignore[override]
+    def mutate(self, arch: StagedArch, rng: Random) -> StagedArch:
         """Change one thing: any other kernel, one block more or less, a width by a factor, rounded.
 
         The place (the stem or a stage), the thing (kernel, depth or width) and the new value are
