@@ -17,8 +17,6 @@ from diswot.proxies.functional.similarity import FLOOR
 __all__ = ["DisWOT", "Relation", "Semantic"]
 
 _FORMS = ("auto", "channel", "classes", "images", "images_relu")
-_WHERE_WIDTHS_DIFFER = "images_relu"
-"""The only reading of the class maps that ranks no known table backwards."""
 
 
 class Semantic(Proxy):
@@ -62,7 +60,7 @@ class Semantic(Proxy):
             )
         bound = copy(self)
         if self.form == "auto":
-            bound.form = "channel" if same else _WHERE_WIDTHS_DIFFER
+            bound.form = "channel" if same else "images_relu"
         bound.needs_labels = bound.form == "channel"
         return bound
 
