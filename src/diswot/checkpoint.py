@@ -19,9 +19,6 @@ from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
 from diswot.spaces.base import Space
 
-__all__ = ["build_network", "build_student", "describe_student", "load_student"]
-__all__ += ["read_search", "read_student", "resolve_student", "save_student", "teacher_cost"]
-
 DESCRIPTION_FILE = "student.json"  # beside the weights of a trained student: what to build
 
 _FINISHED_TRAINING = "give a run directory of diswot train that has finished"

@@ -8,10 +8,6 @@ from typing import Any, TypeVar
 
 from diswot.errors import UserError
 
-__all__ = ["IRRELEVANT", "MAY_GROW", "check_harmless", "conf_dir", "difference", "finite"]
-__all__ += ["flatten", "identity", "known_targets", "make", "member_node", "require"]
-__all__ += ["with_members"]
-
 T = TypeVar("T")
 
 IRRELEVANT = (

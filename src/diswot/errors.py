@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-__all__ = ["UnreadableError", "UserError"]
-
 
 class UserError(Exception):
     """Wrong input: the message says what is wrong, what is allowed and where it came from.

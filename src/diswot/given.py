@@ -28,8 +28,6 @@ from diswot.errors import UserError
 from diswot.models.adapter import adapted
 from diswot.models.outputs import Network
 
-__all__ = ["NETWORK", "images", "named", "network", "trained"]
-
 NETWORK = "diswot.given.network"
 """The ``_target_`` of a module that was given."""
 

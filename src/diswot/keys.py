@@ -9,8 +9,6 @@ import json
 
 import torch
 
-__all__ = ["generator", "stable_hash"]
-
 
 def stable_hash(*parts: object, bits: int = 64) -> int:
     """Hash of JSON values, the same in every process, on every machine; ``bits`` in eights."""

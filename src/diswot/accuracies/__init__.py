@@ -9,8 +9,6 @@ from diswot.checks import whole
 from diswot.errors import UserError
 from diswot.runs import Standing
 
-__all__ = ["Benchmark", "NoAccuraciesError", "benchmark_of", "standings"]
-
 
 class NoAccuraciesError(UserError):
     """A benchmark is known, but not for these networks, or none of its sources is at hand."""

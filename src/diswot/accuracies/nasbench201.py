@@ -23,8 +23,6 @@ from diswot.accuracies.sources import (
 from diswot.checks import choice
 from diswot.errors import UserError
 
-__all__ = ["CsvSource", "NasBench201"]
-
 
 class NasBench201(Benchmark):
     """NAS-Bench-201 (Dong and Yang, ICLR 2020, arXiv:2001.00326).

@@ -16,16 +16,6 @@ from diswot.data.cifar import DAMAGED_PICKLE, load_pickle
 from diswot.errors import UserError
 from diswot.spaces.nasbench201 import CELL, EDGES, NasBench201Arch
 
-__all__ = [
-    "CELLS",
-    "REPORTED",
-    "AccuracySource",
-    "AnalogSource",
-    "NatsSource",
-    "is_cell",
-    "is_live",
-]
-
 CELLS = 5**6
 _OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 REPORTED = ("cifar10", "cifar100", "imagenet16-120")

@@ -13,8 +13,6 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["ArchTable"]
-
 _BESIDE = ("params", "macs", "flops")
 """Columns that are no accuracies."""
 

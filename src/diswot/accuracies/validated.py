@@ -7,8 +7,6 @@ from typing import Any
 from diswot.config import conf_dir, with_members
 from diswot.runs import Validation
 
-__all__ = ["validations"]
-
 _FILE = "validated.csv"
 """Made of experiments/proxies by tools/measure_proxies.py."""
 

@@ -12,8 +12,6 @@ from diswot import _torchvision, checks
 from diswot.data.base import EvalTransform, ImageData, LabelledImages, Split, decode
 from diswot.errors import UserError
 
-__all__ = ["FolderData", "FolderImages"]
-
 _WANTED = "a folder with one sub-folder of images a class, or with train and val made so"
 
 

@@ -16,8 +16,6 @@ _torchvision.ensure()
 
 from lightning import LightningDataModule  # noqa: E402  (imports torchvision)
 
-__all__ = ["Batch", "Batches", "EpochSampler", "TrainingData"]
-
 Batch = tuple[Tensor, Tensor, Tensor]
 """Normalised images (B, C, S, S), labels (B,) and indices (B,) within the data set."""
 

@@ -10,8 +10,6 @@ from diswot.checks import number
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
-__all__ = ["Distiller", "Step"]
-
 
 @dataclass(frozen=True)
 class Step:

@@ -7,8 +7,6 @@ from diswot.distillers import Distiller, Step
 from diswot.distillers.functional import dist, dkd, kd, standardize
 from diswot.models.outputs import NetworkOutputs
 
-__all__ = ["DIST", "DKD", "KD"]
-
 
 class _OfLogits(Distiller):
     logits_only = True

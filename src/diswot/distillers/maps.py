@@ -18,8 +18,6 @@ from diswot.distillers.functional.maps import one_size
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
-__all__ = ["AT", "ICKD", "NST", "VID", "FitNet", "MeanNetwork", "Projection"]
-
 _CONNECTORS = ("always", "auto")
 _EPS = 1e-5
 

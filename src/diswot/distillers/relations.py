@@ -9,8 +9,6 @@ from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import functional as proxies
 from diswot.proxies.functional.similarity import FLOOR
 
-__all__ = ["CC", "PKT", "RKD", "SP", "DisWOT"]
-
 _FORMS = ("auto", "channel", "cam")
 
 

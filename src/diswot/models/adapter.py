@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
-__all__ = ["AdaptedNetwork", "WeightSource", "adapted", "nearest"]
-
 _REGISTRIES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
 _ACTIVATIONS = {"torch.nn.modules.activation", "timm.layers.activations"}
 

@@ -11,8 +11,6 @@ from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
 from diswot.models.resnet import convolution
 
-__all__ = ["Cell", "CellNetwork", "DownBlock", "ReluConvBn", "edges"]
-
 
 class ReluConvBn(nn.Sequential):
     """ReLU, K x K convolution, BatchNorm."""

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from diswot.checks import positive
 from diswot.keys import generator
 
-__all__ = ["Gaussian", "Initializer", "Kaiming", "materialize"]
-
 _BatchNorm = nn.modules.batchnorm._NormBase
 
 

@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Cost", "Network", "NetworkOutputs", "PooledNetwork"]
-__all__ += ["count_flops", "count_layers", "count_params"]
-
 
 @dataclass(frozen=True)
 class NetworkOutputs:

@@ -13,9 +13,6 @@ from diswot.checks import choice, whole
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
 
-__all__ = ["BasicBlock", "Bottleneck", "CifarResNet", "PaddedShortcut", "ResidualBlock"]
-__all__ += ["StagedNetwork", "WideResNet", "convolution", "make_shortcut", "make_stage"]
-
 _STEMS = {"small": (3, 1), "imagenet": (7, 2)}  # kernel and stride
 
 Shape = tuple[int, int, int, int]

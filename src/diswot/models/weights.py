@@ -21,8 +21,6 @@ from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
 
-__all__ = ["DAMAGED", "WEIGHTS_FILE", "embedded_names", "identified", "load_weights", "one_line"]
-
 WEIGHTS_FILE = "student.safetensors"  # in a run directory of ``diswot train``
 
 DAMAGED = (

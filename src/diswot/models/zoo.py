@@ -10,8 +10,6 @@ from diswot import _torchvision
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
 
-__all__ = ["TimmSource", "TorchvisionSource", "timm_network", "torchvision_network"]
-
 
 @dataclass(frozen=True)
 class TorchvisionSource:

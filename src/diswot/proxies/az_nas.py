@@ -16,8 +16,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import find_blocks
 
-__all__ = ["AZNAS"]
-
 
 class AZNAS(Proxy):
     """``Σ ln(rank / m)`` of expressivity, progressivity, trainability and complexity.

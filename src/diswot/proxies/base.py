@@ -18,9 +18,6 @@ from diswot.keys import generator
 from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies.passes import Gradients, Layer, Shared
 
-__all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]
-__all__ += ["COMBINATIONS", "combine"]
-
 COMBINATIONS = ("sum", "zscore", "rank", "log_rank")
 
 Components = dict[str, float]

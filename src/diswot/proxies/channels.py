@@ -14,8 +14,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import Layer, record_layers
 
-__all__ = ["EffectiveParams", "EffectiveWidth", "MeCo", "MeCoOpt"]
-
 
 def convolutions(layers: Sequence[Layer]) -> list[Layer]:
     """The calls of convolutions among those of a pass.

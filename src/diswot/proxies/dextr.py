@@ -8,8 +8,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.channels import convolutions
 
-__all__ = ["Dextr"]
-
 
 class Dextr(Proxy):
     """``ln(1 + c) ln(1 + κ) / (ln(1 + c) + ln(1 + κ))``: c conditions the maps, κ bends the logits.

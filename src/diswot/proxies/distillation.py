@@ -13,8 +13,6 @@ from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
 
-__all__ = ["Distillation"]
-
 _OUTPUTS: dict[str, Callable[[NetworkOutputs], tuple[Tensor, ...]]] = {
     "logits": lambda outputs: (outputs.logits,),
     "embedding": lambda outputs: (outputs.embedding,),

@@ -14,8 +14,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import COMBINATIONS, Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.functional.similarity import FLOOR
 
-__all__ = ["DisWOT", "Relation", "Semantic"]
-
 _FORMS = ("auto", "channel", "classes", "images", "images_relu")
 
 

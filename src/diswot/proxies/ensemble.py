@@ -14,8 +14,6 @@ from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary, combine
 
-__all__ = ["Ensemble"]
-
 T = TypeVar("T")
 
 _NEEDS = ("teacher", "labels", "network", "forward", "layers", "gradients")

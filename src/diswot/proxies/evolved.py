@@ -7,8 +7,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weighted
 
-__all__ = ["AutoDAS"]
-
 
 class AutoDAS(Proxy):
     """The students' half of Auto-DAS's evolved proxies, see `functional.auto_das`.

@@ -15,8 +15,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import watch_relus
 
-__all__ = ["NWOT", "EffectiveRank", "FeatureNorm", "LogitSpread", "Zen"]
-
 
 class FeatureNorm(Proxy):
     """``mean_b ‖p_b‖₂`` of the pooled embedding p, ``(B, C)``."""

@@ -14,8 +14,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weights
 
-__all__ = ["TENAS", "EpeNAS", "Jacov", "ZiCo"]
-
 _KERNEL_IMAGES = 16
 _REGION_IMAGES, _REGION_SIZE = 1000, 3
 

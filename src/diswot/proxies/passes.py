@@ -15,17 +15,6 @@ from diswot.data import MiniBatch
 from diswot.models.cells import Cell, DownBlock
 from diswot.models.resnet import ResidualBlock, WideBlock
 
-__all__ = [
-    "Gradients",
-    "Layer",
-    "Shared",
-    "find_blocks",
-    "record_layers",
-    "watch_relus",
-    "weighted",
-]
-__all__ += ["weights"]
-
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[[nn.Module, tuple[Tensor, ...]], None])
 

@@ -12,8 +12,6 @@ from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.patterns import Codes
 from diswot.proxies.passes import watch_relus
 
-__all__ = ["SWAP", "RegularisedSWAP"]
-
 
 class _Patterns:
     """Keeps the patterns of every ReLU call, those of ReLUs of one tensor once."""

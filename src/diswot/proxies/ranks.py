@@ -13,8 +13,6 @@ from diswot.keys import generator
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 
-__all__ = ["NEAR"]
-
 
 class NEAR(Proxy):
     """``Σ erank`` of the activation matrices before and after every activation function.

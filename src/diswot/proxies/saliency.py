@@ -13,8 +13,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weights
 
-__all__ = ["Fisher", "GradNorm", "Grasp", "L2Norm", "Plain", "Snip", "Synflow"]
-
 
 class _OfLoss(Proxy):
     needs_labels = True

@@ -16,8 +16,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weighted
 
-__all__ = ["VKDNW"]
-
 _LAYERS, _MIXTURES = 128, 10
 
 

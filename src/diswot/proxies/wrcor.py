@@ -12,8 +12,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import find_blocks, watch_relus
 
-__all__ = ["WRCor"]
-
 
 class WRCor(Proxy):
     """``ln |det Σ_l 2^l Σ_i (|C^A_li| + |C^G_li|)|`` over the ReLU calls i of every block l.

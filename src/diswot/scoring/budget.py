@@ -14,9 +14,6 @@ from diswot.errors import UserError
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.spaces.base import Arch, Space
 
-__all__ = ["Budget", "CostModel"]
-
-
 Limit = float | str | None
 """See `Budget`."""
 

@@ -19,8 +19,6 @@ from diswot.errors import UserError
 from diswot.scoring.scorer import Measurement, Scorer
 from diswot.spaces.base import Arch
 
-__all__ = ["Measure", "Worker", "scoring_pool", "serve"]
-
 _FOR_THE_SEARCH = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a cluster sends to all processes of a job."""
 

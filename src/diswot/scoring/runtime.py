@@ -18,8 +18,6 @@ from diswot.models.outputs import Network, NetworkOutputs
 from diswot.proxies.base import Proxy
 from diswot.proxies.passes import Gradients, Layer, Shared, record_layers
 
-__all__ = ["PRECISIONS", "Forward", "PrefixCache", "Runtime", "forward", "resolve_device"]
-
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 

@@ -22,8 +22,6 @@ from diswot.scoring.budget import CostModel
 from diswot.scoring.runtime import Forward, PrefixCache, Runtime, forward
 from diswot.spaces.base import Arch, Space
 
-__all__ = ["Candidate", "Measurement", "Memory", "Scorer", "summarize_teacher"]
-
 
 @dataclass(frozen=True)
 class Measurement:

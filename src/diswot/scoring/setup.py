@@ -22,8 +22,6 @@ from diswot.scoring.runtime import Runtime
 from diswot.scoring.scorer import Scorer, summarize_teacher
 from diswot.spaces.base import Space
 
-__all__ = ["Setup", "class_count", "make_data", "make_proxies", "with_controls", "worker_count"]
-
 
 @dataclass(frozen=True)
 class Setup:

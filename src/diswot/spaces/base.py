@@ -16,8 +16,6 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Arch", "Gene", "ProductSpace", "Space", "SpaceSize", "Value", "steps"]
-
 Value = int | str
 
 

@@ -14,8 +14,6 @@ from diswot.spaces.base import Gene, ProductSpace, Value
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NasBench201", "NasBench201Arch"]
-
 _OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 _TERM = "([a-z0-9_]+)"

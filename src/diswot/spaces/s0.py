@@ -14,8 +14,6 @@ from diswot.spaces.base import Gene, ProductSpace, Value
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["S0", "S0Arch"]
-
 
 @dataclass(frozen=True)
 class S0Arch:

@@ -14,8 +14,6 @@ from diswot.spaces.base import Gene, ProductSpace, Value, steps
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["S1", "Stage", "StagedArch", "StagedSpace", "odd"]
-
 _LETTERS = {"basic": "b", "bottleneck": "n"}
 """Block types and what stands for them in texts."""
 

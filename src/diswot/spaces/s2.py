@@ -12,8 +12,6 @@ from diswot.errors import UserError
 from diswot.spaces.base import Gene, SpaceSize, Value, steps
 from diswot.spaces.s1 import StagedArch, StagedSpace, odd
 
-__all__ = ["S2"]
-
 
 @dataclass(frozen=True)
 class _Depth(Gene):

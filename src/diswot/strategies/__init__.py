@@ -17,8 +17,6 @@ from diswot.scoring.budget import Budget, CostModel
 from diswot.scoring.setup import Setup
 from diswot.spaces.base import Arch, Space
 
-__all__ = ["Observation", "Proposals", "Strategy", "make_strategy"]
-
 _PATIENCE = 100  # plain draws, and steps of the walk without getting nearer
 
 

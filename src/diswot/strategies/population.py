@@ -10,8 +10,6 @@ from diswot.errors import UserError
 from diswot.spaces.base import Arch
 from diswot.strategies import Observation, Strategy
 
-__all__ = ["AgingEvolution", "Evolution", "Member", "PopulationStrategy"]
-
 
 @dataclass
 class Member:

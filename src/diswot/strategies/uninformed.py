@@ -8,8 +8,6 @@ from diswot.errors import UserError
 from diswot.spaces.base import Arch
 from diswot.strategies import Proposals, Strategy
 
-__all__ = ["Exhaustive", "RandomSearch"]
-
 _LARGEST = 1_000_000  # architectures that are scored whole
 
 
