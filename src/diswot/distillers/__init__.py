@@ -43,7 +43,7 @@ class Distiller(nn.Module, ABC):
     logits_only: ClassVar[bool] = False
     """Whether it reads logits alone; ``stages`` and ``preactivations`` may then be empty."""
 
-    needs_labels: ClassVar[bool] = False
+    needs_labels: bool = False
     """Whether it needs one class an image, which mixed images do not have."""
 
     def __init__(self, *, name: str, weight: float, ce_weight: float = 1.0) -> None:

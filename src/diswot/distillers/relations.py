@@ -144,5 +144,4 @@ class DisWOT(Distiller):
 
     def _settle(self, form: str) -> None:
         self.form = form
-        # Of this instance: the class needs labels, one that has settled for cam does not.
-        self.__dict__["needs_labels"] = form != "cam"
+        self.needs_labels = form != "cam"
