@@ -1,7 +1,5 @@
 """Building, saving and loading of students and teachers."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,16 +11,13 @@ from safetensors.torch import save
 from torch import nn
 
 from diswot.checks import folder, whole
-from diswot.config import check_harmless, conf_dir, known_targets, make
+from diswot.config import check_harmless, conf_dir, known_targets, make, member_node
 from diswot.errors import UnreadableError, UserError
 from diswot.given import NETWORK
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
-from diswot.spaces.base import Space, space_node
-
-__all__ = ["build_network", "build_student", "build_teacher", "describe_student", "load_student"]
-__all__ += ["read_search", "read_student", "resolve_student", "save_student", "teacher_cost"]
+from diswot.spaces.base import Space
 
 DESCRIPTION_FILE = "student.json"  # beside the weights of a trained student: what to build
 
@@ -70,11 +65,6 @@ def build_network(
     return _loaded(make(spec["network"], node, nn.Module, **sizes), spec, role, node)
 
 
-def build_teacher(spec: Mapping[str, Any], num_classes: int, in_channels: int) -> nn.Module:
-    """Build a teacher, see :func:`build_network`."""
-    return build_network(spec, "teacher", num_classes, in_channels)
-
-
 def teacher_cost(
     spec: Mapping[str, Any], num_classes: int, image: tuple[int, int, int]
 ) -> Cost | None:
@@ -82,7 +72,7 @@ def teacher_cost(
     if spec["name"] == "none":
         return None
     with torch.device("meta"):
-        network = build_teacher({**spec, "weights": "none"}, num_classes, image[0])
+        network = build_network({**spec, "weights": "none"}, "teacher", num_classes, image[0])
     return Cost(count_params(network), count_flops(network, image), count_layers(network))
 
 
@@ -263,7 +253,7 @@ def read_search(
         raise UserError(f"student.place={place}: {file} lists {listed}")
     best = found if place == 1 else found.top[place - 1]
     try:
-        space = space_node(found.space, folders) if space is None else space
+        space = member_node("space", found.space, folders) if space is None else space
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     made = make(space, "space", Space)  # type: ignore[type-abstract]

@@ -7,8 +7,6 @@ from typing import TypeGuard
 
 from diswot.errors import UserError
 
-__all__ = ["choice", "flag", "folder", "number", "per_channel", "positive", "whole"]
-
 
 def whole(setting: str, value: object, least: int) -> int:
     """Give ``value`` as an integer if it is a whole number of at least ``least``; 1e3 is one."""

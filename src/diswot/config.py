@@ -1,7 +1,5 @@
 """Configs as plain values: their folder, the objects they describe, the identity of a run."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,10 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from diswot.errors import UserError
-
-__all__ = ["IRRELEVANT", "MAY_GROW", "check_harmless", "conf_dir", "difference", "finite"]
-__all__ += ["flatten", "identity", "known_targets", "make", "member_node", "require"]
-__all__ += ["with_members"]
 
 T = TypeVar("T")
 

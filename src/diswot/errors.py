@@ -1,10 +1,6 @@
 """The errors a user can cause, and the only ones shown without a traceback."""
 
-from __future__ import annotations
-
 from pathlib import Path
-
-__all__ = ["DivergedError", "UnreadableError", "UserError"]
 
 
 class UserError(Exception):
@@ -21,15 +17,10 @@ class DivergedError(UserError):
 class UnreadableError(UserError):
     """A file of a run is missing, damaged, or not what it should be.
 
-    Attributes:
-        file: The file.
-        line: Its number, from 1; None where the whole file is meant.
-        problem: What is wrong with it, in one line.
-
     Args:
-        file: See above.
-        problem: See above; an exception or a text.
-        line: See above.
+        file: The file.
+        problem: What is wrong with it, an exception or a text; kept in one line.
+        line: Its number, from 1; None where the whole file is meant.
         remedy: What to do; empty where nothing can be done.
     """
 

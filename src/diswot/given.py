@@ -4,8 +4,6 @@ A config is plain values, so it names such an object: its node holds the hash of
 tells runs apart, and a function that finds the object while the call that gave it lasts.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,8 +27,6 @@ from diswot.data.npz import ArrayData, as_stored
 from diswot.errors import UserError
 from diswot.models.adapter import adapted
 from diswot.models.outputs import Network
-
-__all__ = ["NETWORK", "images", "named", "network", "trained"]
 
 NETWORK = "diswot.given.network"
 """The ``_target_`` of a module that was given."""
@@ -119,8 +115,7 @@ def _copied(module: nn.Module, stages: Sequence[str] | None, role: str, data: Im
         for layer in own.modules():
             if isinstance(layer, _DROPOUT):
                 layer.p = 0.0  # scores run networks in training mode and draw nothing
-    size = data.in_channels, data.image_size, data.image_size
-    noise = torch.randn(2, *size, generator=keys.generator("given"))
+    noise = torch.randn(2, *data.image_shape, generator=keys.generator("given"))
     try:
         if stages or not isinstance(own, Network):
             own = adapted(own, noise, stages)
@@ -129,7 +124,7 @@ def _copied(module: nn.Module, stages: Sequence[str] | None, role: str, data: Im
     except UserError as error:
         raise UserError(f"{role}: {_name(module)}: {error}") from None
     except (RuntimeError, ValueError, TypeError) as error:
-        shape = "×".join(map(str, size))
+        shape = "×".join(map(str, data.image_shape))
         raise UserError(
             f"{role}: {_name(module)} does not run on {data.name}, images of {shape}: "
             f"{' '.join(str(error).split())[:200]}"

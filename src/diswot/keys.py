@@ -4,14 +4,10 @@ A number drawn from such a generator depends on its key alone, never on what was
 so scores do not depend on the order in which candidates are scored.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 
 import torch
-
-__all__ = ["generator", "stable_hash"]
 
 
 def stable_hash(*parts: object, bits: int = 64) -> int:

@@ -94,7 +94,7 @@ def test_csv_without_some_columns(edited_csv: Write) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"source": "web"}, r"benchmark\.source=web is not allowed; give auto, csv, nats_bench, "),
+        ({"source": "web"}, r"benchmark\.source=web: allowed are auto, csv, nats_bench, "),
         ({"path": "no/such.csv"}, r"benchmark\.path: no/such\.csv is no file"),
         ({"path": "figures.xlsx"}, r"benchmark\.path: figures\.xlsx is neither \.csv"),
         ({"path": "NATS-tss.pickle.pbz2"}, r"benchmark\.path: NATS.* does not exist"),

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 import diswot.export
 from diswot.checkpoint import build_student, describe_student, load_student, save_student
 from diswot.cli import main
-from diswot.config import conf_dir
+from diswot.config import conf_dir, member_node
 from diswot.errors import UserError
 from diswot.export import export_student
-from diswot.spaces.base import space_node
 
 FILES = ["student.json", "student.safetensors"]
 
@@ -31,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of ``diswot train``, its BatchNorms with statistics of some images."""
     path = tmp_path_factory.mktemp("run")
     spec = {"name": "arch", "arch": "s0:1-1-1", "weights": "none"}
-    config = {"student": spec, "space": space_node("s0", [conf_dir()])}
+    config = {"student": spec, "space": member_node("space", "s0", [conf_dir()])}
     student = build_student(config["student"], config["space"], 5, 1)
     with torch.no_grad():
         for _ in range(20):

@@ -26,8 +26,9 @@ def test_its_yaml_says_what_it_is(name: str) -> None:
     distiller, node = built(name), composed(name)[name]
     assert distiller.name == name
     assert inspect.getdoc(type(distiller))
-    known = inspect.signature(type(distiller)).parameters
-    assert set(node) - {"_target_"} == set(known)
+    known = dict(inspect.signature(type(distiller)).parameters)
+    known.pop("weights", None)
+    assert set(node) - {"_target_"} == {*known, "weight", "ce_weight"}
     for setting, parameter in known.items():
         assert parameter.default in (inspect.Parameter.empty, node[setting])
 

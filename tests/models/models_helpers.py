@@ -9,8 +9,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from diswot.checkpoint import build_student, describe_student, resolve_student, save_student
-from diswot.config import conf_dir
-from diswot.spaces import space_node
+from diswot.config import conf_dir, member_node
 
 Json = dict[str, Any]
 
@@ -52,7 +51,7 @@ def read(file: Path) -> Json:
 def of_space(arch: str = "s0:1-1-1") -> Json:
     """The config of an architecture of S0."""
     spec = {"name": "arch", "arch": arch, "weights": "none"}
-    return {"student": spec, "space": space_node("s0", [CONF])}
+    return {"student": spec, "space": member_node("space", "s0", [CONF])}
 
 
 def searched(run: Path, **changes: Any) -> Path:

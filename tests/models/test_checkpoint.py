@@ -17,17 +17,16 @@ from safetensors.torch import load_file
 from diswot.checkpoint import (
     build_network,
     build_student,
-    build_teacher,
     load_student,
     read_student,
     resolve_student,
     save_student,
     teacher_cost,
 )
+from diswot.config import member_node
 from diswot.errors import UserError
 from diswot.models import Network
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
-from diswot.spaces import space_node
 
 IMAGES = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 TEACHERS = files("teacher")
@@ -47,7 +46,7 @@ def composed(*overrides: str) -> Json:
 @pytest.mark.parametrize("file", TEACHERS, ids=lambda file: file.stem)
 def test_every_teacher_builds_and_shows_its_inside(file: Path) -> None:
     spec = read(file)
-    teacher = build_teacher(spec, num_classes=5, in_channels=3).eval()
+    teacher = build_network(spec, "teacher", num_classes=5, in_channels=3).eval()
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         outputs, logits = teacher.outputs(images), teacher(images)
@@ -232,7 +231,7 @@ def test_the_best_of_a_search(tmp_path: Path, params: int, further: Json) -> Non
     run = searched(tmp_path, params=params, **further)
     config = resolved(run)
     expected = {"name": "searched", "weights": "none", "run": str(run), "arch": "s0:1-1-3"}
-    assert config == {"student": expected, "space": space_node("s0", [CONF])}
+    assert config == {"student": expected, "space": member_node("space", "s0", [CONF])}
     assert build_student(config["student"], config["space"], 3, 1)(IMAGES).shape == (2, 3)
 
 
@@ -296,8 +295,8 @@ def test_runs_that_are_no_finished_search(tmp_path: Path) -> None:
 def test_spaces_that_are_given_must_be_the_searchs(tmp_path: Path) -> None:
     run = searched(tmp_path)
     with pytest.raises(UserError, match=r"^space=s1: .* is of s0; give space=s0"):
-        resolved(run, space_node("s1", [CONF]))
-    narrow = {**space_node("s0", [CONF]), "shortcut": "A"}
+        resolved(run, member_node("space", "s1", [CONF]))
+    narrow = {**member_node("space", "s0", [CONF]), "shortcut": "A"}
     with pytest.raises(UserError, match="settings of space s0 changed, give the same ones here"):
         resolved(run, narrow)
     assert resolved(searched(run, params=222970), narrow)["space"]["shortcut"] == "A"

@@ -213,7 +213,7 @@ def test_first_stage_of_a_wide_network_by_hand() -> None:
         (CifarResNet, ([1, 0, 1], NARROW), "network.depths"),
         (CifarResNet, ([], NARROW), "network.depths"),
         (CifarResNet, ([1, 1, 1], NARROW[1:]), "network.widths"),
-        (CifarResNet, ([1, 1, 1], NARROW, "C"), "allowed are A and B"),
+        (CifarResNet, ([1, 1, 1], NARROW, "C"), "allowed are A, B"),
         (CifarResNet, ([1, 1, 1], (16, 16, 32, 8), "A"), "use B"),
         (WideResNet, (20, 2), "network.depth=20 is not allowed; give 6n"),
         (WideResNet, (16.5, 2), "network.depth=16.5"),

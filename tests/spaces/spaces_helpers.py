@@ -6,8 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from diswot.config import conf_dir, make
-from diswot.spaces import Arch, Space, space_node
+from diswot.config import conf_dir, make, member_node
+from diswot.spaces import Arch, Space
 
 S = TypeVar("S", bound=Space)
 
@@ -16,7 +16,7 @@ MEMBERS = sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml"))
 
 def make_space(name: str, kind: type[S] = Space, **settings: object) -> S:  # type: ignore[assignment]
     """A member of ``conf/space``."""
-    return make({**space_node(name, [conf_dir()]), **settings}, "space", kind)
+    return make({**member_node("space", name, [conf_dir()]), **settings}, "space", kind)
 
 
 def draws(space: Space, count: int = 40, seed: int = 0) -> list[Arch]:

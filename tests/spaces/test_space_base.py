@@ -8,9 +8,9 @@ import pytest
 from spaces_helpers import MEMBERS, make_space
 
 from diswot.commands import compose
-from diswot.config import conf_dir
+from diswot.config import conf_dir, member_node
 from diswot.errors import UserError
-from diswot.spaces import Gene, space_node
+from diswot.spaces import Gene
 from diswot.spaces.base import steps
 
 
@@ -27,13 +27,14 @@ def test_neighbours_are_other_choices(ordered: bool) -> None:
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_nodes_are_those_the_command_line_gives(name: str) -> None:
-    assert space_node(name, [conf_dir()]) == compose("search", [f"space={name}"], None)["space"]
+    composed = compose("search", [f"space={name}"], None)
+    assert member_node("space", name, [conf_dir()]) == composed["space"]
 
 
 @pytest.mark.parametrize("name", ["s9", "", "../space/s0", "s0.yaml", "s0\n", "*", "/etc/passwd"])
 def test_names_of_no_space(name: str) -> None:
     with pytest.raises(UserError) as caught:
-        space_node(name, [conf_dir()])
+        member_node("space", name, [conf_dir()])
     assert str(caught.value) == f"there is no space {name!r}; spaces are: {', '.join(MEMBERS)}"
 
 
@@ -46,9 +47,9 @@ def own(folder: Path, text: str) -> list[Path]:
 def test_further_folders(tmp_path: Path) -> None:
     folders = own(tmp_path, "_target_: mine.Space\nname: mine\nlabel: ${.name}\n")
     node = {"_target_": "mine.Space", "name": "mine", "label": "mine"}
-    assert space_node("mine", folders) == node
+    assert member_node("space", "mine", folders) == node
     with pytest.raises(UserError, match=rf"spaces are: {', '.join(MEMBERS)}, mine$"):
-        space_node("other", folders)
+        member_node("space", "other", folders)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_further_folders(tmp_path: Path) -> None:
 )
 def test_files_that_say_too_little_alone(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match=r"mine.yaml .*; give space=mine$"):
-        space_node("mine", own(tmp_path, text))
+        member_node("space", "mine", own(tmp_path, text))
 
 
 RESNET18 = "s2:64/b3x2-64/b3x2-128/b3x2-256/b3x2-512"
@@ -101,7 +102,7 @@ def test_texts(space: str, text: str, message: str) -> None:
         ("s0", "depths", [], "space=s0: depth of stage 1 has the choices []; at least one"),
         ("s0", "depths", [1, 1], "space=s0: depth of stage 1 has the choices [1, 1]; at least one"),
         ("s0", "shortcut", "C", "space.shortcut=C: allowed are A, B"),
-        ("s1", "blocks", ["conv"], "space.blocks: 'conv'; allowed: basic, bottleneck"),
+        ("s1", "blocks", ["conv"], "space.blocks=conv: allowed are basic, bottleneck"),
         ("s1", "kernels", [3, 4], "space.kernels: 4 is even"),
         ("s2", "max_layers", 9, "space.max_layers=9 is not allowed; give a whole number of at le"),
         ("s2", "max_layers", 16, "has 18 layers; space.max_layers allows 16"),

@@ -3,13 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from diswot.checks import whole
 from diswot.errors import UserError
 from diswot.runs import Standing
-
-__all__ = ["Benchmark", "NoAccuraciesError", "benchmark_of", "standings"]
 
 
 class NoAccuraciesError(UserError):
@@ -38,7 +36,7 @@ class Benchmark(ABC):
     source: str
     known: Sequence[tuple[str, str]]
     reported: Sequence[str] | None = None
-    holds_for: ClassVar[Mapping[str, object]] = {}
+    holds_for: Mapping[str, object] = {}
     """Settings of the space with which its networks are those that were trained."""
 
     def __init__(

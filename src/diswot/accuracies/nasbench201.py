@@ -23,8 +23,6 @@ from diswot.accuracies.sources import (
 from diswot.checks import choice
 from diswot.errors import UserError
 
-__all__ = ["CsvSource", "NasBench201"]
-
 
 class NasBench201(Benchmark):
     """NAS-Bench-201 (Dong and Yang, ICLR 2020, arXiv:2001.00326).
@@ -41,7 +39,7 @@ class NasBench201(Benchmark):
             lies on a path from input to output; published comparisons of proxies use these.
     """
 
-    holds_for: ClassVar[Mapping[str, object]] = {"cells": 5, "widths": [16, 32, 64]}
+    holds_for: Mapping[str, object] = {"cells": 5, "widths": [16, 32, 64]}
 
     def __init__(
         self,
@@ -55,9 +53,7 @@ class NasBench201(Benchmark):
         place = None if path is None else Path(path).expanduser()
         sources: dict[str, type[AccuracySource]]
         sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
-        if source not in ("auto", *sources):
-            allowed = ", ".join(sources)
-            raise UserError(f"benchmark.source={source} is not allowed; give auto, {allowed}")
+        choice("benchmark.source", source, ("auto", *sources))
         self._source = sources[_automatic(place) if source == "auto" else source](place)
         self.source, self.reported = self._source.source, self._source.reported
         self.known = [(dataset, "vanilla") for dataset in self._source.datasets]
@@ -156,9 +152,9 @@ class CsvSource(AccuracySource):
         return {name: by_column[key] for name, key in self._columns.items() if key in columns}
 
 
-def _percent(text: object) -> float:
+def _percent(text: str | float) -> float:
     try:
-        value = float(text)  # type: ignore[arg-type]
+        value = float(text)
     except ValueError:
         return math.nan
     return value if 0 <= value <= 100 else math.nan

@@ -14,21 +14,10 @@ from typing import Any, ClassVar
 
 from diswot.data.cifar import DAMAGED_PICKLE, load_pickle
 from diswot.errors import UserError
-
-__all__ = [
-    "CELLS",
-    "REPORTED",
-    "AccuracySource",
-    "AnalogSource",
-    "NatsSource",
-    "is_cell",
-    "is_live",
-]
+from diswot.spaces.nasbench201 import CELL, EDGES, NasBench201Arch
 
 CELLS = 5**6
 _OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
-_EDGES = [rf"(?:{'|'.join(_OPERATIONS)})~{start}\|" for start in range(3)]
-_CELL = re.compile(r"\+".join(r"\|" + "".join(_EDGES[:node]) for node in (1, 2, 3)))
 REPORTED = ("cifar10", "cifar100", "imagenet16-120")
 _DAMAGE = (*DAMAGED_PICKLE, AssertionError, OSError)
 
@@ -66,17 +55,14 @@ class AccuracySource(ABC):
 
 def is_cell(text: object) -> bool:
     """Whether ``text`` is a cell in NAS-Bench-201's notation."""
-    return isinstance(text, str) and _CELL.fullmatch(text) is not None
+    match = CELL.fullmatch(text) if isinstance(text, str) else None
+    return match is not None and set(match.groups()) <= set(_OPERATIONS)
 
 
 def is_live(cell: str) -> bool:
     """Whether every operation but ``none`` lies on a path from the cell's input to its output."""
-    edges = [
-        (int(source), node)
-        for node, group in enumerate(cell.split("+"), start=1)
-        for operation, source in re.findall(r"(\w+)~(\d)", group)
-        if operation != "none"
-    ]
+    operations = zip(EDGES, re.findall(r"(\w+)~", cell), strict=True)
+    edges = [edge for edge, operation in operations if operation != "none"]
     reached, leads = {0}, {3}
     for source, node in edges:  # in the order of their nodes
         reached |= {node} if source in reached else set()
@@ -225,4 +211,4 @@ def _cell(key: Sequence[int]) -> str:
     if any(place < 0 for place in key):
         raise ValueError(f"{key} is no cell")
     a, b, d, c, e, f = (_OPERATIONS[place] for place in key)
-    return f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+    return str(NasBench201Arch((a, b, c, d, e, f)))

@@ -13,8 +13,6 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["ArchTable"]
-
 _BESIDE = ("params", "macs", "flops")
 """Columns that are no accuracies."""
 
@@ -60,7 +58,7 @@ class ArchTable(Benchmark):
                 "accuracies for each target"
             )
         self.source = about or str(self._path)
-        self.holds_for = dict(holds_for or {})  # type: ignore[misc]
+        self.holds_for = dict(holds_for or {})
         table = self._read()
         given = columns or {name: name for name in table if name not in ("arch", *_BESIDE)}
         absent = [column for column in given.values() if column not in table]
@@ -86,13 +84,10 @@ class ArchTable(Benchmark):
     def _read(self) -> DataFrame:
         import pandas as pd
 
-        try:
-            if self._path is not None:
-                table = pd.read_csv(self._path)
-            else:
-                from diswot.data import read_asset
+        from diswot.data import read_asset
 
-                table = pd.read_csv(io.BytesIO(read_asset(str(self._asset))))
+        try:
+            table = pd.read_csv(self._path or io.BytesIO(read_asset(str(self._asset))))
         except OSError as error:
             raise self._wrong(str(error.strerror or error)) from error
         except ValueError as error:  # ParserError, EmptyDataError and UnicodeDecodeError are some

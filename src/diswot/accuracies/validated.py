@@ -1,15 +1,11 @@
 """How well the package's proxies rank architectures of known accuracy."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from typing import Any
 
 from diswot.config import conf_dir, with_members
 from diswot.runs import Validation
-
-__all__ = ["validations"]
 
 _FILE = "validated.csv"
 """Made of experiments/proxies by tools/measure_proxies.py."""

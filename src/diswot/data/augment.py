@@ -14,8 +14,6 @@ from torch import Tensor
 from diswot import _torchvision, checks, keys
 from diswot.data.base import LabelledImages
 
-__all__ = ["Augmentation", "PadCropFlip", "RandomResizedCropFlip", "View"]
-
 
 @dataclass(frozen=True)
 class View:

@@ -20,8 +20,6 @@ from torch.utils.data import Dataset
 from diswot import checks, keys
 from diswot.errors import UserError
 
-__all__ = ["ArrayImages", "EvalTransform", "ImageData", "LabelledImages", "MiniBatch", "read_asset"]
-
 Split = Literal["train", "test"]
 
 

@@ -16,8 +16,6 @@ from diswot import _torchvision, checks
 from diswot.data.base import ArrayImages, ImageData, Split
 from diswot.errors import UserError
 
-__all__ = ["DAMAGED_PICKLE", "Cifar10", "Cifar100", "ImageNet16", "load_pickle"]
-
 DAMAGED_PICKLE = (
     pickle.UnpicklingError,
     *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError),

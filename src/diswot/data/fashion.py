@@ -20,8 +20,6 @@ from diswot import _torchvision, checks
 from diswot.data.base import ArrayImages, ImageData, Split, read_asset
 from diswot.errors import UserError
 
-__all__ = ["FashionMini", "FashionMnist", "read_idx"]
-
 _MINI_OF_CLASS = 1000  # the subset has the first of every class, in file order
 
 

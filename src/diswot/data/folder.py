@@ -12,8 +12,6 @@ from diswot import _torchvision, checks
 from diswot.data.base import EvalTransform, ImageData, LabelledImages, Split, decode
 from diswot.errors import UserError
 
-__all__ = ["FolderData", "FolderImages"]
-
 _WANTED = "a folder with one sub-folder of images a class, or with train and val made so"
 
 
@@ -75,8 +73,8 @@ class FolderData(ImageData):
         labels = {name: label for label, name in enumerate(self.classes)}
         samples = ImageFolder.make_dataset(folder, labels, IMG_EXTENSIONS, allow_empty=True)
         if test_folder is None:
-            start, held_out = len(os.path.join(folder, "")), split == "test"  # noqa: PTH118
-            samples = [s for s in samples if (_place(s[0][start:]) < self.holdout) == held_out]
+            held_out = split == "test"
+            samples = [s for s in samples if (_place(s[0], folder) < self.holdout) == held_out]
         if not samples:
             raise UserError(
                 f"data.root: {folder} has no {split} images ({', '.join(IMG_EXTENSIONS)}) "
@@ -112,7 +110,8 @@ def _order(sample: tuple[str, int]) -> tuple[str, str]:
     return folder.replace(os.sep, "\0"), name
 
 
-def _place(relative: str) -> float:
-    """Map a path to [0, 1) by a stable hash."""
+def _place(path: str, folder: Path) -> float:
+    """Map a path below a folder to [0, 1) by a stable hash."""
+    relative = path.removeprefix(f"{folder}{os.sep}")
     digest = blake2b(relative.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64

@@ -9,8 +9,6 @@ from diswot import checks
 from diswot.data.base import EvalTransform, ImageData, LabelledImages, Split
 from diswot.keys import generator
 
-__all__ = ["GaussianData", "GaussianImages"]
-
 
 class GaussianData(ImageData):
     """Noise images with uniformly random labels; ``length`` of them are a split."""

@@ -18,8 +18,6 @@ from torch import Tensor
 from diswot.data.base import ArrayImages, EvalTransform, ImageData, LabelledImages, Split, decode
 from diswot.errors import UserError
 
-__all__ = ["ArrayData", "JpegImages", "NpzData", "Stored", "as_stored"]
-
 _SMALL = 64  # JPEG files of one size up to this many pixels a side are decoded when loaded
 _JPEG_KEYS = ("bytes", "offsets", "labels")
 

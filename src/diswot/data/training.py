@@ -1,7 +1,5 @@
 """The images of a data set as training and evaluation go through them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,8 +15,6 @@ from diswot.errors import UserError
 _torchvision.ensure()
 
 from lightning import LightningDataModule  # noqa: E402  (imports torchvision)
-
-__all__ = ["Batch", "Batches", "EpochSampler", "TrainingData"]
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Normalised images (B, C, S, S), labels (B,) and indices (B,) within the data set."""
@@ -101,8 +97,7 @@ class EpochSampler(Sampler[Place]):
 
     def __iter__(self) -> Iterator[Place]:
         """Give (epoch, number) of every batch."""
-        epoch = self._epoch
-        return iter([(epoch, number) for number in self._numbers])
+        return iter([(self._epoch, number) for number in self._numbers])
 
     def __len__(self) -> int:
         """Count this process's batches."""

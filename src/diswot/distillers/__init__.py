@@ -1,7 +1,5 @@
 """Distillation losses over the outputs of a student and its teacher; lower is better, always."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,8 +9,6 @@ from torch import Tensor, nn
 from diswot.checks import number
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
-
-__all__ = ["Distiller", "Step"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Distiller(nn.Module, ABC):
     logits_only: ClassVar[bool] = False
     """Whether it reads logits alone; ``stages`` and ``preactivations`` may then be empty."""
 
-    needs_labels: ClassVar[bool] = False
+    needs_labels: bool = False
     """Whether it needs one class an image, which mixed images do not have."""
 
     def __init__(self, *, name: str, weight: float, ce_weight: float = 1.0) -> None:

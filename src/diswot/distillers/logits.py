@@ -1,15 +1,11 @@
 """Distillers of logits; settings are those of `Distiller` and of the function each names."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from diswot.checks import flag, number, positive, whole
 from diswot.distillers import Distiller, Step
 from diswot.distillers.functional import dist, dkd, kd, standardize
 from diswot.models.outputs import NetworkOutputs
-
-__all__ = ["DIST", "DKD", "KD"]
 
 
 class _OfLogits(Distiller):
@@ -28,15 +24,9 @@ class KD(_OfLogits):
     """
 
     def __init__(
-        self,
-        *,
-        name: str,
-        temperature: float = 4.0,
-        standardize: bool = False,
-        weight: float = 0.9,
-        ce_weight: float = 0.1,
+        self, *, name: str, temperature: float = 4.0, standardize: bool = False, **weights: float
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self.temperature = positive(f"distiller.{name}.temperature", temperature)
         self.standardize = flag(f"distiller.{name}.standardize", standardize)
 
@@ -65,10 +55,9 @@ class DKD(_OfLogits):
         beta: float = 8.0,
         temperature: float = 4.0,
         warmup: int = 20,
-        weight: float = 1.0,
-        ce_weight: float = 1.0,
+        **weights: float,
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self.alpha = number(f"distiller.{name}.alpha", alpha, low=0)
         self.beta = number(f"distiller.{name}.beta", beta, low=0)
         self.temperature = positive(f"distiller.{name}.temperature", temperature)
@@ -97,10 +86,9 @@ class DIST(_OfLogits):
         beta: float = 2.0,
         gamma: float = 2.0,
         temperature: float = 4.0,
-        weight: float = 1.0,
-        ce_weight: float = 1.0,
+        **weights: float,
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self.beta = number(f"distiller.{name}.beta", beta, low=0)
         self.gamma = number(f"distiller.{name}.gamma", gamma, low=0)
         self.temperature = positive(f"distiller.{name}.temperature", temperature)

@@ -5,8 +5,6 @@ sizes, average-pool the larger of two maps to the size of the smaller one. ``con
 `Projection` after the student's map ``always``, as published, or ``auto``: where widths differ.
 """
 
-from __future__ import annotations
-
 from math import expm1, log
 from typing import cast
 
@@ -20,8 +18,6 @@ from diswot.distillers.functional.maps import one_size
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
-__all__ = ["AT", "ICKD", "NST", "VID", "FitNet", "MeanNetwork", "Projection"]
-
 _CONNECTORS = ("always", "auto")
 _EPS = 1e-5
 
@@ -29,10 +25,8 @@ _EPS = 1e-5
 class AT(OfStages):
     """Attention maps of every stage, added as in RepDistiller, see `functional.at`."""
 
-    def __init__(
-        self, *, name: str, power: float = 2, weight: float = 1000.0, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, power: float = 2, **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.power = positive(f"distiller.{name}.power", power)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
@@ -43,9 +37,6 @@ class AT(OfStages):
 
 class NST(OfStages):
     """Squared MMD of the channels of every stage, as in RepDistiller, see `functional.nst`."""
-
-    def __init__(self, *, name: str, weight: float = 50.0, ce_weight: float = 1.0) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
@@ -80,15 +71,9 @@ class FitNet(Distiller):
     """
 
     def __init__(
-        self,
-        *,
-        name: str,
-        stage: int | None = None,
-        connector: str = "always",
-        weight: float = 100.0,
-        ce_weight: float = 1.0,
+        self, *, name: str, stage: int | None = None, connector: str = "always", **weights: float
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self.stage = None if stage is None else whole(f"distiller.{name}.stage", stage, least=1)
         self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
         self.regressor: nn.Module = nn.Identity()
@@ -121,10 +106,8 @@ class ICKD(Distiller):
     As released, a 1 x 1 convolution and BatchNorm follow the student's map.
     """
 
-    def __init__(
-        self, *, name: str, connector: str = "always", weight: float = 2.5, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, connector: str = "always", **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
         self.embed: nn.Module = nn.Identity()
 
@@ -170,10 +153,8 @@ class VID(Distiller):
     the start ``variance``, from 0.001 to 100.
     """
 
-    def __init__(
-        self, *, name: str, variance: float = 5.0, weight: float = 1.0, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, variance: float = 5.0, **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.variance = number(f"distiller.{name}.variance", variance, low=1e-3, high=100)
         self.means = nn.ModuleList()
 

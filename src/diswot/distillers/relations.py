@@ -1,7 +1,5 @@
 """Distillers of relations; settings are those of `Distiller` and of the function each names."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
@@ -11,16 +9,11 @@ from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import functional as proxies
 from diswot.proxies.functional.similarity import FLOOR
 
-__all__ = ["CC", "PKT", "RKD", "SP", "DisWOT"]
-
 _FORMS = ("auto", "channel", "cam")
 
 
 class SP(OfStages):
     """Relations of the images in the last stage's map, as in RepDistiller, see `functional.sp`."""
-
-    def __init__(self, *, name: str, weight: float = 3000.0, ce_weight: float = 1.0) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
@@ -34,10 +27,8 @@ class CC(Distiller):
     one image has no neighbours and gives 0.
     """
 
-    def __init__(
-        self, *, name: str, width: int = 128, weight: float = 0.02, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, width: int = 128, **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.width = whole(f"distiller.{name}.width", width, least=1)
         self.embed_student: nn.Module = nn.Identity()
         self.embed_teacher: nn.Module = nn.Identity()
@@ -66,10 +57,9 @@ class RKD(Distiller):
         name: str,
         distance_weight: float = 25.0,
         angle_weight: float = 50.0,
-        weight: float = 1.0,
-        ce_weight: float = 1.0,
+        **weights: float,
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self.distance_weight = number(f"distiller.{name}.distance_weight", distance_weight, low=0)
         self.angle_weight = number(f"distiller.{name}.angle_weight", angle_weight, low=0)
 
@@ -84,10 +74,8 @@ class RKD(Distiller):
 class PKT(Distiller):
     """Probabilities of neighbours among embeddings, as in RepDistiller, see `functional.pkt`."""
 
-    def __init__(
-        self, *, name: str, eps: float = 1e-7, weight: float = 30000.0, ce_weight: float = 1.0
-    ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+    def __init__(self, *, name: str, eps: float = 1e-7, **weights: float) -> None:
+        super().__init__(name=name, **weights)
         self.eps = positive(f"distiller.{name}.eps", eps)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
@@ -121,10 +109,9 @@ class DisWOT(Distiller):
         floor: float = FLOOR,
         semantic_weight: float = 2.5,
         relation_weight: float = 3000.0,
-        weight: float = 1.0,
-        ce_weight: float = 1.0,
+        **weights: float,
     ) -> None:
-        super().__init__(name=name, weight=weight, ce_weight=ce_weight)
+        super().__init__(name=name, **weights)
         self._settle(choice(f"distiller.{name}.form", form, _FORMS))
         self.floor = number(f"distiller.{name}.floor", floor, low=0)
         self.semantic_weight = number(f"distiller.{name}.semantic_weight", semantic_weight, low=0)
@@ -157,5 +144,4 @@ class DisWOT(Distiller):
 
     def _settle(self, form: str) -> None:
         self.form = form
-        # Of this instance: the class needs labels, one that has settled for cam does not.
-        self.__dict__["needs_labels"] = form != "cam"
+        self.needs_labels = form != "cam"

@@ -1,7 +1,5 @@
 """Classifiers of torchvision and timm as networks that show stage maps and embedding."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,8 +11,6 @@ from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
-
-__all__ = ["AdaptedNetwork", "WeightSource", "adapted", "nearest"]
 
 _REGISTRIES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
 _ACTIVATIONS = {"torch.nn.modules.activation", "timm.layers.activations"}

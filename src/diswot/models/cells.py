@@ -1,7 +1,5 @@
 """Networks of stacked cells: the skeleton of NAS-Bench-201."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
@@ -12,8 +10,6 @@ from torch import Tensor, nn
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
 from diswot.models.resnet import convolution
-
-__all__ = ["Cell", "CellNetwork", "DownBlock", "ReluConvBn", "edges"]
 
 
 class ReluConvBn(nn.Sequential):

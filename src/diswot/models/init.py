@@ -1,7 +1,5 @@
 """Random initialisation of networks, with a key for every parameter."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,8 +9,6 @@ from torch import Tensor, nn
 
 from diswot.checks import positive
 from diswot.keys import generator
-
-__all__ = ["Gaussian", "Initializer", "Kaiming", "materialize"]
 
 _BatchNorm = nn.modules.batchnorm._NormBase
 

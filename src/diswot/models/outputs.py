@@ -1,7 +1,5 @@
 """The interface of students and teachers: outputs of one forward pass, and what a pass costs."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +8,6 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-
-__all__ = ["Cost", "Network", "NetworkOutputs", "PooledNetwork"]
-__all__ += ["count_flops", "count_layers", "count_params"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Networks of residual blocks: staged ones, and ResNets and wide ResNets for small images."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -14,9 +12,6 @@ from torch.nn import functional
 from diswot.checks import choice, whole
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
-
-__all__ = ["BasicBlock", "Bottleneck", "CifarResNet", "PaddedShortcut", "ResidualBlock"]
-__all__ += ["StagedNetwork", "WideResNet", "convolution", "make_shortcut", "make_stage"]
 
 _STEMS = {"small": (3, 1), "imagenet": (7, 2)}  # kernel and stride
 
@@ -124,8 +119,7 @@ def make_shortcut(in_channels: int, out_channels: int, stride: int, option: str)
     BatchNorm as members ``conv`` and ``bn`` (CRD's CIFAR-100 protocol). UserError for any other
     option, or for ``A`` where channels shrink.
     """
-    if option not in ("A", "B"):
-        raise UserError(f"network.shortcut: {option!r} is unknown; allowed are A and B")
+    choice("network.shortcut", option, ("A", "B"))
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     if option == "A":

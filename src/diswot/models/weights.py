@@ -1,7 +1,5 @@
 """Trained weights from files, run directories and tags, read without ever running their code."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import re
@@ -22,9 +20,6 @@ from diswot.data import read_asset
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
-
-__all__ = ["DAMAGED", "EMBEDDED_FOR", "WEIGHTS_FILE", "embedded_names", "identified"]
-__all__ += ["load_weights", "one_line"]
 
 EMBEDDED_FOR = "fashion_mini"  # the data that embedded weights were trained for
 WEIGHTS_FILE = "student.safetensors"  # in a run directory of ``diswot train``

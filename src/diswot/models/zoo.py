@@ -1,7 +1,5 @@
 """Adapted networks of torchvision and timm, and their published weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,8 +9,6 @@ from torch import Tensor, nn
 from diswot import _torchvision
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
-
-__all__ = ["TimmSource", "TorchvisionSource", "timm_network", "torchvision_network"]
 
 
 @dataclass(frozen=True)

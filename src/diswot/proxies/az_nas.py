@@ -1,7 +1,5 @@
 """AZ-NAS: four scores of a network's blocks, whose ranks are combined."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import pairwise
@@ -17,8 +15,6 @@ from diswot.models.outputs import Network
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import find_blocks
-
-__all__ = ["AZNAS"]
 
 
 class AZNAS(Proxy):
@@ -59,8 +55,7 @@ class AZNAS(Proxy):
         if self.init == "kaiming":
             Kaiming()(network, seed=inputs.seed, role="student")
         if self.inputs == "noise":
-            drawn = torch.randn(images.shape, generator=generator("az_nas proxy", inputs.seed))
-            images = drawn.to(images).contiguous(memory_format=torch.channels_last)
+            images = inputs.noise("az_nas proxy", inputs.seed)
         entropies, stabilities = _blockwise(network, images, inputs.seed)
         if len(entropies) < 2:
             raise ValueError("the network has neither a block nor a second stage")

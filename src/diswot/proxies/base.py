@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from diswot.data import MiniBatch
+from diswot.keys import generator
 from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies.passes import Gradients, Layer, Shared
-
-__all__ = ["Components", "Proxy", "ProxyContext", "ProxyInput", "Summary"]
-__all__ += ["COMBINATIONS", "combine"]
 
 COMBINATIONS = ("sum", "zscore", "rank", "log_rank")
 
@@ -69,6 +68,12 @@ class ProxyInput:
     observed: Any = None
     teacher: Summary = field(default_factory=dict)
     shared: Shared = field(default_factory=Shared)
+
+    def noise(self, *key: object, images: int | None = None) -> Tensor:
+        """As many images as in the mini-batch, or ``images``, of N(0, 1), drawn by ``key``."""
+        like = self.batch.images
+        drawn = torch.randn(images or len(like), *like.shape[1:], generator=generator(*key))
+        return drawn.to(like).contiguous(memory_format=torch.channels_last)
 
     def copy(self) -> nn.Module:
         """A copy of the network for further passes: same parameters, fresh running statistics."""

@@ -1,7 +1,5 @@
 """Proxies of how much the channels of a layer's output have in common."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,8 +13,6 @@ from diswot.keys import generator
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import Layer, record_layers
-
-__all__ = ["EffectiveParams", "EffectiveWidth", "MeCo", "MeCoOpt"]
 
 
 def convolutions(layers: Sequence[Layer]) -> list[Layer]:
@@ -32,13 +28,7 @@ def convolutions(layers: Sequence[Layer]) -> list[Layer]:
 
 
 class _OfChannels(Proxy):
-    """A sum over convolutions, of the pass on the mini-batch or of one on noise.
-
-    Args:
-        inputs: ``noise``: one more pass, of a copy, on N(0, 1) images of the mini-batch's size;
-            ``images``: the pass on the mini-batch.
-        noise_images: How many images of noise.
-    """
+    """A sum over convolutions, of the pass on the mini-batch or of one on noise."""
 
     needs_layers = True
     reported: tuple[str, ...] = ("inputs", "noise_images")
@@ -69,11 +59,9 @@ class _OfChannels(Proxy):
         return inputs.shared.get(key, lambda: self._noise_layers(inputs))
 
     def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
-        like, network = inputs.batch.images, inputs.copy()
-        key = generator("noise of channels", inputs.seed)
-        noise = torch.randn(self.noise_images, *like.shape[1:], generator=key).to(like)
+        network = inputs.copy()
         with torch.no_grad(), record_layers(network) as layers:
-            network(noise.contiguous(memory_format=torch.channels_last))
+            network(inputs.noise("noise of channels", inputs.seed, images=self.noise_images))
         return layers
 
 
@@ -126,10 +114,7 @@ class EffectiveParams(_OfChannels):
 
     It grows with depth and width without end, as parameters do, so that without a budget the
     largest networks win; convolutions that do not reach the logits count.
-
-    Args:
-        inputs: See `EffectiveWidth`.
-        noise_images: See `EffectiveWidth`.
+    ``inputs`` and ``noise_images`` are those of `EffectiveWidth`.
     """
 
     def _term(self, layer: Layer, width: float) -> float:

@@ -16,8 +16,6 @@ from diswot.models.outputs import Network, NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.functional import sqrt_params
 
-__all__ = ["EmbeddingWidth", "Flops", "Layers", "Params", "Random", "Shuffled", "SqrtParams"]
-
 
 class _WithoutNetwork(Proxy):
     needs_network = False

@@ -1,17 +1,12 @@
 """Dextr: conditioning of the layers' maps and curvature of the logits."""
 
-from __future__ import annotations
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diswot.checks import whole
-from diswot.keys import generator
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.channels import convolutions
-
-__all__ = ["Dextr"]
 
 
 class Dextr(Proxy):
@@ -46,18 +41,14 @@ class Dextr(Proxy):
         """See `Proxy`; fails where the logits do not depend on the images."""
         layers = convolutions(inputs.layers)
         terms = [functional.inverse_condition(each.output.detach()[0]) for each in layers]
-        network, shape = inputs.copy(), inputs.batch.images.shape[1:]
+        network = inputs.copy()
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._NormBase):
                 module.running_mean = module.running_var = module.num_batches_tracked = None
-
-        def noise(which: str) -> Tensor:
-            key = generator("dextr proxy", inputs.seed, which)
-            return torch.randn(shape, generator=key).to(inputs.batch.images)
-
-        images = noise("first"), noise("second")
+        keys = (("dextr proxy", inputs.seed, which) for which in ("first", "second"))
+        one, other = (inputs.noise(*key, images=1)[0] for key in keys)
         with torch.no_grad():
-            velocity, acceleration = functional.circle_curvature(network, images, self.points)
+            velocity, acceleration = functional.circle_curvature(network, (one, other), self.points)
         if not bool(velocity.any()):
             raise ValueError("the logits do not depend on the images")
         kappa = functional.extrinsic_curvature(velocity, acceleration).mean()

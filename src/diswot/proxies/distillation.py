@@ -1,7 +1,5 @@
 """Distillation losses of untrained networks as proxies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import isfinite
 from typing import Any
@@ -14,8 +12,6 @@ from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
-
-__all__ = ["Distillation"]
 
 _OUTPUTS: dict[str, Callable[[NetworkOutputs], tuple[Tensor, ...]]] = {
     "logits": lambda outputs: (outputs.logits,),

@@ -1,7 +1,5 @@
 """DisWOT: semantic similarity to a teacher, relation similarity, and their sum."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from copy import copy
 from typing import Any, Self, cast
@@ -16,11 +14,7 @@ from diswot.proxies import functional
 from diswot.proxies.base import COMBINATIONS, Components, Proxy, ProxyContext, ProxyInput, Summary
 from diswot.proxies.functional.similarity import FLOOR
 
-__all__ = ["DisWOT", "Relation", "Semantic"]
-
 _FORMS = ("auto", "channel", "classes", "images", "images_relu")
-_WHERE_WIDTHS_DIFFER = "images_relu"
-"""The only reading of the class maps that ranks no known table backwards."""
 
 
 class Semantic(Proxy):
@@ -64,7 +58,7 @@ class Semantic(Proxy):
             )
         bound = copy(self)
         if self.form == "auto":
-            bound.form = "channel" if same else _WHERE_WIDTHS_DIFFER
+            bound.form = "channel" if same else "images_relu"
         bound.needs_labels = bound.form == "channel"
         return bound
 

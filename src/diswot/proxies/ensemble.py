@@ -1,12 +1,10 @@
 """A proxy of proxies: their scores compared within all candidates seen so far, and added."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from torch import nn
 
@@ -14,16 +12,9 @@ from diswot.checks import choice
 from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
-from diswot.proxies.base import (
-    Components,
-    Proxy,
-    ProxyContext,
-    ProxyInput,
-    Summary,
-    combine,
-)
+from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary, combine
 
-__all__ = ["Ensemble"]
+T = TypeVar("T")
 
 _NEEDS = ("teacher", "labels", "network", "forward", "layers", "gradients")
 
@@ -88,12 +79,7 @@ class Ensemble(Proxy):
         """The members' components, their names behind the member's; fails where a member does."""
         components: Components = {}
         for name, member in self.members.items():
-            teacher = {
-                key.removeprefix(f"{name}."): tensor
-                for key, tensor in inputs.teacher.items()
-                if key.startswith(f"{name}.")
-            }
-            observed = (inputs.observed or {}).get(name)
+            teacher, observed = _own(name, inputs.teacher), (inputs.observed or {}).get(name)
             try:
                 parts = member.measure(replace(inputs, teacher=teacher, observed=observed))
             except ValueError as error:
@@ -115,6 +101,6 @@ class Ensemble(Proxy):
         return {"members": list(self.members), "combine": self.combine}
 
 
-def _own(name: str, components: Components) -> Components:
+def _own(name: str, entries: Mapping[str, T]) -> dict[str, T]:
     start = f"{name}."
-    return {k.removeprefix(start): v for k, v in components.items() if k.startswith(start)}
+    return {k.removeprefix(start): v for k, v in entries.items() if k.startswith(start)}

@@ -1,7 +1,5 @@
 """Proxies whose formula an evolutionary search has found."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from diswot.checks import choice
@@ -9,17 +7,13 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weighted
 
-__all__ = ["AutoDAS"]
-
 
 class AutoDAS(Proxy):
     """The students' half of Auto-DAS's evolved proxies, see `functional.auto_das`.
 
     Taken are the gradients of the mean cross-entropy by the weights of all convolutions. Source:
-    Sun et al., "Auto-DAS: Automated Proxy Discovery for Training-free Distillation-aware
-    Architecture Search", ECCV 2024, with the formulas its released code names as the best of S0
-    and of NAS-Bench-201; the other half, a distance of the teacher's maps to the student's, is
-    left out. A convolution that does not reach the logits has gradients of zeros.
+    Sun et al., "Auto-DAS", ECCV 2024; the other half, a distance of the teacher's maps to the
+    student's, is left out. A convolution that does not reach the logits has gradients of zeros.
 
     Gradients of a fresh network are small beside 1, where the softmax is flat: the score is next
     to ``Σ √n ln C`` (s0) or ``Σ tanh ln C`` (nasbench201), n a layer's weights and C its channels:

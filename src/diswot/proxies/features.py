@@ -1,25 +1,19 @@
 """Proxies of a network's activations, maps and outputs."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from diswot.checks import choice, whole
-from diswot.keys import generator
 from diswot.models.init import Gaussian
 from diswot.models.outputs import Network
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import watch_relus
-
-__all__ = ["NWOT", "EffectiveRank", "FeatureNorm", "LogitSpread", "Zen"]
 
 
 class FeatureNorm(Proxy):
@@ -66,12 +60,9 @@ class NWOT(Proxy):
     the calls of ``nn.ReLU`` and ``nn.ReLU6`` modules.
     """
 
-    @contextmanager
-    def observe(self, network: nn.Module) -> Iterator[_Agreement]:
+    def observe(self, network: nn.Module) -> AbstractContextManager[_Agreement]:
         """Hook every ReLU."""
-        agreement = _Agreement()
-        with watch_relus(network, agreement):
-            yield agreement
+        return watch_relus(network, _Agreement())
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails without a ReLU module, or where ReLUs do not tell samples apart."""
@@ -152,14 +143,10 @@ class Zen(Proxy):
         return {"zen": scores.mean().item()}
 
     def _score(self, inputs: ProxyInput, repeat: int) -> Tensor:
-        network, like = inputs.copy(), inputs.batch.images
+        network = inputs.copy()
         if self.init == "gaussian":
             role = f"student {repeat}" if repeat else "student"
             Gaussian()(network, seed=inputs.seed, role=role)
-
-        def noise(purpose: str) -> Tensor:
-            key = generator("zen proxy", inputs.seed, purpose, repeat)
-            drawn = torch.randn(like.shape, generator=key).to(like)
-            return drawn.contiguous(memory_format=torch.channels_last)
-
-        return functional.zen_score(network, noise("images"), noise("direction"))
+        purposes = ("images", "direction")
+        noise = (inputs.noise("zen proxy", inputs.seed, purpose, repeat) for purpose in purposes)
+        return functional.zen_score(network, *noise)

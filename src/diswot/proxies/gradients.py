@@ -1,7 +1,5 @@
 """Proxies of the agreement of gradients: between images, classes and batches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -15,8 +13,6 @@ from diswot.models.resnet import PaddedShortcut
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weights
-
-__all__ = ["TENAS", "EpeNAS", "Jacov", "ZiCo"]
 
 _KERNEL_IMAGES = 16
 _REGION_IMAGES, _REGION_SIZE = 1000, 3

@@ -1,7 +1,5 @@
 """Work that proxies share: layers and gradients of one forward pass, results computed once."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,18 +15,8 @@ from diswot.data import MiniBatch
 from diswot.models.cells import Cell, DownBlock
 from diswot.models.resnet import ResidualBlock, WideBlock
 
-__all__ = [
-    "Gradients",
-    "Layer",
-    "Shared",
-    "find_blocks",
-    "record_layers",
-    "watch_relus",
-    "weighted",
-]
-__all__ += ["weights"]
-
 T = TypeVar("T")
+Hook = TypeVar("Hook", bound=Callable[[nn.Module, tuple[Tensor, ...]], None])
 
 
 @dataclass(frozen=True)
@@ -76,10 +64,8 @@ def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
 
 
 @contextmanager
-def watch_relus(
-    network: nn.Module, hook: Callable[[nn.Module, tuple[Tensor, ...]], None]
-) -> Iterator[None]:
-    """Call ``hook`` with module and inputs before every call of a ReLU or ReLU6 module.
+def watch_relus(network: nn.Module, hook: Hook) -> Iterator[Hook]:
+    """Call ``hook`` with module and inputs before every call of a ReLU or ReLU6 module; give it.
 
     Modules are told by type and not by class name: a container called ``ReLUConvBN`` is none.
     """
@@ -87,7 +73,7 @@ def watch_relus(
         for module in network.modules():
             if isinstance(module, nn.ReLU | nn.ReLU6):
                 hooks.enter_context(module.register_forward_pre_hook(hook))
-        yield
+        yield hook
 
 
 class Shared:

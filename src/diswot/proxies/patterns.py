@@ -1,11 +1,8 @@
 """Proxies that count sample-wise activation patterns."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 
@@ -14,8 +11,6 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.patterns import Codes
 from diswot.proxies.passes import watch_relus
-
-__all__ = ["SWAP", "RegularisedSWAP"]
 
 
 class _Patterns:
@@ -43,12 +38,9 @@ class SWAP(Proxy):
     same, of a large one every unit has its own and the score is the number of units.
     """
 
-    @contextmanager
-    def observe(self, network: nn.Module) -> Iterator[_Patterns]:
+    def observe(self, network: nn.Module) -> AbstractContextManager[_Patterns]:
         """Hook every ReLU."""
-        patterns = _Patterns()
-        with watch_relus(network, patterns):
-            yield patterns
+        return watch_relus(network, _Patterns())
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails without a ReLU module."""

@@ -1,7 +1,5 @@
 """Proxies of the rank of a network's activations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,8 +12,6 @@ from diswot.checks import choice
 from diswot.keys import generator
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-
-__all__ = ["NEAR"]
 
 
 class NEAR(Proxy):

@@ -5,8 +5,6 @@ Weights w are those of convolutions and linear layers, without biases and BatchN
 cross-entropy of the whole mini-batch, in train mode.
 """
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional as F  # noqa: N812
 
@@ -14,8 +12,6 @@ from diswot.checks import choice, flag, positive
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weights
-
-__all__ = ["Fisher", "GradNorm", "Grasp", "L2Norm", "Plain", "Snip", "Synflow"]
 
 
 class _OfLoss(Proxy):

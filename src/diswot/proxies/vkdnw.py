@@ -1,7 +1,5 @@
 """VKDNW: how evenly a classifier's predictions depend on its weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,10 +16,7 @@ from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weighted
 
-__all__ = ["VKDNW"]
-
 _LAYERS, _MIXTURES = 128, 10
-_BatchNorm = nn.modules.batchnorm._NormBase
 
 
 class VKDNW(Proxy):
@@ -78,8 +73,7 @@ class VKDNW(Proxy):
         if self.init == "kaiming":
             Kaiming()(network, seed=inputs.seed, role="student")
         if self.inputs == "noise":
-            drawn = torch.randn(images.shape, generator=generator("vkdnw proxy", inputs.seed))
-            images = drawn.to(images).contiguous(memory_format=torch.channels_last)
+            images = inputs.noise("vkdnw proxy", inputs.seed, images=len(images))
         rows = _rows(network, images, self.per_layer, inputs.seed)
         spectrum = functional.fisher_spectrum(rows, len(images))
         return {
@@ -106,7 +100,7 @@ def _rows(network: nn.Module, images: Tensor, per_layer: int, seed: int) -> Tens
     with torch.enable_grad(), ExitStack() as hooks:
         size = 0
         for module in list(weighted(network).values())[:_LAYERS]:
-            columns = slice(size, size + min(per_layer, _weight(module).numel()))
+            columns = slice(size, size + min(per_layer, module.get_parameter("weight").numel()))
             hooks.enter_context(module.register_forward_hook(partial(_record, calls, columns)))
             size = columns.stop
         logits = network(images)
@@ -140,7 +134,7 @@ def _cotangents(factor: Tensor, seed: int) -> Iterator[Tensor]:
 def _fix_statistics(network: nn.Module, images: Tensor) -> None:
     """Switch to eval mode, every BatchNorm with the images' statistics, no module in place."""
     for module in network.train().modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._NormBase):
             module.momentum = 1.0
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
@@ -157,7 +151,8 @@ def _record(
     output: Tensor,
 ) -> None:
     """Add a call of a layer: a weight scales what it reads of the input for its output channel."""
-    weight, entered, count = _weight(module), inputs[0].detach(), columns.stop - columns.start
+    weight, entered = module.get_parameter("weight"), inputs[0].detach()
+    count = columns.stop - columns.start
     places = torch.arange(count) * weight.numel() // count
     channels, *where = torch.unravel_index(places, weight.shape)
     if isinstance(module, nn.Linear):
@@ -179,7 +174,3 @@ def _record(
     else:
         raise ValueError(f"weights of {type(module).__name__} layers cannot be sampled")
     calls.append(_Call(columns, axis, channels, slopes.double(), output))
-
-
-def _weight(module: nn.Module) -> Tensor:
-    return module.get_parameter("weight")

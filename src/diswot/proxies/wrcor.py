@@ -1,7 +1,5 @@
 """WRCor: correlation of the images' activations and gradients, weighted by depth."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +11,6 @@ from torch.nn import functional as F  # noqa: N812
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import find_blocks, watch_relus
-
-__all__ = ["WRCor"]
 
 
 class WRCor(Proxy):

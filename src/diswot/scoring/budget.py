@@ -6,19 +6,13 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
 from diswot.checks import positive, whole
 from diswot.errors import UserError
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
-
-if TYPE_CHECKING:
-    from diswot.spaces.base import Arch, Space
-
-__all__ = ["Budget", "CostModel"]
-
+from diswot.spaces.base import Arch, Space
 
 Limit = float | str | None
 """See `Budget`."""

@@ -13,20 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from diswot.errors import UserError
 from diswot.scoring.scorer import Measurement, Scorer
-
-if TYPE_CHECKING:
-    from diswot.spaces.base import Arch
-
-__all__ = ["Measure", "Worker", "scoring_pool", "serve"]
+from diswot.spaces.base import Arch
 
 _FOR_THE_SEARCH = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a cluster sends to all processes of a job."""
 
-Measure = Callable[[Sequence["Arch"]], Iterator[Measurement]]
+Measure = Callable[[Sequence[Arch]], Iterator[Measurement]]
 """Measures architectures, giving each result as soon as all before it are there."""
 
 
@@ -76,9 +72,10 @@ class _Pool:
                 if worker.task is None and waiting:
                     worker.task = waiting.pop()
                     worker.send(texts[worker.task].encode())
-            busy = {w.connection: w for w in self._workers if w.task is not None}
-            for worker in [busy[ready] for ready in wait(list(busy))]:  # type: ignore[index]
-                task = cast("int", worker.task)
+            busy = [worker for worker in self._workers if worker.task is not None]
+            ready = wait([worker.connection for worker in busy])
+            for worker in [each for each in busy if each.connection in ready]:
+                task = cast(int, worker.task)
                 try:
                     answer = worker.connection.recv()
                 except (EOFError, OSError):

@@ -1,14 +1,12 @@
 """Forward passes of untrained networks: device, precision, threads, and what proxies read."""
 
-from __future__ import annotations
-
 import warnings
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +14,9 @@ from torch import Tensor, nn
 from diswot.checks import choice
 from diswot.data import MiniBatch
 from diswot.errors import UserError
+from diswot.models.outputs import Network, NetworkOutputs
+from diswot.proxies.base import Proxy
 from diswot.proxies.passes import Gradients, Layer, Shared, record_layers
-
-if TYPE_CHECKING:
-    from diswot.models.outputs import Network, NetworkOutputs
-    from diswot.proxies.base import Proxy
-
-__all__ = ["PRECISIONS", "Forward", "PrefixCache", "Runtime", "forward", "resolve_device"]
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -119,7 +113,7 @@ def forward(
         }
         first = {"known": known} if known else {}
         with runtime.autocast():
-            outputs = cast("Network", network).outputs(images, **first)
+            outputs = cast(Network, network).outputs(images, **first)
     gradients, shared = None, Shared()
     if graph:
         logits = outputs.logits if runtime.precision == "32-true" else outputs.logits.float()

@@ -7,25 +7,20 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 
+from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.init import Initializer, materialize
 from diswot.models.outputs import Cost, NetworkOutputs
-from diswot.proxies.base import ProxyInput
+from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
+from diswot.proxies.passes import Gradients
 from diswot.scoring.budget import CostModel
 from diswot.scoring.runtime import Forward, PrefixCache, Runtime, forward
-
-if TYPE_CHECKING:
-    from diswot.data import MiniBatch
-    from diswot.proxies.base import Components, Proxy, Summary
-    from diswot.proxies.passes import Gradients
-    from diswot.spaces.base import Arch, Space
-
-__all__ = ["Candidate", "Measurement", "Memory", "Scorer", "summarize_teacher"]
+from diswot.spaces.base import Arch, Space
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,7 @@ class Scorer:
             passed = forward(network, watching, batch, self.runtime, prefixes.longest(keys))
             prefixes.store(keys, passed.outputs.preactivations)
         return Candidate(
-            ProxyInput(str(arch), self.seed, cost, batch, cast("nn.Module", network)),
+            ProxyInput(str(arch), self.seed, cost, batch, cast(nn.Module, network)),
             {name: _moved(summary, batch.images.device) for name, summary in self.teacher.items()},
             passed,
             build_seconds=built - started,
@@ -166,7 +161,7 @@ class Candidate:
         """What the proxy called ``name`` sees."""
         inputs = replace(
             self.common,
-            network=cast("nn.Module", self.common.network if proxy.needs_network else None),
+            network=cast(nn.Module, self.common.network if proxy.needs_network else None),
             teacher=self.teacher.get(name, {}),
             shared=self.common.shared if self.passed is None else self.passed.shared,
         )
@@ -183,7 +178,7 @@ class Candidate:
             inputs,
             outputs=outputs,
             layers=layers,
-            gradients=cast("Gradients", passed.gradients if proxy.needs_gradients else None),
+            gradients=cast(Gradients, passed.gradients if proxy.needs_gradients else None),
             observed=passed.observed[name],
         )
 

@@ -1,28 +1,26 @@
 """Parts that a resolved config names: all that a score is a function of."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Self, cast
 
+import torch
+from torch import nn
+
+from diswot.checkpoint import build_network, teacher_cost
 from diswot.checks import choice, whole
 from diswot.config import make
+from diswot.data.base import ImageData
 from diswot.errors import UserError
+from diswot.models.init import Initializer
+from diswot.models.outputs import Cost, Network
+from diswot.proxies.base import Proxy, ProxyContext
+from diswot.proxies.cost import Shuffled
 from diswot.scoring.runtime import Runtime
 from diswot.scoring.scorer import Scorer, summarize_teacher
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from diswot.data.base import ImageData
-    from diswot.models.outputs import Cost, Network
-    from diswot.proxies.base import Proxy
-    from diswot.spaces.base import Space
-
-__all__ = ["Setup", "class_count", "make_data", "make_proxies", "with_controls", "worker_count"]
+from diswot.spaces.base import Space
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,6 @@ class Setup:
     @cached_property
     def teacher_cost(self) -> Cost | None:
         """What the teacher costs on an image of the data; None where there is none."""
-        from diswot.checkpoint import teacher_cost
-
         return teacher_cost(self.teacher_spec, self.num_classes, self.data.image_shape)
 
     @property
@@ -66,15 +62,11 @@ class Setup:
         *,
         data: ImageData | None = None,
         proxies: Mapping[str, Proxy] | None = None,
-    ) -> Setup:
+    ) -> Self:
         """Build everything that a resolved config names but what is given, run the teacher once.
 
         Settings that are wrong, or that do not go together, raise `UserError`.
         """
-        from diswot.models.init import Initializer
-        from diswot.proxies.base import ProxyContext
-        from diswot.spaces.base import Space
-
         seed = whole("seed", config["seed"], 0)
         space = make(config["space"], "space", Space)  # type: ignore[type-abstract]
         init = make(config["init"], "init", Initializer)  # type: ignore[type-abstract]
@@ -87,7 +79,7 @@ class Setup:
         name = None if spec["name"] == "none" else spec["name"]
         network, width = _build_teacher(spec, proxies, num_classes, data.in_channels), None
         if network is not None:
-            width = cast("Network", network).classifier.in_features
+            width = cast(Network, network).classifier.in_features
             if spec.get("weights", "none") == "none":
                 init(network, seed=seed, role="teacher")
         context = ProxyContext(space.name, space.embedding_width, name, width, num_classes)
@@ -116,18 +108,12 @@ def _build_teacher(
             f"teacher=none, but {', '.join(comparing)} compares with a teacher; "
             "name one, such as teacher=resnet56"
         )
-    import torch
-
-    from diswot.checkpoint import build_teacher
-
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        return build_teacher(spec, num_classes, in_channels)
+        return build_network(spec, "teacher", num_classes, in_channels)
 
 
 def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:
     """The proxies by name, bound to no run; wrong settings or no proxy raise `UserError`."""
-    from diswot.proxies.base import Proxy
-
     nodes = config.get("proxy") or {}
     if not nodes:
         raise UserError("proxy: at least one is needed; the first gives the fitness")
@@ -140,8 +126,6 @@ def with_controls(proxies: Mapping[str, Proxy], control: str, seed: int) -> dict
     ``control`` is ``none`` or ``shuffled``, another raises `UserError`; ``seed`` keys the order of
     the teacher's samples.
     """
-    from diswot.proxies.cost import Shuffled
-
     if choice("control", control, ("none", "shuffled")) == "none":
         return dict(proxies)
     controls = [Shuffled(proxy, seed) for proxy in proxies.values() if proxy.needs_teacher]
@@ -150,8 +134,6 @@ def with_controls(proxies: Mapping[str, Proxy], control: str, seed: int) -> dict
 
 def make_data(config: Mapping[str, Any]) -> ImageData:
     """Where the mini-batch comes from; wrong settings or missing data raise `UserError`."""
-    from diswot.data.base import ImageData
-
     return make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
 
 

@@ -1,4 +1,4 @@
-"""Search spaces, products of independent choices among them, and their configs by name."""
+"""Search spaces, and products of independent choices among them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from diswot.config import member_node
 from diswot.errors import UserError
 
 if TYPE_CHECKING:
-    from random import Random
-
     from torch import nn
-
-__all__ = ["Arch", "Gene", "ProductSpace", "Space", "SpaceSize", "Value", "space_node", "steps"]
 
 Value = int | str
 
@@ -47,7 +42,7 @@ class Space(ABC):
     """A set of architectures and how to build the networks they describe.
 
     ``default_budget`` gives limits a run keeps unless its budget says otherwise, by name
-    (``params``, ``flops``, ``layers``).
+    (``params``, ``flops``, ``layers``). ``arch`` is always an architecture of this space.
     """
 
     def __init__(self, *, name: str, default_budget: Mapping[str, float] | None = None) -> None:
@@ -69,7 +64,7 @@ class Space(ABC):
         """Draw an architecture at random."""
 
     @abstractmethod
-    def mutate(self, arch: Arch, rng: Random) -> Arch:
+    def mutate(self, arch: Any, rng: Random) -> Arch:
         """Draw a neighbour of ``arch``; never ``arch`` itself."""
 
     def enumerate(self) -> Iterator[Arch]:
@@ -81,10 +76,10 @@ class Space(ABC):
         """Read the canonical text form; UserError for a text of no architecture of this space."""
 
     @abstractmethod
-    def build(self, arch: Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
+    def build(self, arch: Any, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """Build the network, a `diswot.models.Network`; it takes images of any size."""
 
-    def summands(self, arch: Arch) -> Sequence[Arch]:
+    def summands(self, arch: Any) -> Sequence[Arch]:
         """Architectures whose costs give that of ``arch``; none where costs do not add up.
 
         Parameters, MACs and layers of ``arch`` are those of the first plus, for each other one,
@@ -92,7 +87,7 @@ class Space(ABC):
         """
         return ()
 
-    def prefixes(self, arch: Arch) -> Sequence[Hashable]:
+    def prefixes(self, arch: Any) -> Sequence[Hashable]:
         """A key for the map after each of the first stages, shallowest first; none to share.
 
         Equal keys of two architectures mean: the same layers under the same names up to there. A
@@ -180,7 +175,7 @@ class ProductSpace(Space, Generic[A]):
             if self.allows(arch):
                 return arch
 
-    def mutate(self, arch: A, rng: Random) -> A:  # type: ignore[override]
+    def mutate(self, arch: A, rng: Random) -> A:
         """Change one gene, drawn uniformly among those that have a choice."""
         values = list(self.values(arch))
         free = [i for i, gene in enumerate(self.genes) if len(gene.choices) > 1]
@@ -190,7 +185,7 @@ class ProductSpace(Space, Generic[A]):
         values[index] = rng.choice(self.genes[index].neighbours(values[index]))
         return self.from_values(values)
 
-    def summands(self, arch: A) -> list[A]:  # type: ignore[override]
+    def summands(self, arch: A) -> list[A]:
         """See `Space`; the first choices, and every other choice of ``arch`` alone."""
         if not self.additive:
             return []
@@ -223,8 +218,3 @@ class ProductSpace(Space, Generic[A]):
 def steps(low: int, high: int, step: int = 1) -> tuple[int, ...]:
     """The values from ``low`` to ``high``, both included."""
     return tuple(range(low, high + 1, step))
-
-
-def space_node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """The node of a space, see `diswot.config.member_node`."""
-    return member_node("space", name, folders)

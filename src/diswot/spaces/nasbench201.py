@@ -14,12 +14,10 @@ from diswot.spaces.base import Gene, ProductSpace, Value
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NasBench201", "NasBench201Arch"]
-
 _OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 _TERM = "([a-z0-9_]+)"
-_CELL = re.compile(rf"\|{_TERM}~0\|\+\|{_TERM}~0\|{_TERM}~1\|\+\|{_TERM}~0\|{_TERM}~1\|{_TERM}~2\|")
+CELL = re.compile(rf"\|{_TERM}~0\|\+\|{_TERM}~0\|{_TERM}~1\|\+\|{_TERM}~0\|{_TERM}~1\|{_TERM}~2\|")
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class NasBench201Arch:
 
     def __str__(self) -> str:
         groups: dict[int, str] = {}
-        for (source, target), operation in zip(_EDGES, self.operations, strict=True):
+        for (source, target), operation in zip(EDGES, self.operations, strict=True):
             groups[target] = f"{groups.get(target, '|')}{operation}~{source}|"
         return "+".join(groups.values())
 
@@ -57,10 +55,10 @@ class NasBench201(ProductSpace[NasBench201Arch]):
     def __init__(self, *, cells: int, widths: Sequence[int], **space: Any) -> None:
         if not widths:
             raise UserError("space.widths=[]: give at least one stage's")
-        names = (f"operation from node {source} to {target}" for source, target in _EDGES)
+        names = (f"operation from node {source} to {target}" for source, target in EDGES)
         genes = [Gene(name, _OPERATIONS) for name in names]
         super().__init__(genes=genes, **space)
-        self.example = self.from_values(["skip_connect"] * len(_EDGES))
+        self.example = self.from_values(["skip_connect"] * len(EDGES))
         self.cells = whole("space.cells", cells, 1)
         self.widths = tuple(whole("space.widths", width, 1) for width in widths)
 
@@ -79,14 +77,12 @@ class NasBench201(ProductSpace[NasBench201Arch]):
 
     def parse(self, text: str) -> NasBench201Arch:
         """Read the benchmark's notation; UserError for another form or an unknown operation."""
-        match = _CELL.fullmatch(text)
+        match = CELL.fullmatch(text)
         if match is None:
             raise self.not_read(text)
         return self.checked(NasBench201Arch(match.groups()), text)
 
-    def build(  # type: ignore[override]
-        self, arch: NasBench201Arch, *, num_classes: int, in_channels: int = 3
-    ) -> nn.Module:
+    def build(self, arch: NasBench201Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """See `Space`."""
         from diswot.models.cells import CellNetwork
 

@@ -14,8 +14,6 @@ from diswot.spaces.base import Gene, ProductSpace, Value
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["S0", "S0Arch"]
-
 
 @dataclass(frozen=True)
 class S0Arch:
@@ -75,11 +73,11 @@ class S0(ProductSpace[S0Arch]):
             raise self.not_read(text)
         return self.checked(self.from_values(match.groups()), text)
 
-    def prefixes(self, arch: S0Arch) -> list[Hashable]:  # type: ignore[override]
+    def prefixes(self, arch: S0Arch) -> list[Hashable]:
         """See `Space`; all stages but the last."""
         return [arch.depths[:stage] for stage in range(1, len(arch.depths))]
 
-    def build(self, arch: S0Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
+    def build(self, arch: S0Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """See `Space`."""
         from diswot.models.resnet import CifarResNet
 

@@ -7,14 +7,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diswot.checks import whole
+from diswot.checks import choice, whole
 from diswot.errors import UserError
 from diswot.spaces.base import Gene, ProductSpace, Value, steps
 
 if TYPE_CHECKING:
     from torch import nn
-
-__all__ = ["S1", "Stage", "StagedArch", "StagedSpace", "odd"]
 
 _LETTERS = {"basic": "b", "bottleneck": "n"}
 """Block types and what stands for them in texts."""
@@ -109,11 +107,11 @@ class StagedSpace(ProductSpace[StagedArch]):
             raise UserError(f"arch {text!r} has {given} stages; space {self.name} has {own}")
         return self.checked(arch, text)
 
-    def prefixes(self, arch: StagedArch) -> list[Hashable]:  # type: ignore[override]
+    def prefixes(self, arch: StagedArch) -> list[Hashable]:
         """See `Space`; all stages but the last."""
         return [(arch.stem, arch.stages[:stage]) for stage in range(1, len(arch.stages))]
 
-    def build(self, arch: StagedArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:  # type: ignore[override]
+    def build(self, arch: StagedArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """See `Space`."""
         from diswot.models.resnet import BasicBlock, Bottleneck, StagedNetwork, make_stage
 
@@ -158,8 +156,7 @@ class S1(StagedSpace):
         **space: Any,
     ) -> None:
         for block in blocks:
-            if block not in _LETTERS:
-                raise UserError(f"space.blocks: {block!r}; allowed: {', '.join(_LETTERS)}")
+            choice("space.blocks", block, _LETTERS)
         kernels = odd(kernels)
         whole("space.max_depth", max_depth, 1)
         whole("space.width_step", width_step, 1)

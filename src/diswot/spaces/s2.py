@@ -1,22 +1,16 @@
 """S2: four-stage ImageNet networks of free depth, width and kernel around ResNet-18."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import Any
 
 from diswot.checks import number, whole
 from diswot.errors import UserError
 from diswot.spaces.base import Gene, SpaceSize, Value, steps
 from diswot.spaces.s1 import StagedArch, StagedSpace, odd
-
-if TYPE_CHECKING:
-    from random import Random
-
-__all__ = ["S2"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,7 @@ class S2(StagedSpace):
         """Whether ``max_layers`` is kept."""
         return arch.layers <= self.max_layers
 
-    def mutate(self, arch: StagedArch, rng: Random) -> StagedArch:  # type: ignore[override]
+    def mutate(self, arch: StagedArch, rng: Random) -> StagedArch:
         """Change one thing: any other kernel, one block more or less, a width by a factor, rounded.
 
         The place (the stem or a stage), the thing (kernel, depth or width) and the new value are

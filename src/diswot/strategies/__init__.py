@@ -7,19 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from diswot.checks import whole
 from diswot.config import make
 from diswot.errors import UserError
 from diswot.keys import stable_hash
 from diswot.scoring.budget import Budget, CostModel
-
-if TYPE_CHECKING:
-    from diswot.scoring.setup import Setup
-    from diswot.spaces.base import Arch, Space
-
-__all__ = ["Observation", "Proposals", "Strategy", "make_strategy"]
+from diswot.scoring.setup import Setup
+from diswot.spaces.base import Arch, Space
 
 _PATIENCE = 100  # plain draws, and steps of the walk without getting nearer
 

@@ -1,20 +1,14 @@
 """Evolutionary strategies: the evolution of the DisWOT paper and regularised evolution."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diswot.checks import whole
 from diswot.errors import UserError
+from diswot.spaces.base import Arch
 from diswot.strategies import Observation, Strategy
-
-if TYPE_CHECKING:
-    from diswot.spaces.base import Arch
-
-__all__ = ["AgingEvolution", "Evolution", "Member", "PopulationStrategy"]
 
 
 @dataclass

@@ -1,18 +1,12 @@
 """Strategies that learn nothing from scores: random search and enumeration of a whole space."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diswot.errors import UserError
+from diswot.spaces.base import Arch
 from diswot.strategies import Proposals, Strategy
-
-if TYPE_CHECKING:
-    from diswot.spaces.base import Arch
-
-__all__ = ["Exhaustive", "RandomSearch"]
 
 _LARGEST = 1_000_000  # architectures that are scored whole
 

@@ -1,7 +1,5 @@
 """Losses on feature maps, and the checks of shapes that all losses share."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812

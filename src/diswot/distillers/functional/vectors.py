@@ -1,7 +1,5 @@
 """Losses on vectors: on logits, and on how the images of a batch relate to each other."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812

@@ -1,10 +1,4 @@
-"""Block scores of AZ-NAS and its combination of ranks.
-
-Source: Lee and Ham, "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search",
-CVPR 2024.
-"""
-
-from __future__ import annotations
+"""Block scores of AZ-NAS (Lee and Ham, CVPR 2024), see `diswot.proxies.az_nas`."""
 
 import torch
 from torch import Tensor

@@ -3,8 +3,6 @@
 Features are ``(B, C, ...)``; a channel's values are those of all images and positions.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

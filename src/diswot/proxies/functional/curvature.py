@@ -1,7 +1,5 @@
 """Curvature of what a network makes of a circle of images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -80,8 +78,7 @@ def dextr(conditions: Tensor, curved: Tensor) -> Tensor:
     """``ln(1 + c) ln(1 + κ) / (ln(1 + c) + ln(1 + κ))`` of two scalars; 0 where one is 0.
 
     c is the sum over layers of `inverse_condition`, κ the `extrinsic_curvature` of the logits.
-    Source: Asthana et al., "Dextr: Zero-Shot Neural Architecture Search with Singular Value
-    Decomposition and Extrinsic Curvature", TMLR 2025.
+    Source: Asthana et al., "Dextr", TMLR 2025.
 
     >>> dextr(torch.tensor(1.0).exp() - 1, torch.tensor(1.0).exp() - 1)
     tensor(0.5000)

@@ -1,7 +1,5 @@
 """Formulas that an evolutionary search has found for proxies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,14 +1,11 @@
 """Scores of what one forward pass gives: activations, maps, embedding and logits."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from diswot.models.outputs import Network
+from diswot.models.outputs import Network
 
 __all__ = [
     "activation_agreement",
@@ -115,7 +112,7 @@ def zen_score(network: nn.Module, images: Tensor, direction: Tensor) -> Tensor:
     """
     with torch.no_grad():
         passes = (images, images + 0.01 * direction)
-        here, there = (cast("Network", network).outputs(x).stages[-1].double() for x in passes)
+        here, there = (cast(Network, network).outputs(x).stages[-1].double() for x in passes)
         score = (here - there).abs().flatten(1).sum(1).mean().log()
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d) and module.running_var is not None:

@@ -3,8 +3,6 @@
 An image's gradient that is the same everywhere, or not finite, raises `ValueError`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Sample-wise activation patterns: which images switch a unit on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

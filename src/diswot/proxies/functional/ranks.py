@@ -1,7 +1,5 @@
 """Effective ranks of activation matrices."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 Weights and gradients are given one tensor a layer, of any shape, at least one, in the same order.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy

@@ -3,8 +3,6 @@
 A similarity is at most 0, and 0 for equal inputs; shapes that differ raise `ValueError`.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812

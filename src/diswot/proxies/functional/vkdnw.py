@@ -1,10 +1,4 @@
-"""Spectrum of the Fisher information of a classifier, and its entropy.
-
-Source: Týbl and Neumann, "Training-free Neural Architecture Search through Variance of Knowledge
-of Deep Network Weights", CVPR 2025.
-"""
-
-from __future__ import annotations
+"""Spectrum of the Fisher information, and its entropy, of VKDNW (Týbl and Neumann, CVPR 2025)."""
 
 import torch
 from torch import Tensor

@@ -1,10 +1,4 @@
-"""Correlation of the responses of different images, weighted by depth.
-
-Source: Jing et al., "Zero-Shot Neural Architecture Search with Weighted Response Correlation",
-arXiv 2507.08841, 2025.
-"""
-
-from __future__ import annotations
+"""Depth-weighted correlation of images' responses, of WRCor (Jing et al., arXiv 2507.08841)."""
 
 from collections.abc import Iterable
 
