@@ -18,7 +18,7 @@ from diswot.models.outputs import NetworkOutputs, PooledNetwork
 __all__ = ["BasicBlock", "Bottleneck", "CifarResNet", "PaddedShortcut", "ResidualBlock"]
 __all__ += ["StagedNetwork", "WideResNet", "convolution", "make_shortcut", "make_stage"]
 
-_STEMS = {"small": (3, 1), "imagenet": (7, 2)}  # kernel and stride
+STEMS = {"small": (3, 1), "imagenet": (7, 2)}  # kernel and stride
 
 Shape = tuple[int, int, int, int]
 
@@ -162,7 +162,7 @@ class StagedNetwork(PooledNetwork):
         stem: str = "small",
     ) -> None:
         super().__init__()
-        kernel, stride = _STEMS[choice("network.stem", stem, _STEMS)]
+        kernel, stride = STEMS[choice("network.stem", stem, STEMS)]
         self.conv1 = convolution(in_channels, stem_width, kernel, stride)
         self.bn1 = nn.BatchNorm2d(stem_width)
         self.relu = nn.ReLU()

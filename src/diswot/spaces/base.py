@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from diswot.models.outputs import Cost
+
 __all__ = ["Arch", "Gene", "ProductSpace", "Space", "SpaceSize", "Value", "space_node", "steps"]
 
 Value = int | str
@@ -83,6 +85,13 @@ class Space(ABC):
     @abstractmethod
     def build(self, arch: Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """Build the network, a `diswot.models.Network`; it takes images of any size."""
+
+    def cost(self, arch: Arch, *, num_classes: int, image: tuple[int, int, int]) -> Cost | None:
+        """What the network costs on an image ``(in_channels, H, W)``, by a formula; None without.
+
+        Then the network is built on the meta device and counted.
+        """
+        return None
 
     def summands(self, arch: Arch) -> Sequence[Arch]:
         """Architectures whose costs give that of ``arch``; none where costs do not add up.
