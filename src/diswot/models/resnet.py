@@ -187,22 +187,28 @@ class StagedNetwork(PooledNetwork):
             x = stage(x)
         return cast(Tensor, self.fc(x.mean((2, 3))))
 
-    def outputs(self, images: Tensor, known: Sequence[Tensor] = ()) -> NetworkOutputs:
+    def outputs(self, images: Tensor, blocks: list[Tensor] | None = None) -> NetworkOutputs:
         """See `Network`.
 
-        Stages whose preactivations are ``known`` are not run: those a network with the same first
-        layers and parameters gave for the same images.
+        The first blocks, whose preactivations are in ``blocks``, are not run: those a network with
+        the same first layers and parameters gave for the same images. Those of the others are
+        appended.
         """
-        maps, preactivations = list[Tensor](), list(known)
+        known, number = list(blocks or ()), 0
+        maps, preactivations = list[Tensor](), list[Tensor]()
         x = images if known else self.stem(images)
-        for number, stage in enumerate(self.stages):
-            *body, last = cast(Iterable[ResidualBlock], stage)
-            if number >= len(known):
-                for block in body:
-                    x = block(x)
-                preactivations.append(last.preactivation(x))
-            x = last.relu(preactivations[number])
+        for stage in self.stages:
+            *_, last = stage
+            for block in cast(Iterable[ResidualBlock], stage):
+                old = number < len(known)
+                before = known[number] if old else block.preactivation(x)
+                number += 1
+                if blocks is not None and not old:
+                    blocks.append(before)
+                if block is last or number >= len(known):  # else nothing reads it
+                    x = block.relu(before)
             maps.append(x)
+            preactivations.append(before)
         return self.pooled(maps, preactivations)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -45,7 +45,7 @@ class Measurement:
 
 
 class Memory(NamedTuple):
-    """What one process remembers between candidates: costs, and maps of first stages."""
+    """What one process remembers between candidates: costs, and maps of first blocks."""
 
     costs: CostModel
     prefixes: PrefixCache
@@ -114,11 +114,10 @@ class Scorer:
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
-            # First stages need not run again where no proxy needs every module to run.
-            shareable = all(proxy.outputs_only for proxy in watching.values())
-            keys = self.space.prefixes(arch) if shareable else ()
-            passed = forward(network, watching, batch, self.runtime, prefixes.longest(keys))
-            prefixes.store(keys, passed.outputs.preactivations)
+            keys = self.prefixes(arch)
+            blocks = prefixes.longest(keys) if keys else None
+            passed = forward(network, watching, batch, self.runtime, blocks)
+            prefixes.store(keys, blocks or ())
         return Candidate(
             ProxyInput(str(arch), self.seed, cost, batch, cast("nn.Module", network)),
             {name: _moved(summary, batch.images.device) for name, summary in self.teacher.items()},
@@ -126,6 +125,12 @@ class Scorer:
             build_seconds=built - started,
             forward_seconds=time.perf_counter() - built,
         )
+
+    def prefixes(self, arch: Arch) -> Sequence[Hashable]:
+        """See `Space.prefixes`; none where a proxy needs every module to run, or nothing does."""
+        watching = [proxy for proxy in self.proxies.values() if proxy.needs_forward]
+        shareable = watching and all(proxy.outputs_only for proxy in watching)
+        return self.space.prefixes(arch) if shareable else ()
 
     def network(self, arch: Arch) -> nn.Module:
         """A student with the weights it is scored with."""

@@ -102,10 +102,10 @@ class Space(ABC):
         return ()
 
     def prefixes(self, arch: Arch) -> Sequence[Hashable]:
-        """A key for the map after each of the first stages, shallowest first; none to share.
+        """A key for the map after each block, shallowest first; none where nothing is shared.
 
         Equal keys of two architectures mean: the same layers under the same names up to there. A
-        space that gives any builds networks whose ``outputs`` takes ``known``, as `StagedNetwork`.
+        space that gives any builds networks whose ``outputs`` takes ``blocks``, as `StagedNetwork`.
         """
         return ()
 

@@ -79,8 +79,12 @@ class S0(ProductSpace[S0Arch]):
         return self.checked(self.from_values(match.groups()), text)
 
     def prefixes(self, arch: S0Arch) -> list[Hashable]:  # type: ignore[override]
-        """See `Space`; all stages but the last."""
-        return [arch.depths[:stage] for stage in range(1, len(arch.depths))]
+        """See `Space`."""
+        return [
+            (*arch.depths[:stage], block)
+            for stage, depth in enumerate(arch.depths)
+            for block in range(depth)
+        ]
 
     def cost(self, arch: S0Arch, *, num_classes: int, image: tuple[int, int, int]) -> Cost | None:  # type: ignore[override]
         """See `Space`; without one for shortcuts of option ``A``."""

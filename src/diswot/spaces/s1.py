@@ -113,8 +113,12 @@ class StagedSpace(ProductSpace[StagedArch]):
         return self.checked(arch, text)
 
     def prefixes(self, arch: StagedArch) -> list[Hashable]:  # type: ignore[override]
-        """See `Space`; all stages but the last."""
-        return [(arch.stem, arch.stages[:stage]) for stage in range(1, len(arch.stages))]
+        """See `Space`."""
+        return [
+            (arch.stem, *arch.stages[:number], stage._replace(depth=block))
+            for number, stage in enumerate(arch.stages)
+            for block in range(1, stage.depth + 1)
+        ]
 
     def cost(  # type: ignore[override]
         self, arch: StagedArch, *, num_classes: int, image: tuple[int, int, int]
