@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from diswot.checks import positive
 from diswot.keys import generator
 
-__all__ = ["Gaussian", "Initializer", "Kaiming", "materialize"]
+__all__ = ["Gaussian", "Initializer", "Kaiming"]
 
 _BatchNorm = nn.modules.batchnorm._NormBase
 
@@ -69,19 +68,3 @@ class Kaiming(Initializer):
     def std(self, weight: Tensor) -> float:
         """``gain / sqrt(fan_in)``."""
         return self._gain / math.sqrt(weight[0].numel())
-
-
-def materialize(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a module on the CPU without spending time on its default initialisation.
-
-    Its parameters are uninitialised afterwards: an `Initializer` follows. The global random
-    state is left alone.
-    """
-    with torch.device("meta"):
-        module = build()
-    others = (part for part in module.modules() if not isinstance(part, _BatchNorm))
-    if any(list(part.buffers(recurse=False)) for part in others):
-        # A buffer only its constructor knows how to fill: build again, for real.
-        with torch.random.fork_rng(devices=[]):
-            return build()
-    return module.to_empty(device="cpu")

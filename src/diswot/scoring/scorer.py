@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from diswot.errors import UserError
-from diswot.models.init import Initializer, materialize
+from diswot.models.init import Initializer
 from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies.base import ProxyInput
 from diswot.scoring.budget import CostModel
@@ -134,11 +134,9 @@ class Scorer:
 
     def network(self, arch: Arch) -> nn.Module:
         """A student with the weights it is scored with."""
-        network = materialize(
-            lambda: self.space.build(
-                arch, num_classes=self.num_classes, in_channels=self.batch.images.shape[1]
-            )
-        )
+        sizes = {"num_classes": self.num_classes, "in_channels": self.batch.images.shape[1]}
+        with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
+            network = self.space.build(arch, **sizes)
         self.init(network, seed=self.seed, role="student")
         return self.runtime.place(network)
 
