@@ -178,13 +178,21 @@ def test_every_relu_is_a_module_of_its_own_and_not_in_place() -> None:
 
 
 @pytest.mark.parametrize(("stem", "side"), [("small", 32), ("imagenet", 8)])
-def test_stems_and_known_maps_that_replace_the_first_stages(stem: str, side: int) -> None:
-    network = StagedNetwork(8, [[BasicBlock(8, 8)], [BasicBlock(8, 16, 2)]], stem=stem).eval()
-    images = torch.randn(2, 3, 32, 32)
+@pytest.mark.parametrize("count", range(4))
+def test_stems_and_known_maps_that_replace_the_first_blocks(
+    stem: str, side: int, count: int
+) -> None:
+    stages = [[BasicBlock(8, 8), BasicBlock(8, 8)], [BasicBlock(8, 16, 2)]]
+    network, images = StagedNetwork(8, stages, stem=stem).eval(), torch.randn(2, 3, 32, 32)
+    blocks: list[torch.Tensor] = []
     with torch.no_grad():
-        full = network.outputs(images)
-        shared = network.outputs(images, known=full.preactivations[:1])
+        full = network.outputs(images, blocks)
+        known = blocks[:count]
+        shared = network.outputs(images if not count else torch.empty(0), known)
+    assert len(blocks) == len(known) == 3
     assert full.stages[0].shape == (2, 8, side, side)
+    for kind in ("stages", "preactivations"):
+        assert all(map(torch.equal, getattr(full, kind), getattr(shared, kind)))
     assert torch.equal(full.logits, shared.logits)
 
 

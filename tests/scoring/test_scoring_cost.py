@@ -58,17 +58,19 @@ def test_costs_are_those_of_the_network_that_runs(
 
 
 @each_space
-def test_costs_that_add_up_are_those_of_the_networks(name: str) -> None:
-    """Where a space names summands, its networks are not built to be counted, and it is exact."""
-    space, costs, rng = space_of(name), costs_of(name, classes=7), Random(5)
+@pytest.mark.parametrize("side", [32, 57])
+def test_costs_by_formula_and_sums_are_those_of_the_networks(name: str, side: int) -> None:
+    """Where a space has a formula or summands, networks are not built, and it is exact."""
+    space, costs, rng = space_of(name), costs_of(name, side, classes=7), Random(5)
     archs = [space.sample(rng) for _ in range(12)]
-    if not any(space.summands(arch) for arch in archs):
+    formula = space.cost(archs[0], num_classes=7, image=(3, side, side))
+    if formula is None and not any(space.summands(arch) for arch in archs):
         assert not getattr(space, "additive", False)
         return
     for arch in [*archs, *space.summands(archs[0])]:
         with torch.device("meta"):
             network = space.build(arch, num_classes=7)
-        flops = count_flops(network, (3, 32, 32))
+        flops = count_flops(network, (3, side, side))
         assert costs.cost(arch) == Cost(count_params(network), flops, count_layers(network))
 
 

@@ -4,7 +4,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -14,7 +13,7 @@ from torch import nn
 
 from diswot.errors import UserError
 from diswot.keys import generator, stable_hash
-from diswot.models.init import Initializer, materialize
+from diswot.models.init import Initializer
 
 
 @pytest.fixture(scope="module", params=members("init"))
@@ -43,7 +42,7 @@ def test_equal_names_and_shapes_get_equal_weights_and_every_value_is_set(
     first = space.sample(rng)
     states = []
     for arch in (first, space.mutate(first, rng)):
-        network = materialize(lambda arch=arch: space.build(arch, num_classes=10))
+        network = space.build(arch, num_classes=10)
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.fill_(math.nan)
@@ -110,23 +109,6 @@ def test_bad_spreads_are_refused(value: str) -> None:
     for member, setting in {"gaussian": "std", "kaiming": "gain"}.items():
         with pytest.raises(UserError, match=rf"init\.{setting}=.* give a positive number"):
             made("init", Initializer, f"init={member}", f"init.{setting}={value}")
-
-
-def positioned() -> nn.Module:
-    """With a buffer that only the constructor knows how to fill."""
-    network = small()
-    network.register_buffer("positions", torch.arange(4.0), persistent=False)
-    return network
-
-
-@pytest.mark.parametrize("build", [small, positioned])
-def test_materialize_leaves_the_random_state_alone(build: Callable[[], nn.Module]) -> None:
-    before = torch.get_rng_state()
-    network = materialize(build)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert {tensor.device.type for tensor in network.state_dict().values()} == {"cpu"}
-    if build is positioned:
-        assert network.get_buffer("positions").tolist() == [0, 1, 2, 3]
 
 
 def test_hashes_are_pinned() -> None:

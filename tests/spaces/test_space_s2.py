@@ -103,11 +103,13 @@ def test_samples_follow_the_distribution_it_says() -> None:
     assert {arch.stages[0].width for arch in archs} == set(range(16, 129, 8))
 
 
-def test_prefixes_name_what_leads_to_a_stage() -> None:
+def test_prefixes_name_what_leads_to_a_block() -> None:
     one = SPACE.prefixes(SPACE.parse(RESNET18))
     other = SPACE.prefixes(SPACE.parse(RESNET18.replace("b3x2-256", "b5x2-256")))
-    assert len(set(one)) == 3
-    assert [a == b for a, b in zip(one, other, strict=True)] == [True, True, False]
+    deeper = SPACE.prefixes(SPACE.parse(RESNET18.replace("b3x2-512", "b3x1-512")))
+    assert len(set(one)) == 8
+    assert [a == b for a, b in zip(one, other, strict=True)] == [True] * 4 + [False] * 4
+    assert list(deeper) == list(one)[:7]
 
 
 def test_a_single_architecture_has_no_neighbour() -> None:

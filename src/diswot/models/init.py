@@ -2,7 +2,6 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -65,19 +64,3 @@ class Kaiming(Initializer):
     def std(self, weight: Tensor) -> float:
         """``gain / sqrt(fan_in)``."""
         return self._gain / math.sqrt(weight[0].numel())
-
-
-def materialize(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a module on the CPU without spending time on its default initialisation.
-
-    Its parameters are uninitialised afterwards: an `Initializer` follows. The global random
-    state is left alone.
-    """
-    with torch.device("meta"):
-        module = build()
-    others = (part for part in module.modules() if not isinstance(part, _BatchNorm))
-    if any(list(part.buffers(recurse=False)) for part in others):
-        # A buffer only its constructor knows how to fill: build again, for real.
-        with torch.random.fork_rng(devices=[]):
-            return build()
-    return module.to_empty(device="cpu")

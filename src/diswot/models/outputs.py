@@ -40,7 +40,7 @@ class Network(Protocol):
     def outputs(self, images: Tensor) -> NetworkOutputs:
         """Run one forward pass of ``(B, in_channels, H, W)`` images, normalised.
 
-        A network whose first stages may be shared with others also takes ``known``, see
+        A network whose first blocks may be shared with others also takes ``blocks``, see
         `diswot.models.resnet.StagedNetwork.outputs`.
         """
 

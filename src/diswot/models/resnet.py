@@ -13,7 +13,7 @@ from diswot.checks import choice, whole
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
 
-_STEMS = {"small": (3, 1), "imagenet": (7, 2)}  # kernel and stride
+STEMS = {"small": (3, 1), "imagenet": (7, 2)}  # kernel and stride
 
 Shape = tuple[int, int, int, int]
 
@@ -156,7 +156,7 @@ class StagedNetwork(PooledNetwork):
         stem: str = "small",
     ) -> None:
         super().__init__()
-        kernel, stride = _STEMS[choice("network.stem", stem, _STEMS)]
+        kernel, stride = STEMS[choice("network.stem", stem, STEMS)]
         self.conv1 = convolution(in_channels, stem_width, kernel, stride)
         self.bn1 = nn.BatchNorm2d(stem_width)
         self.relu = nn.ReLU()
@@ -181,22 +181,28 @@ class StagedNetwork(PooledNetwork):
             x = stage(x)
         return cast(Tensor, self.fc(x.mean((2, 3))))
 
-    def outputs(self, images: Tensor, known: Sequence[Tensor] = ()) -> NetworkOutputs:
+    def outputs(self, images: Tensor, blocks: list[Tensor] | None = None) -> NetworkOutputs:
         """See `Network`.
 
-        Stages whose preactivations are ``known`` are not run: those a network with the same first
-        layers and parameters gave for the same images.
+        The first blocks, whose preactivations are in ``blocks``, are not run: those a network with
+        the same first layers and parameters gave for the same images. Those of the others are
+        appended.
         """
-        maps, preactivations = list[Tensor](), list(known)
+        known, number = list(blocks or ()), 0
+        maps, preactivations = list[Tensor](), list[Tensor]()
         x = images if known else self.stem(images)
-        for number, stage in enumerate(self.stages):
-            *body, last = cast(Iterable[ResidualBlock], stage)
-            if number >= len(known):
-                for block in body:
-                    x = block(x)
-                preactivations.append(last.preactivation(x))
-            x = last.relu(preactivations[number])
+        for stage in self.stages:
+            *_, last = stage
+            for block in cast(Iterable[ResidualBlock], stage):
+                old = number < len(known)
+                before = known[number] if old else block.preactivation(x)
+                number += 1
+                if blocks is not None and not old:
+                    blocks.append(before)
+                if block is last or number >= len(known):  # else nothing reads it
+                    x = block.relu(before)
             maps.append(x)
+            preactivations.append(before)
         return self.pooled(maps, preactivations)
 
 

@@ -98,7 +98,7 @@ class Proxy(ABC):
         needs_layers: Reads `ProxyInput.layers`.
         needs_gradients: Runs a backward pass; with `needs_forward`, through the shared pass.
         outputs_only: Reads outputs and parameters, but neither watches modules nor reads running
-            statistics: first stages that candidates have in common need not run again.
+            statistics: first blocks that candidates have in common need not run again.
         baseline: Looks at size alone, or at next to nothing: what every claim must beat.
         relative: A candidate's score depends on the other candidates, see `fitness`.
         reported: Names of the attributes that `settings` gives.

@@ -81,7 +81,7 @@ class Budget:
 
 
 class CostModel:
-    """Costs of a space's architectures, each counted once, on the meta device.
+    """Costs of a space's architectures: by its formula, or each counted once on the meta device.
 
     ``num_classes`` is the width of the classifier, ``image`` ``(in_channels, height, width)``.
     """
@@ -114,6 +114,11 @@ class CostModel:
     def _of(self, name: str, arch: Arch) -> int:
         known = self._known[name]
         if arch not in known:
+            cost = self._space.cost(arch, num_classes=self._num_classes, image=self._image)
+            if cost is not None:
+                for each, values in self._known.items():
+                    values[arch] = getattr(cost, each)
+                return known[arch]
             summands = self._space.summands(arch)
             if len(summands) > 2:  # else it is the base, or the base with one choice changed
                 base, *others = (self._of(name, each) for each in summands)

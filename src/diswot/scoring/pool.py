@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -18,6 +19,8 @@ from typing import cast
 from diswot.errors import UserError
 from diswot.scoring.scorer import Measurement, Scorer
 from diswot.spaces.base import Arch
+
+_WINDOW = 64  # architectures among which an order is chosen
 
 _FOR_THE_SEARCH = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a cluster sends to all processes of a job."""
@@ -35,10 +38,51 @@ def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
     """
     if workers == 1:
         memory = scorer.memory()
-        yield lambda archs: (scorer.measure(arch, memory) for arch in archs)
+        yield _ordered(
+            scorer,
+            workers,
+            lambda archs, queues: (
+                (task, scorer.measure(archs[task], memory)) for queue in queues for task in queue
+            ),
+        )
         return
     with closing(_Pool(scorer, workers)) as pool:
-        yield pool.measure
+        yield _ordered(scorer, workers, pool.measure)
+
+
+def _ordered(
+    scorer: Scorer,
+    workers: int,
+    run: Callable[[Sequence[Arch], list[deque[int]]], Iterator[tuple[int, Measurement]]],
+) -> Measure:
+    """Measure in an order that shares first blocks, and give in the order asked.
+
+    ``run`` gives results as they come, of architectures by their places in queues, one for all
+    workers or one for each.
+    """
+
+    def measure(archs: Sequence[Arch]) -> Iterator[Measurement]:
+        shared = bool(archs) and bool(scorer.prefixes(archs[0]))
+        size = _WINDOW if shared else max(1, len(archs))
+        for start in range(0, len(archs), size):
+            window = archs[start : start + size]
+            queues = _tree(scorer, window, workers) if shared else [deque(range(len(window)))]
+            done, given = dict[int, Measurement](), 0
+            for task, measured in run(window, queues):
+                done[task] = measured
+                while given in done:
+                    yield done.pop(given)
+                    given += 1
+
+    return measure
+
+
+def _tree(scorer: Scorer, archs: Sequence[Arch], workers: int) -> list[deque[int]]:
+    """A queue a worker; in each, those that have their first blocks in common are neighbours."""
+    paths = [list(map(str, scorer.prefixes(arch))) for arch in archs]
+    order = sorted(range(len(archs)), key=paths.__getitem__)
+    share = -(-len(order) // workers)
+    return [deque(order[start : start + share]) for start in range(0, len(order), share)]
 
 
 class _Pool:
@@ -53,28 +97,32 @@ class _Pool:
         self._size = workers
         self._workers: list[Worker] = []
 
-    def measure(self, archs: Sequence[Arch]) -> Iterator[Measurement]:
+    def measure(
+        self, archs: Sequence[Arch], queues: list[deque[int]]
+    ) -> Iterator[tuple[int, Measurement]]:
         texts = [str(arch) for arch in archs]
         self._start(min(self._size, len(texts)))
         try:
-            yield from self._measure(texts)
+            yield from self._measure(texts, queues)
         finally:
             if any(worker.task is not None for worker in self._workers):
                 self.close()  # left in the middle: what they answer belongs to nobody
 
-    def _measure(self, texts: Sequence[str]) -> Iterator[Measurement]:
-        waiting = list(reversed(range(len(texts))))
-        done: dict[int, Measurement] = {}
-        fatal: set[int] = set()
-        given = 0
-        while given < len(texts):
-            for worker in self._workers:
-                if worker.task is None and waiting:
-                    worker.task = waiting.pop()
+    def _measure(
+        self, texts: Sequence[str], queues: list[deque[int]]
+    ) -> Iterator[tuple[int, Measurement]]:
+        fatal, ready, left = set[int](), list[tuple[int, Measurement]](), len(texts)
+        while left:
+            for number, worker in enumerate(self._workers):
+                own, longest = queues[number % len(queues)], max(queues, key=len)
+                if worker.task is None and longest:
+                    worker.task = own.popleft() if own else longest.pop()
                     worker.send(texts[worker.task].encode())
+            yield from ready  # while all are at work
+            ready = []
             busy = [worker for worker in self._workers if worker.task is not None]
-            ready = wait([worker.connection for worker in busy])
-            for worker in [each for each in busy if each.connection in ready]:
+            answered = wait([worker.connection for worker in busy])
+            for worker in [each for each in busy if each.connection in answered]:
                 task = cast(int, worker.task)
                 try:
                     answer = worker.connection.recv()
@@ -84,7 +132,7 @@ class _Pool:
                     self._start(len(self._workers) + 1)
                     if task not in fatal:
                         fatal.add(task)
-                        waiting.append(task)
+                        queues[0].appendleft(task)
                         continue
                     how = f"signal {-status}" if status < 0 else f"exit status {status}"
                     reason = f"the scoring process ended twice on this candidate ({how}); "
@@ -93,10 +141,9 @@ class _Pool:
                 worker.task = None
                 if isinstance(answer, Exception):
                     raise answer
-                done[task] = answer
-            while given in done:
-                yield done.pop(given)
-                given += 1
+                left -= 1
+                ready.append((task, answer))
+        yield from ready
 
     def _start(self, needed: int) -> None:
         fresh = [Worker() for _ in range(needed - len(self._workers))]

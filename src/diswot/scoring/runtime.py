@@ -95,12 +95,12 @@ def forward(
     proxies: Mapping[str, Proxy],
     batch: MiniBatch,
     runtime: Runtime,
-    known: Sequence[Tensor] = (),
+    blocks: list[Tensor] | None = None,
 ) -> Forward:
     """One forward pass in train mode, watched by the proxies that look at it.
 
     Network and mini-batch are on the runtime's device; a graph is recorded only where a proxy
-    needs it. ``known`` are maps of the first stages, see `StagedNetwork.outputs`.
+    needs it. For ``blocks`` see `StagedNetwork.outputs`; other networks take None.
     """
     network.train()
     graph = any(proxy.needs_gradients for proxy in proxies.values())
@@ -111,7 +111,7 @@ def forward(
         observed = {
             name: stack.enter_context(proxy.observe(network)) for name, proxy in proxies.items()
         }
-        first = {"known": known} if known else {}
+        first = {} if blocks is None else {"blocks": blocks}
         with runtime.autocast():
             outputs = cast(Network, network).outputs(images, **first)
     gradients, shared = None, Shared()
@@ -125,7 +125,7 @@ class PrefixCache:
     """Maps of network prefixes that candidates have in common; the least recently used go first.
 
     Equal names and shapes have equal parameters in every candidate and all see the same
-    mini-batch, so candidates whose first stages are alike have bit-equal maps there. One cache
+    mini-batch, so candidates whose first blocks are alike have bit-equal maps there. One cache
     serves one `Scorer` in one process and keeps ``limit`` bytes.
     """
 

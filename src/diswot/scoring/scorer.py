@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from diswot.data import MiniBatch
 from diswot.errors import UserError
-from diswot.models.init import Initializer, materialize
+from diswot.models.init import Initializer
 from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
 from diswot.proxies.passes import Gradients
@@ -40,7 +40,7 @@ class Measurement:
 
 
 class Memory(NamedTuple):
-    """What one process remembers between candidates: costs, and maps of first stages."""
+    """What one process remembers between candidates: costs, and maps of first blocks."""
 
     costs: CostModel
     prefixes: PrefixCache
@@ -109,11 +109,10 @@ class Scorer:
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
-            # First stages need not run again where no proxy needs every module to run.
-            shareable = all(proxy.outputs_only for proxy in watching.values())
-            keys = self.space.prefixes(arch) if shareable else ()
-            passed = forward(network, watching, batch, self.runtime, prefixes.longest(keys))
-            prefixes.store(keys, passed.outputs.preactivations)
+            keys = self.prefixes(arch)
+            blocks = prefixes.longest(keys) if keys else None
+            passed = forward(network, watching, batch, self.runtime, blocks)
+            prefixes.store(keys, blocks or ())
         return Candidate(
             ProxyInput(str(arch), self.seed, cost, batch, cast(nn.Module, network)),
             {name: _moved(summary, batch.images.device) for name, summary in self.teacher.items()},
@@ -122,13 +121,17 @@ class Scorer:
             forward_seconds=time.perf_counter() - built,
         )
 
+    def prefixes(self, arch: Arch) -> Sequence[Hashable]:
+        """See `Space.prefixes`; none where a proxy needs every module to run, or nothing does."""
+        watching = [proxy for proxy in self.proxies.values() if proxy.needs_forward]
+        shareable = watching and all(proxy.outputs_only for proxy in watching)
+        return self.space.prefixes(arch) if shareable else ()
+
     def network(self, arch: Arch) -> nn.Module:
         """A student with the weights it is scored with."""
-        network = materialize(
-            lambda: self.space.build(
-                arch, num_classes=self.num_classes, in_channels=self.batch.images.shape[1]
-            )
-        )
+        sizes = {"num_classes": self.num_classes, "in_channels": self.batch.images.shape[1]}
+        with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
+            network = self.space.build(arch, **sizes)
         self.init(network, seed=self.seed, role="student")
         return self.runtime.place(network)
 

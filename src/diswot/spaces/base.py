@@ -16,6 +16,8 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
+    from diswot.models.outputs import Cost
+
 Value = int | str
 
 
@@ -79,6 +81,13 @@ class Space(ABC):
     def build(self, arch: Any, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """Build the network, a `diswot.models.Network`; it takes images of any size."""
 
+    def cost(self, arch: Any, *, num_classes: int, image: tuple[int, int, int]) -> Cost | None:
+        """What the network costs on an image ``(in_channels, H, W)``, by a formula; None without.
+
+        Then the network is built on the meta device and counted.
+        """
+        return None
+
     def summands(self, arch: Any) -> Sequence[Arch]:
         """Architectures whose costs give that of ``arch``; none where costs do not add up.
 
@@ -88,10 +97,10 @@ class Space(ABC):
         return ()
 
     def prefixes(self, arch: Any) -> Sequence[Hashable]:
-        """A key for the map after each of the first stages, shallowest first; none to share.
+        """A key for the map after each block, shallowest first; none where nothing is shared.
 
         Equal keys of two architectures mean: the same layers under the same names up to there. A
-        space that gives any builds networks whose ``outputs`` takes ``known``, as `StagedNetwork`.
+        space that gives any builds networks whose ``outputs`` takes ``blocks``, as `StagedNetwork`.
         """
         return ()
 

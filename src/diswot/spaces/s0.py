@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from diswot.checks import choice, whole
@@ -13,6 +14,8 @@ from diswot.spaces.base import Gene, ProductSpace, Value
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from diswot.models.outputs import Cost
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,24 @@ class S0(ProductSpace[S0Arch]):
         return self.checked(self.from_values(match.groups()), text)
 
     def prefixes(self, arch: S0Arch) -> list[Hashable]:
-        """See `Space`; all stages but the last."""
-        return [arch.depths[:stage] for stage in range(1, len(arch.depths))]
+        """See `Space`."""
+        return [
+            (*arch.depths[:stage], block)
+            for stage, depth in enumerate(arch.depths)
+            for block in range(depth)
+        ]
+
+    def cost(self, arch: S0Arch, *, num_classes: int, image: tuple[int, int, int]) -> Cost | None:
+        """See `Space`; without one for shortcuts of option ``A``."""
+        from diswot.models.formula import Blocks, staged_cost
+        from diswot.models.resnet import BasicBlock
+
+        if self.shortcut != "B":
+            return None
+        stem, *widths = self.widths
+        strides = [1, *[2] * (len(widths) - 1)]
+        stages = map(Blocks, repeat(BasicBlock), arch.depths, widths, strides)
+        return staged_cost(stem, [*stages], num_classes, image)
 
     def build(self, arch: S0Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """See `Space`."""

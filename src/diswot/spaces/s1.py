@@ -14,6 +14,9 @@ from diswot.spaces.base import Gene, ProductSpace, Value, steps
 if TYPE_CHECKING:
     from torch import nn
 
+    from diswot.models.formula import Blocks
+    from diswot.models.outputs import Cost
+
 _LETTERS = {"basic": "b", "bottleneck": "n"}
 """Block types and what stands for them in texts."""
 
@@ -108,20 +111,41 @@ class StagedSpace(ProductSpace[StagedArch]):
         return self.checked(arch, text)
 
     def prefixes(self, arch: StagedArch) -> list[Hashable]:
-        """See `Space`; all stages but the last."""
-        return [(arch.stem, arch.stages[:stage]) for stage in range(1, len(arch.stages))]
+        """See `Space`."""
+        return [
+            (arch.stem, *arch.stages[:number], stage._replace(depth=block))
+            for number, stage in enumerate(arch.stages)
+            for block in range(1, stage.depth + 1)
+        ]
+
+    def cost(self, arch: StagedArch, *, num_classes: int, image: tuple[int, int, int]) -> Cost:
+        """See `Space`."""
+        from diswot.models.formula import staged_cost
+
+        return staged_cost(arch.stem, _blocks(arch), num_classes, image, self.stem)
 
     def build(self, arch: StagedArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """See `Space`."""
-        from diswot.models.resnet import BasicBlock, Bottleneck, StagedNetwork, make_stage
+        from diswot.models.resnet import StagedNetwork, make_stage
 
-        types: dict[str, Any] = {"basic": BasicBlock, "bottleneck": Bottleneck}
-        stages, channels, stride = [], arch.stem, 1
-        for s in arch.stages:
-            shape: dict[str, Any] = {"kernel": s.kernel, "mid_channels": s.middle}
-            stages.append(make_stage(types[s.block], s.depth, channels, s.width, stride, **shape))
-            channels, stride = s.width, 2
+        stages, channels = [], arch.stem
+        for s in _blocks(arch):
+            shape = {"kernel": s.kernel, "mid_channels": s.mid_channels}
+            stages.append(make_stage(s.block, s.depth, channels, s.width, s.stride, **shape))
+            channels = s.width
         return StagedNetwork(arch.stem, stages, num_classes, in_channels, self.stem)
+
+
+def _blocks(arch: StagedArch) -> list[Blocks]:
+    """The stages as networks have them: all but the first halve the map."""
+    from diswot.models.formula import Blocks
+    from diswot.models.resnet import BasicBlock, Bottleneck, ResidualBlock
+
+    types: dict[str, type[ResidualBlock]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+    return [
+        Blocks(types[s.block], s.depth, s.width, 2 if number else 1, s.kernel, s.middle)
+        for number, s in enumerate(arch.stages)
+    ]
 
 
 class S1(StagedSpace):

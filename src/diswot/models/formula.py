@@ -1,0 +1,96 @@
+"""What networks of residual blocks cost, computed from their shapes without building them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from diswot.models.outputs import Cost
+from diswot.models.resnet import STEMS, ResidualBlock
+
+__all__ = ["Blocks", "staged_cost"]
+
+
+class Blocks(NamedTuple):
+    """A stage as `diswot.models.resnet.make_stage` makes it, with shortcuts of option ``B``."""
+
+    block: type[ResidualBlock]
+    depth: int
+    width: int
+    stride: int
+    kernel: int = 3
+    mid_channels: int | None = None
+
+
+def staged_cost(
+    stem_width: int,
+    stages: Sequence[Blocks],
+    num_classes: int,
+    image: tuple[int, int, int],
+    stem: str = "small",
+) -> Cost:
+    """The cost of a `diswot.models.resnet.StagedNetwork` on an image ``(in_channels, H, W)``."""
+    kernel, stride = STEMS[stem]
+    in_channels, *size = image
+    params, flops, (height, width) = _convolution(
+        in_channels, stem_width, kernel, stride, (size[0], size[1])
+    )
+    if stem == "imagenet":  # the max-pooling after it
+        height, width = _halved(height, 2), _halved(width, 2)
+    layers, channels = 2, stem_width
+    for stage in stages:
+        first = (channels, stage.width, stage.stride)
+        rest = (stage.width, stage.width, 1)
+        for count, ends in ((1, first), (stage.depth - 1, rest)):
+            own, (height, width) = _block(
+                stage.block, ends, stage.kernel, stage.mid_channels, (height, width)
+            )
+            params += count * own.params
+            flops += count * own.flops
+            layers += count * own.layers
+        channels = stage.width
+    return Cost(params + (channels + 1) * num_classes, flops + channels * num_classes, layers)
+
+
+Size = tuple[int, int]
+"""Height and width of a map."""
+
+
+@cache
+def _block(
+    block: type[ResidualBlock],
+    ends: tuple[int, int, int],
+    kernel: int,
+    mid_channels: int | None,
+    size: Size,
+) -> tuple[Cost, Size]:
+    """The cost of one block, and the size of its output; its shortcut is no layer.
+
+    ``ends`` are channels before and after it, and its stride.
+    """
+    before, after, stride = ends
+    shapes = block.shapes(before, mid_channels, after, kernel, stride)
+    params, flops, here = 0, 0, size
+    for shape in shapes:
+        own_params, own_flops, here = _convolution(*shape, here)
+        params += own_params
+        flops += own_flops
+    if stride != 1 or before != after:
+        own_params, own_flops, _ = _convolution(before, after, 1, stride, size)
+        params += own_params
+        flops += own_flops
+    return Cost(params, flops, len(shapes)), here
+
+
+def _convolution(
+    before: int, after: int, kernel: int, stride: int, size: Size
+) -> tuple[int, int, Size]:
+    """Parameters with those of the BatchNorm behind it, MACs, and the size of the output."""
+    height, width = (_halved(side, stride) for side in size)
+    weights = before * after * kernel**2
+    return weights + 2 * after, weights * height * width, (height, width)
+
+
+def _halved(side: int, stride: int) -> int:
+    return -(-side // stride)
