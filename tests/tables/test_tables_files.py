@@ -157,11 +157,6 @@ def test_damaged_lines_are_refused(folder: Path, line: list[object], problem: st
         ({"names": {"a": 1}}, "$.names[...]"),
         ({"commands": ["rm -rf /"]}, "commands are search, rank, train"),
         ({"small": [" "]}, "commands are"),
-        ({"sums": {"both": ["a", "b"]}}, "only kind correlations"),
-        *(
-            ({"kind": "correlations", "row": "{proxy}", "sums": {"x": terms}}, "sums")
-            for terms in ({"mean": ["a"]}, {}, [], {"rank": []}, {"sum": ["a"], "rank": ["b"]})
-        ),
         ({"conditions": ["seed"]}, "$.conditions"),
         ({"conditions": {"seed": []}}, "conditions.seed"),
         ({"conditions": {"data": {"batch_size": 64}}}, "give the dotted name of a setting"),

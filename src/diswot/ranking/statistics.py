@@ -54,7 +54,7 @@ class Statistics:
     Attributes:
         n: Number of archs.
         failed: Scores that are missing, over seeds and archs.
-        spearman_std: Standard deviation over seeds (ddof 1), NaN for a single seed.
+        spearman_std, kendall_std: Standard deviations over seeds (ddof 1), NaN for a single seed.
         kendall: Tau-b.
         partial_params: Spearman with the params held fixed.
         precision: Share of the best tenth by score that is in the best tenth by accuracy.
@@ -69,6 +69,7 @@ class Statistics:
     spearman: Estimate
     spearman_std: float
     kendall: Estimate
+    kendall_std: float
     pearson: Estimate
     partial_params: float
     precision: float
@@ -108,6 +109,7 @@ def compute(
                     spearman=_estimate(rho),
                     spearman_std=_spread(rho[:, 0], len(scores.values[name])),
                     kendall=_estimate(taus),
+                    kendall_std=_spread(taus[:, 0], len(scores.values[name])),
                     pearson=_estimate(linear),
                     partial_params=_mean(own, partial(corr.partial, y=goal, z=params)),
                     precision=_mean(own, partial(corr.precision, accuracy=goal)),

@@ -311,3 +311,4 @@ class RankRow:
     batch_size: int
     image_size: int
     ndcg_at_10pct: float = nan
+    kendall_std: float = nan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from diswot.config import conf_dir, member_node
 from diswot.errors import UnreadableError, UserError
 from diswot.reporting import largest_lines, place_lines, plots, validation_lines
 from diswot.reporting.page.facts import Group, at, number
@@ -24,9 +25,9 @@ from diswot.runs import (
     read_rank_rows,
     read_similarity,
 )
-from diswot.tables import known_accuracies
 
 if TYPE_CHECKING:
+    from diswot.accuracies import Benchmark
     from diswot.runs import CandidateRecord, RankRow, Run
 
 __all__ = ["Panel", "Pictures", "ranking_pictures", "search_pictures", "similarity_pictures"]
@@ -159,7 +160,7 @@ def search_pictures(group: Group, name: str) -> Pictures:
     known = [f"{line}." for each in summaries.values() for line in validation_lines(each)]
     pictures.notes += dict.fromkeys(known)  # the same of every seed
     try:
-        benchmark = known_accuracies(str(at(config, "space", "name")), config.get("space"))
+        benchmark = _known_accuracies(config.get("space"))
         dataset, target = min(benchmark.entries(), key=lambda entry: entry[1] != "distilled")
         accuracy = {arch: benchmark.lookup(arch, dataset, target) for arch in benchmark.archs()}
         if not any(record.arch in accuracy for records in searches.values() for record in records):
@@ -173,6 +174,25 @@ def search_pictures(group: Group, name: str) -> Pictures:
     if at(config, "benchmark", "path"):
         pictures.notes.append("The file that the run's benchmark.path names was not opened.")
     return pictures
+
+
+def _known_accuracies(space: object) -> Benchmark:
+    """The benchmark of a space, a node of a run's config, by this package's own config of it.
+
+    Nothing that the run names is built or opened: of its space only the settings are looked at.
+
+    Raises:
+        UserError: No accuracies are known of this space, or not with its settings.
+        OSError: Their file cannot be read.
+    """
+    from diswot.accuracies import benchmark_of
+
+    settings = space if isinstance(space, Mapping) else {}
+    name = str(settings.get("name"))
+    if not (conf_dir() / "benchmark" / f"{name}.yaml").is_file():
+        raise UserError(f"no accuracies are known of space {name}")
+    node = member_node("benchmark", name, [conf_dir()])
+    return benchmark_of({"benchmark": node, "space": settings})
 
 
 def training_pictures(group: Group, name: str) -> Pictures:
