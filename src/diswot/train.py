@@ -129,7 +129,7 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
         if session.loggers:
             student, image = setup.module.student, setup.data.image_shape
             size = {"params": count_params(student), "flops": count_flops(student, image)}
-            log.append(EpochLog(session.loggers.log, path, size))
+            log.append(EpochLog(session.loggers.log, session.run_dir.journal, size))
         trainer = make_trainer(config, setup, path, cluster, log, show=not quiet)
         own = teacher_top1(config, setup, session.run_dir)
         session.show(show_plan, config, setup, path, own)

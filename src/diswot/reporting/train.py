@@ -17,7 +17,7 @@ from diswot.models.outputs import count_flops, count_params
 from diswot.models.weights import load_weights
 from diswot.reporting import drawing
 from diswot.reporting.plots import plot_losses, plot_rate, plot_top1
-from diswot.runs import EpochRecord, Journal, TrainSummary, read_json, write_table
+from diswot.runs import EpochRecord, TrainSummary, find_runs, read_epochs, write_table
 from diswot.training.processes import world_size
 from diswot.training.run import accuracy
 from diswot.versions import versions
@@ -124,10 +124,10 @@ class EpochCurves(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw it."""
         if trainer.is_global_zero:
-            config = read_json(self._path / "config.json")
-            epochs = Journal(self._path / EpochRecord.file, EpochRecord).peek()
+            config = find_runs([self._path])[0].config
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             title = f"{_title(config)}, {data.data.name}"
+            epochs = read_epochs(self._path)
             plot_curves(self._path / "curves.png", epochs, title, data.validated_on)
 
 

@@ -9,20 +9,9 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any, ClassVar
 
-__all__ = [
-    "CandidateRecord",
-    "EpochRecord",
-    "KnownAccuracies",
-    "RankRow",
-    "RankSummary",
-    "ScoreRecord",
-    "SearchSummary",
-    "Standing",
-    "Summary",
-    "TopCandidate",
-    "TrainSummary",
-    "Validation",
-]
+__all__ = ["CandidateRecord", "EpochRecord", "KnownAccuracies", "RankRow", "RankSummary"]
+__all__ += ["ScoreRecord", "SearchSummary", "Standing", "Summary", "TopCandidate", "TrainSummary"]
+__all__ += ["Validation"]
 
 
 @dataclass(frozen=True)
