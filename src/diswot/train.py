@@ -51,12 +51,8 @@ def run_train(
     """Train, or go on with a training, in a run directory; gives its ``result.json``.
 
     The config is that of ``conf/train.yaml``, resolved; in the folders of configs the space of a
-    searched student is looked up. ``group`` is of runs that belong together, for loggers.
-
-    Raises:
-        UserError: Wrong input, or training failed.
-        KeyboardInterrupt: Stopped; the message says how to go on.
-        OSError: The run directory cannot be written.
+    searched student is looked up. ``group`` is of runs that belong together, for loggers. Errors
+    are those of `diswot.commands.Session.result`, a `UserError` too where the training failed.
     """
     config = prepared(config, folders)
 

@@ -21,7 +21,7 @@ def refused(capsys: Output, *arguments: object) -> str:
 
 
 def test_paths_that_are_none(tmp_path: Path, capsys: Output) -> None:
-    assert f"{tmp_path / 'nowhere'} does not exist" in refused(capsys, tmp_path / "nowhere")
+    assert f"{tmp_path / 'nowhere'} is no folder" in refused(capsys, tmp_path / "nowhere")
     (tmp_path / "file").touch()
     assert "is no folder" in refused(capsys, tmp_path / "file")
     (tmp_path / "file").unlink()

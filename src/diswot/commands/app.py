@@ -23,6 +23,12 @@ __all__ = ["compose", "quote", "run_app"]
 _SEVERAL = ("proxy", "distiller", "logger")
 """Groups that can hold several members at once."""
 
+_NEEDED = (
+    *("data.batch_size", "space.name", "strategy.evaluations", "strategy.name", "student.name"),
+    *("student.network", "teacher.name", "teacher.network", "teacher.weights"),
+)
+"""Settings that no command can do without, beside those of its main config."""
+
 _VALUED = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
     *("--config-dir", "-cd", "--experimental-rerun"),
@@ -106,6 +112,13 @@ def quote(text: str) -> str:
 
 def _current(name: str, overrides: Sequence[str]) -> list[str]:
     """Settings as this version spells them; those of every command and of every call pass here."""
+    from omegaconf import OmegaConf
+
+    main = map(str, OmegaConf.load(conf_dir() / f"{name}.yaml"))
+    needed = {*_NEEDED, *(key for key in main if not (conf_dir() / key).is_dir())}
+    for word in overrides:
+        if word.startswith("~") and (key := word[1:].partition("=")[0]) in needed:
+            raise UserError(f"{word}: {key} cannot be left out; --help shows what it may be")
     if name != "train":
         return list(overrides)
     words, notices = translated(overrides)

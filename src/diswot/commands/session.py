@@ -90,6 +90,7 @@ class Session(Generic[R, S]):
         Raises:
             UserError: Wrong input, or another run is in the directory.
             KeyboardInterrupt: Stopped; the message says how to go on.
+            OSError: The run directory cannot be written.
         """
         self.run_dir.compare_config()
         summary = self.run_dir.load_result(self.command.summary)

@@ -139,7 +139,8 @@ class Loggers:
         """Log what a run gives at its end; starts loggers that nothing was measured for.
 
         The numbers of the result are metrics ``result/NAME``; all of it is in W&B's summary too.
-        W&B and TensorBoard get images as ``pictures/NAME`` and tables as ``tables/NAME``.
+        W&B and TensorBoard get images as ``pictures/NAME`` and tables as ``tables/NAME``, of which
+        W&B keeps the first 10,000 rows, and says so.
         """
         self.start()
         if not self._active:
@@ -148,16 +149,14 @@ class Loggers:
         from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
         from matplotlib.image import imread
 
-        from diswot.loggers.wandb import table_data
-
         kept = {name: value for name, value in result.items() if name not in ("schema", "top")}
         numbers = {f"result/{name}": value for name, value in kept.items() if _is_finite(value)}
 
         def log(logger: Logger) -> None:
             if isinstance(logger, WandbLogger):
                 for name, table in (tables or {}).items():
-                    rows = table_data(name, table)
-                    logger.log_table(f"tables/{name}", list(table.columns), rows)
+                    rows = table.astype(object).where(table.notna(), None)
+                    logger.log_table(f"tables/{name}", dataframe=rows)
                 for path in images:
                     logger.log_image(f"pictures/{path.stem}", [str(path)])
                 logger.experiment.summary.update(kept)

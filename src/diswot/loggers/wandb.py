@@ -9,7 +9,6 @@ import os
 import re
 import secrets
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -23,12 +22,11 @@ from diswot.errors import UserError
 from diswot.runs.files import write_atomic
 
 if TYPE_CHECKING:
-    import pandas as pd
     from lightning.pytorch.loggers import WandbLogger
 
     from diswot.loggers import LoggedRun
 
-__all__ = ["check_settings", "table_data", "wandb_logger"]
+__all__ = ["check_settings", "wandb_logger"]
 
 _LIGHTNING = ("log_model", "prefix", "checkpoint_name", "add_file_policy")  # not wandb.init's
 _SETTINGS = {"console": "off", "silent": True, "finish_timeout_raises": True}
@@ -50,10 +48,8 @@ def wandb_logger(
 ) -> Iterator[WandbLogger]:
     """Begin a W&B run, or go on with it; wandb's service process ends with the context.
 
-    ``node`` is the logger's config: arguments of ``WandbLogger`` and of ``wandb.init``.
-
-    Raises:
-        UserError: The key is refused, the server cannot be reached, or a setting is wrong.
+    ``node`` is the logger's config: arguments of ``WandbLogger`` and of ``wandb.init``. A refused
+    key, a server that cannot be reached or a wrong setting raises `UserError`.
     """
     from hydra.utils import get_class
 
@@ -148,15 +144,3 @@ def _refusal(name: str, error: Exception) -> UserError:
     if secret := os.environ.get("WANDB_API_KEY", "").strip():
         text = text.replace(secret, "…")
     return UserError(f"logger.{name}: {text.rstrip('.')[:300]}{hint}")
-
-
-def table_data(name: str, table: pd.DataFrame) -> list[list[Any]]:
-    """The rows of a table that W&B takes, with None where there is no value."""
-    import wandb
-
-    if len(table) > (limit := wandb.Table.MAX_ROWS):
-        kept = f"W&B gets the first {limit:,} of {len(table):,} rows of {name}"
-        warnings.warn(f"logger wandb: {kept}; all are in the run directory", stacklevel=1)
-    rows = table.head(limit).astype(object)
-    data: list[list[Any]] = rows.where(rows.notna(), None).to_numpy().tolist()
-    return data

@@ -82,29 +82,26 @@ class EpochLines(Callback):
     """A line an epoch: losses, accuracy, time of the epoch and left."""
 
     def __init__(self) -> None:
-        self._seconds: list[float] = []
-        self._started = 0.0
+        self._ends: list[float] = []  # of the epochs; before them the start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say where a stopped training goes on."""
+        self._ends = [time.monotonic()]
         if trainer.current_epoch:
             done = f"after epoch {trainer.current_epoch} of {trainer.max_epochs}"
             self._print(trainer, pl_module, f"Going on {done}.")
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the time."""
-        self._started = time.monotonic()
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One line on the epoch."""
-        self._seconds.append(time.monotonic() - self._started)
+        self._ends.append(time.monotonic())
+        before, now = self._ends[-2:]
         values = {name: value.item() for name, value in trainer.callback_metrics.items()}
         epochs, done = trainer.max_epochs or 0, trainer.current_epoch + 1
-        left = (epochs - done) * sum(self._seconds) / len(self._seconds)
+        left = (epochs - done) * (now - self._ends[0]) / (len(self._ends) - 1)
         losses = ", ".join(f"{n[6:]} {v:.4g}" for n, v in values.items() if n[:6] == "train_")
         line = (
             f"epoch {done}/{epochs}  {losses}  top-1 {values['val_top1']:.2f}  best "
-            f"{values['best_val_top1']:.2f}  {self._seconds[-1]:.0f} s, {left:.0f} s left"
+            f"{values['best_val_top1']:.2f}  {now - before:.0f} s, {left:.0f} s left"
         )
         self._print(trainer, pl_module, line)
 

@@ -84,10 +84,8 @@ class Journal(Generic[R]):
     def read(self) -> list[tuple[R, int]]:
         """All records, each with the journal's length in bytes up to and with it.
 
-        A torn last line, left by a kill or a full disk, is cut off the file.
-
-        Raises:
-            UnreadableError: Another line is no record.
+        A torn last line, left by a kill or a full disk, is cut off the file; another line that is
+        no record raises `UnreadableError`.
         """
         if not self.path.exists():
             return []
@@ -98,8 +96,7 @@ class Journal(Generic[R]):
     def peek(self) -> list[R]:
         """All whole records, without a change to a file that another process may write.
 
-        Raises:
-            UnreadableError: There is no journal, or a line is no record.
+        Without a journal, or where a line is no record, raises `UnreadableError`.
         """
         try:
             return [record for record, _ in self._records(self.path.read_bytes())]

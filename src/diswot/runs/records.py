@@ -257,8 +257,14 @@ class RankSummary(Summary):
 class RankRow:
     """One proxy and target; fields are the columns of rank.csv, NaN where not defined.
 
-    `diswot.ranking.statistics.Statistics` says what the figures are; ``seeds`` is their number,
-    ``_lo`` and ``_hi`` are the limits of 95 % intervals.
+    ``n`` archs under a number of ``seeds``, of whose scores ``failed`` are missing; ``_lo`` and
+    ``_hi`` are the limits of 95 % intervals, ``_std`` standard deviations over seeds (ddof 1).
+    ``kendall`` is tau-b, ``partial_spearman_params`` Spearman with the params held fixed,
+    ``precision_at_10pct`` the share of the best tenth by score that is in the best tenth by
+    accuracy, ``ndcg_at_10pct`` of the best tenth too (`diswot.ranking.correlations.ndcg`),
+    ``regret`` the best accuracy less that of the arch with the best score, percent points.
+    ``minus_params`` and ``minus_control`` are Spearman less that of the params or of the proxy's
+    control, on the same resamples.
     """
 
     space: str

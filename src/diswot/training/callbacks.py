@@ -11,20 +11,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins import TorchCheckpointIO
 from safetensors.torch import save
 from torch import Tensor
 
-from diswot import _torchvision
 from diswot.errors import UserError
 from diswot.runs import EpochRecord, Journal
 from diswot.runs.files import write_atomic
 from diswot.training.module import Distillation
-
-_torchvision.ensure()
-
-from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports torchvision)
-from lightning.pytorch.callbacks import WeightAveraging  # noqa: E402
-from lightning.pytorch.plugins import TorchCheckpointIO  # noqa: E402
 
 __all__ = ["AtomicCheckpointIO", "EpochJournal", "EpochLog", "averaging"]
 

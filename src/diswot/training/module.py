@@ -8,22 +8,19 @@ from functools import partial
 from typing import Any, NoReturn, cast
 
 import torch
+from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
 
-from diswot import _torchvision, keys
+from diswot import keys
 from diswot.data.training import Batch
 from diswot.distillers import Distiller, Step
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.protocol import Mixed, Protocol
 from diswot.training.teacher import FrozenTeacher, StoredLogits, only_logits
-
-_torchvision.ensure()
-
-from lightning import LightningModule  # noqa: E402  (imports torchvision)
-from torchmetrics import MeanMetric  # noqa: E402
-from torchmetrics.classification import MulticlassAccuracy  # noqa: E402
 
 __all__ = ["Distillation", "LossError"]
 

@@ -19,8 +19,7 @@ def multistep(
 ) -> float:
     """Steps down by ``gamma`` at each milestone, after ``warmup`` epochs of linear growth.
 
-    Raises:
-        UserError: A milestone that is never reached, or a warm-up that is not below ``epochs``.
+    A milestone that is never reached, or a warm-up not below ``epochs``, raises `UserError`.
     """
     if any(not 0 < milestone < epochs for milestone in milestones):
         raise UserError(
@@ -34,10 +33,8 @@ def multistep(
 def cosine(epoch: float, epochs: int, *, warmup: float = 0, final: float = 0) -> float:
     """Half a cosine from 1 to ``final`` (Loshchilov & Hutter, ICLR 2017, without restarts).
 
-    It begins after ``warmup`` epochs of linear growth.
-
-    Raises:
-        UserError: A warm-up that is not below ``epochs``, or a share outside 0 to 1.
+    It begins after ``warmup`` epochs of linear growth. A warm-up that is not below ``epochs``, or
+    a share outside 0 to 1, raises `UserError`.
     """
     number("protocol.schedule.final", final, low=0, high=1)
     warm = _warm(epoch, epochs, warmup)

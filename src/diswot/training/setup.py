@@ -47,10 +47,8 @@ class TrainingSetup:
     def from_config(cls, config: Mapping[str, Any], *, quiet: bool = False) -> TrainingSetup:
         """Build everything of a config that `diswot.checkpoint.resolve_student` gives.
 
-        The teacher's logits are computed where they are to be stored.
-
-        Raises:
-            UserError: Settings that are wrong, or that do not go together.
+        The teacher's logits are computed where they are to be stored. Settings that are wrong, or
+        that do not go together, raise `UserError`.
         """
         seed = whole("seed", config["seed"], 0)
         protocol = Protocol.from_config(config["protocol"])

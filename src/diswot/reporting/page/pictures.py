@@ -180,10 +180,7 @@ def _known_accuracies(space: object) -> Benchmark:
     """The benchmark of a space, a node of a run's config, by this package's own config of it.
 
     Nothing that the run names is built or opened: of its space only the settings are looked at.
-
-    Raises:
-        UserError: No accuracies are known of this space, or not with its settings.
-        OSError: Their file cannot be read.
+    A UserError says that no accuracies are known of it, or not with these settings.
     """
     from diswot.accuracies import benchmark_of
 
@@ -203,9 +200,6 @@ def training_pictures(group: Group, name: str) -> Pictures:
         pictures.notes.append("No epoch was finished.")
         return pictures
     images = [str(run.result["validated_on"]) for run in group.runs if run.summary]
-    losses = max(len(epochs[0].losses) for epochs in trainings.values())
-    if losses > plots.LOSSES and len(trainings) == 1:
-        pictures.notes.append(f"{plots.LOSSES} of {losses:,} losses are drawn.")
     with pictures.draw("Training losses over the epochs") as axes:
         plots.plot_losses(axes, trainings)
     with pictures.draw("Accuracy over the epochs") as axes:
