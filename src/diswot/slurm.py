@@ -76,11 +76,8 @@ def run_requeueable(run: Callable[..., JobReturn], *arguments: Any) -> JobReturn
 
     Submitit's signal handlers requeue the job and exit. What the job raises after a signal is a
     consequence of it: Slurm says whether the job starts again. In forked processes, which inherit
-    the handlers and get the signals too, they do nothing.
-
-    Raises:
-        SystemExit: After a signal, without a result; Slurm may start the job again.
-        UncompletedJobError: The job was not requeued, such as after too many time-outs.
+    the handlers and get the signals too, they do nothing. After a signal it ends by SystemExit, or
+    by UncompletedJobError where the job was not requeued, such as after too many time-outs.
     """
     from hydra.core.utils import JobStatus
     from submitit.core.utils import UncompletedJobError

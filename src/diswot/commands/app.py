@@ -88,8 +88,7 @@ def run_app(
 def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) -> dict[str, Any]:
     """The resolved config of a command, as plain values.
 
-    Raises:
-        UserError: The config cannot be composed; Hydra's text, which lists what is allowed.
+    A UserError with Hydra's text, which lists what is allowed, says why it cannot be composed.
     """
     import hydra
 

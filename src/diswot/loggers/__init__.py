@@ -65,10 +65,8 @@ class Loggers:
 
     A run that goes on after a stop starts its loggers anew and logs only what is new. A logger that
     fails while the run goes on is left out from there, with a warning; a full disk ends the run.
-    ``save_dir: null`` in a logger's node of the config stands for the run directory.
-
-    Raises:
-        UserError: A setting is wrong.
+    ``save_dir: null`` in a logger's node of the config stands for the run directory. What a wrong
+    setting raises is a `UserError`.
     """
 
     def __init__(self, run: LoggedRun, *, quiet: bool = False) -> None:

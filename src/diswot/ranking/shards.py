@@ -47,10 +47,8 @@ class Shard:
 def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[ScoreRecord]]:
     """The config that the shards in a folder share, and all their records.
 
-    A config is data and may name no classes and functions but ``targets``.
-
-    Raises:
-        UserError: Shards are missing, twice there, of different runs, or name what they may not.
+    A config is data and may name no classes and functions but ``targets``. A UserError says which
+    shards are missing, twice there, damaged, of different runs, or name what they may not.
     """
     checks.folder("merge", folder, "the folder that holds the shards' folders")
     runs = [run for run in find_runs([folder]) if run.command == "rank" and run.path != folder]

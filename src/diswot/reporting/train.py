@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -122,7 +122,7 @@ class EpochCurves(Callback):
         """Draw it."""
         if trainer.is_global_zero:
             config = find_runs([self._path])[0].config
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            data = cast(Any, trainer).datamodule
             title = f"{_title(config)}, {data.data.name}"
             epochs = read_epochs(self._path)
             plot_curves(self._path / "curves.png", epochs, title, data.validated_on)

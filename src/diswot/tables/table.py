@@ -70,8 +70,7 @@ class Table:
 def load_table(path: Path) -> Table:
     """Read a table's folder: table.yaml, and paper.csv, results.csv or both.
 
-    Raises:
-        UserError: A file is damaged, or there is no figure at all.
+    If a file is damaged, or there is no figure at all, raises `UserError`.
     """
     spec = Spec.load(path)
     ours, published = _read(path / "results.csv", RESULTS), _read(path / "paper.csv", PAPER)

@@ -87,8 +87,9 @@ class EpochJournal(Callback):
             )
         values = {name: value.item() for name, value in trainer.callback_metrics.items()}
         if not math.isfinite(values["val_loss"]):
+            data = cast(Any, trainer).datamodule
             raise UserError(
-                f"the loss on the {trainer.datamodule.validated_on} images is {values['val_loss']} "  # type: ignore[attr-defined]
+                f"the loss on the {data.validated_on} images is {values['val_loss']} "
                 f"after epoch {trainer.current_epoch}; try a smaller protocol.optimizer.lr or "
                 "protocol.gradient_clip=5, in another hydra.run.dir"
             )
@@ -101,7 +102,7 @@ class EpochJournal(Callback):
 
     def _record(self, trainer: Trainer, values: dict[str, float], trained: float) -> EpochRecord:
         batches = int(trainer.num_training_batches) * trainer.world_size
-        images = batches * trainer.datamodule.data.batch_size  # type: ignore[attr-defined]
+        images = batches * cast(Any, trainer).datamodule.data.batch_size
         return EpochRecord(
             epoch=trainer.current_epoch,
             lr=float(trainer.optimizers[0].param_groups[0]["lr"]),
