@@ -70,10 +70,8 @@ def export_student(
 
     The file, ``torch`` (read it with ``torch.export.load``) or ``onnx``, is replaced in one step,
     and only if it computes what it should. Gives the largest difference of a logit from the
-    student's.
-
-    Raises:
-        UserError: No trained student, a missing package, or a file that computes something else.
+    student's. No trained student, a missing package, or a file that computes something else raise
+    `UserError`.
     """
     import torch
 

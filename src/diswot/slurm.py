@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from diswot.errors import UserError
 
@@ -159,8 +159,7 @@ def _outcome(job: Job[Any]) -> JobReturn | str | None:
     if outcome == "error":
         reason = result.strip().rpartition("\n")[2].rpartition("Error: ")[2]
         result = f"{reason} Its log: {job.paths.stdout}"
-    job_return: JobReturn | str = result
-    return job_return
+    return cast("JobReturn | str", result)
 
 
 def _states(array: str) -> dict[str, str] | None:

@@ -49,10 +49,8 @@ def run_app(
     ``name`` is that of the command and of ``conf/<name>.yaml``; what ``job``, called once a run,
     returns goes to Hydra's sweeper; ``argv`` is by default the command line. ``swept`` is called
     with the run directories of a sweep's jobs that ran in this process, by what tells them apart.
-    The setting ``first`` may be given by its value alone.
-
-    Returns:
-        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
+    The setting ``first`` may be given by its value alone. Gives the exit code: 0, 2 for wrong
+    input, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if first:

@@ -137,8 +137,7 @@ class Loggers:
         """Log what a run gives at its end; starts loggers that nothing was measured for.
 
         The numbers of the result are metrics ``result/NAME``; all of it is in W&B's summary too.
-        W&B and TensorBoard get images as ``pictures/NAME`` and tables as ``tables/NAME``, of which
-        W&B keeps the first 10,000 rows, and says so.
+        W&B and TensorBoard get images as ``pictures/NAME`` and tables as ``tables/NAME``.
         """
         self.start()
         if not self._active:
@@ -147,14 +146,15 @@ class Loggers:
         from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
         from matplotlib.image import imread
 
+        from diswot.loggers.wandb import loggable
+
         kept = {name: value for name, value in result.items() if name not in ("schema", "top")}
         numbers = {f"result/{name}": value for name, value in kept.items() if _is_finite(value)}
 
         def log(logger: Logger) -> None:
             if isinstance(logger, WandbLogger):
                 for name, table in (tables or {}).items():
-                    rows = table.astype(object).where(table.notna(), None)
-                    logger.log_table(f"tables/{name}", dataframe=rows)
+                    logger.log_table(f"tables/{name}", dataframe=loggable(name, table))
                 for path in images:
                     logger.log_image(f"pictures/{path.stem}", [str(path)])
                 logger.experiment.summary.update(kept)

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -22,11 +23,12 @@ from diswot.errors import UserError
 from diswot.runs.files import write_atomic
 
 if TYPE_CHECKING:
+    import pandas as pd
     from lightning.pytorch.loggers import WandbLogger
 
     from diswot.loggers import LoggedRun
 
-__all__ = ["check_settings", "wandb_logger"]
+__all__ = ["check_settings", "loggable", "wandb_logger"]
 
 _LIGHTNING = ("log_model", "prefix", "checkpoint_name", "add_file_policy")  # not wandb.init's
 _SETTINGS = {"console": "off", "silent": True, "finish_timeout_raises": True}
@@ -144,3 +146,14 @@ def _refusal(name: str, error: Exception) -> UserError:
     if secret := os.environ.get("WANDB_API_KEY", "").strip():
         text = text.replace(secret, "…")
     return UserError(f"logger.{name}: {text.rstrip('.')[:300]}{hint}")
+
+
+def loggable(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that W&B takes, with None where there is no value."""
+    import wandb
+
+    if len(table) > (limit := wandb.Table.MAX_ROWS):  # more are cut off without a word
+        kept = f"W&B gets the first {limit:,} of {len(table):,} rows of {name}"
+        warnings.warn(f"logger wandb: {kept}; all are in the run directory", stacklevel=1)
+    rows = table.head(limit).astype(object)
+    return rows.where(rows.notna(), None)

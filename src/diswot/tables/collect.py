@@ -70,12 +70,9 @@ class _Figure:
 def collect(folder: Path) -> Collection:
     """Write the ``results.csv`` of a table's folder from the runs that its ``table.yaml`` names.
 
-    Nothing that the folder or the runs name is built or imported; they are read as data.
-
-    Raises:
-        UserError: No run there is of use, two runs of one seed, or of other settings, share a
-            cell, or the accuracies of one space were read from several sources.
-        OSError: The file cannot be written.
+    Nothing that the folder or the runs name is built or imported; they are read as data. A
+    UserError says that no run there is of use, that two runs of one seed, or of other settings,
+    share a cell, or that the accuracies of one space were read from several sources.
     """
     spec = Spec.load(folder)
     where = _folder_of_runs(spec, folder)
@@ -115,15 +112,12 @@ def collect(folder: Path) -> Collection:
 
 
 def _folder_of_runs(spec: Spec, folder: Path) -> Path:
-    file = folder / "table.yaml"
-    if not spec.runs:
-        raise UserError(f"{file}: runs: is missing; no small runs are named")
-    where = Path(spec.runs)
-    if not where.is_dir():
-        commands = " and ".join(f"python -m diswot.{words}" for words in spec.small)
-        remedy = f"{commands} makes it" if commands else "no small runs are named"
-        raise UserError(f"{file}: runs: {str(where)!r} is no folder below {Path.cwd()}; {remedy}")
-    return where
+    if spec.runs and Path(spec.runs).is_dir():
+        return Path(spec.runs)
+    commands = " and ".join(f"python -m diswot.{words}" for words in spec.small)
+    remedy = f"{commands} makes it" if commands else "no small runs are named"
+    where = f"{folder / 'table.yaml'}: runs: {spec.runs!r}"
+    raise UserError(f"{where} is no folder below {Path.cwd()}; {remedy}")
 
 
 def _line(key: tuple[str, str], figures: Sequence[_Figure], scale: str) -> list[object]:

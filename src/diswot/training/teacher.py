@@ -48,8 +48,8 @@ Shape = tuple[int, int, int]
 class FrozenTeacher:
     """Runs a teacher in eval mode and without a graph.
 
-    It is no ``nn.Module``, so that it never gets into a checkpoint, an optimiser or DDP. The
-    trained network is frozen, folded on a few images ``(B, C, H, W)``, and moved.
+    No ``nn.Module``, so in no checkpoint, optimiser or DDP. The trained network is frozen, folded
+    on a few images ``(B, C, H, W)``, and moved.
     """
 
     def __init__(self, network: nn.Module, images: Tensor) -> None:
