@@ -97,7 +97,13 @@ def test_nothing_happens_without_torchvision() -> None:
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
 def test_every_module_cures_torchvision_before_it_imports_it(path: Path) -> None:
-    assert list(uncured(ast.parse(path.read_text()))) == []
+    package = path.with_name("__init__.py").read_text()  # it runs before its modules
+    cured = path.stem != "__init__" and any(map(is_ensure, statements(package)))
+    assert list(uncured(ast.parse(path.read_text()), cured)) == []
+
+
+def statements(source: str) -> list[ast.expr]:
+    return [node.value for node in ast.parse(source).body if isinstance(node, ast.Expr)]
 
 
 def uncured(node: ast.AST, cured: bool = False) -> Iterator[int]:

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["ensure"]
-
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     Network = str | nn.Module | tuple[nn.Module, Sequence[str]]
     Images = str | tuple[Any, Any] | Dataset[Any] | DataLoader[Any] | None
 
-__all__ = ["RaceResult", "Score", "SearchResult", "TrainResult", "find_student", "load_student"]
-__all__ += ["race_students", "rank_proxies", "score_arch", "train_student"]
 
 DEFAULT_PROXIES = ("recommended", "diswot")
 

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-__all__ = ["main"]
-
 COMMANDS = {
     "search": "find the student a teacher distils best, without training",
     "race": "distil the best candidates of a search briefly, and find the one to train",

@@ -18,8 +18,6 @@ from rich.text import Text
 if TYPE_CHECKING:
     from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
 
-__all__ = ["ScoringProgress", "SearchProgress", "print_lines", "print_pairs", "print_table"]
-__all__ += ["show_standings", "show_top", "shown"]
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
 _FIRST = 3.0  # seconds to the first of them

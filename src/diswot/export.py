@@ -17,7 +17,6 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["export_student", "main"]
 
 FORMATS = {"torch": "student.pt2", "onnx": "student.onnx"}  # the default file of each
 
@@ -70,10 +69,8 @@ def export_student(
 
     The file, ``torch`` (read it with ``torch.export.load``) or ``onnx``, is replaced in one step,
     and only if it computes what it should. Gives the largest difference of a logit from the
-    student's.
-
-    Raises:
-        UserError: No trained student, a missing package, or a file that computes something else.
+    student's. No trained student, a missing package, or a file that computes something else raise
+    `UserError`.
     """
     import torch
 

@@ -11,8 +11,6 @@ from typing import Any
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
 from diswot.runs import RaceRecord, RaceSummary
 
-__all__ = ["main", "run_race"]
-
 _COMMAND = Command(
     "race",
     "race",

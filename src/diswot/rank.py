@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from diswot.ranking.shards import Shard
     from diswot.runs import RankRow
 
-__all__ = ["main", "merge_shards", "run_rank"]
 
 _COMMAND = Command("rank", "ranking", ScoreRecord, RankSummary, axis="scored")
 
@@ -77,17 +76,11 @@ def _beside_merge(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, 
 def run_rank(
     config: dict[str, Any], path: Path, *, quiet: bool = False, group: str | None = None
 ) -> list[RankRow]:
-    """Rank, or go on with a ranking, in a run directory.
+    """Rank, or go on with a ranking, in a run directory; gives the rows of ``rank.csv``.
 
-    The config is that of ``conf/rank.yaml``, resolved; loggers put runs of one ``group`` together.
-
-    Returns:
-        The rows of ``rank.csv``; none for a shard, which is of use only with the others.
-
-    Raises:
-        UserError: Wrong input.
-        KeyboardInterrupt: Stopped; the message says how to go on.
-        OSError: The run directory cannot be written.
+    There are none for a shard, which is of use only with the others. The config is that of
+    ``conf/rank.yaml``, resolved; loggers put runs of one ``group`` together. Errors are those of
+    `diswot.commands.Session.result`.
     """
     from diswot.accuracies import benchmark_of
     from diswot.console import print_lines
@@ -162,7 +155,6 @@ def _score(
     done = len(wanted & {(record.seed, record.arch) for record, _ in run_dir.journal.read()})
     again = run_dir.load_result(RankSummary) is not None
     log = RankLog(session.loggers, len(wanted), done, again=again)
-    log.begin()
     with ScoringProgress(len(wanted), done, "scores.jsonl", quiet=session.quiet) as progress:
 
         def scored(record: ScoreRecord) -> None:
@@ -193,16 +185,11 @@ def merge_shards(
     benchmark: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> list[RankRow]:
-    """Unite the shards in a folder, a run directory each, and write a ranking's files there.
+    """Unite the shards in a folder and write a ranking's files there; gives rows as `run_rank`.
 
     The shards' configs may name only ``targets``. Settings in ``benchmark`` stand in place of
-    theirs; a ``path`` that they name is read only if it is given there too.
-
-    Returns:
-        The rows of ``rank.csv``.
-
-    Raises:
-        UserError: Shards are missing, unfinished, or of different runs.
+    theirs; a ``path`` that they name is read only if it is given there too. Raises `UserError`
+    where shards are missing, unfinished, or of different runs.
     """
     from diswot.accuracies import benchmark_of
     from diswot.ranking.scores import collect, targets_of

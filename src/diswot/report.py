@@ -15,7 +15,6 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from diswot.tables import Table
 
-__all__ = ["main", "write_report"]
 
 _NAME = "report.html"
 
@@ -47,30 +46,22 @@ def write_report(
 
     The paths are run directories, folders above them, or folders of tables (whose ``table.md`` is
     written too, and with ``collect`` ``results.csv`` before, from their runs). Gives the file, by
-    default ``report.html`` in the first path.
-
-    Raises:
-        UserError: A path does not exist, or there is nothing to report in it.
-        OSError: The file cannot be written.
+    default ``report.html`` in the first path; UserError where there is nothing to report.
     """
     from diswot.console import print_lines, shown
     from diswot.reporting.page import render
     from diswot.runs import find_runs, write_atomic
 
-    for path in paths:
-        if not path.is_dir():
-            problem = "is no folder" if path.exists() else "does not exist"
-            raise UserError(f"PATH: {path} {problem}; give run directories, or folders above them")
+    folders = [path for path in paths if (path / "table.yaml").is_file()]
+    others = [path for path in paths if path not in folders]
+    runs = find_runs(others)
     target = paths[0] / _NAME if output is None else output.expanduser()
     if not target.parent.is_dir() or (target.exists() and not target.is_file()):
         problem = "is no file" if target.exists() else "lies in a folder that does not exist"
         raise UserError(f"--output: {target} {problem}; give the name of a file")
-    folders = [path for path in paths if (path / "table.yaml").is_file()]
     if collect and not folders:
         raise UserError("--collect makes a table's results.csv; give the folder of a table")
     tables = [_table(folder, collect) for folder in folders]
-    others = [path for path in paths if path not in folders]
-    runs = find_runs(others)
     if others and all(run.state == "foreign" for run in runs):
         raise UserError(
             f"PATH: no run in {', '.join(map(str, others))}; a run is a folder that diswot search, "

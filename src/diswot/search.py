@@ -16,7 +16,6 @@ from diswot.runs import CandidateRecord, SearchSummary, TeacherAccuracy, read_su
 if TYPE_CHECKING:
     from diswot.data.base import ImageData
 
-__all__ = ["main", "run_search"]
 
 _COMMAND = Command("search", "search", CandidateRecord, SearchSummary, axis="evaluated")
 

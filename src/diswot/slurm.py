@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from diswot.errors import UserError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from submitit import Job
 
-__all__ = ["require_cluster", "require_packages", "run_requeueable", "wait_for_jobs"]
 
 _PROGRAMS = ("sbatch", "srun", "scontrol", "squeue")
 _ADVICE = "start the sweep where jobs can be submitted, {}or choose hydra/launcher=joblib or basic"
@@ -76,11 +75,8 @@ def run_requeueable(run: Callable[..., JobReturn], *arguments: Any) -> JobReturn
 
     Submitit's signal handlers requeue the job and exit. What the job raises after a signal is a
     consequence of it: Slurm says whether the job starts again. In forked processes, which inherit
-    the handlers and get the signals too, they do nothing.
-
-    Raises:
-        SystemExit: After a signal, without a result; Slurm may start the job again.
-        UncompletedJobError: The job was not requeued, such as after too many time-outs.
+    the handlers and get the signals too, they do nothing. After a signal it ends by SystemExit, or
+    by UncompletedJobError where the job was not requeued, such as after too many time-outs.
     """
     from hydra.core.utils import JobStatus
     from submitit.core.utils import UncompletedJobError
@@ -162,8 +158,7 @@ def _outcome(job: Job[Any]) -> JobReturn | str | None:
     if outcome == "error":
         reason = result.strip().rpartition("\n")[2].rpartition("Error: ")[2]
         result = f"{reason} Its log: {job.paths.stdout}"
-    job_return: JobReturn | str = result
-    return job_return
+    return cast("JobReturn | str", result)
 
 
 def _states(array: str) -> dict[str, str] | None:

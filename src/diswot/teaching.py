@@ -15,8 +15,6 @@ from diswot.errors import UserError
 from diswot.models.weights import EMBEDDED_FOR, embedded_names
 from diswot.runs import TeacherAccuracy
 
-__all__ = ["accuracy", "teacher_accuracy", "teaching_weights", "trained_network"]
-
 _BATCH = 100  # images of a pass
 
 

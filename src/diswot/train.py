@@ -12,8 +12,6 @@ from diswot.commands import Command, Launch, Session, run_app, settled
 from diswot.errors import UserError
 from diswot.runs import EpochRecord, RunDir, TrainSummary
 
-__all__ = ["main", "prepared", "run_train"]
-
 _COMMAND = Command(
     "train",
     "training",
@@ -51,12 +49,8 @@ def run_train(
     """Train, or go on with a training, in a run directory; gives its ``result.json``.
 
     The config is that of ``conf/train.yaml``, resolved; in the folders of configs the space of a
-    searched student is looked up. ``group`` is of runs that belong together, for loggers.
-
-    Raises:
-        UserError: Wrong input, or training failed.
-        KeyboardInterrupt: Stopped; the message says how to go on.
-        OSError: The run directory cannot be written.
+    searched student is looked up. ``group`` is of runs that belong together, for loggers. Errors
+    are those of `diswot.commands.Session.result`, a `UserError` too where the training failed.
     """
     config = prepared(config, folders)
 
@@ -129,7 +123,7 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
         if session.loggers:
             student, image = setup.module.student, setup.data.image_shape
             size = {"params": count_params(student), "flops": count_flops(student, image)}
-            log.append(EpochLog(session.loggers.log, path, size))
+            log.append(EpochLog(session.loggers.log, session.run_dir.journal, size))
         trainer = make_trainer(config, setup, path, cluster, log, show=not quiet)
         own = teacher_top1(config, setup, session.run_dir)
         session.show(show_plan, config, setup, path, own)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import platform
 
-__all__ = ["versions"]
-
 
 def versions() -> dict[str, str]:
     """Versions of the software, the instruction set and the GPU, if any."""

@@ -31,8 +31,6 @@ except ImportError:  # without the extra `slurm`, which `setup` says
             self.params = params
 
 
-__all__ = ["SlurmLauncher"]
-
 log = logging.getLogger(__name__)
 
 

@@ -42,6 +42,9 @@ BAD = {
     "space.depths=[1,1]": ("space=s0", "only once"),
     "+space.bogus=1": ("space: diswot.spaces.s0.S0 refuses its settings", "bogus"),
     "=": ("=",),
+    "~debug": ("~debug: debug cannot be left out",),
+    "~seed": ("~seed: seed cannot be left out",),
+    "~data.batch_size=4": ("data.batch_size cannot be left out",),
 }
 
 

@@ -138,7 +138,7 @@ BAD_RANKINGS = {
     "resamples=0": ("resamples=0 is not allowed", "at least 1"),
     "debug=maybe": ("debug=maybe is not allowed; give true or false",),
     "strategy=random": ("strategy",),
-    "merge=nowhere": ("merge=nowhere does not exist", "holds the shards' folders"),
+    "merge=nowhere": ("merge: nowhere does not exist", "holds the shards' folders"),
     "merge=nowhere seeds=7": ("takes its settings from the shards", "allowed beside it are"),
     "space.widths=[4,4,8,16]": ("benchmark=s0 holds for space.widths=[16, 16, 32, 64]", "other"),
     "~teacher": ("teacher: none is given", "--help"),
@@ -159,7 +159,7 @@ def test_what_was_there_stays(rank: Cli, tmp_path: Path) -> None:
     notes = tmp_path / "run" / "notes"
     notes.parent.mkdir()
     notes.write_text("mine")
-    assert "notes is no folder; give the folder that holds" in refused_rank(rank("merge=run/notes"))
+    assert "notes is not a folder; give the folder that" in refused_rank(rank("merge=run/notes"))
     refused_rank(rank(*TINY, "hydra.run.dir=run", "seeds=0"))
     refused_rank(rank("teacher=none", "proxy=params", "~benchmark", "hydra.run.dir=run"))
     refused_rank(rank(*TINY, "hydra.run.dir=run", "proxy=diswot", "teacher=none"))

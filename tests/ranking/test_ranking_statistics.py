@@ -15,11 +15,18 @@ from diswot.errors import UserError
 from diswot.ranking import correlations as corr
 from diswot.ranking.correlations import Kendall, Ordering, ndcg, pearson, precision, regret
 from diswot.ranking.scores import Scores, Target
-from diswot.ranking.statistics import Bootstrap, Statistics, compute, interval, rank_rows
+from diswot.ranking.statistics import Bootstrap, interval, rank_rows
 from diswot.runs import RankRow
 
 Array = NDArray[np.float64]
 CLOSE = {"rtol": 0, "atol": 1e-12}
+
+
+CONDITIONS = {
+    **{"space": "s0", "data": "fashion_mini", "num_classes": 100, "init": "gaussian"},
+    **{"teacher": "resnet56", "teacher_weights": "none", "batch_size": 64, "image_size": 28},
+    "source": "embedded",
+}
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -41,9 +48,18 @@ def make(values: Array, params: Array | None = None) -> Scores:
     )
 
 
-def one(values: Array, accuracy: Array, params: Array | None = None, **others: Any) -> Statistics:
+def of(scores: Scores, targets: list[Target], **others: Any) -> dict[str, RankRow]:
+    """The row of each proxy, for one target."""
+    return {row.proxy: row for row in rank_rows(scores, targets, CONDITIONS, **others)}
+
+
+def one(values: Array, accuracy: Array, params: Array | None = None, **others: Any) -> RankRow:
     targets = [Target("c", "distilled", accuracy)]
-    return compute(make(values, params), targets, **{"resamples": 50, **others})["p"][0]
+    return of(make(values, params), targets, **{"resamples": 50, **others})["p"]
+
+
+def ends(row: RankRow, name: str) -> list[float]:
+    return [getattr(row, f"{name}{end}") for end in ("_lo", "_hi")]
 
 
 def close(actual: Any, expected: Any, **settings: Any) -> None:
@@ -110,22 +126,27 @@ def test_point_estimates_are_means_over_seeds_and_failures_rank_below_all_and_ti
     rhos = [stats.spearmanr(row, accuracy).statistic for row in rows]
     taus = [stats.kendalltau(row, accuracy).statistic for row in rows]
     linear = [stats.pearsonr(v[k], accuracy[k])[0] for v, k in zip(values, kept, strict=True)]
-    for estimate, each in (
+    for value, each in (
         (result.spearman, rhos),
         (result.kendall, taus),
         (result.pearson, linear),
     ):
-        close(estimate.value, np.mean(each))
+        close(value, np.mean(each))
     close(result.spearman_std, np.std(rhos, ddof=1))
+    close(result.kendall_std, np.std(taus, ddof=1))
     own = stats.spearmanr(np.arange(40), accuracy).statistic
-    close(result.minus_params.value, np.mean(rhos) - own)
+    close(result.minus_params, np.mean(rhos) - own)
 
 
 def test_partial_is_the_correlation_of_residual_ranks() -> None:
     values, accuracy = rng(2).normal(size=(1, 60)), rng(3).normal(size=60)
     ranks = [stats.rankdata(v) for v in (values[0], accuracy, np.arange(60))]
     residuals = [y - np.polyval(np.polyfit(ranks[2], y, 1), ranks[2]) for y in ranks[:2]]
-    close(one(values, accuracy).partial_params, stats.pearsonr(*residuals).statistic, atol=1e-10)
+    close(
+        one(values, accuracy).partial_spearman_params,
+        stats.pearsonr(*residuals).statistic,
+        atol=1e-10,
+    )
     score, goal = Ordering.of(values[0]), Ordering.of(accuracy)
     assert isnan(corr.partial(score, goal, z=goal))
 
@@ -140,8 +161,8 @@ def test_intervals_are_percentiles_over_the_resamples() -> None:
         rhos.append(rho)
         differences.append(rho - stats.spearmanr(picks, accuracy[picks]).statistic)
     result = one(values, accuracy, resamples=80, seed=7)
-    for estimate, samples in ((result.spearman, rhos), (result.minus_params, differences)):
-        close(estimate[1:], np.quantile(samples, (0.025, 0.975)))
+    for name, samples in {"spearman": rhos, "minus_params": differences}.items():
+        close(ends(result, name), np.quantile(samples, (0.025, 0.975)))
     assert interval(np.array([nan, 1.0, 1.0])) == (1, 1)
     assert all(map(isnan, interval(np.full(3, nan))))
 
@@ -162,10 +183,10 @@ def test_resamples_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_constant_and_failing_proxies_are_nan_and_silent(value: float, seeds: int) -> None:
     result = one(np.full((seeds, 12), value), np.arange(12.0))
-    for estimate in (result.spearman, result.kendall, result.pearson, result.minus_params):
-        assert all(map(isnan, estimate))
-    single = (result.spearman_std, result.partial_params, result.precision, result.regret)
-    assert all(map(isnan, single))
+    for name in ("spearman", "kendall", "pearson", "minus_params"):
+        assert all(map(isnan, [getattr(result, name), *ends(result, name)]))
+    single = (result.spearman_std, result.partial_spearman_params, result.precision_at_10pct)
+    assert all(map(isnan, [*single, result.regret]))
     assert result.failed == (12 * seeds if isnan(value) else 0)
 
 
@@ -173,10 +194,10 @@ def test_constant_and_failing_proxies_are_nan_and_silent(value: float, seeds: in
 def test_very_few_archs_equal_seeds_and_one_without_information() -> None:
     for size, rho in {1: nan, 2: 1.0, 3: 1.0}.items():
         result = one(np.arange(float(size))[None], np.arange(float(size)))
-        np.testing.assert_equal((result.spearman.value, result.spearman_std), (rho, nan))
+        np.testing.assert_equal((result.spearman, result.spearman_std), (rho, nan))
     same = one(np.tile(np.arange(20.0), (3, 1)), np.arange(20.0))
-    assert (same.spearman.value, same.spearman_std) == (1, 0)
-    assert isnan(one(np.stack([np.arange(12.0), np.zeros(12)]), np.arange(12.0)).spearman.value)
+    assert (same.spearman, same.spearman_std) == (1, 0)
+    assert isnan(one(np.stack([np.arange(12.0), np.zeros(12)]), np.arange(12.0)).spearman)
 
 
 def test_precision_and_regret_share_places_among_the_tied() -> None:
@@ -203,9 +224,10 @@ def test_the_order_of_the_archs_does_not_matter(case: tuple[list[int], list[int]
     plain = one(x, accuracy, sizes, resamples=2)
     moved = one(x[:, order], accuracy[order], sizes[order], resamples=2)
     for name in ("spearman", "kendall", "pearson", "minus_params"):
-        close(getattr(plain, name).value, getattr(moved, name).value, err_msg=name)
-    for name in ("spearman_std", "partial_params", "precision", "regret", "failed"):
+        close(getattr(plain, name), getattr(moved, name), err_msg=name)
+    for name in ("spearman_std", "partial_spearman_params", "precision_at_10pct", "regret"):
         close(getattr(plain, name), getattr(moved, name))
+    assert plain.failed == moved.failed
 
 
 def test_refuses_missing_accuracies_and_no_resamples() -> None:
@@ -215,7 +237,7 @@ def test_refuses_missing_accuracies_and_no_resamples() -> None:
     with pytest.raises(UserError, match=r"c distilled: no accuracy is known for 1 .*a1"):
         one(np.ones((1, 3)), np.array([1.0, nan, 3.0]))
     with pytest.raises(UserError, match="nothing to rank"):
-        compute(make(np.ones((1, 3))), [])
+        of(make(np.ones((1, 3))), [])
 
 
 def test_the_difference_to_a_control_is_paired() -> None:
@@ -223,19 +245,15 @@ def test_the_difference_to_a_control_is_paired() -> None:
     values = {"p": accuracy + 0.1 * control, "c": control, "params": np.ones((2, 40))}
     scores = replace(make(control), values=values, controls={"p": "c"})
     target = [Target("d", "vanilla", accuracy)]
-    proxy, other = (compute(scores, target, resamples=200)[name][0] for name in ("p", "c"))
-    assert proxy.minus_control.value == pytest.approx(proxy.spearman.value - other.spearman.value)
-    assert 0 < proxy.minus_control.low < proxy.minus_control.value < proxy.minus_control.high
-    assert isnan(other.minus_control.value)
+    rows = of(scores, target, resamples=200)
+    proxy, other = rows["p"], rows["c"]
+    assert proxy.minus_control == pytest.approx(proxy.spearman - other.spearman)
+    low, high = ends(proxy, "minus_control")
+    assert 0 < low < proxy.minus_control < high
+    assert isnan(other.minus_control)
     same = replace(scores, values={**scores.values, "c": scores.values["p"]})
-    assert compute(same, target, resamples=50)["p"][0].minus_control == (0.0, 0.0, 0.0)
-
-
-CONDITIONS = {
-    **{"space": "s0", "data": "fashion_mini", "num_classes": 100, "init": "gaussian"},
-    **{"teacher": "resnet56", "teacher_weights": "none", "batch_size": 64, "image_size": 28},
-    "source": "embedded",
-}
+    equal = of(same, target, resamples=50)["p"]
+    assert [equal.minus_control, *ends(equal, "minus_control")] == [0, 0, 0]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Content of the page, compared with the files of runs and tables."""
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -177,17 +176,6 @@ def test_names_are_text(search_run: Path, tmp_path: Path) -> None:
     assert "<img" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "&lt;script&gt;$x_" in page
-
-
-def test_of_many_losses_a_few_are_drawn(tmp_path: Path) -> None:
-    run = make_train(tmp_path / "train", 1, 50.0)
-    epochs = [json.loads(line) for line in (run / "epochs.jsonl").read_text().splitlines()]
-    for epoch in epochs:
-        epoch["losses"] = {f"l{i:02}": 1.0 for i in range(30)} | epoch["losses"]
-    (run / "epochs.jsonl").write_text("".join(f"{json.dumps(epoch)}\n" for epoch in epochs))
-    page = reported(run)
-    assert "16 of 32 losses are drawn." in page
-    assert [f">{name} (1 = " in page for name in ("loss", "l14", "l15")] == [True, True, False]
 
 
 @pytest.fixture

@@ -78,12 +78,8 @@ def test_published_figures_keep_their_digits(folder: Path, text: str, shown: str
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        *(({"seeds": seeds}, "seeds") for seeds in (-3, 0, "", 2.5, "many")),
-        ({"runs": 0}, "seeds and runs must be whole numbers of at least 1"),
-        ({"std": -1}, "std is below 0"),
-        ({"low": 0.5, "high": 0.25}, "low is above high"),
+        ({"seeds": "many"}, "seeds is 'many', not a number"),
         *(({"value": text}, "not a number") for text in ("1_000", "1e999", "high")),
-        *(({"date": day}, "date is none such") for day in ("zzzz", "", "2024-13-01")),
     ],
 )
 def test_impossible_results_are_refused(
@@ -128,7 +124,6 @@ def test_published_figures_alone_are_a_table(folder: Path) -> None:
         (["a", "b", 1, "", "", "", ""], "has a value but no source"),
         (["a", "b", "1,5", "", "", "x", ""], "value is '1,5', not a number"),
         (["a", "b", "nan", "", "", "x", ""], "not a number"),
-        (["a", "b", 1, -1, "", "x", ""], "line 3: std is below 0"),
         (["a", "", 1, "", "", "x", ""], "need a label"),
         (["a", "b", 1, "", "", "x", "", "y"], "line 3, saw 8"),
         (["ours", "top-1", 1, "", "", "x", ""], "line 3: repeats row and column"),
@@ -157,11 +152,6 @@ def test_damaged_lines_are_refused(folder: Path, line: list[object], problem: st
         ({"names": {"a": 1}}, "$.names[...]"),
         ({"commands": ["rm -rf /"]}, "commands are search, rank, train"),
         ({"small": [" "]}, "commands are"),
-        ({"sums": {"both": ["a", "b"]}}, "only kind correlations"),
-        *(
-            ({"kind": "correlations", "row": "{proxy}", "sums": {"x": terms}}, "sums")
-            for terms in ({"mean": ["a"]}, {}, [], {"rank": []}, {"sum": ["a"], "rank": ["b"]})
-        ),
         ({"conditions": ["seed"]}, "$.conditions"),
         ({"conditions": {"seed": []}}, "conditions.seed"),
         ({"conditions": {"data": {"batch_size": 64}}}, "give the dotted name of a setting"),

@@ -138,9 +138,8 @@ def test_a_damaged_checkpoint(half: Path, weights: Path, content: bytes) -> None
     [
         (lambda lines: lines[:1], r"has 1 epochs, last.ckpt 2; remove"),
         (lambda lines: [lines[0].replace("0.", "x.", 1), *lines[1:]], r"line 1 is damaged"),
-        (reversed, r"epochs.jsonl, line 1 is damaged"),
     ],
-    ids=["lost", "damaged", "another order"],
+    ids=["lost", "damaged"],
 )
 def test_a_journal_that_was_changed(
     half: Path, weights: Path, harm: Callable[[list[str]], Iterable[str]], problem: str
@@ -151,13 +150,11 @@ def test_a_journal_that_was_changed(
         trained(half, weights)
 
 
-@pytest.mark.parametrize("change", ["best_val_top1", "state_dict", "finished_epochs", "all"])
+@pytest.mark.parametrize("change", ["TrainingData", "state_dict", "all"])
 def test_a_checkpoint_that_was_changed(half: Path, weights: Path, change: str) -> None:
     content = torch.load(half / "last.ckpt", weights_only=True)
     if change == "all":
         content = {"state_dict": {}}
-    elif change == "finished_epochs":
-        content["TrainingData"][change] = -1
     elif change == "state_dict":
         content["state_dict"].popitem()
     else:

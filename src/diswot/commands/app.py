@@ -18,10 +18,14 @@ from diswot.commands.task import Launch, Task, named, prepare_process, sweep_sum
 from diswot.config import conf_dir, with_members
 from diswot.errors import UserError
 
-__all__ = ["compose", "quote", "run_app"]
-
 _SEVERAL = ("proxy", "distiller", "logger")
 """Groups that can hold several members at once."""
+
+_NEEDED = (
+    *("data.batch_size", "space.name", "strategy.evaluations", "strategy.name", "student.name"),
+    *("student.network", "teacher.name", "teacher.network", "teacher.weights"),
+)
+"""Settings that no command can do without, beside those of its main config."""
 
 _VALUED = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
@@ -43,10 +47,8 @@ def run_app(
     ``name`` is that of the command and of ``conf/<name>.yaml``; what ``job``, called once a run,
     returns goes to Hydra's sweeper; ``argv`` is by default the command line. ``swept`` is called
     with the run directories of a sweep's jobs that ran in this process, by what tells them apart.
-    The setting ``first`` may be given by its value alone.
-
-    Returns:
-        Exit code: 0, 2 for wrong input, 130 after Ctrl-C.
+    The setting ``first`` may be given by its value alone. Gives the exit code: 0, 2 for wrong
+    input, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if first:
@@ -82,8 +84,7 @@ def run_app(
 def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) -> dict[str, Any]:
     """The resolved config of a command, as plain values.
 
-    Raises:
-        UserError: The config cannot be composed; Hydra's text, which lists what is allowed.
+    A UserError with Hydra's text, which lists what is allowed, says why it cannot be composed.
     """
     import hydra
 
@@ -106,6 +107,13 @@ def quote(text: str) -> str:
 
 def _current(name: str, overrides: Sequence[str]) -> list[str]:
     """Settings as this version spells them; those of every command and of every call pass here."""
+    from omegaconf import OmegaConf
+
+    main = map(str, OmegaConf.load(conf_dir() / f"{name}.yaml"))
+    needed = {*_NEEDED, *(key for key in main if not (conf_dir() / key).is_dir())}
+    for word in overrides:
+        if word.startswith("~") and (key := word[1:].partition("=")[0]) in needed:
+            raise UserError(f"{word}: {key} cannot be left out; --help shows what it may be")
     if name != "train":
         return list(overrides)
     words, notices = translated(overrides)

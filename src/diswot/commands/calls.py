@@ -11,8 +11,6 @@ from typing import Any
 from diswot.commands.app import compose, quote
 from diswot.config import conf_dir
 
-__all__ = ["config_folders", "given_config", "run_directory", "shared_with"]
-
 Folder = str | Path
 
 

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 
 from diswot.errors import UserError
 
-__all__ = ["exit_code", "hydra_errors", "message", "tolerant_streams"]
-
 _EXTRAS = {"hydra/launcher/joblib": "joblib", "hydra/sweeper/optuna": "optuna"}
 """Choices that come with a package, and the extra that installs it."""
 

@@ -12,7 +12,6 @@ from diswot.config import identity, require
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["plain", "register", "translated"]
 
 _PRESETS = "short|crd|imagenet"
 _KEYS = (

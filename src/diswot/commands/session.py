@@ -14,8 +14,6 @@ from diswot.console import print_lines
 from diswot.loggers import LoggedRun, Loggers
 from diswot.runs import CandidateRecord, EpochRecord, RaceRecord, RunDir, ScoreRecord, Summary
 
-__all__ = ["Command", "Session", "settled"]
-
 R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord)
 S = TypeVar("S", bound=Summary)
 P = ParamSpec("P")
@@ -90,6 +88,7 @@ class Session(Generic[R, S]):
         Raises:
             UserError: Wrong input, or another run is in the directory.
             KeyboardInterrupt: Stopped; the message says how to go on.
+            OSError: The run directory cannot be written.
         """
         self.run_dir.compare_config()
         summary = self.run_dir.load_result(self.command.summary)

@@ -23,8 +23,6 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["Failed", "Launch", "Task", "named", "one_line", "prepare_process", "sweep_summary"]
-
 
 @dataclass(frozen=True)
 class Launch:

@@ -65,10 +65,8 @@ class Loggers:
 
     A run that goes on after a stop starts its loggers anew and logs only what is new. A logger that
     fails while the run goes on is left out from there, with a warning; a full disk ends the run.
-    ``save_dir: null`` in a logger's node of the config stands for the run directory.
-
-    Raises:
-        UserError: A setting is wrong.
+    ``save_dir: null`` in a logger's node of the config stands for the run directory. What a wrong
+    setting raises is a `UserError`.
     """
 
     def __init__(self, run: LoggedRun, *, quiet: bool = False) -> None:
@@ -148,7 +146,7 @@ class Loggers:
         from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
         from matplotlib.image import imread
 
-        from diswot.loggers.wandb import table_data
+        from diswot.loggers.wandb import loggable
 
         kept = {name: value for name, value in result.items() if name not in ("schema", "top")}
         numbers = {f"result/{name}": value for name, value in kept.items() if _is_finite(value)}
@@ -156,8 +154,7 @@ class Loggers:
         def log(logger: Logger) -> None:
             if isinstance(logger, WandbLogger):
                 for name, table in (tables or {}).items():
-                    rows = table_data(name, table)
-                    logger.log_table(f"tables/{name}", list(table.columns), rows)
+                    logger.log_table(f"tables/{name}", dataframe=loggable(name, table))
                 for path in images:
                     logger.log_image(f"pictures/{path.stem}", [str(path)])
                 logger.experiment.summary.update(kept)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from diswot.searching.engine import Search
     from diswot.strategies import Strategy
 
-__all__ = ["RankLog", "SearchLog"]
 
 _POINTS = 100  # of a ranking
 _OF_FITNESS = ("best", "mean", "worst")  # of the proxy that a search follows, without its name
@@ -85,13 +84,9 @@ class RankLog:
         self._loggers, self._total = loggers, total
         self._done = self._before = done
         self._silent = again and done == total
-        self._failed, self._since = 0, time.monotonic()
-
-    def begin(self) -> None:
-        """Start the loggers, if there is anything to log."""
         if not self._silent:
-            self._loggers.start()
-        self._since = time.monotonic()
+            loggers.start()
+        self._failed, self._since = 0, time.monotonic()
 
     def scored(self, record: ScoreRecord) -> None:
         """One more is scored."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from diswot.loggers import LoggedRun
 
-__all__ = ["check_settings", "table_data", "wandb_logger"]
 
 _LIGHTNING = ("log_model", "prefix", "checkpoint_name", "add_file_policy")  # not wandb.init's
 _SETTINGS = {"console": "off", "silent": True, "finish_timeout_raises": True}
@@ -50,10 +49,8 @@ def wandb_logger(
 ) -> Iterator[WandbLogger]:
     """Begin a W&B run, or go on with it; wandb's service process ends with the context.
 
-    ``node`` is the logger's config: arguments of ``WandbLogger`` and of ``wandb.init``.
-
-    Raises:
-        UserError: The key is refused, the server cannot be reached, or a setting is wrong.
+    ``node`` is the logger's config: arguments of ``WandbLogger`` and of ``wandb.init``. A refused
+    key, a server that cannot be reached or a wrong setting raises `UserError`.
     """
     from hydra.utils import get_class
 
@@ -150,13 +147,12 @@ def _refusal(name: str, error: Exception) -> UserError:
     return UserError(f"logger.{name}: {text.rstrip('.')[:300]}{hint}")
 
 
-def table_data(name: str, table: pd.DataFrame) -> list[list[Any]]:
+def loggable(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table that W&B takes, with None where there is no value."""
     import wandb
 
-    if len(table) > (limit := wandb.Table.MAX_ROWS):
+    if len(table) > (limit := wandb.Table.MAX_ROWS):  # more are cut off without a word
         kept = f"W&B gets the first {limit:,} of {len(table):,} rows of {name}"
         warnings.warn(f"logger wandb: {kept}; all are in the run directory", stacklevel=1)
     rows = table.head(limit).astype(object)
-    data: list[list[Any]] = rows.where(rows.notna(), None).to_numpy().tolist()
-    return data
+    return rows.where(rows.notna(), None)

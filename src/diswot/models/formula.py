@@ -9,8 +9,6 @@ from typing import NamedTuple
 from diswot.models.outputs import Cost
 from diswot.models.resnet import STEMS, ResidualBlock
 
-__all__ = ["Blocks", "staged_cost"]
-
 
 class Blocks(NamedTuple):
     """A stage as `diswot.models.resnet.make_stage` makes it, with shortcuts of option ``B``."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from diswot.racing.processes import Calls
     from diswot.runs import RunDir
 
-__all__ = ["OnTraining", "Race", "Train"]
 
 Train = Callable[..., TrainSummary]
 """``diswot.train.run_train``."""

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from diswot.errors import UserError
 from diswot.runs import Estimate, RaceRecord
 
-__all__ = ["Measure", "Plan", "Trial", "decided", "estimate", "survivors"]
-
 
 @dataclass(frozen=True)
 class Trial:

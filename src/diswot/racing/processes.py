@@ -17,8 +17,6 @@ import torch
 from diswot.errors import UserError
 from diswot.scoring.pool import Worker
 
-__all__ = ["Calls", "calling", "serve"]
-
 Calls = Callable[[Sequence[Callable[[], Any]]], Iterator[Any]]
 """Makes calls; gives each result as soon as all before it are there."""
 

@@ -18,8 +18,6 @@ from diswot.scoring.budget import CostModel
 from diswot.spaces.base import Arch, Space
 from diswot.teaching import teaching_weights
 
-__all__ = ["plan_of", "resolve_race", "training_config"]
-
 _KEPT = 10  # candidates in a search's result.json
 
 

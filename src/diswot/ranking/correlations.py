@@ -15,18 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = [
-    "Kendall",
-    "Ordering",
-    "Ranks",
-    "ndcg",
-    "partial",
-    "pearson",
-    "precision",
-    "regret",
-    "spearman",
-]
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 

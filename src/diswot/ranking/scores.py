@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from diswot.proxies.base import Proxy
     from diswot.runs.run_dir import RunDir
 
-__all__ = ["Scores", "Target", "collect", "conditions_of", "score_all", "targets_of"]
 
 _SYNC = 20  # records between two syncs to the disk
 

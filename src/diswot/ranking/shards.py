@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from diswot import checks
 from diswot.config import check_harmless, difference
 from diswot.errors import UserError
-from diswot.runs import Journal, ScoreRecord
-from diswot.runs.files import read_json
-from diswot.runs.run_dir import RunLock
-
-__all__ = ["Shard", "union"]
+from diswot.runs import Journal, ScoreRecord, find_runs
 
 T = TypeVar("T")
-
-_KEYS = ("benchmark", "data", "init", "num_classes", "proxy", "seed", "seeds", "space", "teacher")
-"""Keys that every config of a ranking holds."""
 
 
 @dataclass(frozen=True)
@@ -51,62 +45,37 @@ class Shard:
 def union(folder: Path, targets: Collection[str]) -> tuple[dict[str, Any], list[ScoreRecord]]:
     """The config that the shards in a folder share, and all their records.
 
-    A config is data and may name no classes and functions but ``targets``.
-
-    Raises:
-        UserError: Shards are missing, twice there, of different runs, or name what they may not.
+    A config is data and may name no classes and functions but ``targets``. A UserError says which
+    shards are missing, twice there, damaged, of different runs, or name what they may not.
     """
-    runs = dict(_runs(folder))
-    if not runs:
+    checks.folder("merge", folder, "the folder that holds the shards' folders")
+    runs = [run for run in find_runs([folder]) if run.command == "rank" and run.path != folder]
+    if damaged := [run for run in runs if run.state == "damaged"]:
+        raise UserError(
+            f"merge={folder}: {damaged[0].path}: {damaged[0].problem}; leave it out of the folder"
+        )
+    shards = [run for run in runs if run.config.get("shard") is not None]
+    if not shards:
         raise UserError(
             f"merge={folder}: no folder in it holds a shard, a run of diswot rank with shard=i/n; "
             "give the folder that holds the shards' folders"
         )
-    (first, config), *others = runs.items()
-    for path, other in others:
-        changed = difference({**config, "shard": None}, {**other, "shard": None})
-        if config["seeds"] != other["seeds"]:  # they may grow, but not apart
-            changed.append(("seeds", config["seeds"], other["seeds"]))
+    first, *others = shards
+    config = {**first.config, "shard": None}
+    for other in others:
+        changed = difference(config, {**other.config, "shard": None})
+        if config["seeds"] != other.config["seeds"]:  # they may grow, but not apart
+            changed.append(("seeds", config["seeds"], other.config["seeds"]))
         if changed:
             shown = "; ".join(f"{key}: {old} and {new}" for key, old, new in changed[:6])
             raise UserError(
-                f"merge={first.parent}: {first.name} and {path.name} are shards of different runs "
-                f"({shown}); keep the shards of one run in one folder"
+                f"merge={folder}: {first.path.name} and {other.path.name} are shards of different "
+                f"runs ({shown}); keep the shards of one run in one folder"
             )
-    _check_complete(folder, [Shard.parse(config["shard"]) for config in runs.values()])
-    check_harmless(config, targets, f"merge={folder}: config.json of {first.name}")
-    return {**config, "shard": None}, [record for path in runs for record in _records(path)]
-
-
-def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    if not folder.is_dir():
-        problem = "is no folder" if folder.exists() else "does not exist"
-        raise UserError(f"merge={folder} {problem}; give the folder that holds the shards' folders")
-    files = (*folder.glob("*/config.json"), *folder.glob("*/*/config.json"))  # of a run, a sweep
-    for path in sorted(file.parent for file in files):
-        if not (path / ScoreRecord.file).is_file():
-            continue
-        config = read_json(path / "config.json", "leave this run out of the folder")
-        if config.get("shard") is None:
-            continue
-        if missing := [key for key in _KEYS if key not in config]:
-            raise UserError(
-                f"merge={folder}: config.json of {path.name} is damaged (it lacks "
-                f"{', '.join(missing)}); leave this run out of the folder"
-            )
-        yield path, config
-
-
-def _records(path: Path) -> list[ScoreRecord]:
-    lock = RunLock(path / "run.lock")  # reading cuts off the half line of a process at work
-    try:
-        lock.acquire()
-    except UserError as error:
-        raise UserError(f"merge={path.parent}: a shard is not finished: {error}") from None
-    try:
-        return [record for record, _ in Journal(path / ScoreRecord.file, ScoreRecord).read()]
-    finally:
-        lock.release()
+    _check_complete(folder, [Shard.parse(run.config["shard"]) for run in shards])
+    check_harmless(config, targets, f"merge={folder}: config.json of {first.path.name}")
+    journals = [Journal(run.path / ScoreRecord.file, ScoreRecord) for run in shards]
+    return config, [record for journal in journals for record in journal.peek()]
 
 
 def _check_complete(folder: Path, shards: Sequence[Shard]) -> None:

@@ -10,11 +10,10 @@ the resamples, so that differences between them are paired.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import isnan, nan
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,99 +24,7 @@ from diswot.ranking.correlations import Floats, Kendall, Ordering
 from diswot.ranking.scores import Scores, Target
 from diswot.runs import RankRow
 
-__all__ = ["Bootstrap", "Estimate", "Statistics", "compute", "interval", "rank_rows"]
-
 _NUMBERS = 2**20  # float64 of a chunk; a few such arrays fit into the caches
-_COLUMNS = {
-    "partial_params": "partial_spearman_params",
-    "precision": "precision_at_10pct",
-    "ndcg": "ndcg_at_10pct",
-}
-"""Of rank.csv, where they are not called as the statistic."""
-
-
-class Estimate(NamedTuple):
-    """A statistic and its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """How well one proxy predicts one target.
-
-    An arch that could not be scored (no finite score) counts as ranked below all others, tied
-    with the others that could not be scored; only Pearson, which needs a number, leaves it out.
-
-    Attributes:
-        n: Number of archs.
-        failed: Scores that are missing, over seeds and archs.
-        spearman_std: Standard deviation over seeds (ddof 1), NaN for a single seed.
-        kendall: Tau-b.
-        partial_params: Spearman with the params held fixed.
-        precision: Share of the best tenth by score that is in the best tenth by accuracy.
-        regret: Best accuracy less that of the arch with the best score, percent points.
-        ndcg: Of the best tenth by score, see `diswot.ranking.correlations.ndcg`.
-        minus_params: Spearman less that of the params, on the same resamples.
-        minus_control: Spearman less that of the proxy's control, likewise; NaN without one.
-    """
-
-    n: int
-    failed: int
-    spearman: Estimate
-    spearman_std: float
-    kendall: Estimate
-    pearson: Estimate
-    partial_params: float
-    precision: float
-    regret: float
-    ndcg: float
-    minus_params: Estimate
-    minus_control: Estimate
-
-
-def compute(
-    scores: Scores, targets: Sequence[Target], *, resamples: int = 1000, seed: int = 0
-) -> dict[str, list[Statistics]]:
-    """All statistics: proxy → one for each target; ``resamples`` and ``seed`` as in `Bootstrap`.
-
-    Raises:
-        UserError: A setting is not allowed, or an accuracy is missing.
-    """
-    _check(scores, targets)
-    accuracies = [np.asarray(target.accuracy, dtype=np.float64) for target in targets]
-    bootstrap = Bootstrap(accuracies, whole("resamples", resamples, 1), whole("seed", seed, 0))
-    params = Ordering.of(scores.params)
-    values = {name: _distinct(rows) for name, rows in scores.values.items()}
-    orderings = {name: [Ordering.of(row) for row in rows] for name, rows in values.items()}
-    rhos = bootstrap.spearman(orderings)
-    of_params = bootstrap.spearman({"params": [params]})["params"]
-    table: dict[str, list[Statistics]] = {name: [] for name in orderings}
-    for name, own in orderings.items():
-        control = rhos.get(scores.controls.get(name, ""))
-        for index, (goal, accuracy) in enumerate(zip(bootstrap.goals, accuracies, strict=True)):
-            rho = rhos[name][index]
-            taus = bootstrap.each(Kendall(ordering, goal) for ordering in own)
-            linear = bootstrap.each(partial(corr.pearson, row, accuracy) for row in values[name])
-            table[name].append(
-                Statistics(
-                    n=len(accuracy),
-                    failed=int(np.count_nonzero(~np.isfinite(scores.values[name]))),
-                    spearman=_estimate(rho),
-                    spearman_std=_spread(rho[:, 0], len(scores.values[name])),
-                    kendall=_estimate(taus),
-                    pearson=_estimate(linear),
-                    partial_params=_mean(own, partial(corr.partial, y=goal, z=params)),
-                    precision=_mean(own, partial(corr.precision, accuracy=goal)),
-                    regret=_mean(own, partial(corr.regret, accuracy=accuracy)),
-                    ndcg=_mean(own, partial(corr.ndcg, accuracy=accuracy)),
-                    minus_params=_estimate(rho - of_params[index]),
-                    minus_control=_estimate(rho - (nan if control is None else control[index])),
-                )
-            )
-    return table
 
 
 def rank_rows(
@@ -130,31 +37,53 @@ def rank_rows(
 ) -> list[RankRow]:
     """Rows target by target, in each the proxy with the best Spearman first, NaN last.
 
-    Arguments and errors are those of `compute`; ``conditions`` are columns that all rows repeat,
-    see `diswot.ranking.scores.conditions_of`.
+    An arch that could not be scored (no finite score) counts as ranked below all others, tied
+    with the others that could not be scored; only Pearson, which needs a number, leaves it out.
+    ``conditions`` are columns that all rows repeat, see `diswot.ranking.scores.conditions_of`;
+    ``resamples`` and ``seed`` are as in `Bootstrap`.
+
+    Raises:
+        UserError: A setting is not allowed, or an accuracy is missing.
     """
+    _check(scores, targets)
+    accuracies = [np.asarray(target.accuracy, dtype=np.float64) for target in targets]
+    bootstrap = Bootstrap(accuracies, whole("resamples", resamples, 1), whole("seed", seed, 0))
+    params = Ordering.of(scores.params)
+    values = {name: _distinct(rows) for name, rows in scores.values.items()}
+    orderings = {name: [Ordering.of(row) for row in rows] for name, rows in values.items()}
+    rhos = bootstrap.spearman(orderings)
+    of_params = bootstrap.spearman({"params": [params]})["params"]
     rows = []
-    for proxy, by_target in compute(scores, targets, resamples=resamples, seed=seed).items():
-        for place, (target, statistics) in enumerate(zip(targets, by_target, strict=True)):
-            figures: dict[str, Any] = {}
-            for name, value in vars(statistics).items():
-                if isinstance(value, Estimate):
-                    figures |= {
-                        name: value.value,
-                        f"{name}_lo": value.low,
-                        f"{name}_hi": value.high,
-                    }
-                else:
-                    figures[_COLUMNS.get(name, name)] = value
+    for proxy, own in orderings.items():
+        count = len(scores.values[proxy])
+        control = rhos.get(scores.controls.get(proxy, ""))
+        for place, (target, accuracy) in enumerate(zip(targets, accuracies, strict=True)):
+            rho, goal = rhos[proxy][place], bootstrap.goals[place]
+            taus = bootstrap.each(Kendall(ordering, goal) for ordering in own)
+            linear = bootstrap.each(partial(corr.pearson, row, accuracy) for row in values[proxy])
+            minus_params = _estimate("minus_params", rho - of_params[place])
+            minus_control = rho - (nan if control is None else control[place])
             row = RankRow(
                 **conditions,
-                **figures,
                 dataset=target.dataset,
                 target=target.target,
                 proxy=proxy,
+                n=len(accuracy),
+                failed=int(np.count_nonzero(~np.isfinite(scores.values[proxy]))),
+                **_estimate("spearman", rho),
+                spearman_std=_spread(rho[:, 0], count),
+                **_estimate("kendall", taus),
+                kendall_std=_spread(taus[:, 0], count),
+                **_estimate("pearson", linear),
+                partial_spearman_params=_mean(own, partial(corr.partial, y=goal, z=params)),
+                precision_at_10pct=_mean(own, partial(corr.precision, accuracy=goal)),
+                regret=_mean(own, partial(corr.regret, accuracy=accuracy)),
+                ndcg_at_10pct=_mean(own, partial(corr.ndcg, accuracy=accuracy)),
+                **minus_params,
+                **_estimate("minus_control", minus_control),
                 seconds_per_arch=scores.seconds.get(proxy, nan),
                 seeds=len(scores.seeds),
-                better_than_params=statistics.minus_params.low > 0,
+                better_than_params=minus_params["minus_params_lo"] > 0,
                 baseline=proxy in scores.baselines,
                 control=proxy in scores.controls.values(),
             )
@@ -180,11 +109,11 @@ def _distinct(rows: Floats) -> Floats:
     return rows[:1] if np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), True) else rows
 
 
-def _estimate(samples: Floats) -> Estimate:
-    """The mean over seeds of (seeds, resamples + 1), and its interval."""
+def _estimate(name: str, samples: Floats) -> dict[str, Any]:
+    """The columns of a statistic: the mean over seeds of (seeds, resamples + 1), its interval."""
     mean = samples.mean(axis=0)
-    defined = np.isfinite(mean[0])
-    return Estimate(float(mean[0]), *interval(mean[1:])) if defined else Estimate(nan, nan, nan)
+    low, high = interval(mean[1:]) if np.isfinite(mean[0]) else (nan, nan)
+    return {name: float(mean[0]), f"{name}_lo": low, f"{name}_hi": high}
 
 
 def interval(values: Floats) -> tuple[float, float]:

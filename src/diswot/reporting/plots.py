@@ -13,11 +13,6 @@ if TYPE_CHECKING:
 
     from diswot.runs import CandidateRecord, EpochRecord
 
-__all__ = ["LOSSES", "distinct", "finish_scores", "front", "plot_accuracy", "plot_course"]
-__all__ += ["plot_losses", "plot_params", "plot_rate", "plot_top1"]
-
-LOSSES = 16
-"""Drawn of one training; the total is always among them."""
 
 _SCORE = "score (higher is better)"
 _STEPS = 20  # means on one curve, at most
@@ -193,8 +188,8 @@ def finish_scores(axes: Any, axis_of_scores: Any, scores: Sequence[float]) -> No
 def plot_losses(axes: Any, trainings: Trainings) -> None:
     """Losses over the epochs as shares of their first values; of several trainings the total."""
     for name, epochs in trainings.items():
-        known = sorted(epochs[0].losses, key=lambda each: each != "loss")
-        for loss in known[:LOSSES] if len(trainings) == 1 else {"loss"} & {*known}:
+        known = epochs[0].losses
+        for loss in known if len(trainings) == 1 else {"loss"} & {*known}:
             first = epochs[0].losses[loss]
             shares = [epoch.losses.get(loss, 0.0) / first if first else 1.0 for epoch in epochs]
             style = "-" if loss == "loss" else "--"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from diswot.racing.halving import Plan
     from diswot.training.setup import TrainingSetup
 
-__all__ = ["export", "show_plan", "show_result", "show_training"]
-
 
 def images_an_epoch(config: Mapping[str, Any], setup: TrainingSetup) -> int:
     """The training images of an epoch; ``setup`` is that of any training of the race."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
     from diswot.data.base import ImageData
 
-__all__ = ["export", "plot_rank", "rank_csv", "scores_csv", "show_rank", "show_rank_plan"]
 
 _SPEARMAN = "Spearman ρ, 95 % interval"
 _COLUMNS = (_SPEARMAN, "Kendall", "Pearson", "|params", "P@10", "nDCG", "regret", "s/arch")
@@ -152,19 +151,16 @@ def _table(rows: Sequence[RankRow]) -> Table:
     table.add_column("", no_wrap=True, width=3)
     table.add_column("proxy", overflow="fold")
     wide = get_terminal_size((160, 24)).columns >= 96  # no interval need be folded
-    failures = any(row.failed for row in rows)
-    for name in (*(_COLUMNS if wide else _NARROW), *(["failed"] if failures else [])):
+    columns = _COLUMNS if wide else _NARROW
+    columns += ("failed",) if any(row.failed for row in rows) else ()
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=wide or name != _SPEARMAN)
     for row in rows:
         better = row.better_than_params and not row.control
         mark = f"{'▲' if better else ' '}{'○' if row.baseline else ' '}"
-        values = dict(zip(_COLUMNS, _cells(row), strict=True))
-        cells = [
-            *(values[name] for name in (_COLUMNS if wide else _NARROW)),
-            *([f"{row.failed:,}"] if failures else []),
-        ]
+        values = dict(zip((*_COLUMNS, "failed"), _cells(row), strict=True))
         style = "dim" if row.baseline or row.control else ""
-        table.add_row(mark, row.proxy, *map(Text, cells), style=style)
+        table.add_row(mark, row.proxy, *(Text(values[name]) for name in columns), style=style)
     return table
 
 
@@ -176,6 +172,6 @@ def _cells(row: RankRow) -> list[str]:
     values = [
         *(spearman, *(f"{value:.3f}" for value in correlations)),
         *(f"{100 * row.precision_at_10pct:.0f}", f"{row.ndcg_at_10pct:.3f}", f"{row.regret:.2f}"),
-        f"{row.seconds_per_arch:.{4 if row.seconds_per_arch < 10 else 0}f}",
+        *(f"{row.seconds_per_arch:.{4 if row.seconds_per_arch < 10 else 0}f}", f"{row.failed:,}"),
     ]
     return [value.replace("-", "−").replace("nan", "—") for value in values]

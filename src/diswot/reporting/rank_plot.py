@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from diswot.ranking.scores import Scores, Target
     from diswot.runs import RankRow
 
-__all__ = ["BAR", "plot_rank", "plot_target", "rank_legend"]
 
 BAR = 0.23
 """Inches of height a bar needs."""

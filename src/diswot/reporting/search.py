@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from diswot.searching.engine import History, Search
     from diswot.strategies import Strategy
 
-__all__ = ["export", "plot_search", "show_plan", "show_result", "show_sweep"]
 
 _COLUMNS = ("params", "flops", "layers", "status", "reason", "generation", "cached", "seconds")
 """Fields of a candidate's record that are columns of candidates.csv as they are."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -17,7 +17,7 @@ from diswot.models.outputs import count_flops, count_params
 from diswot.models.weights import load_weights
 from diswot.reporting import drawing
 from diswot.reporting.plots import plot_losses, plot_rate, plot_top1
-from diswot.runs import EpochRecord, Journal, TrainSummary, read_json, write_table
+from diswot.runs import EpochRecord, TrainSummary, find_runs, read_epochs, write_table
 from diswot.teaching import accuracy
 from diswot.training.processes import world_size
 from diswot.versions import versions
@@ -29,8 +29,6 @@ from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports
 if TYPE_CHECKING:
     from diswot.runs import RunDir
     from diswot.training.setup import TrainingSetup
-
-__all__ = ["EpochCurves", "EpochLines", "export", "plot_curves", "show_plan", "show_result"]
 
 
 def show_plan(
@@ -82,29 +80,26 @@ class EpochLines(Callback):
     """A line an epoch: losses, accuracy, time of the epoch and left."""
 
     def __init__(self) -> None:
-        self._seconds: list[float] = []
-        self._started = 0.0
+        self._ends: list[float] = []  # of the epochs; before them the start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say where a stopped training goes on."""
+        self._ends = [time.monotonic()]
         if trainer.current_epoch:
             done = f"after epoch {trainer.current_epoch} of {trainer.max_epochs}"
             self._print(trainer, pl_module, f"Going on {done}.")
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the time."""
-        self._started = time.monotonic()
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One line on the epoch."""
-        self._seconds.append(time.monotonic() - self._started)
+        self._ends.append(time.monotonic())
+        before, now = self._ends[-2:]
         values = {name: value.item() for name, value in trainer.callback_metrics.items()}
         epochs, done = trainer.max_epochs or 0, trainer.current_epoch + 1
-        left = (epochs - done) * sum(self._seconds) / len(self._seconds)
+        left = (epochs - done) * (now - self._ends[0]) / (len(self._ends) - 1)
         losses = ", ".join(f"{n[6:]} {v:.4g}" for n, v in values.items() if n[:6] == "train_")
         line = (
             f"epoch {done}/{epochs}  {losses}  top-1 {values['val_top1']:.2f}  best "
-            f"{values['best_val_top1']:.2f}  {self._seconds[-1]:.0f} s, {left:.0f} s left"
+            f"{values['best_val_top1']:.2f}  {now - before:.0f} s, {left:.0f} s left"
         )
         self._print(trainer, pl_module, line)
 
@@ -124,10 +119,10 @@ class EpochCurves(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw it."""
         if trainer.is_global_zero:
-            config = read_json(self._path / "config.json")
-            epochs = Journal(self._path / EpochRecord.file, EpochRecord).peek()
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            config = find_runs([self._path])[0].config
+            data = cast(Any, trainer).datamodule
             title = f"{_title(config)}, {data.data.name}"
+            epochs = read_epochs(self._path)
             plot_curves(self._path / "curves.png", epochs, title, data.validated_on)
 
 

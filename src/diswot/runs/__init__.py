@@ -1,13 +1,6 @@
 """Run directories: the only reader and writer of what a run leaves."""
 
-from diswot.runs.files import (
-    Journal,
-    JournalTailer,
-    read_json,
-    replacing,
-    write_atomic,
-    write_json,
-)
+from diswot.runs.files import Journal, read_json, replacing, write_atomic, write_json
 from diswot.runs.listing import Run, find_runs, read_summary
 from diswot.runs.races import Contestant, Estimate, RaceRecord, RaceSummary
 from diswot.runs.records import (
@@ -35,18 +28,10 @@ from diswot.runs.tables import (
     write_table,
 )
 
-__all__ = ["CandidateRecord", "Contestant", "EpochRecord", "Estimate", "Journal", "JournalTailer"]
-__all__ += [
-    "KnownAccuracies",
-    "RaceRecord",
-    "RaceSummary",
-    "RankRow",
-    "RankSummary",
-    "Run",
-    "RunDir",
-]
-__all__ += ["ScoreRecord", "SearchSummary", "Standing", "Summary"]
+__all__ = ["CandidateRecord", "Contestant", "EpochRecord", "Estimate", "Journal"]
+__all__ += ["KnownAccuracies", "RaceRecord", "RaceSummary", "RankRow", "RankSummary", "Run"]
+__all__ += ["RunDir", "ScoreRecord", "SearchSummary", "Standing", "Summary"]
 __all__ += ["TeacherAccuracy", "TopCandidate", "TrainSummary"]
-__all__ += ["Validation", "find_runs", "read_candidates", "read_epochs", "read_json"]
-__all__ += ["read_rank_rows", "read_similarity", "read_summary", "read_table", "replacing"]
-__all__ += ["write_atomic", "write_json", "write_table"]
+__all__ += ["Validation", "find_runs", "read_candidates", "read_epochs"]
+__all__ += ["read_json", "read_rank_rows", "read_similarity", "read_summary", "read_table"]
+__all__ += ["replacing", "write_atomic", "write_json", "write_table"]

@@ -16,8 +16,6 @@ from diswot.errors import UnreadableError
 from diswot.runs.races import RaceRecord
 from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
-__all__ = ["Journal", "JournalTailer", "read_json", "replacing", "write_atomic", "write_json"]
-
 R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord)
 
 _REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"
@@ -84,10 +82,8 @@ class Journal(Generic[R]):
     def read(self) -> list[tuple[R, int]]:
         """All records, each with the journal's length in bytes up to and with it.
 
-        A torn last line, left by a kill or a full disk, is cut off the file.
-
-        Raises:
-            UnreadableError: Another line is no record.
+        A torn last line, left by a kill or a full disk, is cut off the file; another line that is
+        no record raises `UnreadableError`.
         """
         if not self.path.exists():
             return []
@@ -98,8 +94,7 @@ class Journal(Generic[R]):
     def peek(self) -> list[R]:
         """All whole records, without a change to a file that another process may write.
 
-        Raises:
-            UnreadableError: There is no journal, or a line is no record.
+        Without a journal, or where a line is no record, raises `UnreadableError`.
         """
         try:
             return [record for record, _ in self._records(self.path.read_bytes())]
@@ -146,24 +141,3 @@ class Journal(Generic[R]):
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-class JournalTailer(Generic[R]):
-    """Reads what is appended to a journal, which need not exist yet, by whichever process."""
-
-    def __init__(self, path: Path, kind: type[R]) -> None:
-        self._path = path
-        self._kind: type[R] = kind
-        self._read = path.stat().st_size if path.exists() else 0
-
-    def new(self, *, but_last: bool = False) -> list[R]:
-        """The whole records since the last call; ``but_last`` leaves the newest for a later one."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            data = file.read()
-        lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
-        lines = lines[:-1] if but_last else lines
-        self._read += sum(map(len, lines))
-        return [msgspec.json.decode(line, type=self._kind) for line in lines]

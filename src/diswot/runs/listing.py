@@ -24,8 +24,6 @@ from diswot.runs.records import (
     TrainSummary,
 )
 
-__all__ = ["Run", "find_runs", "read_summary"]
-
 S = TypeVar("S", bound=Summary)
 
 _JOURNALS = {CandidateRecord.file: "search", EpochRecord.file: "train", ScoreRecord.file: "rank"}
@@ -72,9 +70,8 @@ class Run:
 def read_summary(file: Path, kind: type[S], remedy: str = "") -> S:
     """Read an existing ``result.json`` that is to hold this kind of summary.
 
-    Raises:
-        UnreadableError: It is damaged, of another command or of a newer version; the message ends
-            with the remedy.
+    If it is damaged, of another command or of a newer version, an `UnreadableError` ends with the
+    remedy.
     """
     content = read_json(file, remedy)
     if kind is TrainSummary and "protocol" not in content:

@@ -7,8 +7,6 @@ from typing import ClassVar
 
 from diswot.runs.records import Summary
 
-__all__ = ["Contestant", "Estimate", "RaceRecord", "RaceSummary"]
-
 
 @dataclass(frozen=True)
 class RaceRecord:

@@ -9,22 +9,6 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any, ClassVar
 
-__all__ = [
-    "CandidateRecord",
-    "EpochRecord",
-    "KnownAccuracies",
-    "RankRow",
-    "RankSummary",
-    "ScoreRecord",
-    "SearchSummary",
-    "Standing",
-    "Summary",
-    "TeacherAccuracy",
-    "TopCandidate",
-    "TrainSummary",
-    "Validation",
-]
-
 
 @dataclass(frozen=True)
 class CandidateRecord:
@@ -284,8 +268,14 @@ class RankSummary(Summary):
 class RankRow:
     """One proxy and target; fields are the columns of rank.csv, NaN where not defined.
 
-    `diswot.ranking.statistics.Statistics` says what the figures are; ``seeds`` is their number,
-    ``_lo`` and ``_hi`` are the limits of 95 % intervals.
+    ``n`` archs under a number of ``seeds``, of whose scores ``failed`` are missing; ``_lo`` and
+    ``_hi`` are the limits of 95 % intervals, ``_std`` standard deviations over seeds (ddof 1).
+    ``kendall`` is tau-b, ``partial_spearman_params`` Spearman with the params held fixed,
+    ``precision_at_10pct`` the share of the best tenth by score that is in the best tenth by
+    accuracy, ``ndcg_at_10pct`` of the best tenth too (`diswot.ranking.correlations.ndcg`),
+    ``regret`` the best accuracy less that of the arch with the best score, percent points.
+    ``minus_params`` and ``minus_control`` are Spearman less that of the params or of the proxy's
+    control, on the same resamples.
     """
 
     space: str
@@ -327,3 +317,4 @@ class RankRow:
     batch_size: int
     image_size: int
     ndcg_at_10pct: float = nan
+    kendall_std: float = nan

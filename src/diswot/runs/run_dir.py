@@ -20,8 +20,6 @@ from diswot.runs.files import Journal, R, read_json, write_json
 from diswot.runs.listing import S, read_summary
 from diswot.runs.records import Summary
 
-__all__ = ["RunDir", "RunLock"]
-
 
 class RunLock:
     """Held from `acquire` to `release`, or until the process ends in any way.
@@ -31,12 +29,12 @@ class RunLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
         """Take the lock; a `UserError` where another live process has it."""
-        file = self._path.open("a+", encoding="utf-8")
+        file = self.path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not self._is_at_path(file):
@@ -49,12 +47,12 @@ class RunLock:
         except (BlockingIOError, PermissionError) as error:
             file.close()
             raise UserError(
-                f"{self._path.parent} is in use by {self._holder()}; wait for it, stop it, or "
+                f"{self.path.parent} is in use by {self._holder()}; wait for it, stop it, or "
                 "choose another hydra.run.dir"
             ) from error
         except OSError as error:
             file.close()
-            error.filename = str(self._path)  # a full disk, or a file system without locks
+            error.filename = str(self.path)  # a full disk, or a file system without locks
             raise
         self._file = file
         leave = weakref.WeakMethod(self._leave)
@@ -66,10 +64,6 @@ class RunLock:
             self._file.close()
             self._file = None
 
-    def remove(self) -> None:
-        """Remove the file, while holding the lock."""
-        self._path.unlink(missing_ok=True)
-
     def release(self) -> None:
         """Give the lock back; the file stays, since removing it could take another's."""
         if self._file is not None:
@@ -79,13 +73,13 @@ class RunLock:
 
     def _is_at_path(self, file: IO[str]) -> bool:
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(file.fileno()))
+            return os.path.samestat(self.path.stat(), os.fstat(file.fileno()))
         except FileNotFoundError:
             return False
 
     def _holder(self) -> str:
         try:
-            owner = json.loads(self._path.read_text(encoding="utf-8"))
+            owner = json.loads(self.path.read_text(encoding="utf-8"))
             return f"process {owner['pid']} on {owner['host']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"
@@ -140,7 +134,7 @@ class RunDir(Generic[R]):
                 with suppress(OSError):  # a full disk: the error itself is what matters
                     write_json(self._failure, failure)
             if not self.begun:
-                self._lock.remove()
+                self._lock.path.unlink(missing_ok=True)
                 with suppress(OSError):  # not empty: it was there before
                     self.path.rmdir()
         finally:

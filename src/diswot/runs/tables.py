@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-__all__ = ["read_candidates", "read_epochs", "read_rank_rows", "read_similarity", "read_table"]
-__all__ += ["write_table"]
-
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Replace a CSV file; what is no finite number becomes an empty cell."""
@@ -39,8 +36,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
 def read_table(file: Path, columns: Iterable[str] = ()) -> DataFrame:
     """A CSV file that a run left; numbers are read to the last bit, empty cells are NaN.
 
-    Raises:
-        UnreadableError: It is missing or damaged, or lacks one of the columns.
+    If it is missing or damaged, or lacks one of the columns, raises `UnreadableError`.
     """
     import pandas as pd
 
@@ -56,10 +52,8 @@ def read_table(file: Path, columns: Iterable[str] = ()) -> DataFrame:
 def read_candidates(folder: Path) -> list[CandidateRecord]:
     """The candidates of a search in ask order, as far as it has come.
 
-    Scores that are relative to other candidates are final once the search has finished.
-
-    Raises:
-        UnreadableError: A file is missing or damaged.
+    Scores that are relative to other candidates are final once the search has finished. Errors as
+    of `Journal.peek` and `read_table`.
     """
     import pandas as pd
 
@@ -91,10 +85,8 @@ def read_rank_rows(folder: Path) -> list[RankRow]:
 def read_similarity(folder: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Matrices ``(n, n)`` of teacher and student by kind, of a search's ``similarity.npz``.
 
-    Kinds are ``relation`` and ``semantic``, none where the search left no file.
-
-    Raises:
-        UnreadableError: The file is damaged.
+    Kinds are ``relation`` and ``semantic``, none where the search left no file; a damaged one
+    raises `UnreadableError`.
     """
     import numpy as np
 

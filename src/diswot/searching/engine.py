@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from diswot.spaces.base import Arch
     from diswot.strategies import Strategy
 
-__all__ = ["History", "OnCandidate", "OnGeneration", "Search"]
 
 OnCandidate = Callable[[CandidateRecord, int, float | None], object]
 """Called with one more candidate, the number of candidates so far and the best score."""

@@ -8,8 +8,6 @@ from typing import Any
 
 from diswot.scoring.setup import Setup, make_proxies
 
-__all__ = ["places_under_other_seeds"]
-
 _SEEDS = 2
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from diswot.scoring.scorer import Scorer
     from diswot.scoring.setup import Setup
 
-__all__ = ["save_similarity", "similarity_matrices"]
 
 _CLASSES = 256
 

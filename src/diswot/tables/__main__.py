@@ -10,8 +10,6 @@ from pathlib import Path
 from diswot.errors import UserError
 from diswot.tables.spec import Spec
 
-__all__ = ["main"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a shell command a line for ``make tables``; gives 2 where a folder is no table's."""

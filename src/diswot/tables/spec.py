@@ -12,8 +12,6 @@ import msgspec
 
 from diswot.errors import UserError
 
-__all__ = ["COMMANDS", "FIELDS", "STATISTICS", "Spec", "as_text"]
-
 COMMANDS = ("search", "rank", "train")
 
 FIELDS = {
@@ -47,8 +45,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         runs: Folder of the small runs; empty where there are none.
         where: Fields and the values that enter the table; of other fields all do.
         names: Labels as made, and as shown; rows and columns come in this order.
-        sums: Names of summed scores, how they are combined (see `diswot.proxies`), and of which
-            proxies.
         conditions: What the scale claims of every run, as settings and their allowed values (one,
             or a list; a setting that is a list itself is a list in the list); below ``search``,
             ``rank`` or ``train`` those of that command alone; ``result.n`` stands for n of
@@ -66,7 +62,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     runs: str = ""
     where: dict[str, str | Texts] = {}
     names: dict[str, Text] = {}
-    sums: dict[str, Texts | dict[Literal["sum", "rank", "zscore"], Texts]] = {}
     conditions: dict[str, Any] = {}
 
     @classmethod
@@ -104,10 +99,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             if unknown := [name for name in names if name not in known]:
                 allowed = ", ".join(known)
                 raise ValueError(f"{key}: {unknown[0]} is not known; allowed are {allowed}")
-        if self.sums and self.kind != "correlations":
-            raise ValueError("sums: only kind correlations adds scores")
-        if any(isinstance(terms, dict) and len(terms) != 1 for terms in self.sums.values()):
-            raise ValueError("sums: give proxies, or one of sum, rank, zscore with proxies")
         self.conditions_of("")
 
     def label(self, template: str, fields: Mapping[str, str]) -> str:

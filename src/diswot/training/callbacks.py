@@ -11,22 +11,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins import TorchCheckpointIO
 from safetensors.torch import save
 from torch import Tensor
 
-from diswot import _torchvision
 from diswot.errors import DivergedError, UserError
-from diswot.runs import EpochRecord, Journal, JournalTailer
+from diswot.runs import EpochRecord, Journal
 from diswot.runs.files import write_atomic
 from diswot.training.module import Distillation
-
-_torchvision.ensure()
-
-from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports torchvision)
-from lightning.pytorch.callbacks import WeightAveraging  # noqa: E402
-from lightning.pytorch.plugins import TorchCheckpointIO  # noqa: E402
-
-__all__ = ["AtomicCheckpointIO", "EpochJournal", "EpochLog", "averaging"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -91,8 +85,9 @@ class EpochJournal(Callback):
             )
         values = {name: value.item() for name, value in trainer.callback_metrics.items()}
         if not math.isfinite(values["val_loss"]):
+            data = cast(Any, trainer).datamodule
             raise DivergedError(
-                f"the loss on the {trainer.datamodule.validated_on} images is {values['val_loss']} "  # type: ignore[attr-defined]
+                f"the loss on the {data.validated_on} images is {values['val_loss']} "
                 f"after epoch {trainer.current_epoch}; try a smaller protocol.optimizer.lr or "
                 "protocol.gradient_clip=5, in another hydra.run.dir"
             )
@@ -105,7 +100,7 @@ class EpochJournal(Callback):
 
     def _record(self, trainer: Trainer, values: dict[str, float], trained: float) -> EpochRecord:
         batches = int(trainer.num_training_batches) * trainer.world_size
-        images = batches * trainer.datamodule.data.batch_size  # type: ignore[attr-defined]
+        images = batches * cast(Any, trainer).datamodule.data.batch_size
         return EpochRecord(
             epoch=trainer.current_epoch,
             lr=float(trainer.optimizers[0].param_groups[0]["lr"]),
@@ -135,35 +130,29 @@ def averaging(decay: float) -> WeightAveraging:
 
 
 class EpochLog(Callback):
-    """Logs the epochs that are kept, as the journal has them.
+    """Logs every epoch as the journal has it, once the checkpoint holds it, so none is redone.
 
-    An epoch that is in the journal but not yet in the checkpoint is redone after a kill, so it is
-    logged once the checkpoint is not older than the journal. ``log`` takes metrics by name and the
-    epoch; ``once`` are further metrics, logged with epoch 0.
+    ``log`` takes metrics by name and the epoch; ``once`` are further metrics of epoch 0.
     """
 
     def __init__(
         self,
         log: Callable[[Mapping[str, float], int], object],
-        dirpath: str | Path,
+        journal: Journal[EpochRecord],
         once: Mapping[str, float],
     ) -> None:
-        self._log = log
-        self._once = once
-        self._journal = Path(dirpath) / EpochRecord.file
-        self._checkpoint = Path(dirpath) / "last.ckpt"
-        self._tailer: JournalTailer[EpochRecord] | None = None
+        self._log, self._journal, self._once = log, journal, once
+        self._logged = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin where the journal ends."""
-        self._tailer = self._tailer or JournalTailer(self._journal, EpochRecord)
+        self._logged = len(self._journal.read())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epochs that are kept and were not logged; the one before is kept by now."""
-        if self._tailer is None or not (self._checkpoint.exists() and self._journal.exists()):
-            return
-        kept = self._checkpoint.stat().st_mtime_ns >= self._journal.stat().st_mtime_ns
-        for epoch in self._tailer.new(but_last=not kept):
+        """Log what is new: checkpoint callbacks have run after the epoch before."""
+        fresh = [epoch for epoch, _ in self._journal.read()][self._logged :]
+        self._logged += len(fresh)
+        for epoch in fresh:
             metrics: dict[str, Any] = asdict(epoch)
             step, losses = metrics.pop("epoch"), metrics.pop("losses")
             metrics |= {f"train_{name}": value for name, value in losses.items()}

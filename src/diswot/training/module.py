@@ -8,24 +8,19 @@ from functools import partial
 from typing import Any, NoReturn, cast
 
 import torch
+from lightning import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
 
-from diswot import _torchvision, keys
+from diswot import keys
 from diswot.data.training import Batch
 from diswot.distillers import Distiller, Step
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.protocol import Mixed, Protocol
 from diswot.training.teacher import FrozenTeacher, StoredLogits, only_logits
-
-_torchvision.ensure()
-
-from lightning import LightningModule  # noqa: E402  (imports torchvision)
-from torchmetrics import MeanMetric  # noqa: E402
-from torchmetrics.classification import MulticlassAccuracy  # noqa: E402
-
-__all__ = ["Distillation", "LossError"]
 
 
 class LossError(Exception):
@@ -129,7 +124,7 @@ class Distillation(LightningModule):
         logits = self(images).float()
         for metric in self.accuracy.values():
             cast(MulticlassAccuracy, metric).update(logits, labels)
-        self.val_loss.update(F.cross_entropy(logits, labels), len(labels))
+        self.val_loss.update(cross_entropy(logits, labels), len(labels))
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy in percent, under the names of last and best."""
@@ -168,10 +163,10 @@ class Distillation(LightningModule):
 
     def _cross_entropy(self, logits: Tensor, mixed: Mixed) -> Tensor:
         smoothing = self.protocol.label_smoothing
-        loss = F.cross_entropy(logits, mixed.labels, label_smoothing=smoothing)
+        loss = cross_entropy(logits, mixed.labels, label_smoothing=smoothing)
         if mixed.share == 1.0:
             return loss
-        other = F.cross_entropy(logits, mixed.others, label_smoothing=smoothing)
+        other = cross_entropy(logits, mixed.others, label_smoothing=smoothing)
         return mixed.share * loss + (1 - mixed.share) * other
 
     def _distill(

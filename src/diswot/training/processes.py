@@ -13,23 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, spawn
-
-from diswot import _torchvision
-from diswot.checks import whole
-from diswot.errors import DivergedError, UserError
-from diswot.training.module import LossError
-
-_torchvision.ensure()
-
-# ruff: noqa: E402  (lightning imports torchvision)
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, spawn
 
-__all__ = ["environment", "explained", "is_first", "quiet", "start", "world_size"]
+from diswot.checks import whole
+from diswot.errors import DivergedError, UserError
+from diswot.training.module import LossError
 
 _GRACE = 5.0  # seconds that processes get to end by themselves after Ctrl-C
 
@@ -52,10 +45,8 @@ def environment(trainer: Mapping[str, Any]) -> ClusterEnvironment | None:
     """The environment that started this process as one of a training's; None: none has yet.
 
     That is torchrun, or ``srun`` with several tasks, or `start`. One process alone needs none,
-    also where it is a job of a cluster. ``trainer`` holds Lightning's arguments.
-
-    Raises:
-        UserError: Other processes were started than the settings ask for.
+    also where it is a job of a cluster. ``trainer`` holds Lightning's arguments. A `UserError`
+    says where other processes were started than the settings ask for.
     """
     world = world_size(trainer)
     nodes = trainer.get("num_nodes", 1)
@@ -93,11 +84,8 @@ def start(count: int, function: Callable[..., object], *arguments: object) -> No
 
     They are of Lightning's plain environment. Not Lightning's launcher: it is unpickled there
     before torchvision was made to load (see `diswot._torchvision`). The function, of a module, and
-    its arguments are pickled.
-
-    Raises:
-        UserError: One of them raised it, or was killed.
-        OSError: One of them raised it.
+    its arguments are pickled. A UserError or OSError of theirs is raised here; a killed process is
+    a UserError.
     """
     failures = get_context("spawn").SimpleQueue()
     port = LightningEnvironment().main_port

@@ -17,8 +17,6 @@ from diswot.data.augment import Augmentation
 from diswot.errors import UserError
 from diswot.training.schedules import Schedule
 
-__all__ = ["Mixed", "Mixing", "Protocol"]
-
 _SETTINGS = (
     *("name", "max_epochs", "optimizer", "schedule", "augment", "mixup", "cutmix", "ce_weight"),
     *("label_smoothing", "ema", "gradient_clip", "validation", "compile", "teacher_cache"),

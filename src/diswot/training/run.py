@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
-from diswot import _torchvision
 from diswot.config import make
 from diswot.data.training import TrainingData
 from diswot.errors import UserError
@@ -25,16 +28,6 @@ from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal, averagin
 from diswot.training.processes import explained, quiet
 from diswot.training.setup import TrainingSetup, trained_teacher
 
-_torchvision.ensure()
-
-# ruff: noqa: E402  (lightning imports torchvision)
-from lightning import Callback, Trainer
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
-
-__all__ = ["finished_epochs", "fit", "make_trainer", "teacher_top1"]
-
 _ELSEWHERE = {name: name for name in ("precision", "callbacks", "logger")} | {
     "accelerator": "device",
     "max_epochs": "protocol.max_epochs",
@@ -44,8 +37,6 @@ _ELSEWHERE = {name: name for name in ("precision", "callbacks", "logger")} | {
 
 _FIXED = {"use_distributed_sampler": False, "num_sanity_val_steps": 0}  # or epochs do not repeat
 _SHOWING = ("lines", "progress")  # callbacks that are left out where nothing is to be shown
-_KEYS = ("pytorch-lightning_version", "optimizer_states", "lr_schedulers", "best_val_top1")
-_AVERAGE = ("current_model_state", "averaging_state")  # of `protocol.ema`
 
 
 def make_trainer(
@@ -59,10 +50,8 @@ def make_trainer(
 ) -> Trainer:
     """Lightning's Trainer, with the callbacks of the config and further ones.
 
-    ``environment`` is what started this process; ``show`` says whether progress is shown.
-
-    Raises:
-        UserError: Settings of ``trainer`` or ``callbacks`` are wrong.
+    ``environment`` is what started this process; ``show`` says whether progress is shown. Wrong
+    settings of ``trainer`` or ``callbacks`` raise `UserError`.
     """
     given = dict(config["trainer"])
     for name, value in given.items():
@@ -121,11 +110,8 @@ def _callbacks(nodes: Mapping[str, Any], path: Path, ema: float, show: bool) -> 
 def fit(trainer: Trainer, setup: TrainingSetup, path: Path, done: int) -> None:
     """Train until the protocol's last epoch, from the ``done`` on that the run's checkpoint holds.
 
-    Afterwards the setup's module holds the weights to be saved.
-
-    Raises:
-        UserError: The loss is not finite, memory is out, a worker was killed.
-        OSError: The disk is full.
+    Afterwards the setup's module holds the weights to be saved. Errors are those of `explained`,
+    or an OSError where the disk is full.
     """
     checkpoint, data = path / "last.ckpt", setup.data
     with quiet(), explained(path, data.batch_size, data.num_workers), _interruptible():
@@ -139,18 +125,10 @@ def fit(trainer: Trainer, setup: TrainingSetup, path: Path, done: int) -> None:
 def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: TrainingSetup) -> int:
     """Count the epochs that are kept, and drop what the journal has beyond them.
 
-    ``checkpoint``, of the last finished epoch, need not exist.
-
-    Raises:
-        UserError: One of the files is damaged, or they do not go together.
+    ``checkpoint``, of the last finished epoch, need not exist. A `UserError` says where one of the
+    files is damaged, or they do not go together.
     """
-    lines, journal = run_dir.journal.read(), run_dir.journal.path
-    for number, (epoch, _) in enumerate(lines):
-        if epoch.epoch != number or {*epoch.losses} != {*lines[0][0].losses}:
-            raise UserError(
-                f"{journal}, line {number + 1} is damaged; remove it, all after it and "
-                f"{checkpoint.name}, and the same command starts from the first epoch"
-            )
+    lines = run_dir.journal.read()
     done, again = 0, "and the same command starts from the first epoch"
     if checkpoint.exists():
         try:
@@ -162,7 +140,7 @@ def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: Train
                 problem = "it is no checkpoint, or holds more than tensors and numbers"
             raise UserError(f"{checkpoint} is damaged ({problem}); remove it, {again}") from error
     if done > len(lines):
-        counts = f"{journal} has {len(lines)} epochs, {checkpoint.name} {done}"
+        counts = f"{run_dir.journal.path} has {len(lines)} epochs, {checkpoint.name} {done}"
         raise UserError(f"{counts}; remove {checkpoint}, {again}")
     run_dir.journal.cut(lines[done - 1][1] if done else 0)
     return done
@@ -170,16 +148,10 @@ def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: Train
 
 def _epochs_of(content: dict[str, Any], setup: TrainingSetup) -> int:
     """The finished epochs of a checkpoint, or a LookupError or ValueError where it is not ours."""
-    for key in [*_KEYS, *(_AVERAGE if setup.protocol.ema else ())]:
-        if key not in content:
-            raise ValueError(f"it lacks {key}")
     saved = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
     if saved != {name: tuple(value.shape) for name, value in setup.module.state_dict().items()}:
         raise ValueError("its weights are not those of this student")
-    done = content[TrainingData.__qualname__]["finished_epochs"]
-    if type(done) is not int or done < 1:
-        raise ValueError(f"{done} finished epochs")
-    return done
+    return int(content[TrainingData.__qualname__]["finished_epochs"])
 
 
 @contextmanager

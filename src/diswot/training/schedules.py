@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from diswot.checks import number
 from diswot.errors import UserError
 
-__all__ = ["Schedule", "cosine", "multistep"]
-
 Schedule = Callable[[float, int], float]
 """From epochs done (with fractions) and epochs in all to what the learning rate is times."""
 
@@ -19,8 +17,7 @@ def multistep(
 ) -> float:
     """Steps down by ``gamma`` at each milestone, after ``warmup`` epochs of linear growth.
 
-    Raises:
-        UserError: A milestone that is never reached, or a warm-up that is not below ``epochs``.
+    A milestone that is never reached, or a warm-up not below ``epochs``, raises `UserError`.
     """
     if any(not 0 < milestone < epochs for milestone in milestones):
         raise UserError(
@@ -34,10 +31,8 @@ def multistep(
 def cosine(epoch: float, epochs: int, *, warmup: float = 0, final: float = 0) -> float:
     """Half a cosine from 1 to ``final`` (Loshchilov & Hutter, ICLR 2017, without restarts).
 
-    It begins after ``warmup`` epochs of linear growth.
-
-    Raises:
-        UserError: A warm-up that is not below ``epochs``, or a share outside 0 to 1.
+    It begins after ``warmup`` epochs of linear growth. A warm-up that is not below ``epochs``, or
+    a share outside 0 to 1, raises `UserError`.
     """
     number("protocol.schedule.final", final, low=0, high=1)
     warm = _warm(epoch, epochs, warmup)

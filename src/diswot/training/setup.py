@@ -25,8 +25,6 @@ from diswot.training.processes import world_size
 from diswot.training.protocol import Protocol
 from diswot.training.teacher import FrozenTeacher, only_logits, stored_logits
 
-__all__ = ["TrainingSetup", "trained_teacher"]
-
 _PROBE = 2  # images that shapes are seen with
 
 
@@ -48,10 +46,8 @@ class TrainingSetup:
     def from_config(cls, config: Mapping[str, Any], *, quiet: bool = False) -> TrainingSetup:
         """Build everything of a config that `diswot.checkpoint.resolve_student` gives.
 
-        The teacher's logits are computed where they are to be stored.
-
-        Raises:
-            UserError: Settings that are wrong, or that do not go together.
+        The teacher's logits are computed where they are to be stored. Settings that are wrong, or
+        that do not go together, raise `UserError`.
         """
         seed = whole("seed", config["seed"], 0)
         protocol = Protocol.from_config(config["protocol"])

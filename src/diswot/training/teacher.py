@@ -30,9 +30,6 @@ from diswot.models.outputs import Network, NetworkOutputs
 from diswot.runs.files import replacing
 from diswot.scoring.runtime import Runtime, resolve_device
 
-__all__ = ["FrozenTeacher", "StoredLogits", "fold_batch_norms", "only_logits"]
-__all__ += ["stored_logits", "write_logits"]
-
 _ROUNDING = 1e-3  # largest difference that rounding makes, as a share of a tensor's largest value
 _SCHEMA = 1  # to be raised when the same settings come to give other logits
 _BATCH = 128  # images of a pass; not those of a training step, or bits would depend on the run
@@ -48,8 +45,8 @@ Shape = tuple[int, int, int]
 class FrozenTeacher:
     """Runs a teacher in eval mode and without a graph.
 
-    It is no ``nn.Module``, so that it never gets into a checkpoint, an optimiser or DDP. The
-    trained network is frozen, folded on a few images ``(B, C, H, W)``, and moved.
+    No ``nn.Module``, so in no checkpoint, optimiser or DDP. The trained network is frozen, folded
+    on a few images ``(B, C, H, W)``, and moved.
     """
 
     def __init__(self, network: nn.Module, images: Tensor) -> None:
@@ -88,9 +85,8 @@ def fold_batch_norms(network: nn.Module, images: Tensor) -> int:
 
     Pairs are found by running the network, which is in eval mode, on a few images
     ``(B, C, H, W)``: a BatchNorm whose input is the very tensor that a convolution gave, both used
-    once. What does not come in such pairs stays as it is, and so does a network that reads what a
-    convolution gave elsewhere too, which its outputs show. They change by rounding alone. Gives
-    the number of pairs that were folded.
+    once. All else stays as it is, and so does a network whose outputs change by more than rounding,
+    since it reads elsewhere what a convolution gave. Gives the number of pairs that were folded.
     """
     pairs = _pairs(network, images)
     names = {module: name for name, module in network.named_modules()}
@@ -161,10 +157,7 @@ def stored_logits(
 
     A file that is cut off, damaged or not ours is computed again: nothing else can be lost in it.
     All training images are shown, those held out too. The network is changed where it has to run.
-
-    Raises:
-        UserError: The folder cannot be made.
-        OSError: The disk is full; nothing is left behind.
+    A UserError says that the folder cannot be made, an OSError that the disk is full.
     """
     setting = config["protocol"]["teacher_cache"]["dir"]
     folder = Path(str(setting)).expanduser().absolute()
@@ -181,11 +174,11 @@ def stored_logits(
     key = _key(network, config, training, runtime, views)
     shape = views, len(training.images), batches.data.num_classes
     path = folder / f"{key}.safetensors"
-    if not _is_whole(path, key, shape):
+    if not _is_whole(path, shape):
         _remove_abandoned(folder)
         images, _, _ = batches.test.view(torch.arange(2), 0)
         chunks = _computed(FrozenTeacher(network, images), batches, runtime, views)
-        write_logits(path, key, shape, chunks if quiet else _shown(chunks, views * shape[1]))
+        write_logits(path, shape, chunks if quiet else _shown(chunks, views * shape[1]))
     return StoredLogits(path)
 
 
@@ -252,19 +245,15 @@ def _shown(chunks: Iterator[Tensor], total: int) -> Iterator[Tensor]:
             print_lines([f"teacher's logits: {done:,} of {total:,} images, {left}"])
 
 
-def write_logits(path: Path, key: str, shape: Shape, chunks: Iterable[Tensor]) -> None:
+def write_logits(path: Path, shape: Shape, chunks: Iterable[Tensor]) -> None:
     """Write a safetensors file; processes that write the same one at once do each other no harm.
 
-    The key is kept in the file. Chunks are the logits ``(B, K)`` of a view's images in order,
-    float32, view after view; none goes beyond a view.
-
-    Raises:
-        OSError: The disk is full; ``path`` is unchanged.
+    Chunks are the logits ``(B, K)`` of a view's images in order, float32, view after view; none
+    goes beyond a view. On a full disk, an OSError, ``path`` is unchanged.
     """
     views, images, classes = shape
     size = views * images * classes * 4
     entries = {
-        "__metadata__": {"key": key},
         "logits": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]},
         "crc32": {"dtype": "I64", "shape": [views], "data_offsets": [size, size + 8 * views]},
     }
@@ -281,15 +270,14 @@ def write_logits(path: Path, key: str, shape: Shape, chunks: Iterable[Tensor]) -
         file.write(checksums.tobytes())
 
 
-def _is_whole(path: Path, key: str, shape: Shape) -> bool:
-    """Whether a file was written for this key and holds what was written."""
+def _is_whole(path: Path, shape: Shape) -> bool:
+    """Whether a file holds what was written."""
     try:
         with safe_open(path, "pt") as file:
-            ours = (file.metadata() or {}).get("key") == key
             logits, checksums = file.get_tensor("logits"), file.get_tensor("crc32")
     except (SafetensorError, OSError):
         return False
-    if not ours or logits.shape != shape or logits.dtype != torch.float32:
+    if logits.shape != shape or logits.dtype != torch.float32:
         return False
     return bool(checksums.tolist() == [zlib.crc32(_plain_bytes(view)) for view in logits])
 

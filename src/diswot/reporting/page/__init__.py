@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,11 @@ def _run_sections(runs: Sequence[Run]) -> dict[str, Any]:
         "trainings": [training_pictures(g, f"train{i}") for i, g in enumerate(trainings[:_DRAWN])],
         "similarities": [each for each in similar if each.panels or each.notes],
         "drawn": _DRAWN if left_out else 0,
-        "findings": [*_of_groups(groups[:_DRAWN]), *_of_rankings(ranked), *_of_races(races)],
+        "findings": [
+            *_of_groups(groups[:_DRAWN]),
+            *_of_rankings(ranked),
+            *(f"{name}: {'; '.join(verdicts(each))}" for name, each in races.items()),
+        ],
         **_settings([run for run in runs if run.config], names),
     }
 
@@ -203,11 +207,6 @@ def _of_rankings(rankings: Sequence[Pictures]) -> list[str]:
                     f"[{best.spearman_lo:.2f}, {best.spearman_hi:.2f}], {verdict} params"
                 )
     return sentences
-
-
-def _of_races(races: Mapping[str, RaceSummary]) -> list[str]:
-    """What every finished race says of its winner."""
-    return [f"{name}: {'; '.join(verdicts(each))}" for name, each in races.items()]
 
 
 def _settings(runs: Sequence[Run], names: dict[Path, str]) -> dict[str, Any]:

@@ -13,9 +13,6 @@ from typing import Any, NamedTuple
 from diswot.config import IRRELEVANT, flatten
 from diswot.runs import Run, SearchSummary, TrainSummary
 
-__all__ = ["COLUMNS", "Group", "SeedFigure", "at", "differences", "group_runs", "number"]
-__all__ += ["run_facts", "seed_figures"]
-
 COLUMNS = {
     **{"name": "run", "command": "command", "state": "state", "arch": "arch"},
     **{"params": "params", "flops": "MACs", "score": "score", "top1": "measured top-1, %"},

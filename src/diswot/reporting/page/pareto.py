@@ -14,13 +14,8 @@ if TYPE_CHECKING:
     from diswot.reporting.page.facts import Group
     from diswot.runs import CandidateRecord, RaceSummary
 
-__all__ = ["pareto_pictures"]
 
 _SIZES = {"params": "parameters", "flops": "MACs", "seconds": "seconds that the run took"}
-_COLORS = (
-    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f"),
-    *("#bcbd22", "#17becf", "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94"),
-)
 _MARKS = {
     "": {"marker": "o", "ms": 3},
     "trained": {"marker": "o", "ms": 5},
@@ -154,10 +149,15 @@ def _teacher(
 def _pictures(
     what: str, ylabel: str, kinds: Mapping[str, Sequence[Sequence[Spot]]]
 ) -> Iterator[Pictures]:
+    from matplotlib import color_sequences
+    from matplotlib.colors import to_hex
+
+    # Of tab20 every second is one of tab10's, which come first, the others are paler.
+    palette = [to_hex(c) for c in [*color_sequences["tab10"], *color_sequences["tab20"][1::2]]]
     for index, (kind, sets) in enumerate(kinds.items()):
         pictures = Pictures(f"{what} {kind}", f"front-{what[0].lower()}{index}")
         labels = dict.fromkeys(spot.label for spots in sets for spot in spots if spot.label)
-        colors = {label: _COLORS[i % len(_COLORS)] for i, label in enumerate(labels)}
+        colors = {label: palette[i % len(palette)] for i, label in enumerate(labels)}
         pictures.key = [(color, label) for label, color in colors.items()]
         for size, xlabel in _SIZES.items():
             known = [each for spots in sets for spot in spots if (each := getattr(spot, size))]

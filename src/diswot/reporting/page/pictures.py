@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from diswot.config import conf_dir, member_node
 from diswot.errors import UnreadableError, UserError
 from diswot.reporting import largest_lines, place_lines, plots, teacher_lines, validation_lines
 from diswot.reporting.page.facts import Group, at, number
@@ -24,13 +25,11 @@ from diswot.runs import (
     read_rank_rows,
     read_similarity,
 )
-from diswot.tables import known_accuracies
 
 if TYPE_CHECKING:
+    from diswot.accuracies import Benchmark
     from diswot.runs import CandidateRecord, RankRow, Run
 
-__all__ = ["Panel", "Pictures", "ranking_pictures", "search_pictures", "similarity_pictures"]
-__all__ += ["training_pictures"]
 
 T = TypeVar("T")
 
@@ -166,7 +165,7 @@ def search_pictures(group: Group, name: str) -> Pictures:
     ]
     pictures.notes += dict.fromkeys(known)  # the same of every seed
     try:
-        benchmark = known_accuracies(str(at(config, "space", "name")), config.get("space"))
+        benchmark = _known_accuracies(config.get("space"))
         dataset, target = min(benchmark.entries(), key=lambda entry: entry[1] != "distilled")
         accuracy = {arch: benchmark.lookup(arch, dataset, target) for arch in benchmark.archs()}
         if not any(record.arch in accuracy for records in searches.values() for record in records):
@@ -182,6 +181,22 @@ def search_pictures(group: Group, name: str) -> Pictures:
     return pictures
 
 
+def _known_accuracies(space: object) -> Benchmark:
+    """The benchmark of a space, a node of a run's config, by this package's own config of it.
+
+    Nothing that the run names is built or opened: of its space only the settings are looked at.
+    A UserError says that no accuracies are known of it, or not with these settings.
+    """
+    from diswot.accuracies import benchmark_of
+
+    settings = space if isinstance(space, Mapping) else {}
+    name = str(settings.get("name"))
+    if not (conf_dir() / "benchmark" / f"{name}.yaml").is_file():
+        raise UserError(f"no accuracies are known of space {name}")
+    node = member_node("benchmark", name, [conf_dir()])
+    return benchmark_of({"benchmark": node, "space": settings})
+
+
 def training_pictures(group: Group, name: str) -> Pictures:
     """Losses, accuracy and learning rate of a training over the epochs."""
     pictures = Pictures(group.label, name)
@@ -190,9 +205,6 @@ def training_pictures(group: Group, name: str) -> Pictures:
         pictures.notes.append("No epoch was finished.")
         return pictures
     images = [str(run.result["validated_on"]) for run in group.runs if run.summary]
-    losses = max(len(epochs[0].losses) for epochs in trainings.values())
-    if losses > plots.LOSSES and len(trainings) == 1:
-        pictures.notes.append(f"{plots.LOSSES} of {losses:,} losses are drawn.")
     with pictures.draw("Training losses over the epochs") as axes:
         plots.plot_losses(axes, trainings)
     with pictures.draw("Accuracy over the epochs") as axes:
