@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from diswot import _torchvision
 from diswot.checkpoint import build_network

@@ -34,7 +34,7 @@ COLUMNS = ("kd_top1", "kd_top1_seed1", "kd_top1_seed2")
 
 def networks() -> list[tuple[str, int, int]]:
     """60 networks with parameters and MACs, spread evenly over the logarithm of the parameters."""
-    space = make(compose("search", SPACE, None)["space"], "space", Space)  # type: ignore[type-abstract]
+    space = make(compose("search", SPACE, None)["space"], "space", Space)
     costs = CostModel(space, num_classes=10, image=(3, 32, 32))
     rng, pool = random.Random(20261128), dict[str, tuple[int, int]]()
     while len(pool) < 1200:

@@ -5,8 +5,6 @@ PyPI's torchvision expects its compiled operators. Beside a CPU-only torch they 
 torchvision::nms does not exist``, although nothing here detects boxes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.util

@@ -79,7 +79,7 @@ class SearchResult:
         """The student with fresh weights; its ``forward`` gives logits ``(B, num_classes)``."""
         from diswot.spaces.base import Space
 
-        space = make(self.config["space"], "space", Space)  # type: ignore[type-abstract]
+        space = make(self.config["space"], "space", Space)
         classes = num_classes or self.summary["num_classes"]
         return space.build(space.parse(self.arch), num_classes=classes, in_channels=in_channels)
 

@@ -88,7 +88,7 @@ def build_student(
         return build_network(spec, "student", num_classes, in_channels)
     if space is None:
         raise UserError("space: none is given; student.arch needs the space it is of")
-    made = make(space, "space", Space)  # type: ignore[type-abstract]
+    made = make(space, "space", Space)
     arch = made.parse(str(spec["arch"]))
     network = made.build(arch, num_classes=num_classes, in_channels=in_channels)
     return _loaded(network, spec, "student", "space")
@@ -215,7 +215,7 @@ def resolve_student(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[
     elif not student["arch"]:
         raise UserError(f"student.arch: not given; give the text of an architecture of {given}")
     else:
-        made = make(space, "space", Space)  # type: ignore[type-abstract]
+        made = make(space, "space", Space)
         try:
             made.parse(str(student["arch"]))
         except UserError as error:
@@ -256,7 +256,7 @@ def read_search(
         space = member_node("space", found.space, folders) if space is None else space
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    made = make(space, "space", Space)  # type: ignore[type-abstract]
+    made = make(space, "space", Space)
     if made.name != found.space:
         raise UserError(f"space={made.name}: {file} is of {found.space}; give space={found.space}")
     try:

@@ -1,7 +1,5 @@
 """The console script ``diswot``: one command an entry module."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib import import_module

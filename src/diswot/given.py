@@ -62,7 +62,7 @@ def named(config: Mapping[str, Any], objects: Mapping[str, Any]) -> Iterator[dic
             settings = {k: v for k, v in config["data"].items() if k not in _FROM_FILES}
             config["data"], held[digest] = {**node, **settings}, stored
         for role in [role for role in ("teacher", "student") if role in objects]:
-            data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+            data = make(config["data"], "data", ImageData)
             module, stages = _with_stages(objects[role], role)
             own = _copied(module, stages, role, data)
             found, state = list(getattr(own, "stage_paths", ())), own.state_dict().values()

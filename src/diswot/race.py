@@ -1,7 +1,5 @@
 """Distil the best candidates of a search briefly, and find the one to train: ``diswot race``."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict

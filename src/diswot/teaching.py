@@ -1,7 +1,5 @@
 """The teacher as one that teaches: the weights a student learns from, and how good it is itself."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Train a student, with a teacher or alone: ``python -m diswot.train``."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """Versions of the software and the instruction set that the bits of a score depend on."""
 
-from __future__ import annotations
-
 import platform
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from proxy_helpers import made
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from diswot.data import MiniBatch
 from diswot.keys import generator

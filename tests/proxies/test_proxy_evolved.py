@@ -9,7 +9,7 @@ import pytest
 import torch
 from proxy_helpers import made
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from diswot.errors import UserError
 

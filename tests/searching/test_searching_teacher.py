@@ -44,7 +44,7 @@ def test_a_search_measures_its_teacher_first(
     assert main([*SETTINGS, "teacher_images=40", f"hydra.run.dir={tmp_path}"]) == 0
     out = capsys.readouterr().out
     config = compose("search", SETTINGS, None)
-    data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+    data = make(config["data"], "data", ImageData)
     images = data.test_dataset()
     chosen = [int(number) for number in torch.linspace(0, len(images) - 1, 40)]
     batch = torch.stack([images.image(number) for number in chosen]), images.labels[chosen]

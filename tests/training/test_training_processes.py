@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from training_helpers import SMALL, epochs, left, prepared
 
 from diswot.errors import UserError

@@ -147,7 +147,7 @@ def benchmark_of(config: Mapping[str, Any]) -> Benchmark:
     """
     from diswot.config import make
 
-    benchmark = make(config["benchmark"], "benchmark", Benchmark)  # type: ignore[type-abstract]
+    benchmark = make(config["benchmark"], "benchmark", Benchmark)
     space = config["space"]["name"]
     if benchmark.space != space:
         raise UserError(

@@ -1,7 +1,5 @@
 """The Hydra app of a command, and its config without one."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """Config and run directory of a call from Python."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Errors of a command: one message and an exit code."""
 
-from __future__ import annotations
-
 import io
 import sys
 import traceback

@@ -184,7 +184,7 @@ class Loggers:
             return lambda stack: stack.enter_context(session)
         if isinstance(node, Mapping) and node.get("save_dir", "") is None:
             node = {**node, "save_dir": str(self._run.path)}
-        logger: Logger = make(node, f"logger.{name}", Logger)  # type: ignore[type-abstract]
+        logger: Logger = make(node, f"logger.{name}", Logger)
         return lambda stack: logger
 
     def _each(self, act: Callable[[Logger], object]) -> None:

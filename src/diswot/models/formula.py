@@ -1,7 +1,5 @@
 """What networks of residual blocks cost, computed from their shapes without building them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple

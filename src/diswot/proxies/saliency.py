@@ -6,7 +6,7 @@ cross-entropy of the whole mini-batch, in train mode.
 """
 
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from diswot.checks import choice, flag, positive
 from diswot.proxies import functional

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput

@@ -136,7 +136,7 @@ def training_record(
 
 
 def _size(config: Mapping[str, Any]) -> tuple[int, int]:
-    data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+    data = make(config["data"], "data", ImageData)
     with torch.device("meta"):
         sizes = data.num_classes, data.in_channels
         network = build_student(config["student"], config["space"], *sizes)
@@ -145,7 +145,7 @@ def _size(config: Mapping[str, Any]) -> tuple[int, int]:
 
 def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
     """Measure the teacher on the test images."""
-    data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+    data = make(config["data"], "data", ImageData)
     spec = config["teacher"]
     network = trained_network(spec, data)
     loader = TrainingData(data).test_dataloader()

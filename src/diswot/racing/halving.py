@@ -1,7 +1,5 @@
 """Successive halving as a pure function of what is measured; means with their intervals."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Calls in order, in this process or side by side in several that last for all of them."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import queue

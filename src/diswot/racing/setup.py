@@ -1,7 +1,5 @@
 """What a race is made of: contestants, control and teacher, and the config of each training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +28,7 @@ def resolve_race(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str
     Raises:
         UserError: A setting is missing or does not fit, or the run is no finished search.
     """
-    data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+    data = make(config["data"], "data", ImageData)
     archs, space, best = config["archs"], config.get("space"), None
     if (config["run"] is None) == (archs is None):
         given = "none is given" if archs is None else "both are given"
@@ -50,7 +48,7 @@ def resolve_race(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str
         raise UserError(
             f"data: the search was of {best.data}; give data=..., by default {data.name}"
         )
-    made = make(space or {}, "space", Space)  # type: ignore[type-abstract]
+    made = make(space or {}, "space", Space)
     if not isinstance(archs, list) or not archs:
         raise UserError(f"archs={archs}: give a list of architectures of {made.name}")
     parsed = [_parsed("archs" if best is None else "run", made, arch) for arch in archs]

@@ -7,8 +7,6 @@ other seeds, and nothing is corrected for looking at many proxies. All proxies a
 the resamples, so that differences between them are paired.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import isnan, nan

@@ -1,7 +1,5 @@
 """Files of a run: those that are whole or not there, and the append-only journal."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

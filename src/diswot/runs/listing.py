@@ -1,7 +1,5 @@
 """Run directories in any state, found below folders and read as data."""
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The records of a race; see `diswot.runs.records`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -3,8 +3,6 @@
 Fields are the keys of the files. A field with a default may be missing in files of older versions.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any, ClassVar

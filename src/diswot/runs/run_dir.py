@@ -1,7 +1,5 @@
 """The directory of one run, and the lock that keeps it to one live process."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

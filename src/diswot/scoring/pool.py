@@ -1,7 +1,5 @@
 """Scoring in this process or in several, in ask order either way."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import signal

@@ -68,8 +68,8 @@ class Setup:
         Settings that are wrong, or that do not go together, raise `UserError`.
         """
         seed = whole("seed", config["seed"], 0)
-        space = make(config["space"], "space", Space)  # type: ignore[type-abstract]
-        init = make(config["init"], "init", Initializer)  # type: ignore[type-abstract]
+        space = make(config["space"], "space", Space)
+        init = make(config["init"], "init", Initializer)
         data = data or make_data(config)
         runtime = Runtime(config["device"], config["precision"])
         proxies = proxies or make_proxies(config)
@@ -117,7 +117,7 @@ def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:
     nodes = config.get("proxy") or {}
     if not nodes:
         raise UserError("proxy: at least one is needed; the first gives the fitness")
-    return {name: make(node, f"proxy.{name}", Proxy) for name, node in nodes.items()}  # type: ignore[type-abstract]
+    return {name: make(node, f"proxy.{name}", Proxy) for name, node in nodes.items()}
 
 
 def with_controls(proxies: Mapping[str, Proxy], control: str, seed: int) -> dict[str, Proxy]:
@@ -134,7 +134,7 @@ def with_controls(proxies: Mapping[str, Proxy], control: str, seed: int) -> dict
 
 def make_data(config: Mapping[str, Any]) -> ImageData:
     """Where the mini-batch comes from; wrong settings or missing data raise `UserError`."""
-    return make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+    return make(config["data"], "data", ImageData)
 
 
 def class_count(config: Mapping[str, Any], data: ImageData) -> int:

@@ -1,7 +1,5 @@
 """How firm the order of the best is: their places under other seeds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -79,7 +79,7 @@ class Strategy(ABC):
 
 def make_strategy(config: Mapping[str, Any], setup: Setup) -> Strategy:
     """The started strategy of a resolved config; UserError for settings that are wrong."""
-    strategy = make(config["strategy"], "strategy", Strategy)  # type: ignore[type-abstract]
+    strategy = make(config["strategy"], "strategy", Strategy)
     teacher = asdict(setup.teacher_cost) if setup.teacher_cost else None
     budget = make(config["budget"], "budget", Budget, teacher=teacher)
     rng = Random(stable_hash("strategy", config["seed"]))

@@ -1,7 +1,5 @@
 """Prints the commands of a table's small runs: ``python -m diswot.tables experiments/NAME``."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """``results.csv`` of a table, made anew from the figures of its runs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The tables of publications: figures measured here beside the published ones."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Lightning callbacks that keep a training: journal, checkpoint, averaged weights, log."""
 
-from __future__ import annotations
-
 import io
 import math
 import time

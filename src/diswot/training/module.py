@@ -1,7 +1,5 @@
 """The LightningModule: a student, its distillers, and one training step."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import partial

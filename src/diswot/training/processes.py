@@ -1,7 +1,5 @@
 """The processes of one training: which environment starts them, and a start of our own."""
 
-from __future__ import annotations
-
 import logging
 import os
 import time

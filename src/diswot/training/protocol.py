@@ -143,7 +143,7 @@ class Protocol:
             max_epochs=epochs,
             optimizer=_checked("protocol.optimizer", node["optimizer"], _one_step),
             schedule=_checked("protocol.schedule", node["schedule"], schedule_start),
-            augment=None if augment is None else make(augment, "protocol.augment", Augmentation),  # type: ignore[type-abstract]
+            augment=None if augment is None else make(augment, "protocol.augment", Augmentation),
             mixing=Mixing(node["mixup"], node["cutmix"]),
             ce_weight=None if node["ce_weight"] is None else within("ce_weight"),
             label_smoothing=within("label_smoothing", 0.99),

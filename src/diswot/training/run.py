@@ -1,7 +1,5 @@
 """One training through Lightning's Trainer: what it is made of, and where a stopped one goes on."""
 
-from __future__ import annotations
-
 import pickle
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Learning rates as pure functions of how far training is; no state to save."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -52,7 +52,7 @@ class TrainingSetup:
         seed = whole("seed", config["seed"], 0)
         protocol = Protocol.from_config(config["protocol"])
         distillers = _distillers(config, protocol)
-        data = make(config["data"], "data", ImageData)  # type: ignore[type-abstract]
+        data = make(config["data"], "data", ImageData)
         share, views = protocol.validation, protocol.cache_views
         batches = TrainingData(data, augment=protocol.augment, validation=share, views=views)
         fewest = min(batches.training.count, batches.validation.count)
@@ -110,7 +110,7 @@ def _keyed(role: str, seed: int) -> Iterator[None]:
 
 def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Distiller]:
     nodes = config.get("distiller") or {}
-    made = {name: make(node, f"distiller.{name}", Distiller) for name, node in nodes.items()}  # type: ignore[type-abstract]
+    made = {name: make(node, f"distiller.{name}", Distiller) for name, node in nodes.items()}
     if protocol.cache_views:
         setting = f"protocol.teacher_cache.views={protocol.cache_views}"
         if reading := [name for name, distiller in made.items() if not distiller.logits_only]:

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from diswot.distillers.functional.maps import equal_shapes, one_batch
 from diswot.proxies.functional import relation_matrix, relation_similarity

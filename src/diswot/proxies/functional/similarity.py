@@ -5,7 +5,7 @@ A similarity is at most 0, and 0 for equal inputs; shapes that differ raise `Val
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 __all__ = [
     "cam_matrix",

@@ -1,7 +1,5 @@
 """The HTML report: one file, made of run directories and tables, that needs no other file."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math

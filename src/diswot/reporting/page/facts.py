@@ -1,7 +1,5 @@
 """Facts of runs: their cells in the table, groups over seeds, and settings that differ."""
 
-from __future__ import annotations
-
 import json
 import math
 import statistics
