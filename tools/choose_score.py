@@ -44,16 +44,9 @@ def tables(work: Path) -> dict[tuple[str, str], pd.DataFrame]:
     """Scores and accuracy by table and target: distilled accuracy where it is known."""
     made = {}
     for name in SPACE:
-        parts = [work / name / "scores.csv", work / f"{name}_costly" / "scores.csv"]
-        frames = [pd.read_csv(file) for file in parts if file.is_file()]
-        if not frames:
+        if not (file := work / name / "scores.csv").is_file():
             continue
-        scores = frames[0]
-        for further in frames[1:]:
-            fresh = [c for c in further if c not in scores]
-            scores = scores.merge(
-                further[["arch", "seed", *fresh]], on=["arch", "seed"], how="left"
-            )
+        scores = pd.read_csv(file)
         scores = scores[scores["seed"] < 2]  # the protocol's two seeds, where there are more
         targets = [c for c in scores if c.endswith("_distilled")]
         targets = targets or [c for c in scores if c.endswith("_vanilla")]

@@ -31,9 +31,6 @@ from diswot.scoring.setup import Setup
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "experiments" / "proxies"
 ASSETS = ROOT / "src" / "diswot" / "assets"
-COSTLY = ("grasp", "te_nas", "vkdnw", "wrcor")
-"""Proxies of several passes: measured with one seed."""
-
 _SEMANTIC = "diswot.proxies.diswot.Semantic"
 FURTHER = {
     **{
@@ -96,21 +93,14 @@ def further_words() -> list[str]:
 def rankings(space: str, work: Path) -> pd.DataFrame:
     """Rows of rank.csv, as text, of every proxy and those of `FURTHER`; runs what is left."""
     names = [file.stem for file in sorted((conf_dir() / "proxy").glob("*.yaml"))]
-    cheap = ["diswot", *(n for n in names if n not in ("diswot", "ensemble", *COSTLY))]
-    nodes = further_words()
-    runs = {
-        space: [f"proxy=[{','.join(cheap)}]", *nodes, "control=shuffled", f"seeds={SEEDS[space]}"],
-        f"{space}_costly": [f"proxy=[{','.join(COSTLY)}]", "seeds=1"],
-    }
+    chosen = ["diswot", *(name for name in names if name not in ("diswot", "ensemble"))]
+    control = ["control=shuffled"]
     if space == "nasbench201_600":
-        chosen = [name for name in cheap if name in {*MEMBERS, "recommended"}]
-        runs = {space: [f"proxy=[{','.join(chosen)}]", *nodes, f"seeds={SEEDS[space]}"]}
-    tables = []
-    for name, words in runs.items():
-        if rank([*SPACES[space], *words, f"hydra.run.dir={work / name}"]) != 0:
-            sys.exit(1)
-        tables.append(pd.read_csv(work / name / "rank.csv", dtype=str, keep_default_na=False))
-    table = pd.concat(tables).drop_duplicates(["dataset", "target", "proxy"])
+        chosen, control = [name for name in chosen if name in {*MEMBERS, "recommended"}], []
+    words = [f"proxy=[{','.join(chosen)}]", *further_words(), *control, f"seeds={SEEDS[space]}"]
+    if rank([*SPACES[space], *words, f"hydra.run.dir={work / space}"]) != 0:
+        sys.exit(1)
+    table = pd.read_csv(work / space / "rank.csv", dtype=str, keep_default_na=False)
     table["source"] = [Path(source).name for source in table["source"]]  # not where it lies here
     return table
 
@@ -132,7 +122,8 @@ def validated(table: pd.DataFrame) -> Iterator[list[Any]]:
             if "@" not in str(name) and name not in FURTHER and row["spearman"]:
                 known = [row[key] for key in ("spearman", "spearman_lo", "spearman_hi")]
                 known.append(rows.at["params", "spearman"])
-                figures = [round(float(value), 4) for value in known]
+                known += [row[f"minus_params{end}"] for end in ("", "_lo", "_hi")]
+                figures = [round(float(value), 4) if value else "" for value in known]
                 yield [row["space"], name, dataset, target, row["n"], row["seeds"], *figures]
 
 
@@ -166,7 +157,7 @@ def main() -> None:
     _store("support.csv", ["proxy", "space", "scored", "tried", "seconds", "reason"], rows)
     _store("needs.csv", ["proxy", "needs"], needs())
     columns = ["space", "proxy", "dataset", "target", "n", "seeds"]
-    columns += ["spearman", "low", "high", "params"]
+    columns += ["spearman", "low", "high", "params", "lead", "lead_low", "lead_high"]
     known = {tuple(row[:4]): row for table in tables.values() for row in validated(table)}
     rows = list(known.values())  # of two rankings of a space the one of more cells, the later
     _store(ASSETS / "validated.csv", columns, rows)

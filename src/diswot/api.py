@@ -3,7 +3,8 @@
 Most take ``overrides``, settings as on the command line (``"data.batch_size=32"``); ``settings``,
 top-level ones and groups (``seed=1``, ``data="cifar100"``); ``config_dir``, a folder of further
 configs; ``run_dir``, where the run is kept and goes on after a stop, None to keep nothing. Wrong
-input, or an architecture that cannot be scored, is a `UserError`.
+input, an architecture that cannot be scored, a search that finds nothing or a training that failed
+is a `UserError`.
 
 A ``teacher`` or ``student`` may also be a ``torch.nn.Module`` whose last layer is linear, or a pair
 of one and the paths of its stages, which are else found; it is copied, with its weights. ``data``
@@ -20,8 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.commands import settled
-from diswot.commands.calls import config_folders, given_config, run_directory, shared_with
+from diswot.commands import calls, settled
 from diswot.config import known_targets, make
 from diswot.errors import UserError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset
 
     from diswot.models.outputs import Cost
-    from diswot.runs import Contestant, RankRow
+    from diswot.runs import Contestant, Estimate, RankRow
 
     Network = str | nn.Module | tuple[nn.Module, Sequence[str]]
     Images = str | tuple[Any, Any] | Dataset[Any] | DataLoader[Any] | None
@@ -63,7 +63,8 @@ class Score:
 class SearchResult:
     """Outcome of a search: the best architecture, and the ``top`` candidates, best first.
 
-    ``flops`` are multiply-accumulates of one image; ``summary`` is all of ``result.json``.
+    ``flops`` are multiply-accumulates of one image; ``summary`` is all of ``result.json``,
+    ``objects`` are those it was given, by name.
     """
 
     arch: str
@@ -74,6 +75,7 @@ class SearchResult:
     summary: dict[str, Any] = field(repr=False)
     config: dict[str, Any] = field(repr=False)
     config_dir: Folder | None = field(default=None, repr=False)
+    objects: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def build(self, num_classes: int | None = None, in_channels: int = 3) -> nn.Module:
         """The student with fresh weights; its ``forward`` gives logits ``(B, num_classes)``."""
@@ -118,7 +120,7 @@ def score_arch(
     from diswot.scoring.setup import Setup
 
     groups = {"space": space, "teacher": teacher, "proxy": proxy, "data": data}
-    with given_config("search", {**groups, **settings}, overrides, config_dir) as config:
+    with calls.given_config("search", {**groups, **settings}, overrides, config_dir) as config:
         setup = Setup.from_config(settled(config))
     for name, each in setup.proxies.items():
         if each.relative:
@@ -143,18 +145,19 @@ def find_student(
     strategy: str = "evolution",
     budget: Mapping[str, Limit] | float | str | None = None,
     data: Images = None,
+    test_data: Images = None,
     run_dir: Folder | None = None,
     overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
     quiet: bool = True,
     **settings: Override,
 ) -> SearchResult:
-    """Search for the best student of a teacher.
+    """Search for the best student of a teacher, whose accuracy is measured on ``test_data``.
 
     Of several proxies the first gives the fitness; ``budget`` limits ``params``, ``flops`` and
     ``layers``: a number, a share of the teacher's such as ``"0.25x"``, or a list of which the
     smallest counts; by default as the space has it, and no more than the teacher. A number alone
-    limits ``params``; ``"none"`` sets no limit. Wrong input, or nothing found, is a `UserError`.
+    limits ``params``; ``"none"`` sets no limit.
     """
     from diswot.search import run_search
 
@@ -163,14 +166,13 @@ def find_student(
     if isinstance(budget, str) and not budget.endswith("x"):
         limits = {"budget": budget}
     groups = {"space": space, "teacher": teacher, "proxy": proxy, "strategy": strategy}
-    given = {**groups, "data": data, **limits, **settings}
-    with (
-        given_config("search", given, overrides, config_dir) as config,
-        run_directory(run_dir) as path,
-    ):
+    images = {"data": data, "test_data": test_data}
+    given = {**groups, **images, **limits, **settings}
+    with calls.call("search", given, overrides, config_dir, run_dir) as (config, path):
         summary = asdict(run_search(config, path, quiet=quiet))
     kept = {key: summary[key] for key in ("arch", "score", "params", "flops", "top")}
-    return SearchResult(**kept, summary=summary, config=config, config_dir=config_dir)
+    kept |= {"config_dir": config_dir, "objects": calls.objects_of(given)}
+    return SearchResult(**kept, summary=summary, config=config)
 
 
 def train_student(
@@ -196,7 +198,6 @@ def train_student(
 
     A student that is a module is trained from its weights on; the result has a trained copy.
     `load_student` cannot build such a one: its ``student.safetensors`` is a state dict.
-    Wrong input, or a training that failed, is a `UserError`.
     """
     from diswot.given import trained
     from diswot.models.weights import WEIGHTS_FILE
@@ -209,11 +210,8 @@ def train_student(
     named = isinstance(teacher, str) and teacher != "none"
     taught = {"teacher.weights": str(weights)} if named else {}
     given = {**groups, "data": data, "test_data": test_data, **taught, **settings}
-    with (
-        given_config("train", given, overrides, config_dir) as config,
-        run_directory(run_dir) as path,
-    ):
-        summary = asdict(run_train(config, path, config_folders(config_dir), quiet=quiet))
+    with calls.call("train", given, overrides, config_dir, run_dir) as (config, path):
+        summary = asdict(run_train(config, path, calls.config_folders(config_dir), quiet=quiet))
         if isinstance(student, str):
             network = load_student(path, config_dir=config_dir)
         else:
@@ -226,6 +224,7 @@ def train_student(
 class RaceResult:
     """Outcome of a race: the winner's architecture, mean test accuracy in percent, and size.
 
+    ``margin`` is by how much it beats the ``control``, None where it is that or there is none.
     ``contestants`` are all, the winner first; ``student`` is its network as it was trained, on the
     CPU, in eval mode; ``summary`` is all of ``result.json``.
     """
@@ -234,6 +233,8 @@ class RaceResult:
     test_top1: float
     params: int
     flops: int
+    control: str | None
+    margin: Estimate | None
     contestants: list[Contestant] = field(repr=False)
     student: nn.Module = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
@@ -252,28 +253,28 @@ def race_students(
     """Distil the best candidates of a search, or given architectures, briefly by halving.
 
     ``found`` is what a search gave, with its space, teacher and data where none are named here, or
-    its run directory; in its place ``archs=[...]`` need ``space`` and ``teacher``. Objects that
-    the search was given are given again. Wrong input is a UserError.
+    its run directory; in its place ``archs=[...]`` need ``space`` and ``teacher``. Where ``data``
+    is an object ``test_data`` is one too.
     """
     from diswot.race import run_race
 
+    if isinstance(found, SearchResult):
+        settings = {**found.objects, **settings}
     own: dict[str, Any] = {"run": str(found)} if isinstance(found, str | Path) else {}
-    if not all(isinstance(settings.get(name), str | None) for name in ("teacher", "data")):
+    if calls.objects_of(settings):
         own["workers"] = 1  # objects are in this process
     given = {**own, **settings}
-    with (
-        given_config("race", given, overrides, config_dir) as config,
-        run_directory(run_dir) as path,
-    ):
+    with calls.call("race", given, overrides, config_dir, run_dir) as (config, path):
         if isinstance(found, SearchResult):
-            config.update(shared_with(found.config, config, [*settings, *overrides]))
+            config.update(calls.shared_with(found.config, config, [*settings, *overrides]))
             config["archs"] = [each["arch"] for each in found.top[: config["finalists"]]]
             if config["control"] == "largest":
                 config["control"] = found.summary["largest"]["arch"]
-        summary = run_race(config, path, config_folders(config_dir), quiet=quiet)
+        summary = run_race(config, path, calls.config_folders(config_dir), quiet=quiet)
         network = load_student(path, config_dir=config_dir)
-    kept = summary.arch, summary.test_top1, summary.params, summary.flops, summary.contestants
-    return RaceResult(*kept, student=network, summary=asdict(summary), config=config)
+    names = ("arch", "test_top1", "params", "flops", "control", "margin", "contestants")
+    kept = {name: getattr(summary, name) for name in names}
+    return RaceResult(**kept, student=network, summary=asdict(summary), config=config)
 
 
 def load_student(run: Folder, *, config_dir: Folder | None = None) -> nn.Module:
@@ -302,17 +303,15 @@ def rank_proxies(
 
     Returns:
         The rows of rank.csv, target by target, the best proxy first; none for a shard.
-
-    Wrong input is a `UserError`.
     """
     from diswot.rank import merge_shards, run_rank
 
     groups = {"space": space, "proxy": proxy, "teacher": teacher, "data": data, "seeds": seeds}
-    with given_config("rank", {**groups, **settings}, overrides, config_dir) as config:
+    given = {**groups, **settings}
+    with calls.call("rank", given, overrides, config_dir, run_dir) as (config, path):
         if (merge := config["merge"]) is not None:
-            targets = known_targets(config_folders(config_dir))
+            targets = known_targets(calls.config_folders(config_dir))
             return merge_shards(Path(merge), targets, resamples=config["resamples"], quiet=quiet)
         if config["shard"] is not None and run_dir is None:
             raise UserError(f"shard={config['shard']}: give run_dir, or what is scored is lost")
-        with run_directory(run_dir) as path:
-            return run_rank(config, path, quiet=quiet)
+        return run_rank(config, path, quiet=quiet)

@@ -70,8 +70,9 @@ def with_members(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, A
         UserError: A name that no folder of configs has, twice the same, or none.
     """
     for name, node in (config.get("proxy") or {}).items():
-        if not isinstance(node, dict) or not isinstance(members := node.get("members"), list):
+        if not isinstance(node, dict) or isinstance(node.get("members"), dict | None):
             continue
+        members = node["members"] if isinstance(node["members"], list) else [node["members"]]
         files = {f.stem: f for folder in folders for f in sorted((folder / "proxy").glob("*.yaml"))}
         known = sorted({*files} - {name})
         wrong = [each for each in members if each not in known or members.count(each) > 1]

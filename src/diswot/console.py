@@ -154,23 +154,30 @@ class ScoringProgress:
         self._failed += failed
         now = time.monotonic()
         fresh = done - self._before
-        rate = max(fresh, 0) / max(now - self._started, 1e-9)
+        if fresh <= 1:  # processes have started by now
+            self._started = now
+        rate = max(fresh - 1, 0) / max(now - self._started, 1e-9)
         self._bar.update(self._task, completed=done, rate=f"{rate:.1f}/s", note=note)
         if not self._console.is_terminal and fresh > 0 and now - self._shown >= _EVERY:
             self._shown = now
-            total = left = ""
-            if self._total is not None:
-                total, left = f" of {self._total:,}", f", {(self._total - done) / rate:.0f} s left"
-            self._console.print(f"{done:,}{total} candidates, {rate:.1f}/s, {note}{left}")
+            total = "" if self._total is None else f" of {self._total:,}"
+            speed = f"{rate:.1f}/s, " if rate else ""
+            left = f", {(self._total - done) / rate:.0f} s left" if rate and self._total else ""
+            self._console.print(f"{done:,}{total} candidates, {speed}{note}{left}")
 
 
 class SearchProgress(ScoringProgress):
     """The progress of a search, see `diswot.searching.engine.OnCandidate`."""
 
-    def __call__(self, record: CandidateRecord, evaluated: int, best: float | None) -> None:
+    def __call__(self, record: CandidateRecord, evaluated: int, best: str | float | None) -> None:
         """See `advance`."""
-        shown = "—" if best is None else f"{best:.5g}"
+        shown = f"{best:.5g}" if isinstance(best, float) else best or "—"
         self.advance(evaluated, f"best {shown}", failed=record.status != "ok")
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def shown(path: Path) -> str:

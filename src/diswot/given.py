@@ -98,8 +98,8 @@ def _object(sha256: str) -> Any:
         return _OBJECTS.get({})[sha256]
     except KeyError:
         raise UserError(
-            "images or a module were given from Python, but not to this call in this process; "
-            "give them again, and for several processes start the whole program with torchrun"
+            "this config is of images or a module given from Python, which this call lacks; give "
+            "them to it (a training in several processes: start the whole program with torchrun)"
         ) from None
 
 

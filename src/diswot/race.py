@@ -8,6 +8,7 @@ from typing import Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
 from diswot.runs import RaceRecord, RaceSummary
+from diswot.runs.races import side
 
 _COMMAND = Command(
     "race",
@@ -31,7 +32,7 @@ def job(launch: Launch) -> float:
 
     summary = run_race(launch.config, launch.path, launch.folders, group=launch.sweep)
     if launch.sweep is None:
-        print_lines([f"Next: {_next_command(launch, summary)}"])
+        print_lines(map(": ".join, _next_commands(launch, summary).items()))
     return float(summary.contestants[0].val_top1 or 0.0)
 
 
@@ -100,24 +101,31 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
     return summary
 
 
-def _next_command(launch: Launch, summary: RaceSummary) -> str:
-    """Trains the winner, or the control if that is ahead, by the protocol of trainings."""
-    given, arch, margin = launch.given, summary.arch, summary.margin
-    if margin is not None and margin.half is not None and margin.mean < -margin.half:
+def _next_commands(launch: Launch, summary: RaceSummary) -> dict[str, str]:
+    """Train the winner, or the control if that is ahead: taught, or alone if that is better.
+
+    Where the race does not show which of the two is, both are named.
+    """
+    given, arch, gain = launch.given, summary.arch, summary.contestants[0].gain
+    if summary.margin is not None and side(summary.margin) < 0:
         arch = str(summary.control)
-    words = ["student=arch", f"space={summary.space}", f"student.arch={quote(arch)}"]
-    if summary.teacher is None:
-        words += ["teacher=none", "distiller=none"]
-    else:
+        gain = next(each.gain for each in summary.contestants if each.arch == arch)
+    student = ["student=arch", f"space={summary.space}", f"student.arch={quote(arch)}"]
+    data = [f"data={launch.choices['data']}"] if launch.choices["data"] != "fashion_mini" else []
+    data += [word for word in given("space.", "data.") if "data.batch_size=" not in word]
+    ways = {"alone": ["teacher=none", "distiller=none"]}
+    if summary.teacher is not None:
         names = ",".join(summary.distiller)
         distiller = names if len(summary.distiller) == 1 else f"[{names}]"
         teacher = launch.choices.get("teacher") or summary.teacher
-        words += [f"teacher={teacher}", f"distiller={distiller}"]
-        words.append(f"teacher.weights={quote(str(summary.teacher_weights))}")
-        words += given("teacher.network.", "distiller.")
-    words += [f"data={launch.choices['data']}"] if launch.choices["data"] != "fashion_mini" else []
-    words += [word for word in given("space.", "data.") if "data.batch_size=" not in word]
-    return launch.next_command("train", words)
+        ways["taught"] = [f"teacher={teacher}", f"distiller={distiller}"]
+        ways["taught"].append(f"teacher.weights={quote(str(summary.teacher_weights))}")
+        ways["taught"] += given("teacher.network.", "distiller.")
+    shown = 0 if gain is None else side(gain)
+    order = ["alone"] if shown < 0 else ["taught"] if shown > 0 else ["taught", "alone"]
+    known = [ways[way] for way in order if way in ways]
+    commands = (launch.next_command("train", [*student, *words, *data]) for words in known)
+    return dict(zip(("Next", "Or"), commands, strict=False))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ BAD_TRAININGS = {
     ADAM: ("protocol.optimizer", "torch.optim.Adam", "momentum"),
     "protocol.schedule._target_=diswot.training.schedules.cosin": ("protocol.schedule", "cosin"),
     "+protocol.schedule.gama=1": ("protocol.schedule", "gama"),
-    "protocol.schedule.warmup=2": ("protocol.schedule.warmup=2", "protocol.max_epochs=2"),
+    "protocol.schedule.warmup=3": ("protocol.schedule.warmup=3", "protocol.max_epochs=2"),
     "protocol.schedule.final=2": ("protocol.schedule.final=2", "from 0 to 1"),
     "protocol=crd protocol.max_epochs=100": ("protocol.schedule.milestones", "below 100"),
     "protocol.mixup=-1": ("protocol.mixup=-1", "at least 0"),

@@ -55,7 +55,7 @@ def test_a_search_measures_its_teacher_first(
     assert known is not None
     assert (known.weights, known.images, known.of) == ("embedded", 40, 2_000)
     assert known.top1 == pytest.approx(top1)
-    line = f"(weights: embedded) itself: top-1 {top1:.2f} % on 40 of the 2,000 test images"
+    line = f"(weights: embedded), itself top-1 {top1:.2f} % on 40 of the 2,000 test images"
     assert 0 < out.index(line) < out.index("Best 5 of")
     assert f"teacher resnet20, top-1 {top1:.2f} %" in out
 
@@ -75,7 +75,7 @@ def test_a_teacher_that_cannot_be_measured_stops_no_search(
     assert run_search(compose("search", [*SETTINGS, *words], None), tmp_path).evaluated == 8
     out = capsys.readouterr().out
     assert ("The accuracy of the teacher was not measured: " in out) == told
-    assert "itself: top-1" not in out
+    assert "itself top-1" not in out
 
 
 def test_a_wrong_number_of_images_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def test_milestones_that_are_never_reached(milestones: list[int]) -> None:
         multistep(0, 10, milestones=milestones)
 
 
-@pytest.mark.parametrize("warmup", [-1, 10, math.nan, "two"])
+@pytest.mark.parametrize("warmup", [-1, 10.5, math.nan, "two"])
 def test_warmups_that_are_refused(warmup: Any) -> None:
     with pytest.raises(UserError, match=r"protocol.schedule.warmup="):
         cosine(0, 10, warmup=warmup)

@@ -29,4 +29,5 @@ def validations(space: str, proxy: str, node: Mapping[str, Any]) -> list[Validat
         return []
     table = pd.read_csv(io.BytesIO(read_asset(_FILE)))
     own = table[(table["space"] == space) & (table["proxy"] == proxy)]
-    return [Validation(**row) for row in own.drop(columns=["space", "proxy"]).to_dict("records")]
+    own = own.drop(columns=["space", "proxy"]).astype(object)
+    return [Validation(**row) for row in own.where(own.notna(), None).to_dict("records")]

@@ -18,27 +18,39 @@ def config_folders(config_dir: Folder | None) -> list[Path]:
 
 
 @contextmanager
-def run_directory(run_dir: Folder | None) -> Iterator[Path]:
-    """The run directory; where none is named, one that is gone afterwards."""
-    with TemporaryDirectory(prefix="diswot-") as folder:
-        yield Path(run_dir or folder)
-
-
-@contextmanager
 def given_config(
     command: str, settings: Mapping[str, Any], overrides: Iterable[str], folder: Folder | None
 ) -> Iterator[dict[str, Any]]:
     """The config of a command, which names the objects among the settings, while it runs."""
     from diswot.given import named
 
-    among = {name: settings.get(name) for name in ("data", "test_data", "teacher", "student")}
-    objects = {name: each for name, each in among.items() if not isinstance(each, str | None)}
-    left_out = {*objects, *(name for name in ("data", "test_data") if among[name] is None)}
+    objects = objects_of(settings)
+    left_out = {*objects, *(n for n in ("data", "test_data") if settings.get(n) is None)}
     words = [f"{name}={_word(value)}" for name, value in settings.items() if name not in left_out]
     words += [f"~{role}" for role in ("teacher", "student") if role in objects]
     words += ["data=npz"] if "data" in objects else []
     with named(compose(command, [*words, *overrides], folder), objects) as config:
         yield config
+
+
+@contextmanager
+def call(
+    command: str,
+    settings: Mapping[str, Any],
+    overrides: Iterable[str],
+    folder: Folder | None,
+    run_dir: Folder | None,
+) -> Iterator[tuple[dict[str, Any], Path]]:
+    """The config, see `given_config`, and the run directory: a temporary one if none is named."""
+    begun = given_config(command, settings, overrides, folder)
+    with begun as config, TemporaryDirectory(prefix="diswot-") as temporary:
+        yield config, Path(run_dir or temporary)
+
+
+def objects_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are images or modules instead of names."""
+    among = {name: settings.get(name) for name in ("data", "test_data", "teacher", "student")}
+    return {name: each for name, each in among.items() if not isinstance(each, str | None)}
 
 
 def _word(value: Any) -> str:

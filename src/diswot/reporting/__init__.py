@@ -65,12 +65,12 @@ def conditions(
 
 
 def teacher_lines(name: str | None, accuracy: TeacherAccuracy | None) -> Iterator[str]:
-    """How good the teacher is itself, in one line where that was measured."""
+    """How good the teacher is that students learn from, in one line where that was measured."""
     if accuracy is not None:
         share = f"{accuracy.images:,} of the " if accuracy.images < accuracy.of else "the "
         yield (
-            f"Teacher {name} (weights: {accuracy.weights}) itself: top-1 {accuracy.top1:.2f} % on "
-            f"{share}{accuracy.of:,} test images"
+            f"Students learn from {name} (weights: {accuracy.weights}), itself top-1 "
+            f"{accuracy.top1:.2f} % on {share}{accuracy.of:,} test images"
         )
 
 
@@ -78,10 +78,11 @@ def place_lines(summary: SearchSummary) -> Iterator[str]:
     """How firm the order of the best is under other seeds, in one line where that is known."""
     if places := summary.places:
         first = sum(each[0] == 1 for each in places.values())
-        orders = [" ".join(map(str, each)) for each in places.values()]
+        orders = [f"with seed {s} {' '.join(map(str, each))}" for s, each in places.items()]
+        count = len(next(iter(places.values())))
         yield (
-            f"Scored again with seeds {' and '.join(places)} the first stays first in {first} of "
-            f"{len(places)}; places of the best {len(orders[0].split())}: {', '.join(orders)}"
+            f"Scored again under other seeds the first stays first in {first} of {len(places)}; "
+            f"the best {count} take places: {', '.join(orders)}"
         )
 
 
@@ -89,7 +90,7 @@ def largest_lines(summary: SearchSummary) -> Iterator[str]:
     """What the number of parameters alone would choose, in one line where that is known."""
     if (largest := summary.largest) is not None:
         yield (
-            f"Parameters alone would choose {largest.arch}, the largest scored: {largest.params:,} "
+            f"Of those scored, parameters alone would choose {largest.arch}: {largest.params:,} "
             f"parameters, {largest.flops:,} MACs; by {summary.proxy} it is number "
             f"{summary.largest_place:,}"
         )
@@ -98,8 +99,11 @@ def largest_lines(summary: SearchSummary) -> Iterator[str]:
 def validation_lines(summary: SearchSummary) -> Iterator[str]:
     """How far the score of a search is known to hold on its space, one line a target."""
     for each in summary.validated:
+        lead = ""
+        if each.lead is not None:
+            lead = f"; lead {each.lead:+.2f} [{each.lead_low:+.2f}, {each.lead_high:+.2f}]"
         yield (
             f"{summary.proxy} on {each.n:,} architectures of {summary.space} ({each.dataset} "
             f"{each.target}): Spearman {each.spearman:.2f} [{each.low:.2f}, {each.high:.2f}], "
-            f"parameters {each.params:.2f}"
+            f"parameters {each.params:.2f}{lead}"
         )

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from diswot.console import print_lines, print_pairs, print_table, shown
+from diswot.console import counted, print_lines, print_pairs, print_table, shown
 from diswot.racing.halving import estimate
 from diswot.runs import Contestant, Estimate, RaceRecord, RaceSummary
+from diswot.runs.races import side
 from diswot.versions import versions
 
 if TYPE_CHECKING:
     from diswot.racing.engine import Race
     from diswot.racing.halving import Plan
     from diswot.training.setup import TrainingSetup
+
+
+_FEW = 100  # images, on which accuracies differ by a percent at least
 
 
 def images_an_epoch(config: Mapping[str, Any], setup: TrainingSetup) -> int:
@@ -41,17 +45,23 @@ def show_plan(
     trainings = sum(counts[:-1]) + len(plan.seeds) * (
         counts[-1] + (ways - 1) + (ways if plan.control else 0)
     )
-    steps = [f"{count} for {epochs} epochs" for count, epochs in zip(counts, rungs, strict=True)]
+    steps = [
+        f"{count} for {counted(epochs, 'epoch')}"
+        for count, epochs in zip(counts, rungs, strict=True)
+    ]
     beside = " beside the control" if plan.control else ""
     alone = "; in the end also alone" if plan.taught else ""
+    few = " (too few to tell students apart: give a larger protocol.validation, such as 0.3)"
+    few = few if deciding < _FEW else ""
     several = f", {workers} trainings side by side" if workers > 1 else ""
     print_pairs(
         {
             "students": ", ".join(plan.archs),
             "control": plan.control or "none",
             "teacher": taught,
-            "rungs": f"{', then '.join(steps)}{beside}, {len(plan.seeds)} seeds{alone}: at most "
-            f"{trainings} trainings; {deciding:,} {setup.batches.validated_on} images decide",
+            "rungs": f"{', then '.join(steps)}{beside}, {counted(len(plan.seeds), 'seed')}{alone}: "
+            f"at most {counted(trainings, 'training')}; {deciding:,} {setup.batches.validated_on} "
+            f"images decide{few}",
             "data": f"{data.name}, {data.num_classes} classes; an epoch is {images:,} of {there:,} "
             f"images of {data.image_size}×{data.image_size}",
             "brief": "few epochs of few images order students; trained in full they reach far more",
@@ -73,8 +83,8 @@ def show_training(record: RaceRecord, count: int) -> None:
         top1 = f"{record.val_top1:.2f} %, test {record.test_top1:.2f} %"
     print_lines(
         [
-            f"rung {record.rung}  {record.arch} {how}, seed {record.seed}, {record.epochs} epochs: "
-            f"{top1}  {record.seconds:.0f} s"
+            f"rung {record.rung}  {record.arch} {how}, seed {record.seed}, "
+            f"{counted(record.epochs, 'epoch')}: {top1}  {record.seconds:.0f} s"
         ]
     )
 
@@ -156,8 +166,8 @@ def _paired(ours: Sequence[RaceRecord], others: Sequence[RaceRecord]) -> Estimat
 def show_result(summary: RaceSummary, path: Path) -> None:
     """The contestants as a table, what it says, and the files."""
     title = (
-        f"Top-1, % on the test images of {summary.data}, ± half the 95 % interval over "
-        f"{summary.seeds} seeds"
+        f"Top-1, % on the test images of {summary.data}"
+        f"{f', ± half the 95 % interval over {summary.seeds} seeds' if summary.seeds > 1 else ''}"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("student", no_wrap=True, overflow="fold")
@@ -177,7 +187,7 @@ def show_result(summary: RaceSummary, path: Path) -> None:
         table.add_row(f"{each.arch}{mark}", str(each.rung), *numbers, *size)
     print_table(table)
     files = [f"  {shown(path / n)}" for n in ("result.json", summary.checkpoint)]
-    work = f"{summary.trained} trainings of {summary.seconds:.0f} s in all"
+    work = f"{counted(summary.trained, 'training')} of {summary.seconds:.0f} s in all"
     print_lines([*verdicts(summary), work, *files])
 
 
@@ -185,26 +195,18 @@ def verdicts(summary: RaceSummary) -> Iterator[str]:
     """What the figures show of the winner, beside the control and itself alone; who diverged."""
     best = summary.contestants[0]
     if summary.margin is not None:
-        told = _side(summary.margin, "ahead of", "behind", "not shown apart from")
+        told = ("not shown apart from", "ahead of", "behind")[side(summary.margin)]
         yield f"{best.arch} is {told} the control {summary.control}{_points(summary.margin)}"
     elif summary.control == best.arch:
         yield f"The control itself won: {best.arch}"
     if best.gain is not None:
-        told = _side(best.gain, "raises", "lowers", "is not shown to change")
+        told = ("is not shown to change", "raises", "lowers")[side(best.gain)]
         yield f"Distillation {told} the accuracy of {best.arch}{_points(best.gain)}"
     yield from (f"{e.arch} diverged: {e.reason}" for e in summary.contestants if e.reason)
 
 
-def _side(difference: Estimate, above: str, below: str, neither: str) -> str:
-    """One of three phrases: whether the interval leaves 0 out, and on which side."""
-    if difference.half is None or abs(difference.mean) <= difference.half:
-        return neither
-    return above if difference.mean > 0 else below
-
-
 def _points(difference: Estimate) -> str:
-    seeds = "one seed" if difference.seeds == 1 else f"{difference.seeds} seeds"
-    return f" ({_text(difference, '+')} points, {seeds})"
+    return f" ({_text(difference, '+')} points, {counted(difference.seeds, 'seed')})"
 
 
 def _text(value: Estimate | None, sign: str = "") -> str:

@@ -19,7 +19,6 @@ from diswot.reporting import (
     drawing,
     largest_lines,
     place_lines,
-    teacher_lines,
     validation_lines,
 )
 from diswot.reporting.plots import plot_course, plot_params
@@ -201,7 +200,6 @@ def show_result(summary: SearchSummary, path: Path) -> None:
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
     known = [*place_lines(summary), *largest_lines(summary), *validation_lines(summary)]
-    known += teacher_lines(summary.teacher, summary.teacher_accuracy)
     print_lines([*known, counts, *files])
 
 

@@ -40,6 +40,13 @@ class Estimate:
     seeds: int
 
 
+def side(difference: Estimate) -> int:
+    """1 or -1 where the interval of a difference lies above or below 0, else 0."""
+    if difference.half is None or abs(difference.mean) <= difference.half:
+        return 0
+    return 1 if difference.mean > 0 else -1
+
+
 @dataclass(frozen=True)
 class Contestant:
     """An architecture in a race, as it was on the last ``rung`` it reached.

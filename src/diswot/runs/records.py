@@ -122,8 +122,8 @@ class KnownAccuracies:
 class Validation:
     """How well a proxy ranked ``n`` architectures of known accuracy, mean over ``seeds``.
 
-    Spearman's ρ with the 95 % interval over architectures, and that of the parameters; with the
-    settings of the package's own YAML.
+    Spearman's ρ with the 95 % interval over architectures, that of the parameters, and the lead
+    over it with its interval (None of parameters); with the settings of the package's own YAML.
     """
 
     dataset: str
@@ -134,6 +134,9 @@ class Validation:
     low: float
     high: float
     params: float
+    lead: float | None = None
+    lead_low: float | None = None
+    lead_high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

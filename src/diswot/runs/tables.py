@@ -83,7 +83,7 @@ def read_rank_rows(folder: Path) -> list[RankRow]:
 
 
 def read_similarity(folder: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Matrices ``(n, n)`` of teacher and student by kind, of a search's ``similarity.npz``.
+    """Matrices of teacher and student by kind, of a search's ``similarity.npz``.
 
     Kinds are ``relation`` and ``semantic``, none where the search left no file; a damaged one
     raises `UnreadableError`.

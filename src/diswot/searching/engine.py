@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import deque
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from diswot.strategies import Strategy
 
 
-OnCandidate = Callable[[CandidateRecord, int, float | None], object]
-"""Called with one more candidate, the number of candidates so far and the best score."""
+OnCandidate = Callable[[CandidateRecord, int, str | float | None], object]
+"""Called with one more candidate, the number of candidates so far and the best score.
+
+In place of a score that is relative to other candidates the architecture that has it is given.
+"""
 
 OnGeneration = Callable[[Sequence[CandidateRecord], int], object]
 """Called with one more generation, and how many of its records were not there at the start."""
@@ -170,13 +174,16 @@ class Search:
     def _score(
         self, archs: Sequence[Arch], measure: Measure, on_candidate: OnCandidate
     ) -> list[CandidateRecord]:
-        best, records = max(self.history.scores().values(), default=None), []
+        scores, records = self.history.scores(), []
+        best = max(scores, key=scores.__getitem__, default=None)
+        highest = -math.inf if best is None else scores[best]
         for record in self._answer(archs, measure):
             self.history.add(record)
             records.append(record)
-            if record.score is not None:
-                best = record.score if best is None else max(best, record.score)
-            on_candidate(record, self.evaluated, best)
+            if record.score is not None and record.score > highest:
+                best, highest = record.arch, record.score
+            relative = self.history.relative or best is None  # then the score says nothing
+            on_candidate(record, self.evaluated, best if relative else highest)
         return records
 
     def _answer(self, archs: Sequence[Arch], measure: Measure) -> Iterator[CandidateRecord]:

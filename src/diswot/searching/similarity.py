@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from diswot.proxies.functional import cam_matrix, relation_matrix
+from diswot.proxies.diswot import Relation, Semantic
 from diswot.runs.files import replacing
 from diswot.scoring.runtime import forward
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import nn
-
-    from diswot.models.outputs import Network
-    from diswot.scoring.scorer import Scorer
+    from diswot.proxies.base import Summary
     from diswot.scoring.setup import Setup
 
 
-_CLASSES = 256
+_ROWS = 256
+_KINDS = {"relation": "relation", "maps": "semantic", "gradient": "semantic"}
+"""Names of the matrices in the file, by those that proxies give them."""
 
 Matrices = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 
@@ -41,32 +40,30 @@ def save_similarity(path: Path, setup: Setup, arch: str) -> None:
 
 
 def similarity_matrices(setup: Setup, arch: str) -> Matrices:
-    """The matrices of relation similarity and of the cam form, from the weights that were scored.
+    """What the run's DisWOT proxies compare, from the weights that were scored.
 
-    Both networks run once more, as they did to be scored, so the search's own scores follow from
-    the matrices up to the rounding to float32: ``−‖relation_teacher − relation_student‖²/B²`` is
-    the relation part, the same of the semantic matrices, with K², the cam form. They are ``(B, B)``
-    and ``(K, K)``, of the first 256 classes; there are none where no proxy compared with a teacher
-    or a network gives numbers that are not finite.
+    The student runs once more, as it did to be scored, so scores follow from the matrices up to
+    the rounding to float32. ``relation`` is ``(B, B)``; ``semantic`` holds images ``(B, B)``,
+    classes ``(K, K)`` or, of the channel form, the gradient ``(K, C)``, of at most 256 rows. There
+    are none where no such proxy ran or a network gives numbers that are not finite.
     """
-    if setup.teacher_network is None:
+    proxies = {n: p for n, p in setup.proxies.items() if isinstance(p, Semantic | Relation)}
+    if not proxies:
         return {}
-    teacher = _matrices(setup.teacher_network, setup.scorer)
+    scorer = setup.scorer
+    student: dict[str, Summary] = {}
     try:
-        student = _matrices(setup.scorer.network(setup.space.parse(arch)), setup.scorer)
+        with scorer.runtime.reproducible(), torch.no_grad():
+            network = scorer.network(setup.space.parse(arch))
+            batch = scorer.runtime.place_batch(scorer.batch)
+            outputs = forward(network, {}, batch, scorer.runtime).outputs
+            for name, proxy in proxies.items():
+                student[name] = proxy.summarize(outputs, batch, network)
     except RuntimeError:  # out of memory, where the proxies kept less of the pass
         return {}
-    sides = {"teacher": teacher, "student": student}
-    matrices = {f"{kind}_{side}": sides[side][kind] for kind in teacher for side in sides}
+    matrices: Matrices = {}
+    for side, summaries in (("teacher", scorer.teacher), ("student", student)):
+        for name in reversed(proxies):  # of two that give one kind the first counts
+            for key, matrix in summaries[name].items():
+                matrices[f"{_KINDS[key]}_{side}"] = matrix[:_ROWS].cpu().float().numpy()
     return matrices if all(np.isfinite(matrix).all() for matrix in matrices.values()) else {}
-
-
-def _matrices(network: nn.Module, scorer: Scorer) -> Matrices:
-    """Relation matrix ``(B, B)`` and that of activation maps, ``(K, K)``, of one forward pass."""
-    with scorer.runtime.reproducible(), torch.no_grad():
-        batch = scorer.runtime.place_batch(scorer.batch)
-        outputs = forward(scorer.runtime.place(network), {}, batch, scorer.runtime).outputs
-        features = outputs.stages[-1].double()
-        weight = cast("Network", network).classifier.weight[:_CLASSES].double()
-        pair = {"relation": relation_matrix(features), "semantic": cam_matrix(features, weight)}
-    return {kind: matrix.cpu().float().numpy() for kind, matrix in pair.items()}

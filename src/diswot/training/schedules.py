@@ -15,7 +15,7 @@ def multistep(
 ) -> float:
     """Steps down by ``gamma`` at each milestone, after ``warmup`` epochs of linear growth.
 
-    A milestone that is never reached, or a warm-up not below ``epochs``, raises `UserError`.
+    A milestone that is never reached, or a warm-up longer than ``epochs``, raises `UserError`.
     """
     if any(not 0 < milestone < epochs for milestone in milestones):
         raise UserError(
@@ -29,20 +29,19 @@ def multistep(
 def cosine(epoch: float, epochs: int, *, warmup: float = 0, final: float = 0) -> float:
     """Half a cosine from 1 to ``final`` (Loshchilov & Hutter, ICLR 2017, without restarts).
 
-    It begins after ``warmup`` epochs of linear growth. A warm-up that is not below ``epochs``, or
-    a share outside 0 to 1, raises `UserError`.
+    It begins after ``warmup`` epochs of linear growth. A warm-up longer than ``epochs``, or a share
+    outside 0 to 1, raises `UserError`.
     """
     number("protocol.schedule.final", final, low=0, high=1)
     warm = _warm(epoch, epochs, warmup)
-    done = min(max(epoch - warmup, 0) / (epochs - warmup), 1)
+    done = 0 if epoch <= warmup else min((epoch - warmup) / (epochs - warmup), 1)
     return warm * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def _warm(epoch: float, epochs: int, warmup: float) -> float:
-    if not 0 <= number("protocol.schedule.warmup", warmup, low=0) < epochs:
+    if number("protocol.schedule.warmup", warmup, low=0) > epochs:
         raise UserError(
-            f"protocol.schedule.warmup={warmup:g}: give less than protocol.max_epochs={epochs}, "
-            "such as 0"
+            f"protocol.schedule.warmup={warmup:g}: give at most protocol.max_epochs={epochs}, or 0"
         )
     # From a tenth, so that the first step moves too.
     return 1.0 if epoch >= warmup else 0.1 + 0.9 * epoch / warmup

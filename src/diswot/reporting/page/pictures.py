@@ -47,7 +47,6 @@ _STYLE: Any = {
     "savefig.facecolor": "none",
     "savefig.dpi": 160.0,  # of what is drawn as an image
 }
-_AXES = {"relation": "images of the mini-batch", "semantic": "classes"}
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -248,7 +247,7 @@ def similarity_pictures(group: Group, name: str) -> Pictures:
             ):
                 with pictures.draw(f"{kind} similarity, {title}", 3.6, 3.0) as axes:
                     axes.figure.colorbar(axes.imshow(matrix, vmin=low, vmax=high), ax=axes)
-                    axes.set(title=f"{kind}: {title}", xlabel=_AXES.get(kind, ""))
+                    axes.set(title=f"{kind}: {title}", aspect="auto")
                     axes.title.set_fontsize(10)
         if pairs:
             arch = run.result.get("arch", "not known yet")
