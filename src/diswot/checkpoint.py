@@ -16,7 +16,15 @@ from diswot.errors import UnreadableError, UserError
 from diswot.given import NETWORK
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
-from diswot.runs import SearchSummary, read_summary, write_atomic, write_json
+from diswot.runs import (
+    EpochRecord,
+    RaceRecord,
+    ScoreRecord,
+    SearchSummary,
+    read_summary,
+    write_atomic,
+    write_json,
+)
 from diswot.spaces.base import Space
 
 DESCRIPTION_FILE = "student.json"  # beside the weights of a trained student: what to build
@@ -240,8 +248,10 @@ def read_search(
     """
     run = folder(setting, path or None, "the run directory of a diswot search")
     file = run / "result.json"
-    if (run / DESCRIPTION_FILE).is_file():
-        raise UserError(f"{setting}: {run} is the run of a training; give that of a search")
+    journals = (EpochRecord.file, ScoreRecord.file, RaceRecord.file)
+    for kind, journal in zip(("training", "ranking", "race"), journals, strict=True):
+        if (run / journal).is_file():
+            raise UserError(f"{setting}: {run} is the run of a {kind}; give that of a search")
     if not file.is_file():
         problem = "holds no result.json; give the run directory of a diswot search"
         if (run / "candidates.jsonl").is_file():

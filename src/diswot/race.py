@@ -1,13 +1,13 @@
 """Distil the best candidates of a search briefly, and find the one to train: ``diswot race``."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
-from diswot.runs import RaceRecord, RaceSummary
+from diswot.runs import RaceRecord, RaceSummary, read_summary
 from diswot.runs.races import side
 
 _COMMAND = Command(
@@ -23,7 +23,7 @@ _COMMAND = Command(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on ``argv``, else on the command line's words; gives its exit code."""
-    return run_app("race", job, argv, first="run")
+    return run_app("race", job, argv, swept=_show_sweep, first="run")
 
 
 def job(launch: Launch) -> float:
@@ -99,6 +99,13 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
     summary = export(race, setup, winner)
     session.loggers.finished(asdict(summary), [])
     return summary
+
+
+def _show_sweep(runs: Mapping[str, Path]) -> None:
+    from diswot.reporting.race import show_sweep
+
+    files = {name: path / "result.json" for name, path in runs.items()}
+    show_sweep({n: read_summary(f, RaceSummary) for n, f in files.items() if f.exists()})
 
 
 def _next_commands(launch: Launch, summary: RaceSummary) -> dict[str, str]:

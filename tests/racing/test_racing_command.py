@@ -62,6 +62,8 @@ WRONG = {
     "holds no result.json; give the run directory of a diswot search": ["run=EMPTY"],
     "has not finished; run its command again": ["UNFINISHED"],
     "is the run of a training": ["TRAINED"],
+    "is the run of a race": ["RACED"],
+    "is the run of a ranking": ["RANKED"],
     "result.json is damaged|result.json: ": ["DAMAGED"],
     "space: none is given": ["archs=[s0:1-1-1]", "teacher=none"],
     "archs: .*s0:9-9-9": ["space=s0", "archs=[s0:9-9-9]", "teacher=none"],
@@ -84,8 +86,8 @@ def test_what_is_refused(
 ) -> None:
     places = {"FOUND": found}
     for name, file in (
-        *(("EMPTY", None), ("UNFINISHED", "candidates.jsonl"), ("TRAINED", "student.json")),
-        ("DAMAGED", "result.json"),
+        *(("EMPTY", None), ("UNFINISHED", "candidates.jsonl"), ("TRAINED", "epochs.jsonl")),
+        *(("RACED", "race.jsonl"), ("RANKED", "scores.jsonl"), ("DAMAGED", "result.json")),
     ):
         places[name] = tmp_path / name.lower()
         places[name].mkdir()

@@ -94,7 +94,7 @@ class DisWOT(Distiller):
 
     Args:
         form: Semantic part: ``channel`` as released (needs one embedding width and labels),
-            ``cam`` as the paper describes it (any widths), ``auto`` takes channel where it can.
+            ``cam`` by class maps (any widths), ``auto`` takes channel where it can.
         floor: Least row norm of the channel form.
         semantic_weight, relation_weight: w_s and w_r.
     """

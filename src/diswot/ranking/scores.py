@@ -112,8 +112,8 @@ def score_all(
             parsed = list(map(setup.space.parse, fresh))
         except UserError as error:
             raise UserError(
-                f"{error}; space {setup.space.name} must hold every architecture that is ranked: "
-                "change its settings, or give another benchmark"
+                f"benchmark={config['benchmark']['name']}: {error}; space {setup.space.name} must "
+                "hold every architecture that is ranked: change the space's settings or the table"
             ) from None
         run_dir.begin()
         _note_versions(run_dir)

@@ -191,6 +191,19 @@ def show_result(summary: RaceSummary, path: Path) -> None:
     print_lines([*verdicts(summary), work, *files])
 
 
+def show_sweep(runs: Mapping[str, RaceSummary]) -> None:
+    """The winner of each race of a sweep; ``ahead`` is by how much it beats the control."""
+    table = Table("run", "winner", title=f"Winners of {len(runs)} races", title_justify="left")
+    for column in ("taught", "alone", "gain", "ahead", "params", "MACs"):
+        table.add_column(column, justify="right")
+    for name, each in runs.items():
+        best = each.contestants[0]
+        figures = _text(best.taught), _text(best.alone), _text(best.gain, "+")
+        size = f"{best.params:,}", f"{best.flops:,}"
+        table.add_row(name, best.arch, *figures, _text(each.margin, "+"), *size)
+    print_table(table)
+
+
 def verdicts(summary: RaceSummary) -> Iterator[str]:
     """What the figures show of the winner, beside the control and itself alone; who diverged."""
     best = summary.contestants[0]

@@ -168,7 +168,7 @@ def search_pictures(group: Group, name: str) -> Pictures:
         dataset, target = min(benchmark.entries(), key=lambda entry: entry[1] != "distilled")
         accuracy = {arch: benchmark.lookup(arch, dataset, target) for arch in benchmark.archs()}
         if not any(record.arch in accuracy for records in searches.values() for record in records):
-            raise UserError(f"{benchmark.source} has none of these networks")
+            raise UserError(f"none of these networks is among those known ({benchmark.source})")
         label = f"{dataset}, {target}"
         with pictures.draw(f"Accuracy ({label}) against score") as axes:
             plots.plot_accuracy(axes, searches, accuracy, f"top-1, % ({label})")
