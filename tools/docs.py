@@ -120,7 +120,8 @@ def of_ranking(space: str) -> list[str]:
         controls = own[own["control"]]
         controls = controls.set_index(controls["proxy"].str.removesuffix("@shuffled"))
         lines += ["", f"### {dataset}, {target}", ""] if lines else [f"### {dataset}, {target}", ""]
-        rows = (_ranked(row, controls) for _, row in own[~own["control"]].iterrows())
+        ranked = own[~own["control"]].sort_values("spearman", ascending=False, kind="stable")
+        rows = (_ranked(row, controls) for _, row in ranked.iterrows())
         columns = [
             "proxy",
             "ρ",
@@ -147,15 +148,16 @@ def _ranked(row: pd.Series, controls: pd.DataFrame) -> list[str]:
     return [
         f"`{name}`{mark}",
         *(_number(row["spearman"]), _interval(row, "spearman"), str(row["seeds"])),
-        *(_number(row["spearman_std"]), f"{row['precision_at_10pct']:.2f}"),
+        *(_number(row["spearman_std"]), _number(row["precision_at_10pct"], 2)),
         _number(row.get("ndcg_at_10pct", float("nan"))),
         *(_number(row["minus_params"]), _interval(row, "minus_params")),
         *(_number(row["partial_spearman_params"]), *control, str(row["failed"])),
     ]
 
 
-def _number(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.3f}".replace("-", "−")
+def _number(value: float, places: int = 3) -> str:
+    rounded = round(value, places) + 0.0  # never −0.000
+    return "–" if pd.isna(value) else f"{rounded:.{places}f}".replace("-", "−")
 
 
 def _interval(row: pd.Series, key: str) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from diswot.checks import flag
 from diswot.config import require
 from diswot.console import print_lines
-from diswot.loggers import LoggedRun, Loggers
 from diswot.runs import CandidateRecord, EpochRecord, RaceRecord, RunDir, ScoreRecord, Summary
+
+if TYPE_CHECKING:
+    from diswot.loggers import Loggers
 
 R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord)
 S = TypeVar("S", bound=Summary)
@@ -104,6 +106,8 @@ class Session(Generic[R, S]):
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Lock the directory and follow the run with its loggers; a stop says how to go on."""
+        from diswot.loggers import LoggedRun, Loggers  # imports Lightning
+
         run = LoggedRun(self.command.name, self.path, self.config, self.command.axis, self.group)
         with self._stoppable(), self.run_dir, Loggers(run, quiet=self.quiet) as self.loggers:
             yield
