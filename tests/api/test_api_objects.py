@@ -226,7 +226,7 @@ def test_images_of_other_channels_than_the_module_takes(pixels: Tensor) -> None:
 
 
 def test_another_process_has_no_objects() -> None:
-    with pytest.raises(UserError, match="but not to this call"):
+    with pytest.raises(UserError, match="which this call lacks"):
         given.images(sha256="0" * 64, name="arrays")
 
 

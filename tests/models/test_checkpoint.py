@@ -288,6 +288,7 @@ def test_runs_that_are_no_finished_search(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a folder"):
         resolved(tmp_path / "candidates.jsonl")
     trained(searched(tmp_path / "train"))
+    (tmp_path / "train" / "epochs.jsonl").touch()
     with pytest.raises(UserError, match="is the run of a training; give that of a search"):
         resolved(tmp_path / "train")
 

@@ -46,7 +46,7 @@ def test_repeats_are_not_scored_and_the_best_is_the_best(
     lines = [json.loads(line) for line in (tmp_path / "candidates.jsonl").read_text().splitlines()]
     archs = [record["arch"] for record in records]
     assert len(archs) == result["evaluated"] == 23
-    assert measured == list(dict.fromkeys(archs))  # once each, in ask order
+    assert sorted(measured) == sorted(set(archs))  # once each, those with blocks in common together
     assert result["distinct"] == len(measured) < 23
     assert [line["cached"] for line in lines] == [a in archs[:i] for i, a in enumerate(archs)]
     firsts: dict[str, Json] = {}
