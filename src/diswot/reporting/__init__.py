@@ -78,7 +78,7 @@ def place_lines(summary: SearchSummary) -> Iterator[str]:
     """How firm the order of the best is under other seeds, in one line where that is known."""
     if places := summary.places:
         first = sum(each[0] == 1 for each in places.values())
-        orders = [f"with seed {s} {' '.join(map(str, each))}" for s, each in places.items()]
+        orders = [f"{' '.join(map(str, each))} with seed {s}" for s, each in places.items()]
         count = len(next(iter(places.values())))
         yield (
             f"Scored again under other seeds the first stays first in {first} of {len(places)}; "
