@@ -242,3 +242,18 @@ def test_the_example_of_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("SearchResult(arch='s0:")
     assert lines[1].startswith("TrainResult(test_top1=")
+
+
+def test_a_race_keeps_the_objects_of_its_search(pixels: Tensor) -> None:
+    """Teacher and images need not be given again; without test images nothing can be measured."""
+    given = {"teacher": net(), "data": (pixels, LABELS), "test_data": (pixels[:32], LABELS[:32])}
+    words = [*SMALL, "strategy=random", "strategy.evaluations=2", "budget=none"]
+    found = diswot.find_student(space="s0", proxy="params", workers=1, overrides=words, **given)
+    assert found.summary["teacher_accuracy"]["images"] == 32
+    brief = ["data.batch_size=16", "protocol.validation=0.2", "device=cpu"]
+    raced = found.race(rungs=[1], seeds=1, finalists=1, control="none", images=32, overrides=brief)
+    assert raced.arch == found.arch
+    assert (raced.control, raced.margin) == (None, None)
+    assert raced.summary["teacher_top1"] == pytest.approx(found.summary["teacher_accuracy"]["top1"])
+    assert repr(raced).startswith(f"RaceResult(arch='{raced.arch}', test_top1=")
+    assert len(repr(found)) < 120

@@ -12,7 +12,7 @@ import torch
 
 from diswot import _torchvision
 from diswot.checkpoint import describe_student, save_student, teacher_cost
-from diswot.console import print_lines, print_pairs, shown
+from diswot.console import counted, print_lines, print_pairs, shown
 from diswot.models.outputs import count_flops, count_params
 from diswot.models.weights import load_weights
 from diswot.reporting import drawing
@@ -29,6 +29,9 @@ from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports
 if TYPE_CHECKING:
     from diswot.runs import RunDir
     from diswot.training.setup import TrainingSetup
+
+
+_FEW = 100  # steps, in which a network hardly leaves where it began
 
 
 def show_plan(
@@ -49,6 +52,10 @@ def show_plan(
         taught = f"{teacher['name']} (weights: {teacher['weights']}), {cost}, "
         taught += f"top-1 {teacher_top1:.2f} % on the test images"
     several = f", {processes} processes" if processes > 1 else ""
+    limit = config["trainer"].get("limit_train_batches")
+    batches = setup.batches.training.count
+    steps = protocol.max_epochs * (min(batches, limit) if isinstance(limit, int) else batches)
+    few = " (few: more epochs or a smaller data.batch_size give more)" if steps < _FEW else ""
     print_pairs(
         {
             "student": f"{_student(config)}, {count_params(module.student):,} parameters",
@@ -56,8 +63,8 @@ def show_plan(
             "loss": f"{' + '.join(losses)}{further}",
             "data": f"{data.name}, {training:,} images of {data.image_size}×{data.image_size}, "
             f"{data.num_classes} classes; validated on the {setup.batches.validated_on} images",
-            "protocol": f"{protocol.name}, {protocol.max_epochs} epochs, "
-            f"batch {data.batch_size}, seed {config['seed']}",
+            "protocol": f"{protocol.name}, {counted(protocol.max_epochs, 'epoch')}, "
+            f"batch {data.batch_size}, {counted(steps, 'step')}{few}, seed {config['seed']}",
             "device": f"{config['device']}, {config['precision']}{several}",
             "run dir": shown(path),
         }
