@@ -56,9 +56,7 @@ nasbench201.csv (of all cells) and combinations.csv are of an earlier version.""
 
 SUPPORTED = ("s0", "s1", "nasbench201_live")  # all proxies are measured there
 SEEDS = {"s0": 3, "s1": 3, "nasbench201_live": 3, "nasbench201_600": 1}
-UNRANKED = {
-    "s2": ["space=s2", "data.image_size=64", "data.batch_size=32", "teacher=resnet34"],
-}
+UNRANKED = {"s2": ["space=s2", "data.image_size=64", "data.batch_size=32", "teacher=resnet34"]}
 NEEDS = {"needs_teacher": "teacher", "needs_labels": "labels", "needs_gradients": "gradients"}
 
 

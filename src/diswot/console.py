@@ -45,8 +45,9 @@ def print_pairs(pairs: Mapping[str, str]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Lines as they are."""
-    _console().print(Text("\n".join(lines)))
+    """Lines as they are; nothing for none."""
+    if text := "\n".join(lines):
+        _console().print(Text(text))
 
 
 def print_table(table: Table) -> None:

@@ -101,11 +101,10 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
     return summary
 
 
-def _show_sweep(runs: Mapping[str, Path]) -> None:
+def _show_sweep(results: Mapping[str, Path]) -> None:
     from diswot.reporting.race import show_sweep
 
-    files = {name: path / "result.json" for name, path in runs.items()}
-    show_sweep({n: read_summary(f, RaceSummary) for n, f in files.items() if f.exists()})
+    show_sweep({name: read_summary(file, RaceSummary) for name, file in results.items()})
 
 
 def _next_commands(launch: Launch, summary: RaceSummary) -> dict[str, str]:

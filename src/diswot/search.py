@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
-from diswot.errors import UserError
-from diswot.runs import CandidateRecord, SearchSummary, TeacherAccuracy, read_summary
+from diswot.runs import CandidateRecord, SearchSummary, read_summary
 
 if TYPE_CHECKING:
-    from diswot.data.base import ImageData
+    pass
 
 
 _COMMAND = Command("search", "search", CandidateRecord, SearchSummary, axis="evaluated")
@@ -66,16 +65,18 @@ def run_search(
 def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.accuracies import Benchmark, NoAccuraciesError, benchmark_of
     from diswot.checks import whole
-    from diswot.console import SearchProgress
+    from diswot.console import SearchProgress, print_lines
     from diswot.loggers.followers import SearchLog
+    from diswot.reporting import teacher_lines
     from diswot.reporting.search import export, show_plan
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, worker_count
     from diswot.searching.engine import Search
     from diswot.strategies import make_strategy
+    from diswot.teaching import measured
 
     config, run_dir = session.config, session.run_dir
-    whole("teacher_images", config["teacher_images"], 0)
+    images = whole("teacher_images", config["teacher_images"], 0)
     workers = worker_count(config)
     benchmark: Benchmark | None = None
     if config.get("benchmark"):
@@ -85,7 +86,8 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     strategy = make_strategy(config, setup)
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)
     session.loggers.start()
-    accuracy = _teacher_accuracy(session, setup.data)
+    accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
+    session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))
     search = Search(run_dir, strategy, setup.fitness, setup.others)
     total = strategy.evaluations or setup.space.size.count
     log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
@@ -101,32 +103,10 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     return summary
 
 
-def _teacher_accuracy(
-    session: Session[CandidateRecord, SearchSummary], data: ImageData
-) -> TeacherAccuracy | None:
-    """Measure and show the teacher that students will learn from, where it has trained weights."""
-    from diswot.console import print_lines
-    from diswot.reporting import teacher_lines
-    from diswot.teaching import teacher_accuracy, teaching_weights
-
-    config = session.config
-    limit, spec = config["teacher_images"], config["teacher"]
-    if not limit or teaching_weights(spec, data.name) == "none":
-        return None
-    try:
-        measured = teacher_accuracy(spec, data, config["device"], limit)
-    except UserError as error:  # no test images, or other classes: a search needs neither
-        session.show(print_lines, [f"The accuracy of the teacher was not measured: {error}"])
-        return None
-    session.show(print_lines, teacher_lines(spec["name"], measured))
-    return measured
-
-
-def _show_sweep(runs: Mapping[str, Path]) -> None:
+def _show_sweep(results: Mapping[str, Path]) -> None:
     from diswot.reporting.search import show_sweep
 
-    files = {name: path / "result.json" for name, path in runs.items()}
-    show_sweep({n: read_summary(f, SearchSummary) for n, f in files.items() if f.exists()})
+    show_sweep({name: read_summary(file, SearchSummary) for name, file in results.items()})
 
 
 def _next_commands(launch: Launch, summary: SearchSummary) -> dict[str, str]:

@@ -35,27 +35,27 @@ def trained_network(spec: Mapping[str, Any], data: ImageData) -> nn.Module:
         return build_network(spec, "teacher", data.num_classes, data.in_channels)
 
 
-def teacher_accuracy(
+def measured(
     spec: Mapping[str, Any], data: ImageData, device: str, limit: int
-) -> TeacherAccuracy:
+) -> tuple[TeacherAccuracy | None, str | None]:
     """Measure the teacher that students learn from on test images, at most ``limit`` of them.
 
-    They are spread over all. ``spec`` is the teacher's node; what was measured is named by its
-    `teaching_weights`.
-
-    Raises:
-        UserError: There are no test images, or the weights do not fit the data's classes.
+    They are spread over all. ``spec`` is the teacher's node. There is no accuracy without trained
+    weights (`teaching_weights`) or with a limit of 0; where it cannot be measured, for want of test
+    images or because the weights are of other classes, the second value says why.
     """
     weights = teaching_weights(spec, data.name)
-    if weights == "none":
-        raise UserError(f"{spec['name']} has no trained weights for {data.name}")
-    network = trained_network({**spec, "weights": weights}, data)
-    images = data.test_dataset()
+    if weights == "none" or not limit:
+        return None, None
+    try:
+        network, images = trained_network({**spec, "weights": weights}, data), data.test_dataset()
+    except UserError as error:
+        return None, str(error)
     count = min(limit, len(images))
     parts = torch.split(torch.linspace(0, len(images) - 1, count).long(), _BATCH)
     batches = ((images.transform.normalize(images.fitted(p)), images.labels[p]) for p in parts)
     top1 = accuracy(network, batches, device)["top1"]
-    return TeacherAccuracy(weights=weights, top1=top1, images=count, of=len(images))
+    return TeacherAccuracy(weights=weights, top1=top1, images=count, of=len(images)), None
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from diswot.accuracies import Benchmark
 from diswot.accuracies.nasbench201 import NasBench201
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -53,3 +54,9 @@ def edited_csv(tmp_path: Path, whole_csv: Path) -> Callable[[Edit], Path]:
         return path
 
     return write
+
+
+def best_of(benchmark: Benchmark, dataset: str, target: str = "vanilla") -> tuple[str, float]:
+    """The most accurate architecture (the first of equals) and its accuracy."""
+    pairs = ((arch, benchmark.accuracy(arch, dataset, target)) for arch in benchmark.archs())
+    return max(pairs, key=lambda pair: pair[1])

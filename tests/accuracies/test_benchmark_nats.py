@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_helpers import CELLS, nasbench201
+from benchmark_helpers import CELLS, best_of, nasbench201
 
 from diswot.errors import UserError
 
@@ -75,7 +75,7 @@ def test_single_file(tmp_path: Path) -> None:
     }
     nats_bench.pickle_save(content, tmp_path / "NATS.pickle")
     table = nasbench201(path=tmp_path / "NATS.pickle.pbz2")
-    assert table.best("cifar10") == (CELLS[1], accuracy(1, 0, 777) + 0.5)
+    assert best_of(table, "cifar10") == (CELLS[1], accuracy(1, 0, 777) + 0.5)
     assert table.accuracy(CELLS[0], "cifar100") == accuracy(0, 1, 777) + 0.5
 
 

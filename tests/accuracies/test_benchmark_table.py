@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from benchmark_helpers import CELLS
+from benchmark_helpers import CELLS, best_of
 
 from diswot.accuracies import Benchmark, benchmark_of
 from diswot.accuracies.sources import is_live
@@ -42,7 +42,7 @@ def test_architectures_that_lack_a_reported_target_are_left_out(file: Path) -> N
 
 def test_columns_are_named(file: Path) -> None:
     mine = table(file, "benchmark.columns={distilled: kd}")
-    assert mine.best("mine", "distilled") == ("s0:1-1-3", 60.0)
+    assert best_of(mine, "mine", "distilled") == ("s0:1-1-3", 60.0)
 
 
 @pytest.mark.parametrize(

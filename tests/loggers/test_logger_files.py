@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 from logger_helpers import SEARCH, TRAIN, Offline, Pair, offline_runs, steps
-from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
-    EventAccumulator,
-)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from diswot.commands import compose
 from diswot.config import conf_dir

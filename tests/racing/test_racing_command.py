@@ -73,7 +73,7 @@ WRONG = {
     "finalists=11: a search keeps its best 10": ["FOUND", "finalists=11"],
     "rungs=4 is not allowed": ["FOUND", "rungs=4"],
     "protocol.schedule.warmup=1.5: give at most": [
-        *("FOUND", "rungs=[2,1]", "protocol=short", "protocol.schedule.warmup=1.5"),
+        *("FOUND", "rungs=[2,1]", "protocol=short", "protocol.schedule.warmup=1.5")
     ],
     "keep=2 is not allowed": ["FOUND", "keep=2"],
     "seeds=0 is not allowed": ["FOUND", "seeds=0"],

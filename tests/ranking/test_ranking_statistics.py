@@ -126,11 +126,7 @@ def test_point_estimates_are_means_over_seeds_and_failures_rank_below_all_and_ti
     rhos = [stats.spearmanr(row, accuracy).statistic for row in rows]
     taus = [stats.kendalltau(row, accuracy).statistic for row in rows]
     linear = [stats.pearsonr(v[k], accuracy[k])[0] for v, k in zip(values, kept, strict=True)]
-    for value, each in (
-        (result.spearman, rhos),
-        (result.kendall, taus),
-        (result.pearson, linear),
-    ):
+    for value, each in ((result.spearman, rhos), (result.kendall, taus), (result.pearson, linear)):
         close(value, np.mean(each))
     close(result.spearman_std, np.std(rhos, ddof=1))
     close(result.kendall_std, np.std(taus, ddof=1))

@@ -10,12 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from diswot.reporting.page.facts import (
-    Group,
-    SeedFigure,
-    differences,
-    group_runs,
-)
+from diswot.reporting.page.facts import Group, SeedFigure, differences, group_runs
 from diswot.reporting.page.pareto import pareto_pictures
 from diswot.reporting.page.pictures import Pictures, similarity_pictures
 from diswot.reporting.plots import distinct, front, plot_course, plot_params

@@ -125,8 +125,7 @@ def test_samples_and_mutations_spread_over_the_space(space: Space) -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "in_channels", "sizes"),
-    [(2, 1, (16, 64)), (10, 3, (32,)), (1000, 3, (16, 64))],
+    ("num_classes", "in_channels", "sizes"), [(2, 1, (16, 64)), (10, 3, (32,)), (1000, 3, (16, 64))]
 )
 def test_networks_take_any_classes_channels_and_size(
     space: Space, num_classes: int, in_channels: int, sizes: tuple[int, ...]

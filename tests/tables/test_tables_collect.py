@@ -132,7 +132,7 @@ def test_trainings_know_the_search_their_student_comes_from(
         key[0]: line["value"] for key, line in read_results(table).items() if "top1" in key[1]
     }
     assert results == {
-        **{"s0:1-1-1 nwot kd": "80", "s0:1-1-1 diswot kd+sp": "81", "s0:1-1-1 alone": "70"},
+        **{"s0:1-1-1 nwot kd": "80", "s0:1-1-1 diswot kd+sp": "81", "s0:1-1-1 alone": "70"}
     }
     assert len([line for line in collected.skipped if "is not there or not finished" in line]) == 2
     assert read_results(table)["s0:1-1-1 alone", "images_per_second"]["value"] == "5.5"

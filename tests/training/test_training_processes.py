@@ -183,10 +183,7 @@ def test_who_started_this_process(
     ],
 )
 def test_processes_that_do_not_fit(
-    monkeypatch: pytest.MonkeyPatch,
-    variables: dict[str, str],
-    size: tuple[int, int],
-    text: str,
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], size: tuple[int, int], text: str
 ) -> None:
     kept = {name: value for name, value in variables.items() if value is not None}
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)

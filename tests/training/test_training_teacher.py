@@ -85,11 +85,7 @@ OF_THE_BATCH = nn.BatchNorm2d(3, track_running_stats=False)
 
 @pytest.mark.parametrize(
     ("network", "count"),
-    [
-        (Odd(), 1),
-        (Reused(conv(), nn.BatchNorm2d(3)), 0),
-        (nn.Sequential(conv(), OF_THE_BATCH), 0),
-    ],
+    [(Odd(), 1), (Reused(conv(), nn.BatchNorm2d(3)), 0), (nn.Sequential(conv(), OF_THE_BATCH), 0)],
     ids=["shared", "read elsewhere", "of the batch"],
 )
 def test_what_cannot_be_folded_is_left_alone(network: nn.Module, count: int) -> None:

@@ -80,12 +80,6 @@ class Benchmark(ABC):
             )
         return self.lookup(text, dataset, target)
 
-    def best(self, dataset: str, target: str = "vanilla") -> tuple[str, float]:
-        """The most accurate architecture (the first of equals) and its accuracy."""
-        self._check(dataset, target)
-        pairs = ((arch, self.lookup(arch, dataset, target)) for arch in self.archs())
-        return max(pairs, key=lambda pair: pair[1])
-
     def select(self, seed: int) -> list[str]:
         """The architectures to rank: ``sample`` random ones, or all, in the order of `archs`.
 

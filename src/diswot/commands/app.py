@@ -44,7 +44,7 @@ def run_app(
 
     ``name`` is that of the command and of ``conf/<name>.yaml``; what ``job``, called once a run,
     returns goes to Hydra's sweeper; ``argv`` is by default the command line. ``swept`` is called
-    with the run directories of a sweep's jobs that ran in this process, by what tells them apart.
+    with the results of a sweep's jobs that ran in this process, by what tells them apart.
     The setting ``first`` may be given by its value alone. Gives the exit code: 0, 2 for wrong
     input, 130 after Ctrl-C.
     """
@@ -70,7 +70,8 @@ def run_app(
             raise UserError(sweep_summary(task.jobs, task.failed)) from error
         finally:
             if swept and len(task.jobs) > 1:
-                swept({named(task.jobs, number): path for number, path in enumerate(task.paths)})
+                files = (path / "result.json" for path in task.paths)
+                swept({named(task.jobs, n): f for n, f in enumerate(files) if f.is_file()})
         if task.refused:
             raise task.refused
 

@@ -88,12 +88,7 @@ class EffectiveWidth(_OfChannels):
     reported = (*_OfChannels.reported, "weight")
 
     def __init__(
-        self,
-        *,
-        name: str,
-        weight: str = "channels",
-        inputs: str = "noise",
-        noise_images: int = 32,
+        self, *, name: str, weight: str = "channels", inputs: str = "noise", noise_images: int = 32
     ) -> None:
         super().__init__(name=name, inputs=inputs, noise_images=noise_images)
         self.weight = choice(f"proxy.{name}.weight", weight, ("channels", "sqrt_fan_in"))

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from diswot.models.outputs import Cost
     from diswot.runs import SearchSummary, TeacherAccuracy
 
-__all__ = ["conditions", "drawing", "largest_lines", "place_lines", "teacher_lines"]
-__all__ += ["validation_lines"]
-
 
 @contextmanager
 def drawing(
@@ -64,8 +61,12 @@ def conditions(
     }
 
 
-def teacher_lines(name: str | None, accuracy: TeacherAccuracy | None) -> Iterator[str]:
-    """How good the teacher is that students learn from, in one line where that was measured."""
+def teacher_lines(
+    name: str | None, accuracy: TeacherAccuracy | None, problem: str | None = None
+) -> Iterator[str]:
+    """How good the teacher is that students learn from, or the problem with measuring it."""
+    if problem is not None:
+        yield f"The accuracy of the teacher was not measured: {problem}"
     if accuracy is not None:
         share = f"{accuracy.images:,} of the " if accuracy.images < accuracy.of else "the "
         yield (

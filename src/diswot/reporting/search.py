@@ -14,13 +14,7 @@ from diswot.accuracies import standings
 from diswot.accuracies.validated import validations
 from diswot.console import print_lines, print_pairs, print_table, show_standings, show_top, shown
 from diswot.errors import UserError
-from diswot.reporting import (
-    conditions,
-    drawing,
-    largest_lines,
-    place_lines,
-    validation_lines,
-)
+from diswot.reporting import conditions, drawing, largest_lines, place_lines, validation_lines
 from diswot.reporting.plots import plot_course, plot_params
 from diswot.runs import KnownAccuracies, SearchSummary, TeacherAccuracy, TopCandidate, write_table
 from diswot.searching.firmness import places_under_other_seeds

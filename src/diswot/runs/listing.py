@@ -28,7 +28,7 @@ _JOURNALS = {CandidateRecord.file: "search", EpochRecord.file: "train", ScoreRec
 _JOURNALS |= {RaceRecord.file: "race"}
 _MARKS = {"config.json", "result.json", "failure.json", "run.lock", *_JOURNALS}
 _SUMMARIES: dict[str, type[Summary]] = {
-    **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary, "race": RaceSummary},
+    **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary, "race": RaceSummary}
 }
 _TRAINS = dict.fromkeys(("protocol", "trainer", "distiller"), "train")
 _COMMANDS = {"strategy": "search", "rungs": "race", **_TRAINS, "seeds": "rank"}

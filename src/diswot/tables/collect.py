@@ -23,11 +23,7 @@ from diswot.runs import (
 from diswot.tables.spec import FIELDS, STATISTICS, Spec, as_text
 from diswot.tables.table import RESULTS
 
-_COMMANDS = {
-    "correlations": ("rank",),
-    "searches": ("search",),
-    "trainings": ("train", "search"),
-}
+_COMMANDS = {"correlations": ("rank",), "searches": ("search",), "trainings": ("train", "search")}
 """Commands whose runs a kind of table reads."""
 
 _NOISE = 1e-12  # relative; a spread below stems from rounding

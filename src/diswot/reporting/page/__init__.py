@@ -33,8 +33,6 @@ from diswot.runs import RaceSummary, Run
 from diswot.tables import Cell, Table
 from diswot.tables.table import decimals, figure, measured
 
-__all__ = ["render", "terminal_table"]
-
 _DRAWN = 24  # groups of a section
 _WITH_RECORDS = ("finished", "running", "unfinished", "stopped", "failed")
 

@@ -18,13 +18,7 @@ from diswot.errors import UnreadableError, UserError
 from diswot.reporting import largest_lines, place_lines, plots, teacher_lines, validation_lines
 from diswot.reporting.page.facts import Group, at, number
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
-from diswot.runs import (
-    SearchSummary,
-    read_candidates,
-    read_epochs,
-    read_rank_rows,
-    read_similarity,
-)
+from diswot.runs import SearchSummary, read_candidates, read_epochs, read_rank_rows, read_similarity
 
 if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
@@ -157,10 +151,7 @@ def search_pictures(group: Group, name: str) -> Pictures:
     known = [
         f"{line}."
         for each in summaries.values()
-        for line in (
-            *validation_lines(each),
-            *teacher_lines(each.teacher, each.teacher_accuracy),
-        )
+        for line in (*validation_lines(each), *teacher_lines(each.teacher, each.teacher_accuracy))
     ]
     pictures.notes += dict.fromkeys(known)  # the same of every seed
     try:
