@@ -9,7 +9,6 @@ bootstrap interval of its lead over the parameters) and left_out.csv (chosen wit
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pandas as pd
 from scipy.stats import rankdata, spearmanr
 
 STORE = Path(__file__).parents[1] / "experiments" / "proxies"
+ASSETS = Path(__file__).parents[1] / "src" / "diswot" / "assets"
 SPACE = {"s0": "s0", "s1": "s1", "s1_small": "s1", "nasbench201_600": "nasbench201"}
 """The space of each table; a ranking of that name is in WORK."""
 SINGLE = (
@@ -40,13 +40,21 @@ MEMBERS = {member for members in CANDIDATES.values() for member in members}
 RESAMPLES = 1000
 
 
-def tables(work: Path) -> dict[tuple[str, str], pd.DataFrame]:
-    """Scores and accuracy by table and target: distilled accuracy where it is known."""
+def tables(work: Path, *, held_out: bool = False) -> dict[tuple[str, str], pd.DataFrame]:
+    """Scores and accuracy by table and target: distilled accuracy where it is known.
+
+    With ``held_out`` those of the small networks of S1 alone that were trained after the choice.
+    """
     made = {}
     for name in SPACE:
         if not (file := work / name / "scores.csv").is_file():
             continue
         scores = pd.read_csv(file)
+        if name == "s1_small":
+            small = pd.read_csv(ASSETS / "s1_fashion_kd.csv").set_index("arch")
+            scores = scores[scores["arch"].map(small["held_out"]) == held_out]
+        elif held_out:
+            continue
         scores = scores[scores["seed"] < 2]  # the protocol's two seeds, where there are more
         targets = [c for c in scores if c.endswith("_distilled")]
         targets = targets or [c for c in scores if c.endswith("_vanilla")]
@@ -70,10 +78,10 @@ def ranks(scores: pd.DataFrame, members: tuple[str, ...]) -> pd.Series | None:
     return pd.concat(seeds, axis="columns").mean(axis="columns") if seeds else None
 
 
-def compare(work: Path) -> pd.DataFrame:
+def compare(work: Path, *, held_out: bool = False) -> pd.DataFrame:
     """A row a candidate and target: ρ, ρ − ρ(params) and its interval over architectures."""
     rows = []
-    for (name, target), scores in tables(work).items():
+    for (name, target), scores in tables(work, held_out=held_out).items():
         of_archs = scores.groupby("arch", sort=False)[["accuracy", "params"]].first()
         accuracy, params = of_archs["accuracy"].to_numpy(), of_archs["params"].to_numpy()
         rng = np.random.Generator(np.random.PCG64(0))
@@ -126,8 +134,10 @@ def main() -> None:
     """Compare, store and show."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    compared = compare(Path(sys.argv[1]))
-    results: Mapping[str, pd.DataFrame] = {"candidates": compared, "left_out": left_out(compared)}
+    work = Path(sys.argv[1])
+    compared = compare(work)
+    results = {"candidates": compared, "left_out": left_out(compared)}
+    results["held_out"] = compare(work, held_out=True)
     for name, table in results.items():
         table.round(4).to_csv(STORE / f"{name}.csv", index=False, lineterminator="\n")
     with pd.option_context(

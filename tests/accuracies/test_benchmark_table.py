@@ -101,7 +101,7 @@ def test_s1_equals_the_source(data_root: Path) -> None:
 
 def test_s1_small() -> None:
     small = benchmark_of(compose("rank", ["space=s1", "benchmark=s1_small"], None))
-    assert len(small.archs()) == 40
+    assert len(small.archs()) == 60
     assert small.entries() == [("fashion_mini", "distilled")]
 
 
