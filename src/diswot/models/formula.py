@@ -33,7 +33,7 @@ def staged_cost(
         in_channels, stem_width, kernel, stride, (size[0], size[1])
     )
     if stem == "imagenet":  # the max-pooling after it
-        height, width = _halved(height, 2), _halved(width, 2)
+        height, width = _strided(height, 2), _strided(width, 2)
     layers, channels = 2, stem_width
     for stage in stages:
         first = (channels, stage.width, stage.stride)
@@ -83,10 +83,10 @@ def _convolution(
     before: int, after: int, kernel: int, stride: int, size: Size
 ) -> tuple[int, int, Size]:
     """Parameters with those of the BatchNorm behind it, MACs, and the size of the output."""
-    height, width = (_halved(side, stride) for side in size)
+    height, width = (_strided(side, stride) for side in size)
     weights = before * after * kernel**2
     return weights + 2 * after, weights * height * width, (height, width)
 
 
-def _halved(side: int, stride: int) -> int:
+def _strided(side: int, stride: int) -> int:
     return -(-side // stride)
