@@ -11,18 +11,10 @@ from diswot.errors import UserError
 T = TypeVar("T")
 
 IRRELEVANT = (
-    *(
-        "workers",
-        "teacher_images",
-        "logger",
-        "debug",
-        "hydra",
-        "data.num_workers",
-        "resamples",
-        "merge",
-    ),
-    *("benchmark.source", "benchmark.path", "benchmark.datasets", "protocol.teacher_cache.dir"),
-    *("trainer.profiler", "callbacks.lines", "callbacks.progress", "callbacks.curves"),
+    *("workers", "teacher_images", "logger", "debug", "hydra", "resamples", "merge"),
+    *("data.num_workers", "benchmark.source", "benchmark.path", "benchmark.datasets"),
+    *("protocol.teacher_cache.dir", "trainer.profiler"),
+    *("callbacks.lines", "callbacks.progress", "callbacks.curves"),
 )
 """Settings, and groups of settings, that change no score."""
 

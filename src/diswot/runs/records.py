@@ -149,10 +149,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class TeacherAccuracy:
-    """Top-1 in percent of the teacher with the ``weights`` that a student would learn from.
-
-    It was measured on ``images`` of the ``of`` test images.
-    """
+    """Top-1, %, of a teacher with the ``weights`` that teach, on ``images`` ``of`` all test images."""
 
     weights: str
     top1: float
