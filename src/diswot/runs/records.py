@@ -149,7 +149,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class TeacherAccuracy:
-    """Top-1, %, of a teacher with the ``weights`` that teach, on ``images`` of ``of`` test images."""
+    """Top-1 in percent with the ``weights`` that teach, on ``images`` of ``of`` test images."""
 
     weights: str
     top1: float
