@@ -22,6 +22,7 @@ from diswot.runs import EpochRecord, Journal
 from diswot.train import run_train
 from diswot.training.callbacks import EpochLog
 from diswot.training.module import Distillation
+from diswot.training.processes import explained
 
 
 class Seen(Callback):
@@ -205,6 +206,15 @@ def test_a_killed_worker(tmp_path: Path, weights: Path, monkeypatch: pytest.Monk
     trained(tmp_path / "run", weights)
     trained(tmp_path / "whole", weights)
     assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "reset")])
+def test_a_worker_killed_while_it_hands_over(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(UserError, match="a process that loads images was killed"):
+        with explained(tmp_path, batch_size=8, num_workers=1):
+            raise error
+    with pytest.raises(type(error)), explained(tmp_path, batch_size=8, num_workers=0):
+        raise error
 
 
 @pytest.mark.parametrize("workers", [0, 1])

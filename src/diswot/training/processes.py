@@ -164,14 +164,16 @@ def explained(folder: Path, batch_size: int, num_workers: int) -> Iterator[None]
         raise UserError(str(error).rpartition("UserError: ")[2].strip()) from error
     except MisconfigurationException as error:
         raise UserError(f"trainer or callbacks: {' '.join(str(error).split())}") from error
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, EOFError, ConnectionError) as error:
         text = str(error)
+        # killed between sending a batch and handing over its memory: no message of torch's
+        cut_off = num_workers > 0 and isinstance(error, EOFError | ConnectionError)
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text:
             raise UserError(
                 f"out of memory with data.batch_size={batch_size}; try "
                 f"data.batch_size={max(1, batch_size // 2)}"
             ) from error
-        if "DataLoader worker" in text:
+        if cut_off or "DataLoader worker" in text:
             raise UserError(
                 f"a process that loads images was killed, often for want of memory; with fewer "
                 f"than data.num_workers={num_workers} the same command goes on from the last "
