@@ -148,14 +148,14 @@ def _score(
 ) -> tuple[list[ScoreRecord], RankLog]:
     from diswot.console import ScoringProgress
     from diswot.loggers.followers import RankLog
-    from diswot.ranking.scores import score_all
+    from diswot.ranking.scores import lacking, score_all, united
 
-    run_dir = session.run_dir
-    wanted = {(seed, arch) for seed in seeds for arch in archs}
-    done = len(wanted & {(record.seed, record.arch) for record, _ in run_dir.journal.read()})
+    run_dir, total = session.run_dir, len(seeds) * len(archs)
+    known = united(record for record, _ in run_dir.journal.read())
+    done = sum(not lacking(known.get((s, a)), proxies) for s in seeds for a in archs)
     again = run_dir.load_result(RankSummary) is not None
-    log = RankLog(session.loggers, len(wanted), done, again=again)
-    with ScoringProgress(len(wanted), done, "scores.jsonl", quiet=session.quiet) as progress:
+    log = RankLog(session.loggers, total, done, again=again)
+    with ScoringProgress(total, done, "scores.jsonl", quiet=session.quiet) as progress:
 
         def scored(record: ScoreRecord) -> None:
             nonlocal done
@@ -192,7 +192,7 @@ def merge_shards(
     where shards are missing, unfinished, or of different runs.
     """
     from diswot.accuracies import benchmark_of
-    from diswot.ranking.scores import collect, targets_of
+    from diswot.ranking.scores import collect, lacking, targets_of, united
     from diswot.ranking.shards import union
     from diswot.reporting.rank import export
     from diswot.scoring.setup import make_data, make_proxies, with_controls
@@ -209,14 +209,14 @@ def merge_shards(
     config |= {"benchmark": {**config["benchmark"], **given}, "resamples": resamples}
     seeds, table = _seeds(config), benchmark_of(config)
     archs = table.select(seeds.start)
-    missing = {(s, a) for s in seeds for a in archs} - {(r.seed, r.arch) for r in records}
-    if missing:
-        seed, arch = min(missing)
+    proxies = with_controls(make_proxies(config), config.get("control", "none"), seeds.start)
+    found = united(records)
+    if missing := [(s, a) for s in seeds for a in archs if lacking(found.get((s, a)), proxies)]:
+        seed, arch = missing[0]
         raise UserError(
             f"merge={folder}: {len(missing):,} scores are missing, such as {arch} under seed "
             f"{seed}: a shard has not finished; run its command again"
         )
-    proxies = with_controls(make_proxies(config), config.get("control", "none"), seeds.start)
     scores, known = collect(records, archs, seeds, proxies), targets_of(table, archs)
     return export(config, table, make_data(config), scores, known, path=folder, quiet=quiet)
 

@@ -92,7 +92,7 @@ def test_seeds_may_grow_and_nothing_else(tmp_path: Path) -> None:
             "data.batch_size=7": "data.batch_size: 6 → 7",
             "benchmark.sample=6": "benchmark.sample: 5 → 6",
             "control=shuffled": "control: none → shuffled",
-            "proxy=[nwot,random]": "proxy.random",
+            "proxy=random": "proxy.nwot",
             "num_classes=11": "num_classes: 10 → 11",
         }.items():
             with pytest.raises(UserError, match="holds a run with") as refusal:
@@ -216,9 +216,32 @@ def test_the_python_api(tmp_path: Path) -> None:
 
 def test_a_line_that_says_nothing_of_a_proxy(tmp_path: Path) -> None:
     rank(tmp_path, "proxy=nwot", "teacher=none")
-    lines = journal(tmp_path)
-    for spoilt in ({"params": {"params": 1.0}}, {**lines[0]["parts"], "nwot": {}}):
+    lines, before = journal(tmp_path), results(tmp_path)
+    parts = lines[0]["parts"]
+    for spoilt in ({"params": parts["params"]}, {**parts, "nwot": {}}):
         text = "\n".join(json.dumps(line) for line in [{**lines[0], "parts": spoilt}, *lines[1:]])
         (tmp_path / "scores.jsonl").write_text(text + "\n")
-        with pytest.raises(UserError, match=r"says nothing of .*nwot.*remove the line"):
-            rank(tmp_path, "proxy=nwot", "teacher=none")
+        rank(tmp_path, "proxy=nwot", "teacher=none")
+        assert results(tmp_path) == before
+        assert len(journal(tmp_path)) == len(lines) + 1
+
+
+def test_a_proxy_more(tmp_path: Path) -> None:
+    """What is new is scored alone, with the bits of a ranking of all at once; seeds grow too."""
+    grown, whole, common = tmp_path / "grown", tmp_path / "whole", "control=shuffled"
+    rank(grown, "proxy=relation", common)
+    first = journal(grown)
+    rank(grown, "proxy=[relation,nwot]", common)
+    second = journal(grown)[len(first) :]
+    assert [line["arch"] for line in second] == [line["arch"] for line in first]
+    assert [list(line["parts"]) for line in second] == [["nwot"]] * 5
+    words = ["proxy=[nwot,relation,l2_norm]", common, "seeds=2"]
+    rank(grown, *words)
+    rank(whole, *words)
+    assert results(grown) == results(whole)
+    with no_scoring:
+        rank(grown, *words)
+        with pytest.raises(UserError, match=r"proxy.relation.*not set.*only seeds, proxy may grow"):
+            rank(grown, "proxy=[nwot,l2_norm]", common, "seeds=2")
+        with pytest.raises(UserError, match=r"proxy.relation.normalise: after . before"):
+            rank(grown, *words, "proxy.relation.normalise=before")

@@ -210,9 +210,9 @@ def test_a_killed_worker(tmp_path: Path, weights: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "reset")])
 def test_a_worker_killed_while_it_hands_over(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(UserError, match="a process that loads images was killed"):
-        with explained(tmp_path, batch_size=8, num_workers=1):
-            raise error
+    killed = pytest.raises(UserError, match="a process that loads images was killed")
+    with killed, explained(tmp_path, batch_size=8, num_workers=1):
+        raise error
     with pytest.raises(type(error)), explained(tmp_path, batch_size=8, num_workers=0):
         raise error
 

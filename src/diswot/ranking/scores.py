@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,29 @@ def conditions_of(config: Mapping[str, Any], data: ImageData, source: str) -> di
     }
 
 
+def united(records: Iterable[ScoreRecord]) -> dict[tuple[int, str], ScoreRecord]:
+    """One record of every seed and architecture, with what all of its records say."""
+    known: dict[tuple[int, str], ScoreRecord] = {}
+    for record in records:
+        before = known.setdefault((record.seed, record.arch), record)
+        if before is not record:
+            known[record.seed, record.arch] = replace(
+                before,
+                parts={**before.parts, **record.parts},
+                failures={**before.failures, **record.failures},
+                seconds={**before.seconds, **record.seconds},
+            )
+    return known
+
+
+def lacking(record: ScoreRecord | None, names: Iterable[str]) -> tuple[str, ...]:
+    """The proxies among ``names`` of which a record says nothing; all where there is none."""
+    if record is None:
+        return tuple(names)
+    said = {*(name for name, parts in record.parts.items() if parts), *record.failures}
+    return () if "*" in said else tuple(name for name in names if name not in said)
+
+
 def score_all(
     config: Mapping[str, Any],
     archs: Sequence[str],
@@ -99,42 +122,60 @@ def score_all(
     parameters and mini-batch. ``run_dir`` is open and locked, ``progress`` gets every new record;
     given are all records, seed by seed. Settings that do not go together raise `UserError`.
     """
+    known = united(record for record, _ in run_dir.journal.read())
+    for seed in seeds:
+        parts: dict[tuple[str, ...], list[str]] = {}
+        for arch in archs:
+            parts.setdefault(lacking(known.get((seed, arch)), proxies), []).append(arch)
+        parts.pop((), None)
+        for names, fresh in parts.items():
+            own = {name: proxies[name] for name in names}
+            given = ({**config, "seed": seed}, fresh, run_dir)
+            for record in _score(*given, data=data, proxies=own, workers=workers):
+                known |= united([known.get((seed, record.arch), record), record])
+                progress(record)
+    return [known[seed, arch] for seed in seeds for arch in archs]
+
+
+def _score(
+    config: Mapping[str, Any],
+    archs: Sequence[str],
+    run_dir: RunDir[ScoreRecord],
+    *,
+    data: ImageData,
+    proxies: Mapping[str, Proxy],
+    workers: int,
+) -> Iterator[ScoreRecord]:
+    """Score under the config's seed; every record is in the journal when it is given."""
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup
 
-    known = {(record.seed, record.arch): record for record, _ in run_dir.journal.read()}
-    for seed in seeds:
-        fresh = [arch for arch in archs if (seed, arch) not in known]
-        if not fresh:
-            continue
-        setup = Setup.from_config({**config, "seed": seed}, data=data, proxies=proxies)
-        try:
-            parsed = list(map(setup.space.parse, fresh))
-        except UserError as error:
-            raise UserError(
-                f"benchmark={config['benchmark']['name']}: {error}; space {setup.space.name} must "
-                "hold every architecture that is ranked: change the space's settings or the table"
-            ) from None
-        run_dir.begin()
-        _note_versions(run_dir)
-        with scoring_pool(setup.scorer, workers) as measure:
-            for number, measurement in enumerate(measure(parsed), start=1):
-                cost = measurement.cost
-                record = ScoreRecord(
-                    arch=measurement.arch,
-                    seed=seed,
-                    parts=measurement.parts,
-                    failures=measurement.failures,
-                    seconds={k: round(spent, 5) for k, spent in measurement.seconds_each.items()},
-                    **(asdict(cost) if cost else dict.fromkeys(("params", "flops", "layers"))),
-                )
-                run_dir.journal.append(record)
-                if number % _SYNC == 0:
-                    run_dir.journal.sync()
-                known[seed, record.arch] = record
-                progress(record)
-        run_dir.journal.sync()
-    return [known[seed, arch] for seed in seeds for arch in archs]
+    setup = Setup.from_config(config, data=data, proxies=proxies)
+    try:
+        parsed = list(map(setup.space.parse, archs))
+    except UserError as error:
+        raise UserError(
+            f"benchmark={config['benchmark']['name']}: {error}; space {setup.space.name} must "
+            "hold every architecture that is ranked: change the space's settings or the table"
+        ) from None
+    run_dir.begin()
+    _note_versions(run_dir)
+    with scoring_pool(setup.scorer, workers) as measure:
+        for number, measurement in enumerate(measure(parsed), start=1):
+            cost = measurement.cost
+            record = ScoreRecord(
+                arch=measurement.arch,
+                seed=config["seed"],
+                parts=measurement.parts,
+                failures=measurement.failures,
+                seconds={k: round(spent, 5) for k, spent in measurement.seconds_each.items()},
+                **(asdict(cost) if cost else dict.fromkeys(("params", "flops", "layers"))),
+            )
+            run_dir.journal.append(record)
+            if number % _SYNC == 0:
+                run_dir.journal.sync()
+            yield record
+    run_dir.journal.sync()
 
 
 def _note_versions(run_dir: RunDir[ScoreRecord]) -> None:
@@ -153,28 +194,17 @@ def collect(
     seeds: Sequence[int],
     proxies: Mapping[str, Proxy],
 ) -> Scores:
-    """Scores of every architecture under every seed, by the proxies and their controls.
-
-    A record that says nothing of a proxy raises `UserError`.
-    """
+    """Scores of every architecture under every seed, by the proxies and their controls."""
     from diswot.proxies.cost import Shuffled
 
-    for record in records:
-        names = {*(name for name, parts in record.parts.items() if parts), *record.failures}
-        if (missing := [name for name in proxies if name not in names]) and "*" not in names:
-            raise UserError(
-                f"{ScoreRecord.file}: the line of {record.arch} under seed {record.seed} says "
-                f"nothing of {', '.join(missing)}; remove the line, and the same command scores "
-                "it again"
-            )
-    known = {(record.seed, record.arch): record for record in records}
+    known = united(records)
     rows = [[known[seed, arch] for arch in archs] for seed in seeds]
     values = {name: np.full((len(seeds), len(archs)), nan) for name in proxies}
     for name, proxy in proxies.items():  # a relative one compares the architectures of a seed
         for row, own in zip(rows, values[name], strict=True):
             if measured := [index for index, record in enumerate(row) if name in record.parts]:
                 own[measured] = proxy.fitness([row[index].parts[name] for index in measured])
-    seconds = {name: [r.seconds[name] for r in records if name in r.seconds] for name in proxies}
+    seconds = {n: [r.seconds[n] for r in known.values() if n in r.seconds] for n in proxies}
     return Scores(
         archs=tuple(archs),
         seeds=tuple(seeds),

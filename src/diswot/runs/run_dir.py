@@ -16,7 +16,7 @@ from diswot.config import MAY_GROW, difference, flatten
 from diswot.errors import UserError
 from diswot.runs.files import Journal, R, read_json, write_json
 from diswot.runs.listing import S, read_summary
-from diswot.runs.records import Summary
+from diswot.runs.records import ScoreRecord, Summary
 
 
 class RunLock:
@@ -93,6 +93,7 @@ class RunDir(Generic[R]):
     def __init__(self, path: Path, config: Mapping[str, Any], kind: type[R]) -> None:
         self.path = path
         self._config = config
+        self._kind: type[R] = kind
         path.mkdir(parents=True, exist_ok=True)
         self._config_file = path / "config.json"
         self._failure = path / "failure.json"
@@ -159,12 +160,17 @@ class RunDir(Generic[R]):
                 )
             return
         before = read_json(self._config_file, "choose another hydra.run.dir")
+        further: dict[str, Any] = {}
+        if self._kind is ScoreRecord:  # every proxy of a ranking has scores of its own
+            further = {k: v for k, v in self._config["proxy"].items() if k not in before["proxy"]}
+            before |= {"proxy": {**before["proxy"], **further}}
         old, new = (dict(flatten(config)) for config in (before, self._config))
+        growing = [key for key in MAY_GROW if new.get(key) is not None]
+        growing += ["proxy"] * (self._kind is ScoreRecord)
         if changed := difference(before, self._config):
             shown = "; ".join(f"{key}: {was} → {now}" for key, was, now in changed[:6])
             more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
-            growing = ", ".join(key for key in MAY_GROW if new.get(key) is not None)
-            allowed = f"only {growing} may grow" if growing else "no setting may change"
+            allowed = f"only {', '.join(growing)} may grow" if growing else "no setting may change"
             raise UserError(
                 f"{self.path} holds a run with another config ({shown}{more}); {allowed}: choose "
                 "another hydra.run.dir"
@@ -177,7 +183,7 @@ class RunDir(Generic[R]):
                 raise UserError(
                     f"{self.path} holds a run with {key}={was}; it may grow, not become {now}"
                 )
-        self._grown = any(old.get(key) != new.get(key) for key in MAY_GROW)
+        self._grown = bool(further) or any(old.get(key) != new.get(key) for key in MAY_GROW)
 
     def load_state(self) -> dict[str, Any] | None:
         """The saved state, if there is one; a `UserError` if it is damaged."""
