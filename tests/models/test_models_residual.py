@@ -1,6 +1,7 @@
 """Residual blocks, staged networks, CIFAR ResNets and wide ResNets."""
 
-from itertools import pairwise
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -10,16 +11,16 @@ from torch.nn import functional
 from diswot import _torchvision
 from diswot.errors import UserError
 from diswot.models import Network
+from diswot.models.layers import make_shortcut
 from diswot.models.outputs import count_flops, count_layers, count_params
 from diswot.models.resnet import (
     BasicBlock,
+    Blocks,
     Bottleneck,
     CifarResNet,
     ResidualBlock,
     StagedNetwork,
     WideResNet,
-    make_shortcut,
-    make_stage,
 )
 
 NARROW = (16, 16, 32, 64)
@@ -27,10 +28,8 @@ WIDE = (32, 64, 128, 256)
 
 
 def resnet18(num_classes: int = 1000) -> StagedNetwork:
-    widths = (64, 64, 128, 256, 512)
-    strides = (1, 2, 2, 2)
-    channels = zip(pairwise(widths), strides, strict=True)
-    stages = [make_stage(BasicBlock, 2, *shape, stride) for shape, stride in channels]
+    shapes = ((64, 1), (128, 2), (256, 2), (512, 2))
+    stages = [Blocks(BasicBlock, 2, width, stride) for width, stride in shapes]
     return StagedNetwork(64, stages, num_classes, stem="imagenet")
 
 
@@ -128,7 +127,7 @@ def test_names_of_parameters() -> None:
     """Scores and trained weights are keyed by them."""
     with torch.device("meta"):
         network = CifarResNet([1, 1], [8, 8, 16])
-        bottleneck = StagedNetwork(4, [[Bottleneck(4, 4)]])
+        bottleneck = StagedNetwork(4, [Blocks(Bottleneck, 1, 4, 1)])
     block = ["conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight", "bn2.weight", "bn2.bias"]
     shortcut = ["shortcut.conv.weight", "shortcut.bn.weight", "shortcut.bn.bias"]
     stem, fc = ["conv1.weight", "bn1.weight", "bn1.bias"], ["fc.weight", "fc.bias"]
@@ -165,7 +164,7 @@ def test_blocks(block: type[ResidualBlock], kernel: int, out_channels: int, stri
 
 
 def test_every_relu_is_a_module_of_its_own_and_not_in_place() -> None:
-    network = StagedNetwork(8, [[Bottleneck(8, 16), Bottleneck(16, 16)], [BasicBlock(16, 8, 2)]])
+    network = StagedNetwork(8, [Blocks(Bottleneck, 2, 16, 1), Blocks(BasicBlock, 1, 8, 2)])
     ran: list[nn.Module] = []
     relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
     for module in relus:
@@ -182,7 +181,7 @@ def test_every_relu_is_a_module_of_its_own_and_not_in_place() -> None:
 def test_stems_and_known_maps_that_replace_the_first_blocks(
     stem: str, side: int, count: int
 ) -> None:
-    stages = [[BasicBlock(8, 8), BasicBlock(8, 8)], [BasicBlock(8, 16, 2)]]
+    stages = [Blocks(BasicBlock, 2, 8, 1), Blocks(BasicBlock, 1, 16, 2)]
     network, images = StagedNetwork(8, stages, stem=stem).eval(), torch.randn(2, 3, 32, 32)
     blocks: list[torch.Tensor] = []
     with torch.no_grad():
@@ -226,9 +225,15 @@ def test_first_stage_of_a_wide_network_by_hand() -> None:
         (WideResNet, (20, 2), "network.depth=20 is not allowed; give 6n"),
         (WideResNet, (16.5, 2), "network.depth=16.5"),
         (WideResNet, (16, 0), "network.width=0"),
-        (StagedNetwork, (8, [], 10, 3, "large"), "network.stem=large: allowed are small, imagenet"),
+        (
+            partial(StagedNetwork, stem="large"),
+            (8, []),
+            "network.stem=large: allowed are small, imagenet",
+        ),
     ],
 )
-def test_wrong_settings(build: type[nn.Module], settings: tuple[object], message: str) -> None:
+def test_wrong_settings(
+    build: Callable[..., nn.Module], settings: tuple[object], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         build(*settings)

@@ -235,7 +235,9 @@ class Company:
         setup = Setup.from_config(config)
         watched = {name: Watched(proxy) for name, proxy in setup.proxies.items()}
         archs, scorer = choose(setup.space), replace(setup.scorer, proxies=watched)
-        return cls(config, setup, archs, watched, [scorer.measure(arch) for arch in archs])
+        memory = scorer.memory()  # later ones are put together of parts of the first
+        measured = [scorer.measure(arch, memory) for arch in archs]
+        return cls(config, setup, archs, watched, measured)
 
     @property
     def scorer(self) -> Scorer:

@@ -90,7 +90,7 @@ def test_a_damaged_line_in_the_middle_names_its_number(tmp_path: Path, line: byt
 
 def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "candidates.jsonl", CandidateRecord)
-    assert (journal.read(), journal.sync()) == ([], 0)
+    assert (journal.read(), journal.length) == ([], 0)
     journal.append(RECORD)
     before = journal.path.read_bytes()
     assert len(Journal(journal.path, CandidateRecord).read()) == 1
@@ -98,7 +98,7 @@ def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
         for wrong in (replace(RECORD, score=value), replace(RECORD, others={"a": {"a": value}})):
             with pytest.raises(ValueError, match="JSON compliant"):
                 journal.append(wrong)
-    assert journal.sync() == len(before)
+    assert journal.length == len(before)
     journal.close()
     assert journal.path.read_bytes() == before
 

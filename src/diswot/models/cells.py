@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from diswot.errors import UserError
+from diswot.models.layers import convolution
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
-from diswot.models.resnet import convolution
+from diswot.models.parts import PartMaker, new_part
 
 
 class ReluConvBn(nn.Sequential):
@@ -42,13 +43,17 @@ class Cell(nn.Module):
     out of the sum; a node that gets nothing is zero. All others run, those that do not reach the
     output too.
 
+    ``name`` is that of the cell in a network whose ``parts`` are kept.
+
     Raises:
         UserError: For other operations.
     """
 
-    def __init__(self, operations: Sequence[str], width: int) -> None:
+    def __init__(
+        self, operations: Sequence[str], width: int, name: str = "", parts: PartMaker | None = None
+    ) -> None:
         super().__init__()
-        pairs = list(edges())
+        pairs, parts = list(edges()), parts or new_part
         if set(operations) - {"none", *_OPERATIONS} or len(operations) != len(pairs):
             allowed = f"{len(pairs)} of none, {', '.join(_OPERATIONS)}"
             raise UserError(f"network.operations: {list(operations)} must be {allowed}")
@@ -56,7 +61,8 @@ class Cell(nn.Module):
         for (source, target), operation in zip(pairs, operations, strict=True):
             if operation != "none":
                 self._sources[target].append(source)
-                self.add_module(f"edge_{source}_{target}", _OPERATIONS[operation](width))
+                edge, make = f"edge_{source}_{target}", _OPERATIONS[operation]
+                self.add_module(edge, parts(f"{name}.{edge}", make, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, width, H, W)`` to the same shape."""
@@ -112,19 +118,23 @@ class CellNetwork(PooledNetwork):
         cells: int = 5,
         num_classes: int = 10,
         in_channels: int = 3,
+        *,
+        parts: PartMaker | None = None,
     ) -> None:
         super().__init__()
-        self.conv1 = convolution(in_channels, widths[0], 3)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        row: list[nn.Module] = []
+        parts = parts or new_part
+        self.conv1 = parts("conv1", convolution, in_channels, widths[0], 3)
+        self.bn1 = parts("bn1", nn.BatchNorm2d, widths[0])
+        self.cells = nn.ModuleList()
         for stage, width in enumerate(widths):
             if stage:
-                row.append(DownBlock(widths[stage - 1], width))
-            row += [Cell(operations, width) for _ in range(cells)]
-        self.cells = nn.ModuleList(row)
-        self.bn2 = nn.BatchNorm2d(widths[-1])
+                name = f"cells.{len(self.cells)}"
+                self.cells.append(parts(name, DownBlock, widths[stage - 1], width))
+            for _ in range(cells):
+                self.cells.append(Cell(operations, width, f"cells.{len(self.cells)}", parts))
+        self.bn2 = parts("bn2", nn.BatchNorm2d, widths[-1])
         self.relu = nn.ReLU()
-        self.fc = nn.Linear(widths[-1], num_classes)
+        self.fc = parts("fc", nn.Linear, widths[-1], num_classes)
 
     def outputs(self, images: Tensor) -> NetworkOutputs:
         """See `Network`.

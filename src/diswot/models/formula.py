@@ -2,21 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
 
 from diswot.models.outputs import Cost
-from diswot.models.resnet import STEMS, ResidualBlock
-
-
-class Blocks(NamedTuple):
-    """A stage as `diswot.models.resnet.make_stage` makes it, with shortcuts of option ``B``."""
-
-    block: type[ResidualBlock]
-    depth: int
-    width: int
-    stride: int
-    kernel: int = 3
-    mid_channels: int | None = None
+from diswot.models.resnet import STEMS, Blocks, ResidualBlock
 
 
 def staged_cost(
@@ -26,7 +14,10 @@ def staged_cost(
     image: tuple[int, int, int],
     stem: str = "small",
 ) -> Cost:
-    """The cost of a `diswot.models.resnet.StagedNetwork` on an image ``(in_channels, H, W)``."""
+    """The cost of a `diswot.models.resnet.StagedNetwork` on an image ``(in_channels, H, W)``.
+
+    Its shortcuts are of option ``B``.
+    """
     kernel, stride = STEMS[stem]
     in_channels, *size = image
     params, flops, (height, width) = _convolution(
@@ -83,7 +74,7 @@ def _convolution(
     before: int, after: int, kernel: int, stride: int, size: Size
 ) -> tuple[int, int, Size]:
     """Parameters with those of the BatchNorm behind it, MACs, and the size of the output."""
-    height, width = (_strided(side, stride) for side in size)
+    height, width = _strided(size[0], stride), _strided(size[1], stride)
     weights = before * after * kernel**2
     return weights + 2 * after, weights * height * width, (height, width)
 

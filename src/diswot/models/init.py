@@ -21,14 +21,17 @@ class Initializer(ABC):
     layers the identity, other vectors ones.
     """
 
-    def __call__(self, network: nn.Module, *, seed: int, role: str) -> None:
-        """Set every parameter and running statistic of ``network`` in place."""
+    def __call__(self, network: nn.Module, *, seed: int, role: str, prefix: str = "") -> None:
+        """Set every parameter and running statistic of ``network`` in place.
+
+        Of a part of a network ``prefix`` is where it is in it, such as ``layer1.0``.
+        """
         with torch.no_grad():
-            for prefix, module in network.named_modules():
+            for path, module in network.named_modules(prefix=prefix):
                 if isinstance(module, _BatchNorm):
                     module.reset_running_stats()
                 norm = isinstance(module, _BatchNorm | nn.GroupNorm | nn.LayerNorm)
-                for name, parameter in module.named_parameters(prefix, recurse=False):
+                for name, parameter in module.named_parameters(path, recurse=False):
                     if norm or parameter.ndim < 2:
                         parameter.fill_(0.0 if name.endswith("bias") else 1.0)
                         continue

@@ -1,26 +1,21 @@
 """Networks of residual blocks: staged ones, and ResNets and wide ResNets for small images."""
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from typing import Any, cast
+from itertools import pairwise, repeat
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from diswot.checks import choice, whole
 from diswot.errors import UserError
+from diswot.models.layers import convolution, make_shortcut
 from diswot.models.outputs import NetworkOutputs, PooledNetwork
+from diswot.models.parts import PartMaker, new_part
 
 STEMS = {"small": (3, 1), "imagenet": (7, 2)}  # kernel and stride
 
 Shape = tuple[int, int, int, int]
-
-
-def convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias; with an odd kernel and stride 1 it keeps the size of a map."""
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class ResidualBlock(nn.Module, ABC):
@@ -93,47 +88,15 @@ class Bottleneck(ResidualBlock):
         return [(before, mid, 1, 1), (mid, mid, kernel, stride), (mid, after, 1, 1)]
 
 
-class PaddedShortcut(nn.Module):
-    """Option A of He et al.: subsample, and pad the missing channels with zeros on both sides."""
+class Blocks(NamedTuple):
+    """A stage: ``depth`` blocks that give ``width`` channels; the first one has the stride."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        if out_channels < in_channels:
-            raise UserError(
-                f"network.shortcut: A cannot cut {in_channels} channels to {out_channels}; use B"
-            )
-        self.stride = stride
-        self.before = (out_channels - in_channels) // 2
-        self.after = out_channels - in_channels - self.before
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, out_channels, H/stride, W/stride)``."""
-        x = x[:, :, :: self.stride, :: self.stride]
-        return functional.pad(x, (0, 0, 0, 0, self.before, self.after))
-
-
-def make_shortcut(in_channels: int, out_channels: int, stride: int, option: str) -> nn.Module:
-    """The shortcut of a block: the identity where the shape stays, else that of the option.
-
-    ``A`` is zero padding without parameters (He et al. on CIFAR-10), ``B`` a 1 x 1 convolution with
-    BatchNorm as members ``conv`` and ``bn`` (CRD's CIFAR-100 protocol). UserError for any other
-    option, or for ``A`` where channels shrink.
-    """
-    choice("network.shortcut", option, ("A", "B"))
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    if option == "A":
-        return PaddedShortcut(in_channels, out_channels, stride)
-    conv = convolution(in_channels, out_channels, 1, stride)
-    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(out_channels)))
-
-
-def make_stage(
-    block: type[ResidualBlock], depth: int, before: int, after: int, stride: int, **settings: Any
-) -> list[ResidualBlock]:
-    """``depth`` blocks, from ``before`` to ``after`` channels; the first one has the stride."""
-    shapes = [(before, after, stride), *[(after, after, 1)] * (depth - 1)]
-    return [block(*shape, **settings) for shape in shapes]
+    block: type[ResidualBlock]
+    depth: int
+    width: int
+    stride: int
+    kernel: int = 3
+    mid_channels: int | None = None
 
 
 class StagedNetwork(PooledNetwork):
@@ -150,20 +113,32 @@ class StagedNetwork(PooledNetwork):
     def __init__(
         self,
         stem_width: int,
-        stages: Sequence[Sequence[ResidualBlock]],
+        stages: Sequence[Blocks],
         num_classes: int = 10,
         in_channels: int = 3,
+        *,
         stem: str = "small",
+        shortcut: str = "B",
+        parts: PartMaker | None = None,
     ) -> None:
         super().__init__()
+        parts = parts or new_part
         kernel, stride = STEMS[choice("network.stem", stem, STEMS)]
-        self.conv1 = convolution(in_channels, stem_width, kernel, stride)
-        self.bn1 = nn.BatchNorm2d(stem_width)
+        self.conv1 = parts("conv1", convolution, in_channels, stem_width, kernel, stride)
+        self.bn1 = parts("bn1", nn.BatchNorm2d, stem_width)
         self.relu = nn.ReLU()
         self.pool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
-        for number, blocks in enumerate(stages, start=1):
+        channels = stem_width
+        for number, (block, depth, width, stride, kernel, middle) in enumerate(stages, start=1):
+            settings = {"kernel": kernel, "mid_channels": middle, "shortcut": shortcut}
+            shapes = [(channels, width, stride), *[(width, width, 1)] * (depth - 1)]
+            blocks = [
+                parts(f"layer{number}.{place}", block, *shape, **settings)
+                for place, shape in enumerate(shapes)
+            ]
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
-        self.fc = nn.Linear(stages[-1][-1].out_channels, num_classes)
+            channels = width
+        self.fc = parts("fc", nn.Linear, channels, num_classes)
 
     @property
     def stages(self) -> tuple[nn.Sequential, ...]:
@@ -225,6 +200,8 @@ class CifarResNet(StagedNetwork):
         shortcut: str = "B",
         num_classes: int = 10,
         in_channels: int = 3,
+        *,
+        parts: PartMaker | None = None,
     ) -> None:
         count = len(depths)
         if not count or min(depths) < 1:
@@ -236,11 +213,11 @@ class CifarResNet(StagedNetwork):
                 f"network.widths: {list(widths)} must be {count + 1} numbers >= 1, one for the "
                 f"stem and one for each of the {count} stages of network.depths"
             )
-        stages = [
-            make_stage(BasicBlock, depth, *channels, 2 if number else 1, shortcut=shortcut)
-            for number, (depth, channels) in enumerate(zip(depths, pairwise(widths), strict=True))
-        ]
-        super().__init__(widths[0], stages, num_classes, in_channels)
+        strides = [1, *[2] * (count - 1)]
+        stages = [*map(Blocks, repeat(BasicBlock), depths, widths[1:], strides)]
+        super().__init__(
+            widths[0], stages, num_classes, in_channels, shortcut=shortcut, parts=parts
+        )
 
 
 class WideBlock(nn.Module):

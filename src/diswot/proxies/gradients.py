@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from diswot.checks import choice, flag, whole
 from diswot.errors import UserError
 from diswot.keys import generator
-from diswot.models.resnet import PaddedShortcut
+from diswot.models.layers import PaddedShortcut
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import weights

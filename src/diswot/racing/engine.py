@@ -69,7 +69,6 @@ class Race:
                 work.insert(0, partial(teacher_record, self.config))
             for record in calls(work):
                 self.run_dir.journal.append(record)
-                self.run_dir.journal.sync()
                 self.records.append(record)
                 known[_trial(record)] = record
                 progress(record, len(self.records))

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from diswot.runs.run_dir import RunDir
 
 
-_SYNC = 20  # records between two syncs to the disk
-
-
 @dataclass(frozen=True)
 class Scores:
     """Scores of every proxy for every arch, and what they cost.
@@ -161,7 +158,7 @@ def _score(
     run_dir.begin()
     _note_versions(run_dir)
     with scoring_pool(setup.scorer, workers) as measure:
-        for number, measurement in enumerate(measure(parsed), start=1):
+        for measurement in measure(parsed):
             cost = measurement.cost
             record = ScoreRecord(
                 arch=measurement.arch,
@@ -172,10 +169,7 @@ def _score(
                 **(asdict(cost) if cost else dict.fromkeys(("params", "flops", "layers"))),
             )
             run_dir.journal.append(record)
-            if number % _SYNC == 0:
-                run_dir.journal.sync()
             yield record
-    run_dir.journal.sync()
 
 
 def _note_versions(run_dir: RunDir[ScoreRecord]) -> None:

@@ -2,9 +2,9 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
 R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord)
 
+_SYNC_SECONDS = 1.0
 _REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"
 
 
@@ -26,11 +27,12 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path, draft_name: str) -> Iterator[IO[bytes]]:
+def replacing(path: Path, draft_name: str, *, synced: bool = True) -> Iterator[IO[bytes]]:
     """Give a file to write to, which replaces ``path`` in one step when all went well.
 
     Until then it has its draft name, in the same folder; processes that write the same path at
-    once need different ones. Errors as of `write_atomic`.
+    once need different ones. Errors as of `write_atomic`. What is not ``synced`` to the disk
+    outlives the death of this process, but not a power cut.
     """
     draft = path.with_name(draft_name)
     try:
@@ -38,13 +40,16 @@ def replacing(path: Path, draft_name: str) -> Iterator[IO[bytes]]:
         with draft.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         draft.replace(path)
     except BaseException as error:  # Ctrl-C too
         draft.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(draft)):
             error.filename = str(path)
         raise
+    if not synced:
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -70,12 +75,17 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
 
 
 class Journal(Generic[R]):
-    """Reads and appends records of one kind; the first `append` makes the file."""
+    """Reads and appends records of one kind; the first `append` makes the file.
+
+    A line outlives the death of this process as soon as it is appended; to the disk, where it
+    outlives a power cut, all are brought once a second and by `close`.
+    """
 
     def __init__(self, path: Path, kind: type[R]) -> None:
         self.path = path
         self._kind: type[R] = kind
         self._file: IO[bytes] | None = None
+        self._synced = 0.0
 
     def read(self) -> list[tuple[R, int]]:
         """All records, each with the journal's length in bytes up to and with it.
@@ -117,25 +127,33 @@ class Journal(Generic[R]):
                 os.fsync(file.fileno())
 
     def append(self, record: R) -> None:
-        """Add a line; it is in the file, if not yet on the disk, when this returns."""
-        line = json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
+        """Add a line; it is in the file when this returns."""
+        values = msgspec.to_builtins(record)
+        line = json.dumps(values, allow_nan=False, separators=(",", ":"))
         if self._file is None:
             self._file = self.path.open("ab")
         try:
             self._file.write(f"{line}\n".encode())
             self._file.flush()
+            if time.monotonic() - self._synced >= _SYNC_SECONDS:
+                self._sync(self._file)
         except OSError as error:
             error.filename = str(self.path)
             raise
 
-    def sync(self) -> int:
-        """Bring all lines to the disk; gives the journal's length in bytes."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
+    def _sync(self, file: IO[bytes]) -> None:
+        os.fsync(file.fileno())
+        self._synced = time.monotonic()
+
+    @property
+    def length(self) -> int:
+        """Bytes of all lines."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def close(self) -> None:
-        """Close the file."""
+        """Bring all lines to the disk and close the file."""
         if self._file is not None:
+            self._file.flush()
+            self._sync(self._file)
             self._file.close()
             self._file = None

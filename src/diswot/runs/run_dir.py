@@ -14,7 +14,7 @@ from typing import IO, Any, Generic, Self
 from diswot.checks import whole
 from diswot.config import MAY_GROW, difference, flatten
 from diswot.errors import UserError
-from diswot.runs.files import Journal, R, read_json, write_json
+from diswot.runs.files import Journal, R, read_json, replacing, write_json
 from diswot.runs.listing import S, read_summary
 from diswot.runs.records import ScoreRecord, Summary
 
@@ -191,8 +191,10 @@ class RunDir(Generic[R]):
         return read_json(file, self._rebuild) if file.exists() else None
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the saved state."""
-        write_json(self.path / "state.json", state)
+        """Replace the saved state: often, and it can be made anew of the journal."""
+        text = json.dumps(state, allow_nan=False)
+        with replacing(self.path / "state.json", ".state.json.tmp", synced=False) as file:
+            file.write(f"{text}\n".encode())
 
     def load_result(self, kind: type[S]) -> S | None:
         """The result, if the run has finished; an `UnreadableError` if it is of another kind."""

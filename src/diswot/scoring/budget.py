@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 
@@ -88,6 +88,8 @@ class CostModel:
 
     def __init__(self, space: Space, *, num_classes: int, image: tuple[int, int, int]) -> None:
         self._space, self._num_classes, self._image = space, num_classes, image
+        formula = partial(space.cost, num_classes=num_classes, image=image)
+        self._formula = lru_cache(maxsize=4096)(formula)
         self._known: dict[str, dict[Hashable, int]] = {"params": {}, "layers": {}, "flops": {}}
 
     def params(self, arch: Arch) -> int:
@@ -112,13 +114,10 @@ class CostModel:
         return {name: partial(self._of, name) for name in self._known}
 
     def _of(self, name: str, arch: Arch) -> int:
+        if (cost := self._formula(arch)) is not None:
+            return int(getattr(cost, name))
         known = self._known[name]
         if arch not in known:
-            cost = self._space.cost(arch, num_classes=self._num_classes, image=self._image)
-            if cost is not None:
-                for each, values in self._known.items():
-                    values[arch] = getattr(cost, each)
-                return known[arch]
             summands = self._space.summands(arch)
             if len(summands) > 2:  # else it is the base, or the base with one choice changed
                 base, *others = (self._of(name, each) for each in summands)

@@ -31,10 +31,12 @@ Measure = Callable[[Sequence[Arch]], Iterator[Measurement]]
 def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
     """Measure with ``workers`` processes, which end with the context; with one, in this process.
 
+    So does, whatever their number, what needs no network: counting takes less than a message.
+
     Raises:
         UserError: The scorer cannot be sent to a process.
     """
-    if workers == 1:
+    if workers == 1 or not any(proxy.needs_network for proxy in scorer.proxies.values()):
         memory = scorer.memory()
         yield _ordered(
             scorer,

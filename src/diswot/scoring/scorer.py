@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.init import Initializer
 from diswot.models.outputs import Cost, NetworkOutputs
+from diswot.models.parts import Parts
 from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
 from diswot.proxies.passes import Gradients
 from diswot.scoring.budget import CostModel
@@ -40,10 +41,15 @@ class Measurement:
 
 
 class Memory(NamedTuple):
-    """What one process remembers between candidates: costs, and maps of first blocks."""
+    """What one process keeps between candidates.
+
+    Costs, maps of first blocks, the mini-batch on the runtime's device, and parts of networks.
+    """
 
     costs: CostModel
     prefixes: PrefixCache
+    batch: MiniBatch
+    parts: Parts
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class Scorer:
 
     def memory(self) -> Memory:
         """What may be remembered between calls of `measure` without changing a bit."""
-        return Memory(self.costs(), PrefixCache())
+        batch = self.runtime.place_batch(self.batch)
+        return Memory(self.costs(), PrefixCache(), batch, Parts(self._prepare))
 
     def measure(self, arch: Arch, memory: Memory | None = None) -> Measurement:
         """Build, initialise, run forward once, and let every proxy look.
@@ -89,7 +96,7 @@ class Scorer:
         try:
             cost = memory.costs.cost(arch)
             with self.runtime.reproducible():
-                candidate = self._candidate(arch, cost, memory.prefixes)
+                candidate = self._candidate(arch, cost, memory)
                 for name, proxy in self.proxies.items():
                     try:
                         parts, result.seconds_each[name] = candidate.measure(name, proxy)
@@ -101,18 +108,17 @@ class Scorer:
             result.failures.update(dict.fromkeys(missing, self._reason(error)))
         return replace(result, cost=cost, seconds=time.perf_counter() - started)
 
-    def _candidate(self, arch: Arch, cost: Cost, prefixes: PrefixCache) -> Candidate:
-        started, passed = time.perf_counter(), None
-        batch = self.runtime.place_batch(self.batch)
+    def _candidate(self, arch: Arch, cost: Cost, memory: Memory) -> Candidate:
+        started, passed, batch = time.perf_counter(), None, memory.batch
         needed = any(proxy.needs_network for proxy in self.proxies.values())
-        network = self.network(arch) if needed else None
+        network = self.network(arch, memory.parts) if needed else None
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
             keys = self.prefixes(arch)
-            blocks = prefixes.longest(keys) if keys else None
+            blocks = memory.prefixes.longest(keys) if keys else None
             passed = forward(network, watching, batch, self.runtime, blocks)
-            prefixes.store(keys, blocks or ())
+            memory.prefixes.store(keys, blocks or ())
         return Candidate(
             ProxyInput(str(arch), self.seed, cost, batch, cast(nn.Module, network)),
             {name: _moved(summary, batch.images.device) for name, summary in self.teacher.items()},
@@ -127,13 +133,21 @@ class Scorer:
         shareable = watching and all(proxy.outputs_only for proxy in watching)
         return self.space.prefixes(arch) if shareable else ()
 
-    def network(self, arch: Arch) -> nn.Module:
-        """A student with the weights it is scored with."""
+    def network(self, arch: Arch, parts: Parts | None = None) -> nn.Module:
+        """A student with the weights it is scored with, put together of ``parts`` where it can."""
         sizes = {"num_classes": self.num_classes, "in_channels": self.batch.images.shape[1]}
+        shared: dict[str, Any] = {}
+        if parts is not None and self.space.shares_parts:
+            shared["parts"] = parts
         with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-            network = self.space.build(arch, **sizes)
-        self.init(network, seed=self.seed, role="student")
-        return self.runtime.place(network)
+            network = self.space.build(arch, **sizes, **shared)
+        if not shared:
+            self._prepare("", network)
+        return network
+
+    def _prepare(self, name: str, part: nn.Module) -> None:
+        self.init(part, seed=self.seed, role="student", prefix=name)
+        self.runtime.place(part)
 
     def _reason(self, error: Exception) -> str:
         """One line for the record; the error itself where it is no matter of this candidate."""

@@ -43,6 +43,7 @@ class History:
         self.records: list[CandidateRecord] = []
         self._known: dict[str, CandidateRecord] = {}
         self._scored: list[str] = []
+        self._scores: dict[str, float] | None = {}  # None where they are to be computed anew
 
     def add(self, record: CandidateRecord) -> None:
         """Append a candidate."""
@@ -51,6 +52,10 @@ class History:
             self._known[record.arch] = record
             if record.status == "ok":
                 self._scored.append(record.arch)
+                if self.relative:
+                    self._scores = None
+                elif self._scores is not None:
+                    self._scores[record.arch] = self.score(record.arch, record.parts)
 
     def known(self, arch: str) -> CandidateRecord | None:
         """The record of an architecture seen before."""
@@ -58,8 +63,10 @@ class History:
 
     def scores(self) -> dict[str, float]:
         """Fitness of every distinct candidate that could be scored, in ask order."""
-        parts = [self._known[arch].parts for arch in self._scored]
-        return dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
+        if self._scores is None:
+            parts = [self._known[arch].parts for arch in self._scored]
+            self._scores = dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
+        return self._scores
 
     def others(self) -> dict[str, dict[str, float]]:
         """Scores by every further proxy: by its name and architecture, where it could measure."""
@@ -160,11 +167,10 @@ class Search:
             fresh = max(0, len(chosen) - len(self._replay))
             records = self._score(chosen, measure, on_candidate)
             whole = len(chosen) == len(asked)
-            length = self._run_dir.journal.sync()
             if whole:
                 self._tell(asked)
                 self._generation += 1
-                self._run_dir.save_state(self._state(length))
+                self._run_dir.save_state(self._state(self._run_dir.journal.length))
             if fresh or (whole and not self._replays_all):
                 on_generation(records, fresh)
             if not whole:

@@ -45,7 +45,13 @@ class Space(ABC):
 
     ``default_budget`` gives limits a run keeps unless its budget says otherwise, by name
     (``params``, ``flops``, ``layers``). ``arch`` is always an architecture of this space.
+
+    Attributes:
+        shares_parts: Whether `build` also takes ``parts``, a `diswot.models.parts.PartMaker`, and
+            asks it for all of the network that has parameters.
     """
+
+    shares_parts: bool = False
 
     def __init__(self, *, name: str, default_budget: Mapping[str, float] | None = None) -> None:
         self.name = name

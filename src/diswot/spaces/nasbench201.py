@@ -14,6 +14,8 @@ from diswot.spaces.base import Gene, ProductSpace, Value
 if TYPE_CHECKING:
     from torch import nn
 
+    from diswot.models.parts import PartMaker
+
 _OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 _TERM = "([a-z0-9_]+)"
@@ -50,7 +52,7 @@ class NasBench201(ProductSpace[NasBench201Arch]):
         widths: Channels of each stage; the benchmark has 16, 32, 64.
     """
 
-    additive = True
+    additive = shares_parts = True
 
     def __init__(self, *, cells: int, widths: Sequence[int], **space: Any) -> None:
         if not widths:
@@ -82,8 +84,16 @@ class NasBench201(ProductSpace[NasBench201Arch]):
             raise self.not_read(text)
         return self.checked(NasBench201Arch(match.groups()), text)
 
-    def build(self, arch: NasBench201Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
+    def build(
+        self,
+        arch: NasBench201Arch,
+        *,
+        num_classes: int,
+        in_channels: int = 3,
+        parts: PartMaker | None = None,
+    ) -> nn.Module:
         """See `Space`."""
         from diswot.models.cells import CellNetwork
 
-        return CellNetwork(arch.operations, self.widths, self.cells, num_classes, in_channels)
+        shape = (arch.operations, self.widths, self.cells)
+        return CellNetwork(*shape, num_classes, in_channels, parts=parts)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from diswot.models.outputs import Cost
+    from diswot.models.parts import PartMaker
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class S0(ProductSpace[S0Arch]):
         widths: Channels of the stem and of each stage.
         shortcut: Where the shape changes: ``A`` pads with zeros, ``B`` projects.
     """
+
+    shares_parts = True
 
     def __init__(
         self, *, depths: Sequence[int], widths: Sequence[int], shortcut: str = "B", **space: Any
@@ -86,8 +89,8 @@ class S0(ProductSpace[S0Arch]):
 
     def cost(self, arch: S0Arch, *, num_classes: int, image: tuple[int, int, int]) -> Cost | None:
         """See `Space`; without one for shortcuts of option ``A``."""
-        from diswot.models.formula import Blocks, staged_cost
-        from diswot.models.resnet import BasicBlock
+        from diswot.models.formula import staged_cost
+        from diswot.models.resnet import BasicBlock, Blocks
 
         if self.shortcut != "B":
             return None
@@ -96,8 +99,16 @@ class S0(ProductSpace[S0Arch]):
         stages = map(Blocks, repeat(BasicBlock), arch.depths, widths, strides)
         return staged_cost(stem, [*stages], num_classes, image)
 
-    def build(self, arch: S0Arch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
+    def build(
+        self,
+        arch: S0Arch,
+        *,
+        num_classes: int,
+        in_channels: int = 3,
+        parts: PartMaker | None = None,
+    ) -> nn.Module:
         """See `Space`."""
         from diswot.models.resnet import CifarResNet
 
-        return CifarResNet(arch.depths, self.widths, self.shortcut, num_classes, in_channels)
+        shape = (arch.depths, self.widths, self.shortcut)
+        return CifarResNet(*shape, num_classes, in_channels, parts=parts)

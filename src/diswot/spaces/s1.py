@@ -14,8 +14,9 @@ from diswot.spaces.base import Gene, ProductSpace, Value, steps
 if TYPE_CHECKING:
     from torch import nn
 
-    from diswot.models.formula import Blocks
     from diswot.models.outputs import Cost
+    from diswot.models.parts import PartMaker
+    from diswot.models.resnet import Blocks
 
 _LETTERS = {"basic": "b", "bottleneck": "n"}
 """Block types and what stands for them in texts."""
@@ -69,6 +70,7 @@ class StagedSpace(ProductSpace[StagedArch]):
 
     pattern: re.Pattern[str]
     stem = "small"
+    shares_parts = True
 
     @property
     def embedding_width(self) -> int | None:
@@ -124,22 +126,24 @@ class StagedSpace(ProductSpace[StagedArch]):
 
         return staged_cost(arch.stem, _blocks(arch), num_classes, image, self.stem)
 
-    def build(self, arch: StagedArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
+    def build(
+        self,
+        arch: StagedArch,
+        *,
+        num_classes: int,
+        in_channels: int = 3,
+        parts: PartMaker | None = None,
+    ) -> nn.Module:
         """See `Space`."""
-        from diswot.models.resnet import StagedNetwork, make_stage
+        from diswot.models.resnet import StagedNetwork
 
-        stages, channels = [], arch.stem
-        for s in _blocks(arch):
-            shape = {"kernel": s.kernel, "mid_channels": s.mid_channels}
-            stages.append(make_stage(s.block, s.depth, channels, s.width, s.stride, **shape))
-            channels = s.width
-        return StagedNetwork(arch.stem, stages, num_classes, in_channels, self.stem)
+        shape = (arch.stem, _blocks(arch), num_classes, in_channels)
+        return StagedNetwork(*shape, stem=self.stem, parts=parts)
 
 
 def _blocks(arch: StagedArch) -> list[Blocks]:
     """The stages as networks have them: all but the first halve the map."""
-    from diswot.models.formula import Blocks
-    from diswot.models.resnet import BasicBlock, Bottleneck, ResidualBlock
+    from diswot.models.resnet import BasicBlock, Blocks, Bottleneck, ResidualBlock
 
     types: dict[str, type[ResidualBlock]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
     return [

@@ -91,7 +91,6 @@ class EpochJournal(Callback):
             )
         if trainer.is_global_zero:
             self._journal.append(self._record(trainer, values, self._trained))
-            self._journal.sync()
             self._journal.close()
             if cast(Distillation, pl_module).best_val_top1 > self._best:
                 write_atomic(self.best, save(self._weights))
