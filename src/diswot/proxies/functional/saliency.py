@@ -5,10 +5,10 @@ Weights and gradients are given one tensor a layer, of any shape, at least one, 
 
 import math
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from diswot.proxies.passes import weighted, weights
 
@@ -119,15 +119,20 @@ def grasp(loss: Tensor, weights: Sequence[Tensor]) -> float:
     return -plain((weight.detach() for weight in weights), second)
 
 
+def _positive(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().abs()
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
 def synflow(
     network: nn.Module, image: Tensor, *, log: bool = False, batch_norm: bool = False
 ) -> float:
     """``Σ_w |w · dR/dw|``, R the sum of the logits of a network made positive.
 
-    All parameters and statistics are replaced by their absolute values, in a copy of the network in
-    float64; the image is of ones, ``(1, C, H, W)``. Summed are the weights of convolutions and
-    linear layers, with ``log`` as ``Σ_w |w · ln(1 + dR/dw)|`` (Cavagnero et al., "FreeREA", WACV
-    2023). Without ``batch_norm`` BatchNorm is the identity.
+    For this pass all parameters and statistics are replaced by their absolute values in float64;
+    the image is of ones, ``(1, C, H, W)``. Summed are the weights of convolutions and linear
+    layers, with ``log`` as ``Σ_w |w · ln(1 + dR/dw)|`` (Cavagnero et al., "FreeREA", WACV 2023).
+    Without ``batch_norm`` BatchNorm is the identity.
 
     Source: Tanaka et al., "Pruning neural networks without any data by iteratively conserving
     synaptic flow", NeurIPS 2020.
@@ -140,17 +145,19 @@ def synflow(
     >>> synflow(network, torch.ones(1, 2))
     24.0
     """
-    network = deepcopy(network).double()
-    with torch.no_grad():
-        for tensor in network.state_dict().values():
-            tensor.abs_()
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not batch_norm:
-            module.forward = nn.Identity().forward  # type: ignore[method-assign]
-    layers = list(weights(network).values())
-    with torch.enable_grad():
-        flow = network(image.double()).sum()
-        gradients = torch.autograd.grad(flow, layers, allow_unused=True)
+    state = {name: _positive(tensor) for name, tensor in network.state_dict().items()}
+    layers = [state[f"{name}.weight"].requires_grad_() for name in weights(network)]
+    kinds = () if batch_norm else nn.modules.batchnorm._BatchNorm
+    skipped = [module for module in network.modules() if isinstance(module, kinds)]
+    for module in skipped:
+        module.forward = nn.Identity().forward  # type: ignore[method-assign]
+    try:
+        with torch.enable_grad():
+            flow = functional_call(network, state, image.double()).sum()
+            gradients = torch.autograd.grad(flow, layers, allow_unused=True)
+    finally:
+        for module in skipped:
+            del module.forward
     pairs = zip(layers, gradients, strict=True)
     slopes = ((w.detach(), g.log1p() if log else g) for w, g in pairs if g is not None)
     return float(sum((weight * slope).abs().sum().item() for weight, slope in slopes))
