@@ -56,7 +56,7 @@ def since(started: Spent) -> Spent:
     return now[0] - started[0], now[1] - started[1]
 
 
-def settings(folder: Path, device: str, *overrides: str) -> dict[str, Any]:
+def settings(folder: Path, device: str, *overrides: str, images: int = 1024) -> dict[str, Any]:
     """The config of a run whose teacher has random weights, which cost what trained ones cost."""
     weights = folder / "teacher.safetensors"
     arrays = folder / "noise.npz"
@@ -65,8 +65,8 @@ def settings(folder: Path, device: str, *overrides: str) -> dict[str, Any]:
     kept = [f"teacher.weights={weights}", f"protocol.teacher_cache.dir={folder}"]
     config = {**compose("train", [*chosen, *kept, *overrides], None), "device": device}
     if not arrays.exists():
-        pixels = np.random.default_rng(0).integers(256, size=(1024, 32, 32, 3), dtype=np.uint8)
-        labels = np.arange(1024) % 10
+        pixels = np.random.default_rng(0).integers(256, size=(images, 32, 32, 3), dtype=np.uint8)
+        labels = np.arange(images) % 10
         np.savez(arrays, x_train=pixels, y_train=labels, x_test=pixels[:64], y_test=labels[:64])
         spec = {**config["teacher"], "weights": "none"}
         save_file(build_network(spec, "teacher", 10, 3).state_dict(), weights)
@@ -102,6 +102,8 @@ class Lightning:
         with quiet():
             trainer = Trainer(
                 accelerator=self.config["device"],
+                precision=self.config["precision"],
+                deterministic="warn" if self.config["device"] == "cuda" else None,
                 devices=1,
                 max_epochs=1,
                 limit_train_batches=self.batches,
