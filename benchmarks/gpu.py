@@ -57,7 +57,8 @@ class Options:
 
     def config(self, *words: str) -> Record:
         """Settings of a search on the device."""
-        return {**compose("search", [*words, *self.small], None), "device": self.device}
+        alone = ["workers=1"] * self.tiny
+        return {**compose("search", [*words, *self.small, *alone], None), "device": self.device}
 
 
 def scored(scorer: Scorer, archs: Sequence[Any], workers: int) -> tuple[list[Measurement], float]:
@@ -155,7 +156,7 @@ def _training(options: Options, *words: str) -> Record:
 
 def train(options: Options) -> Iterator[Record]:
     """Images a second by where the images lie, precision, and whether logits are stored."""
-    for views in (0, 1):
+    for views in (1,) if options.tiny else (0, 1):
         for precision in options.precisions:
             for resident in ("false", "true"):
                 words = [f"data.resident={resident}", f"precision={precision}"]
@@ -179,7 +180,10 @@ STEPS: dict[Step, float] = {
 
 
 def limited(step: Step, options: Options, limit: float) -> Iterator[Record]:
-    """The records of a step in a fresh process, which is killed when its time is over."""
+    """The records of a step in a process of its own, which is killed when its time is over.
+
+    It is forked, which saves the imports: this process must never touch CUDA.
+    """
     context, deadline = get_context("fork"), time.monotonic() + limit
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_sent, args=(theirs, step, options))
@@ -201,7 +205,7 @@ def _sent(connection: Connection, step: Step, options: Options) -> None:
         for record in step(options):
             connection.send(record)
     except Exception as error:
-        connection.send({"failed": f"{type(error).__name__}: {error}"})
+        connection.send({"error": f"{type(error).__name__}: {error}"})
 
 
 def main() -> int:
@@ -219,7 +223,7 @@ def main() -> int:
             if step.__name__ not in args.steps:
                 continue
             for record in limited(step, Options(args.device, args.tiny), limit):
-                whole &= not record.keys() & {"stopped", "failed"}
+                whole &= not record.keys() & {"stopped", "error"}
                 line = json.dumps({"step": step.__name__, **record})
                 print(line, flush=True)
                 file.write(f"{line}\n")
