@@ -45,6 +45,13 @@ def flag(setting: str, value: object) -> bool:
     return value
 
 
+def switch(setting: str, value: object, other: str) -> bool | str:
+    """Give ``value`` back if it is true, false or ``other``."""
+    if not isinstance(value, bool) and value != other:
+        raise UserError(f"{setting}={value} is not allowed; give {other}, true or false")
+    return value if isinstance(value, bool) else other
+
+
 def per_channel(
     setting: str, values: Sequence[float], channels: int, *, positive: bool = False
 ) -> tuple[float, ...]:

@@ -12,7 +12,8 @@ T = TypeVar("T")
 
 IRRELEVANT = (
     *("workers", "teacher_images", "logger", "debug", "hydra", "resamples", "merge"),
-    *("data.num_workers", "benchmark.source", "benchmark.path", "benchmark.datasets"),
+    *("data.num_workers", "data.resident"),
+    *("benchmark.source", "benchmark.path", "benchmark.datasets"),
     *("protocol.teacher_cache.dir", "trainer.profiler"),
     *("callbacks.lines", "callbacks.progress", "callbacks.curves"),
 )

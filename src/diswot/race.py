@@ -80,7 +80,7 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
     from diswot.training.setup import TrainingSetup
 
     config, plan = session.config, plan_of(session.config)
-    workers = worker_count(config)
+    workers = worker_count(config, on_gpu=1)
     each_rung = [plan.trials(plan.archs[:1], rung + 1)[0] for rung in range(len(plan.rungs))]
     trainings = [prepared(training_config(config, trial), folders) for trial in each_rung]
     for training in trainings:

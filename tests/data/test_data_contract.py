@@ -94,7 +94,13 @@ def test_images_come_from_the_stored_pixels(make: Make) -> None:
         assert torch.equal(copy[7][0], images[7][0])
 
 
-BAD = {"batch_size": [0, 1.5, 10**9], "image_size": [7], "balanced": ["yes"], "num_workers": [-1]}
+BAD = {
+    "batch_size": [0, 1.5, 10**9],
+    "image_size": [7],
+    "balanced": ["yes"],
+    "num_workers": [-1],
+    "resident": ["gpu", 1],
+}
 
 
 @pytest.mark.parametrize(("setting", "value"), [(n, v) for n, vs in BAD.items() for v in vs])

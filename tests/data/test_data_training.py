@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from diswot import keys
 from diswot.data.augment import Augmentation, PadCropFlip, RandomResizedCropFlip, View
-from diswot.data.base import ArrayImages, EvalTransform
+from diswot.data.base import ArrayImages, EvalTransform, ResidentImages
 from diswot.data.gaussian import GaussianData
 from diswot.data.training import Batches, EpochSampler, TrainingData
 from diswot.errors import UserError
@@ -95,6 +96,66 @@ def test_workers_load_the_same_bits() -> None:
     loaded, same = shown(one), shown(two)
     assert len(loaded) == len(same) > 20
     assert all(map(torch.equal, loaded, same))
+
+
+def on(device: str, **settings: object) -> TrainingData:
+    """Batches as a Trainer on a device gets them."""
+    data = TrainingData(noise(**settings), augment=PadCropFlip(pad=2), validation=0.3)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)
+    data.setup("fit")
+    return data
+
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, GPU])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_resident_images_give_the_same_batches(device: str) -> None:
+    """The same bits on the CPU; on CUDA the same pixels, normalised to within a rounding."""
+    loaded = shown(on("cpu", num_workers=1, resident=False))
+    resident = on(device, num_workers=1, resident=True)
+    resident.setup("fit")  # as a second fit does
+    for one, same in zip(loaded, shown(resident), strict=True):
+        assert same.device.type == device
+        torch.testing.assert_close(same.cpu(), one, rtol=0, atol=1e-6 * (device == "cuda"))
+    assert resident.train_dataloader().num_workers == 0
+    images, every, crop = stored(), torch.arange(20), PadCropFlip(pad=4)
+    views = crop(images, every, View(0, 3))
+    there = crop(ResidentImages(images, torch.device(device)), every, View(0, 3))
+    assert torch.equal(there.cpu(), views)
+    assert torch.equal(crop(images, every, View(0, 3)), views)  # its draws lie on the CPU again
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "augment", "resident"),
+    [
+        ("cuda", 4 * 23 * 64, PadCropFlip(), True),
+        ("cuda", 4 * 23 * 64, None, True),
+        ("cuda", 4 * 23 * 64 - 1, None, False),
+        ("cuda", 10**9, RandomResizedCropFlip(), False),
+        ("cpu", 10**9, None, False),
+    ],
+)
+def test_where_images_stay_by_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    free: int,
+    augment: Augmentation | None,
+    resident: bool,
+) -> None:
+    data = TrainingData(noise(), augment=augment)
+    monkeypatch.setattr("diswot.data.training.ResidentImages.__init__", lambda *_: None)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (free, 10**9))
+    assert (data.placed(IMAGES, torch.device(device)) is not IMAGES) == resident
+    drawn = data.training.images  # not in memory, so never by themselves
+    assert data.placed(drawn, torch.device(device)) is drawn
+
+
+def test_views_of_stored_images_are_no_views_of_resident_ones() -> None:
+    with pytest.raises(UserError, match=r"data.resident=true: RandomResizedCropFlip .* give auto"):
+        TrainingData(noise(resident=True), augment=RandomResizedCropFlip())
 
 
 def test_held_out_images_are_not_trained_on() -> None:

@@ -148,4 +148,6 @@ def test_workers_are_the_cores_a_job_may_use(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
         assert worker_count({"workers": None, "device": "cpu"}) == count
     assert worker_count({"workers": 5, "device": "cpu"}) == 5
-    assert worker_count({"workers": None, "device": "cuda"}) == 1
+    on_gpu = {"workers": None, "device": "cuda"}
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    assert (worker_count(on_gpu), worker_count(on_gpu, on_gpu=1)) == (4, 1)

@@ -108,7 +108,7 @@ def test_a_second_run_does_not_run_the_teacher(
         ("protocol.augment=null", False),
         ("data.length=41", False),
         ("precision=bf16-mixed", False),
-        ("data.batch_size=5 data.num_workers=1", True),
+        ("data.batch_size=5 data.num_workers=1 data.resident=true", True),
         ("student.network.shortcut=A distiller=dist", True),
         ("protocol.max_epochs=9 protocol.validation=0.2", True),
     ],

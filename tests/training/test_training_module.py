@@ -1,6 +1,7 @@
 """Every distiller trains a student, and nothing but the student."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_helpers import composed, epochs, prepared, trained
+from training_helpers import composed, epochs, left, prepared, trained
 
 from diswot.checkpoint import build_network
 from diswot.commands import compose
@@ -126,6 +127,25 @@ def test_the_loss_is_the_weighted_sum(tmp_path: Path, weights: Path) -> None:
         parts = line["losses"]
         whole = 0.3 * parts["ce"] + 0.9 * parts["kd"] + 3000 * parts["sp"]
         assert parts["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [[], ["protocol.teacher_cache={views: 1, dir: cache}"]])
+def test_resident_images_change_no_bit(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for run in ("false", "true"):
+        trained(tmp_path / run, weights, f"data.resident={run}", *settings)
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    assert left(tmp_path / "false") == left(tmp_path / "true")
+
+
+def test_how_a_student_is_compiled(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str | None] = []
+    monkeypatch.setattr("torch.compile", lambda run, mode: modes.append(mode) or run)
+    for value in ("false", "true", "reduce-overhead"):
+        prepared(weights, f"protocol.compile={value}")
+    assert modes == [None, "reduce-overhead"]
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])

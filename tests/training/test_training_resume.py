@@ -49,6 +49,10 @@ CASES = {
         "mid-epoch",
         ["distiller=[kd,dkd,dist]", "protocol.teacher_cache={views: 2, dir: cache}"],
     ),
+    "resident images": (
+        "mid-epoch",
+        ["data.resident=true", "protocol.teacher_cache={views: 2, dir: cache}"],
+    ),
     "labels alone": ("before checkpoint", ["distiller=none", "protocol.label_smoothing=0.1"]),
     "Adam and an epoch-long warm-up": (
         "mid-epoch",

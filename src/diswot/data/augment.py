@@ -6,6 +6,7 @@ can be given again: after a restart, or to a teacher whose outputs were stored.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,9 @@ class View:
 class Augmentation(ABC):
     """Gives random views of stored images."""
 
+    fitted_only: ClassVar[bool] = False
+    """Whether images are read by `LabelledImages.fitted` alone, on whatever device that gives."""
+
     @abstractmethod
     def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
         """Give a view of the images ``indices`` (B,): (B, C, S, S), uint8 or of [0, 1]."""
@@ -35,35 +39,38 @@ class PadCropFlip(Augmentation):
     """Pad by ``pad`` black pixels a side, cut out the old size, mirror with probability 1/2.
 
     Source: Lee et al., "Deeply-Supervised Nets", 2015; He et al., CVPR 2016, section 4.2.
-    UserError for a setting that is not allowed.
+    UserError for a setting that is not allowed. Draws are made on the CPU, wherever the images are,
+    so a view has the same pixels there.
     """
+
+    fitted_only = True
 
     def __init__(self, *, pad: int = 4, flip: bool = True) -> None:
         self.pad = checks.whole("protocol.augment.pad", pad, 0)
         self.flip = checks.flag("protocol.augment.flip", flip)
-        self._drawn: tuple[View, Tensor] | None = None
+        self._drawn: tuple[View, torch.device, Tensor] | None = None
 
     def __call__(self, images: LabelledImages, indices: Tensor, view: View) -> Tensor:
         """See :class:`Augmentation`; the result lies in memory as channels_last."""
-        top, left, flipped = self._draws(len(images), view)[:, indices]
         fitted = images.fitted(indices)
-        side = fitted.shape[-1]
+        side, device = fitted.shape[-1], fitted.device
+        top, left, flipped = self._draws(len(images), view, device)[:, indices]
         padded = F.pad(fitted, (self.pad,) * 4)
-        rows = top[:, None] + torch.arange(side)
-        straight = torch.arange(side).expand(len(indices), -1)
+        rows = top[:, None] + torch.arange(side, device=device)
+        straight = torch.arange(side, device=device).expand(len(indices), -1)
         columns = left[:, None] + torch.where(flipped[:, None] > 0, straight.flip(1), straight)
-        batch = torch.arange(len(indices))[:, None, None]
+        batch = torch.arange(len(indices), device=device)[:, None, None]
         cut = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
         return cut.permute(0, 3, 1, 2)
 
-    def _draws(self, count: int, view: View) -> Tensor:
+    def _draws(self, count: int, view: View, device: torch.device) -> Tensor:
         """Top, left, mirrored or not of every image: (3, count), kept until the next view."""
-        if self._drawn is None or self._drawn[0] != view:
+        if self._drawn is None or self._drawn[:2] != (view, device):
             draw = keys.generator("augment", view.seed, view.number)
             corner = torch.randint(2 * self.pad + 1, (2, count), generator=draw)
             mirrored = torch.randint(2, (1, count), generator=draw) * int(self.flip)
-            self._drawn = view, torch.cat([corner, mirrored])
-        return self._drawn[1]
+            self._drawn = view, device, torch.cat([corner, mirrored]).to(device)
+        return self._drawn[2]
 
 
 class RandomResizedCropFlip(Augmentation):

@@ -53,8 +53,12 @@ class EvalTransform:
     def normalize(self, images: Tensor) -> Tensor:
         """Turn (..., C, H, W) of [0, 1], or uint8, into values of mean 0 and deviation 1."""
         if images.dtype == torch.uint8:
-            images = images.float() / 255
-        mean, std = (torch.tensor(each)[:, None, None] for each in (self.mean, self.std))
+            # By a tensor: CUDA multiplies by the reciprocal of a number, which rounds otherwise.
+            images = images.float() / torch.tensor(255.0, device=images.device)
+        mean, std = (
+            torch.tensor(each, device=images.device)[:, None, None]
+            for each in (self.mean, self.std)
+        )
         return (images - mean) / std
 
 
@@ -105,6 +109,30 @@ class ArrayImages(LabelledImages):
         return super().fitted(indices)
 
 
+class ResidentImages(LabelledImages):
+    """Images whose fitted form and labels lie on a device, where batches are made of them."""
+
+    def __init__(self, source: LabelledImages, device: torch.device) -> None:
+        super().__init__(source.labels.to(device), source.transform)
+        self.source = source
+        first = source.fitted(torch.arange(1))
+        self.images = first.new_empty((len(source), *first.shape[1:]), device=device)
+        for part in torch.split(torch.arange(len(source)), 256):
+            self.images[part[0] : part[-1] + 1] = source.fitted(part)
+
+    def pixels(self, index: int) -> Tensor:
+        """See :class:`LabelledImages`; on the CPU, as stored."""
+        return self.source.pixels(index)
+
+    def image(self, index: int) -> Tensor:
+        """See :class:`LabelledImages`; on the CPU."""
+        return self.source.image(index)
+
+    def fitted(self, indices: Tensor) -> Tensor:
+        """See :class:`LabelledImages`; on the device."""
+        return self.images[indices]
+
+
 @dataclass(frozen=True)
 class MiniBatch:
     """Normalised images, float32 (B, C, H, W), and class indices, int64 (B,)."""
@@ -124,6 +152,8 @@ class ImageData(ABC):
         batch_size: images of a mini-batch and of a training step.
         balanced: a mini-batch takes the classes in turn; their counts differ by at most one.
         num_workers: processes that load images; 0 loads in the calling one.
+        resident: images are trained on from the training device's memory, without those
+            processes; ``auto``: on a GPU, where a split takes at most a quarter of what is free.
         shuffle_seed: keys order and views of the training images, not the mini-batch.
 
     Raises:
@@ -146,6 +176,7 @@ class ImageData(ABC):
         batch_size: int = 64,
         balanced: bool = False,
         num_workers: int = 0,
+        resident: bool | str = "auto",
         shuffle_seed: int = 0,
     ) -> None:
         self.name = name
@@ -158,6 +189,7 @@ class ImageData(ABC):
         self.std = checks.per_channel("data.std", std, in_channels, positive=True)
         self.root = root
         self.num_workers = checks.whole("data.num_workers", num_workers, 0)
+        self.resident = checks.switch("data.resident", resident, "auto")
         self.shuffle_seed = checks.whole("data.shuffle_seed", shuffle_seed, 0)
         self._splits: dict[Split, LabelledImages] = {}
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from diswot import _torchvision, checks, keys
 from diswot.data.augment import Augmentation, View
-from diswot.data.base import ImageData, LabelledImages
+from diswot.data.base import ArrayImages, ImageData, LabelledImages, ResidentImages
 from diswot.errors import UserError
 
 _torchvision.ensure()
@@ -21,6 +21,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 Place = tuple[int, int]
 """Epoch and number of a batch."""
+
+_SHARE = 0.25  # of a GPU's free memory, which the images of a split may take
 
 
 @dataclass(eq=False)
@@ -147,7 +149,37 @@ class TrainingData(LightningDataModule):
         self.test = Batches(test_images, torch.arange(len(test_images)), size)
         self.validation = Batches(images, held_out, size) if validation else self.test
         self.validated_on = "validation" if validation else "test"
+        if data.resident is True and augment is not None and not augment.fitted_only:
+            raise UserError(
+                f"data.resident=true: {type(augment).__name__} of protocol.augment reads images as "
+                "they are stored; give auto or false"
+            )
         self._finished = 0
+
+    def setup(self, stage: str) -> None:
+        """Lightning says where it trains: keep the images there if they are to be."""
+        if self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            every = {self.training, self.validation, self.test}  # some are the same
+            there = {images: self.placed(images, device) for images in {b.images for b in every}}
+            for batches in every:
+                batches.images = there[batches.images]
+                batches.chosen = batches.chosen.to(batches.images.labels.device)
+
+    def placed(self, images: LabelledImages, device: torch.device) -> LabelledImages:
+        """Images of a split as they are trained on: on the device where ``data.resident`` says so.
+
+        Their views are the same pixels there.
+        """
+        augment, wanted = self.training.augment, self.data.resident
+        if isinstance(images, ResidentImages):
+            images = images.source
+        if wanted == "auto" and device.type == "cuda" and isinstance(images, ArrayImages):
+            taken = images.fitted(torch.arange(1)).nbytes * len(images)
+            wanted = taken <= _SHARE * torch.cuda.mem_get_info(device)[0] and (
+                augment is None or augment.fitted_only
+            )
+        return ResidentImages(images, device) if wanted is True else images
 
     def state_dict(self) -> dict[str, int]:
         """The epochs that a checkpoint at the end of one holds."""
@@ -170,7 +202,8 @@ class TrainingData(LightningDataModule):
         return self._loader(self.test)
 
     def _loader(self, batches: Batches, *, even: bool = False) -> DataLoader[Batch]:
-        trainer, workers = self.trainer, self.data.num_workers
+        resident = isinstance(batches.images, ResidentImages)
+        trainer, workers = self.trainer, 0 if resident else self.data.num_workers
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         epoch = self._finished
         return DataLoader(
@@ -179,6 +212,6 @@ class TrainingData(LightningDataModule):
             sampler=EpochSampler(batches.count, rank=rank, world=world, even=even, epoch=epoch),
             num_workers=workers,
             persistent_workers=workers > 0 and even,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() and not resident,
             generator=torch.Generator(),  # not the global one: workers draw nothing
         )

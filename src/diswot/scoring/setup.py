@@ -144,12 +144,11 @@ def class_count(config: Mapping[str, Any], data: ImageData) -> int:
     return whole("num_classes", config["num_classes"], 2)
 
 
-def worker_count(config: Mapping[str, Any]) -> int:
-    """Scoring processes: ``workers``, at least 1, by default the cores it may use, 1 on CUDA."""
+def worker_count(config: Mapping[str, Any], *, on_gpu: int = 4) -> int:
+    """Processes: ``workers``, at least 1, by default the cores it may use, on CUDA ``on_gpu``."""
     if config["workers"] is not None:
         return whole("workers", config["workers"], 1)
-    if config["device"] == "cuda":
-        return 1
     # A Slurm that does not bind its jobs to cores still says how many they asked for.
     cores, asked = len(os.sched_getaffinity(0)), os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
+    cores = min(cores, int(asked)) if asked.isdigit() and int(asked) else cores
+    return min(cores, on_gpu) if config["device"] == "cuda" else cores

@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from diswot import keys
-from diswot.data.training import Batch
+from diswot.data.training import Batch, TrainingData
 from diswot.distillers import Distiller, Step
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.protocol import Mixed, Protocol
@@ -68,7 +68,8 @@ class Distillation(LightningModule):
         self._teacher, self._stored = teacher, stored  # neither is in the state dict
         # A method, not the network itself, which would be registered twice.
         run = self.student.forward if self.logits_only else cast(Network, self.student).outputs
-        self._run = torch.compile(run) if protocol.compile else run
+        mode = None if protocol.compile is True else protocol.compile
+        self._run = torch.compile(run, mode=mode) if mode is not False else run
         accuracy = partial(MulticlassAccuracy, num_classes, average="micro")
         top5 = min(5, num_classes)
         self.accuracy = nn.ModuleDict({"top1": accuracy(top_k=1), "top5": accuracy(top_k=top5)})
@@ -86,6 +87,13 @@ class Distillation(LightningModule):
         """Bring what is beside the module to its device."""
         if self._teacher is not None:
             self._teacher.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Keep what the teacher says of the epoch's view where the training images are."""
+        if self._stored is not None:
+            view = self._stored.logits[self.current_epoch % len(self._stored.logits)]
+            images = cast(TrainingData, cast(Any, self.trainer).datamodule).training.images
+            self._told = view.to(images.labels.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; a `LossError` where it is not finite."""
@@ -171,8 +179,8 @@ class Distillation(LightningModule):
         self, images: Tensor, indices: Tensor, student: NetworkOutputs, labels: Tensor
     ) -> dict[str, Tensor]:
         if self._stored is not None:
-            logits = self._stored.logits[self.current_epoch % len(self._stored.logits)]
-            teacher = only_logits(logits[indices.cpu()].to(images.device))
+            logits = self._told[indices.to(self._told.device)]
+            teacher = only_logits(logits.to(images.device))
         else:
             teacher = cast(FrozenTeacher, self._teacher)(images, logits_only=self.logits_only)
         weight = cast(Network, self.student).classifier.weight

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from diswot.checks import flag, number, whole
+from diswot.checks import number, switch, whole
 from diswot.config import make
 from diswot.data.augment import Augmentation
 from diswot.errors import UserError
@@ -101,6 +101,7 @@ class Protocol:
         ema: Decay of the averaged weights that are evaluated and saved; 0: no average.
         gradient_clip: Largest norm of the gradient; 0: any.
         validation: Share of the training images held out; 0: the test images validate.
+        compile: Whether the student is compiled; ``reduce-overhead``: also into CUDA graphs.
         cache_views: Views of the images whose teacher logits are stored; 0: none are.
     """
 
@@ -115,7 +116,7 @@ class Protocol:
     ema: float
     gradient_clip: float
     validation: float
-    compile: bool
+    compile: bool | str
     cache_views: int
 
     @classmethod
@@ -150,7 +151,7 @@ class Protocol:
             ema=within("ema", 0.999999),
             gradient_clip=within("gradient_clip"),
             validation=within("validation", 0.9),
-            compile=flag("protocol.compile", node["compile"]),
+            compile=switch("protocol.compile", node["compile"], "reduce-overhead"),
             cache_views=views,
         )
 

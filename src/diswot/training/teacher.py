@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.data import DataLoader
 
 from diswot.console import print_lines
+from diswot.data.base import ResidentImages
 from diswot.data.training import Batch, Batches, TrainingData
 from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
@@ -36,7 +37,7 @@ _BATCH = 128  # images of a pass; not those of a training step, or bits would de
 _PROBE = 16  # images whose pixels go into the key
 _EVERY = 10.0  # seconds between two lines on progress
 _ABANDONED = 24 * 3600.0  # seconds after which a draft is taken for that of a killed process
-_NOT_IN_KEY = ("batch_size", "num_workers", "balanced", "download")  # these change no view
+_NOT_IN_KEY = ("batch_size", "num_workers", "resident", "balanced", "download")  # change no view
 
 Shape = tuple[int, int, int]
 """Views, images, classes."""
@@ -211,22 +212,21 @@ def _computed(
     teacher: FrozenTeacher, batches: TrainingData, runtime: Runtime, views: int
 ) -> Iterator[Tensor]:
     """Logits ``(B, K)`` of the images in their order, view after view."""
-    training = batches.training
-    everything = torch.arange(len(training.images))
-    source = Batches(
-        training.images, everything, _BATCH, seed=training.seed, augment=training.augment
-    )
+    training, device = batches.training, torch.device(runtime.device)
+    images = batches.placed(training.images, device)
+    everything = torch.arange(len(images), device=images.labels.device)
+    source = Batches(images, everything, _BATCH, seed=training.seed, augment=training.augment)
     places = [(view, number) for view in range(views) for number in range(source.count)]
+    workers = 0 if isinstance(images, ResidentImages) else batches.data.num_workers
     loader: DataLoader[Batch] = DataLoader(
-        source, batch_size=None, sampler=places, num_workers=batches.data.num_workers
+        source, batch_size=None, sampler=places, num_workers=workers
     )
-    device = torch.device(runtime.device)
     teacher.to(device)
     with torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     ):
-        for images, _, _ in loader:
-            placed = images.to(device).contiguous(memory_format=torch.channels_last)
+        for batch, _, _ in loader:
+            placed = batch.to(device).contiguous(memory_format=torch.channels_last)
             with runtime.autocast():
                 logits = teacher(placed, logits_only=True).logits
             yield logits.float().cpu()
