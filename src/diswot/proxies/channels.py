@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from diswot.checks import choice, whole
 from diswot.keys import generator
@@ -59,9 +60,11 @@ class _OfChannels(Proxy):
         return inputs.shared.get(key, lambda: self._noise_layers(inputs))
 
     def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
-        network = inputs.copy()
-        with torch.no_grad(), record_layers(network) as layers:
-            network(inputs.noise("noise of channels", inputs.seed, images=self.noise_images))
+        noise = inputs.noise("noise of channels", inputs.seed, images=self.noise_images)
+        # The pass moves running statistics: not those that other proxies see.
+        buffers = {name: buffer.clone() for name, buffer in inputs.network.named_buffers()}
+        with torch.no_grad(), record_layers(inputs.network) as layers:
+            functional_call(inputs.network, buffers, noise)
         return layers
 
 

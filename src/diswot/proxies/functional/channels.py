@@ -14,7 +14,8 @@ _ROWS = 2**12  # converted to float64 at once, so that they stay in the cache
 def _scale(flat: Tensor, squares: Tensor) -> Tensor:
     """``1 / norm`` of the centred values ``(N, C)``, from their squared norms; 0 where constant."""
     # The mean of equal numbers may be rounded: what is centred is not always zero.
-    varies = (flat.amin(0) < flat.amax(0)) & (squares > 0)
+    least, most = torch.aminmax(flat, dim=0)
+    varies = (least < most) & (squares > 0)
     return torch.where(varies, squares, torch.inf).rsqrt()
 
 
