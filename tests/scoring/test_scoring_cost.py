@@ -54,7 +54,7 @@ def test_costs_are_those_of_the_network_that_runs(
         assert cost.params == sum(weight.numel() for weight in network.parameters())
         assert cost.flops == macs_that_ran(network, torch.zeros(1, channels, side, side))
         assert cost.layers == count_layers(network) > 0
-        assert cost == Cost(**{key: measure(arch) for key, measure in costs.measures().items()})
+        assert cost == Cost(costs.params(arch), costs.flops(arch), costs.layers(arch))
 
 
 @each_space

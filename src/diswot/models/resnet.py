@@ -124,20 +124,22 @@ class StagedNetwork(PooledNetwork):
         super().__init__()
         parts = parts or new_part
         kernel, stride = STEMS[choice("network.stem", stem, STEMS)]
-        self.conv1 = parts("conv1", convolution, in_channels, stem_width, kernel, stride)
-        self.bn1 = parts("bn1", nn.BatchNorm2d, stem_width)
-        self.relu = nn.ReLU()
-        self.pool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
-        channels = stem_width
-        for number, (block, depth, width, stride, kernel, middle) in enumerate(stages, start=1):
-            settings = {"kernel": kernel, "mid_channels": middle, "shortcut": shortcut}
-            shapes = [(channels, width, stride), *[(width, width, 1)] * (depth - 1)]
+        channels, layers = stem_width, []  # made first: what torch draws for it comes first
+        for number, (block, depth, width, first, size, middle) in enumerate(stages, 1):
+            settings = {"kernel": size, "mid_channels": middle, "shortcut": shortcut}
+            shapes = [(channels, width, first), *[(width, width, 1)] * (depth - 1)]
             blocks = [
                 parts(f"layer{number}.{place}", block, *shape, **settings)
                 for place, shape in enumerate(shapes)
             ]
-            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+            layers.append(nn.Sequential(*blocks))
             channels = width
+        self.conv1 = parts("conv1", convolution, in_channels, stem_width, kernel, stride)
+        self.bn1 = parts("bn1", nn.BatchNorm2d, stem_width)
+        self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        for number, layer in enumerate(layers, start=1):
+            self.add_module(f"layer{number}", layer)
         self.fc = parts("fc", nn.Linear, channels, num_classes)
 
     @property

@@ -95,7 +95,7 @@ def _control(
         return best.largest.arch
     arch = _parsed("control", space, given)
     for name, limit in ({} if best is None else best.budget).items():
-        if (cost := costs.measures()[name](arch)) > limit:
+        if (cost := costs.count(name, arch)) > limit:
             raise UserError(
                 f"control={given} is outside the search's budget: {name} {cost:,}, at most "
                 f"{limit:,.0f} are allowed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -16,6 +16,8 @@ from diswot.spaces.base import Arch, Space
 
 Limit = float | str | None
 """See `Budget`."""
+
+_COUNTS = ("params", "layers", "flops")  # cheapest first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +71,10 @@ class Budget:
 
         Cheap counts come first; what is known to be over ``enough`` is not counted further.
         """
-        worst, limits = 0.0, self.limits()
-        for name, measure in costs.measures().items():
-            if name in limits and worst <= enough:
-                worst = max(worst, measure(arch) / limits[name] - 1.0)
+        worst = 0.0
+        for name in _COUNTS:
+            if name in self._limits and worst <= enough:
+                worst = max(worst, costs.count(name, arch) / self._limits[name][0] - 1.0)
         return worst
 
     def __str__(self) -> str:
@@ -90,37 +92,34 @@ class CostModel:
         self._space, self._num_classes, self._image = space, num_classes, image
         formula = partial(space.cost, num_classes=num_classes, image=image)
         self._formula = lru_cache(maxsize=4096)(formula)
-        self._known: dict[str, dict[Hashable, int]] = {"params": {}, "layers": {}, "flops": {}}
+        self._known: dict[str, dict[Hashable, int]] = {name: {} for name in _COUNTS}
 
     def params(self, arch: Arch) -> int:
         """Trainable parameters."""
-        return self._of("params", arch)
+        return self.count("params", arch)
 
     def layers(self, arch: Arch) -> int:
         """Convolutions and linear layers, see `Cost`."""
-        return self._of("layers", arch)
+        return self.count("layers", arch)
 
     def flops(self, arch: Arch) -> int:
         """MACs of one image."""
-        return self._of("flops", arch)
+        return self.count("flops", arch)
 
     def cost(self, arch: Arch) -> Cost:
         """All three."""
         flops = self.flops(arch)  # first: the network is built once for all
         return Cost(self.params(arch), flops, self.layers(arch))
 
-    def measures(self) -> dict[str, Callable[[Arch], int]]:
-        """The counters by name, cheapest first, so that a limit can be checked alone."""
-        return {name: partial(self._of, name) for name in self._known}
-
-    def _of(self, name: str, arch: Arch) -> int:
+    def count(self, name: str, arch: Arch) -> int:
+        """One of them by its name in `Cost`."""
         if (cost := self._formula(arch)) is not None:
             return int(getattr(cost, name))
         known = self._known[name]
         if arch not in known:
             summands = self._space.summands(arch)
             if len(summands) > 2:  # else it is the base, or the base with one choice changed
-                base, *others = (self._of(name, each) for each in summands)
+                base, *others = (self.count(name, each) for each in summands)
                 known[arch] = base + sum(other - base for other in others)
             else:
                 self._count(arch, flops=name == "flops")

@@ -135,8 +135,8 @@ class Proposals:
                 here, level = arch, excess
             if level < least:
                 nearest, least = here, level
-        measures = self.costs.measures()
-        costs = ", ".join(f"{measures[key](nearest):,} {key}" for key in self.budget.limits())
+        counts = ((self.costs.count(key, nearest), key) for key in self.budget.limits())
+        costs = ", ".join(f"{count:,} {key}" for count, key in counts)
         raise UserError(
             f"budget: no architecture of space {self.space.name} with {self.budget} was found in "
             f"{tries} tries; the nearest, {nearest}, has {costs}. "
