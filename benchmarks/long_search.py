@@ -121,7 +121,7 @@ def draw(searches: dict[str, list[Sample]], file: Path) -> None:
         left.plot(100 * count / count[-1], each, marker=".", label=name)
         right.plot(100 * count / count[-1], memory, marker=".", label=name)
     left.set(yscale="log", ylim=(0.1, 1000), ylabel="CPU milliseconds a candidate")
-    right.set(ylim=(0, None), ylabel="MiB resident, search and two workers")
+    right.set(ylim=(0, 1400), ylabel="MiB resident, search and two workers")
     for axes in (left, right):
         axes.set_xlabel("candidates so far, %")
         axes.legend()

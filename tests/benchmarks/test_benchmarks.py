@@ -50,16 +50,17 @@ def test_the_published_way_computes_the_same_score(
     setup = toy("nasbench201", *CELLS)
     way = published.Published(setup, name, 1)
     archs = published.candidates(setup, 2)
-    assert way.check(archs) < 2e-3
+    assert way.check(archs) < 1e-5
     assert way.run(archs).cpu > 0
     real = published.PUBLISHED[name]
     monkeypatch.setitem(published.PUBLISHED, name, lambda **given: 1.01 * real(**given))
     with pytest.raises(AssertionError, match=name):
-        way.check(archs)
+        way.check(archs[:1])
 
 
 def test_both_ways_are_in_the_table(script: Any) -> None:
-    ((name, *cells),) = script("published").compare("s0", 2, 1, 1, "resnet8")
+    (line,) = script("published").compare("s0", 2, 1, 1, "resnet8")
+    name, *cells = line.strip("| ").split(" | ")
     assert name == "diswot"
     assert len(cells) == 6
     assert all(float(number) > 0 for cell in cells for number in cell.split(" / "))
