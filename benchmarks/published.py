@@ -13,7 +13,7 @@ of which every operation counts. Not counted is the start of the workers; costs 
 remember are known before.
 
 Before it is timed, a score of three candidates with the same weights must be the same both ways.
-The ways then take turns: in each round the published one scores its share of the candidates, ours all.
+Then the ways take turns: each round the published one scores its share of the candidates, ours all.
 """
 
 from __future__ import annotations
