@@ -37,7 +37,8 @@ def conv_outputs(inputs: ProxyInput) -> list[tuple[nn.Module, Tensor]]:
 
 def shown(*outputs: Tensor, seed: int = 0) -> ProxyInput:
     layers = [
-        Layer(f"conv{i}", nn.Conv2d(2, o.shape[1], 3), o, o) for i, o in enumerate(outputs, start=1)
+        Layer(f"conv{i}", nn.Conv2d(2, o.shape[1], 3), (o, o))
+        for i, o in enumerate(outputs, start=1)
     ]
     batch = MiniBatch(torch.zeros(2, 3, 4, 4), torch.zeros(2).long())
     return ProxyInput("a", seed, Cost(1, 1, 1), batch, nn.Identity(), layers=layers)
@@ -166,7 +167,7 @@ def test_parameters_between_independent_channels() -> None:
         first.weight[2:] = first.weight[:2]  # two channels, twice
     images = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     middle = first(images)
-    calls = [Layer("0", first, images, middle), Layer("1", second, middle, second(middle))]
+    calls = [Layer("0", first, (images, middle)), Layer("1", second, (middle, second(middle)))]
     inputs = ProxyInput("arch", 0, Cost(1, 1, 1), MiniBatch(images, torch.zeros(8)), layers=calls)
     [score] = EffectiveParams(name="effective_params", inputs="images").measure(inputs).values()
 

@@ -14,7 +14,7 @@ from diswot.models.outputs import Cost
 from diswot.models.resnet import CifarResNet, ResidualBlock
 from diswot.proxies import Proxy
 from diswot.proxies.base import Components, ProxyInput
-from diswot.scoring.runtime import PrefixCache, Runtime, forward
+from diswot.scoring.runtime import Block, PrefixCache, Runtime, forward
 from diswot.scoring.scorer import Candidate
 from diswot.spaces import Arch
 
@@ -50,9 +50,14 @@ def test_seconds_are_those_of_a_proxy_alone() -> None:
     assert 0.05 <= seconds["free"] < 5
 
 
+@pytest.mark.parametrize(
+    "proxies", ["[diswot,relation]", "[recommended,effective_rank,effective_params,diswot]"]
+)
 @each_space
-def test_scores_are_equal_to_the_bit(name: str, small_archs: Callable[..., list[Arch]]) -> None:
-    scorer = setup(f"space={name}", "proxy=[diswot,relation]").scorer
+def test_scores_are_equal_to_the_bit(
+    name: str, proxies: str, small_archs: Callable[..., list[Arch]]
+) -> None:
+    scorer = setup(f"space={name}", f"proxy={proxies}").scorer
     space, memory, rng = scorer.space, scorer.memory(), random.Random(0)
     [arch] = small_archs(space, 1)
     archs = [arch, *(space.mutate(arch, rng) for _ in range(5)), arch]
@@ -86,8 +91,9 @@ def test_shared_blocks_do_not_run_again() -> None:
     ("proxy", "kept"),
     [
         *(("diswot", True), ("[diswot,params]", True), ("[diswot,zen]", True)),
+        *(("[recommended,diswot]", True), ("[effective_rank,effective_params]", True)),
         # These watch modules, or read what ran inside.
-        *(("[diswot,nwot]", False), ("[diswot,snip]", False), ("[diswot,effective_rank]", False)),
+        *(("[diswot,nwot]", False), ("[diswot,snip]", False), ("[diswot,meco]", False)),
     ],
 )
 def test_first_stages_are_kept_where_nobody_watches_modules(proxy: str, kept: bool) -> None:
@@ -95,15 +101,30 @@ def test_first_stages_are_kept_where_nobody_watches_modules(proxy: str, kept: bo
     memory, arch = scorer.memory(), scorer.space.parse("s0:1-1-1")
     first, second = (scorer.measure(arch, memory) for _ in range(2))
     assert bits(first) == bits(second)
-    assert bool(memory.prefixes.longest(scorer.space.prefixes(arch))) == kept
+    keys = [("mini-batch", key) for key in scorer.space.prefixes(arch)]
+    assert bool(memory.prefixes.longest(keys)) == kept
+
+
+def test_a_pass_keeps_no_more_than_half_of_the_cache() -> None:
+    scorer = s0_scorer("proxy=[recommended,diswot]")
+    memory, arch = scorer.memory(), scorer.space.parse("s0:3-1-1")
+    first = scorer.measure(arch, memory)
+    keys = [("mini-batch", key) for key in scorer.space.prefixes(arch)]
+    whole = sum(block.map.nbytes for block in memory.prefixes.longest(keys))
+    small = memory._replace(prefixes=PrefixCache(limit=whole))
+    assert bits(scorer.measure(arch, small)) == bits(first)
+    kept = small.prefixes.longest(keys)
+    assert 0 < len(kept) < len(keys)
+    assert sum(block.map.nbytes for block in kept) <= whole / 2
+    assert bits(scorer.measure(arch, small)) == bits(first)
 
 
 def test_the_least_recently_used_maps_go_first() -> None:
-    one = torch.zeros(256)
+    one, more = (Block(torch.full((256,), value), {}) for value in (0.0, 1.0))
     cache = PrefixCache(limit=3 * one.nbytes)
-    cache.store(["a", "ab"], [one, one + 1])
+    cache.store(["a", "ab"], [one, more])
     cache.store(["c"], [one])
-    assert [kept[0].item() for kept in cache.longest(["a", "ab", "abc"])] == [0, 1]
+    assert [kept.map[0].item() for kept in cache.longest(["a", "ab", "abc"])] == [0, 1]
     cache.store(["d"], [one])
     assert cache.longest(["c"]) == []
     assert len(cache.longest(["a", "ab"])) == 2

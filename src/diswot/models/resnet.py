@@ -147,6 +147,14 @@ class StagedNetwork(PooledNetwork):
         """``layer1 ... layerN``, each a sequence of residual blocks."""
         return tuple(part for part in self.children() if isinstance(part, nn.Sequential))
 
+    def block_of(self, name: str) -> int | None:
+        """The number of the block that a module is in, by the module's name; 0 for the stem."""
+        first, _, rest = name.partition(".")
+        if not first.startswith("layer"):
+            return 0 if first == "conv1" else None
+        before = sum(len(stage) for stage in self.stages[: int(first.removeprefix("layer")) - 1])
+        return before + int(rest.partition(".")[0])
+
     def stem(self, images: Tensor) -> Tensor:
         """The input of the first stage, ``(B, stem_width, H', W')``."""
         return cast(Tensor, self.pool(self.relu(self.bn1(self.conv1(images)))))

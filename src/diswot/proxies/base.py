@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diswot.data import MiniBatch
 from diswot.keys import generator
 from diswot.models.outputs import Cost, NetworkOutputs
-from diswot.proxies.passes import Gradients, Layer, Shared
+from diswot.proxies.passes import Gradients, Layer, Shared, recorded_pass
 
 COMBINATIONS = ("sum", "zscore", "rank", "log_rank")
 
@@ -68,6 +68,7 @@ class ProxyInput:
     observed: Any = None
     teacher: Summary = field(default_factory=dict)
     shared: Shared = field(default_factory=Shared)
+    recorded_pass: Callable[[nn.Module, Tensor, str], Sequence[Layer]] = recorded_pass
 
     def noise(self, *key: object, images: int | None = None) -> Tensor:
         """As many images as in the mini-batch, or ``images``, of N(0, 1), drawn by ``key``."""
@@ -97,8 +98,9 @@ class Proxy(ABC):
         needs_forward: Reads what the shared forward pass gives.
         needs_layers: Reads `ProxyInput.layers`.
         needs_gradients: Runs a backward pass; with `needs_forward`, through the shared pass.
-        outputs_only: Reads outputs and parameters, but neither watches modules nor reads running
-            statistics: first blocks that candidates have in common need not run again.
+        outputs_only: Reads outputs, parameters and `Layer.value`, but neither watches modules nor
+            reads running statistics or a layer's tensors: first blocks that candidates have in
+            common need not run again.
         baseline: Looks at size alone, or at next to nothing: what every claim must beat.
         relative: A candidate's score depends on the other candidates, see `fitness`.
         reported: Names of the attributes that `settings` gives.

@@ -7,13 +7,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from diswot.checks import choice, whole
 from diswot.keys import generator
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.passes import Layer, record_layers
+from diswot.proxies.passes import Layer
 
 
 def convolutions(layers: Sequence[Layer]) -> list[Layer]:
@@ -32,6 +31,7 @@ class _OfChannels(Proxy):
     """A sum over convolutions, of the pass on the mini-batch or of one on noise."""
 
     needs_layers = True
+    outputs_only = True
     reported: tuple[str, ...] = ("inputs", "noise_images")
 
     def __init__(self, *, name: str, inputs: str = "noise", noise_images: int = 32) -> None:
@@ -45,7 +45,7 @@ class _OfChannels(Proxy):
         layers = convolutions(self._layers(inputs))
         widths = inputs.shared.get(
             f"effective widths, {self.inputs}, {self.noise_images}",
-            lambda: [functional.effective_width(each.output.detach()).item() for each in layers],
+            lambda: [layer.value("effective width", _width_after) for layer in layers],
         )
         return {self.name: sum(map(self._term, layers, widths))}
 
@@ -61,11 +61,15 @@ class _OfChannels(Proxy):
 
     def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
         noise = inputs.noise("noise of channels", inputs.seed, images=self.noise_images)
-        # The pass moves running statistics: not those that other proxies see.
-        buffers = {name: buffer.clone() for name, buffer in inputs.network.named_buffers()}
-        with torch.no_grad(), record_layers(inputs.network) as layers:
-            functional_call(inputs.network, buffers, noise)
-        return layers
+        return inputs.recorded_pass(inputs.network, noise, f"{self.noise_images} of noise")
+
+
+def _width_before(layer: Layer) -> float:
+    return functional.effective_width(layer.input.detach()).item()
+
+
+def _width_after(layer: Layer) -> float:
+    return functional.effective_width(layer.output.detach()).item()
 
 
 class EffectiveWidth(_OfChannels):
@@ -97,8 +101,8 @@ class EffectiveWidth(_OfChannels):
         self.weight = choice(f"proxy.{name}.weight", weight, ("channels", "sqrt_fan_in"))
 
     def _term(self, layer: Layer, width: float) -> float:
-        fan_in = layer.module.get_parameter("weight")[0].numel()
-        return width * (layer.output.shape[1] if self.weight == "channels" else fan_in**0.5)
+        weight = layer.module.get_parameter("weight")
+        return width * (len(weight) if self.weight == "channels" else weight[0].numel() ** 0.5)
 
 
 class EffectiveParams(_OfChannels):
@@ -116,7 +120,7 @@ class EffectiveParams(_OfChannels):
     """
 
     def _term(self, layer: Layer, width: float) -> float:
-        before = functional.effective_width(layer.input.detach()).item()
+        before = layer.value("effective width before", _width_before)
         module = cast(nn.Conv2d, layer.module)
         return math.prod([*module.kernel_size, before, width]) / module.groups
 

@@ -13,7 +13,7 @@ from diswot.models.init import Gaussian
 from diswot.models.outputs import Network
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.passes import watch_relus
+from diswot.proxies.passes import Layer, watch_relus
 
 
 class FeatureNorm(Proxy):
@@ -86,6 +86,7 @@ class EffectiveRank(Proxy):
     """
 
     needs_layers = True
+    outputs_only = True
     reported = ("form",)
 
     def __init__(self, *, name: str, form: str = "sqrt_log") -> None:
@@ -101,7 +102,7 @@ class EffectiveRank(Proxy):
 
         def logarithms() -> Tensor:
             return functional.log_effective_rank(
-                torch.stack([functional.centred_gram(each.output) for each in layers])
+                torch.stack([layer.value("centred gram", _centred_gram) for layer in layers])
             )
 
         logs = inputs.shared.get("effective ranks", logarithms)
@@ -111,6 +112,10 @@ class EffectiveRank(Proxy):
         if bool(ranks.isnan().all()):
             raise ValueError("every layer gives the same for all samples")
         return {self.name: (weights * ranks.nan_to_num(nan=0.0)).sum().item()}
+
+
+def _centred_gram(layer: Layer) -> Tensor:
+    return functional.centred_gram(layer.output)
 
 
 class Zen(Proxy):

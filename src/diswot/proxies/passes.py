@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from diswot.data import MiniBatch
@@ -19,14 +20,45 @@ T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[[nn.Module, tuple[Tensor, ...]], None])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
-    """A call of a convolution or linear layer: its input and output, ``(B, C, ...)``."""
+    """A call of a convolution or linear layer: its input and output, ``(B, C, ...)``.
+
+    ``values`` is what `value` has computed of it. Where candidates share the layer it is not run
+    again, and this is all there is: reading input or output raises `ValueError`.
+    """
 
     name: str
     module: nn.Module
-    input: Tensor
-    output: Tensor
+    tensors: tuple[Tensor, Tensor] | None
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def input(self) -> Tensor:
+        """What it was called with."""
+        return self._tensors()[0]
+
+    @property
+    def output(self) -> Tensor:
+        """What it gave."""
+        return self._tensors()[1]
+
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        if self.tensors is None:
+            raise ValueError(f"{self.name} was not run for this candidate: use Layer.value")
+        return self.tensors
+
+    def value(self, name: str, compute: Callable[["Layer"], T]) -> T:
+        """What is computed of the layer alone; of layers that candidates share, once for all."""
+        if name not in self.values:
+            self.values[name] = compute(self)
+        result: T = self.values[name]
+        return result
+
+    def detached(self) -> "Layer":
+        """The same call outside the graph."""
+        tensors = self.tensors and (self.input.detach(), self.output.detach())
+        return replace(self, tensors=tensors)
 
 
 def weighted(network: nn.Module) -> dict[str, nn.Module]:
@@ -55,12 +87,23 @@ def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
     calls: list[Layer] = []
 
     def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        calls.append(Layer(name, module, inputs[0], output))
+        calls.append(Layer(name, module, (inputs[0], output)))
 
     with ExitStack() as hooks:
         for name, module in weighted(network).items():
             hooks.enter_context(module.register_forward_hook(partial(record, name)))
         yield calls
+
+
+def recorded_pass(network: nn.Module, images: Tensor, name: str) -> Sequence[Layer]:
+    """The layers of a pass on other images, without a graph; running statistics stay as they are.
+
+    Passes of one ``name`` have the same images for all candidates of a run.
+    """
+    buffers = {key: buffer.clone() for key, buffer in network.named_buffers()}
+    with torch.no_grad(), record_layers(network) as layers:
+        functional_call(network, buffers, images)
+    return layers
 
 
 @contextmanager

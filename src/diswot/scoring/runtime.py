@@ -1,8 +1,10 @@
 """Forward passes of untrained networks: device, precision, threads, and what proxies read."""
 
+from __future__ import annotations
+
 import warnings
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
@@ -15,8 +17,9 @@ from diswot.checks import choice
 from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
+from diswot.models.resnet import StagedNetwork
 from diswot.proxies.base import Proxy
-from diswot.proxies.passes import Gradients, Layer, Shared, record_layers
+from diswot.proxies.passes import Gradients, Layer, Shared, record_layers, recorded_pass
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -95,12 +98,12 @@ def forward(
     proxies: Mapping[str, Proxy],
     batch: MiniBatch,
     runtime: Runtime,
-    blocks: list[Tensor] | None = None,
+    blocks: FirstBlocks | None = None,
 ) -> Forward:
     """One forward pass in train mode, watched by the proxies that look at it.
 
     Network and mini-batch are on the runtime's device; a graph is recorded only where a proxy
-    needs it. For ``blocks`` see `StagedNetwork.outputs`; other networks take None.
+    needs it. The first ``blocks`` are those of a `StagedNetwork`.
     """
     network.train()
     graph = any(proxy.needs_gradients for proxy in proxies.values())
@@ -111,9 +114,11 @@ def forward(
         observed = {
             name: stack.enter_context(proxy.observe(network)) for name, proxy in proxies.items()
         }
-        first = {} if blocks is None else {"blocks": blocks}
+        first = {} if blocks is None else {"blocks": blocks.maps}
         with runtime.autocast():
             outputs = cast(Network, network).outputs(images, **first)
+    if blocks is not None:
+        layers = blocks.layers(cast(StagedNetwork, network), layers)
     gradients, shared = None, Shared()
     if graph:
         logits = outputs.logits if runtime.precision == "32-true" else outputs.logits.float()
@@ -121,30 +126,119 @@ def forward(
     return Forward(outputs, observed, layers, gradients, shared)
 
 
+class Block(NamedTuple):
+    """What is kept of a block: its map before the last ReLU, and its layers' values by name."""
+
+    map: Tensor
+    values: Mapping[str, dict[str, Any]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        values = (value for own in self.values.values() for value in own.values())
+        return self.map.nbytes + sum(v.nbytes for v in values if isinstance(v, Tensor))
+
+
 class PrefixCache:
-    """Maps of network prefixes that candidates have in common; the least recently used go first.
+    """First blocks that candidates have in common; the least recently used go first.
 
     Equal names and shapes have equal parameters in every candidate and all see the same
     mini-batch, so candidates whose first blocks are alike have bit-equal maps there. One cache
     serves one `Scorer` in one process and keeps ``limit`` bytes.
     """
 
-    def __init__(self, limit: int = 512 * 2**20) -> None:
-        self._limit, self._bytes = limit, 0
-        self._maps: OrderedDict[Hashable, Tensor] = OrderedDict()
+    def __init__(self, limit: int = 96 * 2**20) -> None:
+        self.limit, self._bytes = limit, 0
+        self._blocks: OrderedDict[Hashable, Block] = OrderedDict()
 
-    def longest(self, keys: Sequence[Hashable]) -> list[Tensor]:
-        """The maps of the longest known prefix, shallowest first."""
-        known = list(takewhile(self._maps.__contains__, keys))
+    def longest(self, keys: Sequence[Hashable]) -> list[Block]:
+        """The longest known prefix, shallowest block first."""
+        known = list(takewhile(self._blocks.__contains__, keys))
         for key in known:
-            self._maps.move_to_end(key)
-        return [self._maps[key] for key in known]
+            self._blocks.move_to_end(key)
+        return [self._blocks[key] for key in known]
 
-    def store(self, keys: Sequence[Hashable], maps: Sequence[Tensor]) -> None:
-        """Keep each map under its key."""
-        for key, kept in zip(keys, maps, strict=False):
-            if key not in self._maps:
-                self._maps[key] = kept
-                self._bytes += kept.nbytes
-        while self._bytes > self._limit:
-            self._bytes -= self._maps.popitem(last=False)[1].nbytes
+    def store(self, keys: Sequence[Hashable], blocks: Sequence[Block]) -> None:
+        """Keep each block under its key; keys may be more."""
+        for key, block in zip(keys, blocks, strict=False):
+            if key not in self._blocks:
+                self._blocks[key] = block
+                self._bytes += block.nbytes
+        while self._bytes > self.limit:
+            self._bytes -= self._blocks.popitem(last=False)[1].nbytes
+
+
+class _Maps(list[Tensor]):
+    """Maps of first blocks, until they have ``limit`` bytes; all others are let go."""
+
+    def __init__(self, known: Iterable[Tensor], limit: int) -> None:
+        super().__init__(known)
+        self._room = limit - sum(each.nbytes for each in self)
+
+    def append(self, item: Tensor) -> None:
+        """Keep one more, if there is room for it and for those before it."""
+        self._room -= item.nbytes
+        if self._room >= 0:
+            super().append(item)
+
+
+class FirstBlocks:
+    """The blocks of one pass of a candidate: those known from earlier ones, then its own.
+
+    ``maps`` is for `StagedNetwork.outputs`, which appends to it; one pass may take half of the
+    cache.
+    """
+
+    def __init__(self, cache: PrefixCache, keys: Sequence[Hashable]) -> None:
+        self._cache, self._keys, self._known = cache, keys, cache.longest(keys)
+        self._values: list[dict[str, dict[str, Any]]] = [{} for _ in keys[len(self._known) :]]
+        self.maps = _Maps((block.map for block in self._known), cache.limit // 2)
+
+    def layers(self, network: StagedNetwork, recorded: Sequence[Layer]) -> list[Layer]:
+        """Layers of the known blocks, of which there are values alone, and those that ran."""
+        for layer in recorded:
+            if (number := network.block_of(layer.name)) is not None:
+                self._values[number - len(self._known)][layer.name] = layer.values
+        known = [
+            Layer(name, network.get_submodule(name), None, values)
+            for block in self._known
+            for name, values in block.values.items()
+        ]
+        return [*known, *recorded]
+
+    def keep(self) -> None:
+        """Keep the blocks for others, once every value that is wanted of them was computed."""
+        new = map(Block, self.maps[len(self._known) :], self._values)  # of those with a map
+        self._cache.store(self._keys, [*self._known, *new])
+
+
+class SharedBlocks:
+    """The passes of one candidate, whose first blocks have ``keys``, see `Space.prefixes`."""
+
+    def __init__(self, cache: PrefixCache, keys: Sequence[Hashable]) -> None:
+        self._cache, self._keys = cache, keys
+        self._passes: list[FirstBlocks] = []
+
+    def of(self, name: str) -> FirstBlocks | None:
+        """The blocks of one more pass; of equal names, passes have the same images."""
+        if not self._keys:
+            return None
+        self._passes.append(FirstBlocks(self._cache, [(name, key) for key in self._keys]))
+        return self._passes[-1]
+
+    def recorded_pass(self, network: nn.Module, images: Tensor, name: str) -> Sequence[Layer]:
+        """See `diswot.proxies.passes.recorded_pass`."""
+        if (blocks := self.of(name)) is None:
+            return recorded_pass(network, images, name)
+        staged = cast(StagedNetwork, network)
+        before = {key: buffer.clone() for key, buffer in network.named_buffers()}
+        with torch.no_grad(), record_layers(network) as layers:
+            staged.outputs(images, blocks.maps)
+            for key, buffer in network.named_buffers():
+                buffer.copy_(before[key])
+        return blocks.layers(staged, layers)
+
+    def keep(self) -> None:
+        """See `FirstBlocks.keep`."""
+        for each in self._passes:
+            each.keep()

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -20,7 +21,7 @@ from diswot.models.parts import Parts
 from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
 from diswot.proxies.passes import Gradients
 from diswot.scoring.budget import CostModel
-from diswot.scoring.runtime import Forward, PrefixCache, Runtime, forward
+from diswot.scoring.runtime import Forward, PrefixCache, Runtime, SharedBlocks, forward
 from diswot.spaces.base import Arch, Space
 
 
@@ -49,7 +50,7 @@ class Memory(NamedTuple):
     costs: CostModel
     prefixes: PrefixCache
     batch: MiniBatch
-    parts: Parts
+    parts: Parts | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ class Scorer:
     def memory(self) -> Memory:
         """What may be remembered between calls of `measure` without changing a bit."""
         batch = self.runtime.place_batch(self.batch)
-        return Memory(self.costs(), PrefixCache(), batch, Parts(self._prepare))
+        takes_parts = "parts" in signature(self.space.build).parameters
+        parts = Parts(self._prepare) if takes_parts else None
+        return Memory(self.costs(), PrefixCache(), batch, parts)
 
     def measure(self, arch: Arch, memory: Memory | None = None) -> Measurement:
         """Build, initialise, run forward once, and let every proxy look.
@@ -103,6 +106,8 @@ class Scorer:
                         result.parts[name] = _finite(parts)
                     except Exception as error:
                         result.failures[name] = self._reason(error)
+                if not result.failures:
+                    candidate.keep()
         except Exception as error:  # a candidate may fail in any way: that is its record
             missing = [name for name in self.proxies if name not in result.parts]
             result.failures.update(dict.fromkeys(missing, self._reason(error)))
@@ -112,36 +117,35 @@ class Scorer:
         started, passed, batch = time.perf_counter(), None, memory.batch
         needed = any(proxy.needs_network for proxy in self.proxies.values())
         network = self.network(arch, memory.parts) if needed else None
+        blocks = SharedBlocks(memory.prefixes, self.prefixes(arch))
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
-            keys = self.prefixes(arch)
-            blocks = memory.prefixes.longest(keys) if keys else None
-            passed = forward(network, watching, batch, self.runtime, blocks)
-            memory.prefixes.store(keys, blocks or ())
+            passed = forward(network, watching, batch, self.runtime, blocks.of("mini-batch"))
+        inputs = ProxyInput(str(arch), self.seed, cost, batch, cast(nn.Module, network))
         return Candidate(
-            ProxyInput(str(arch), self.seed, cost, batch, cast(nn.Module, network)),
+            replace(inputs, recorded_pass=blocks.recorded_pass),
             {name: _moved(summary, batch.images.device) for name, summary in self.teacher.items()},
             passed,
             build_seconds=built - started,
             forward_seconds=time.perf_counter() - built,
+            blocks=blocks,
         )
 
     def prefixes(self, arch: Arch) -> Sequence[Hashable]:
-        """See `Space.prefixes`; none where a proxy needs every module to run, or nothing does."""
-        watching = [proxy for proxy in self.proxies.values() if proxy.needs_forward]
-        shareable = watching and all(proxy.outputs_only for proxy in watching)
+        """See `Space.prefixes`; none where a proxy needs every module to run, or nothing runs."""
+        running = any(proxy.needs_network for proxy in self.proxies.values())
+        watching = (proxy for proxy in self.proxies.values() if proxy.needs_forward)
+        shareable = running and all(proxy.outputs_only for proxy in watching)
         return self.space.prefixes(arch) if shareable else ()
 
     def network(self, arch: Arch, parts: Parts | None = None) -> nn.Module:
-        """A student with the weights it is scored with, put together of ``parts`` where it can."""
+        """A student with the weights it is scored with, put together of ``parts`` if given."""
         sizes = {"num_classes": self.num_classes, "in_channels": self.batch.images.shape[1]}
-        shared: dict[str, Any] = {}
-        if parts is not None and self.space.shares_parts:
-            shared["parts"] = parts
+        shared: dict[str, Any] = {} if parts is None else {"parts": parts}
         with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
             network = self.space.build(arch, **sizes, **shared)
-        if not shared:
+        if parts is None:
             self._prepare("", network)
         return network
 
@@ -173,6 +177,7 @@ class Candidate:
     passed: Forward | None = None
     build_seconds: float = 0.0
     forward_seconds: float = 0.0
+    blocks: SharedBlocks | None = None
 
     def inputs(self, name: str, proxy: Proxy) -> ProxyInput:
         """What the proxy called ``name`` sees."""
@@ -186,11 +191,7 @@ class Candidate:
             return inputs
         outputs, layers = passed.outputs, passed.layers if proxy.needs_layers else ()
         if not proxy.needs_gradients:
-            outputs = _detached(outputs)
-            layers = tuple(
-                replace(call, input=call.input.detach(), output=call.output.detach())
-                for call in layers
-            )
+            outputs, layers = _detached(outputs), tuple(layer.detached() for layer in layers)
         return replace(
             inputs,
             outputs=outputs,
@@ -198,6 +199,11 @@ class Candidate:
             gradients=cast(Gradients, passed.gradients if proxy.needs_gradients else None),
             observed=passed.observed[name],
         )
+
+    def keep(self) -> None:
+        """Let later candidates have the first blocks; after every proxy has measured."""
+        if self.blocks is not None:
+            self.blocks.keep()
 
     def measure(self, name: str, proxy: Proxy) -> tuple[dict[str, float], float]:
         """A proxy's parts, and its seconds: own work and the passes it shares, each in full."""

@@ -45,13 +45,7 @@ class Space(ABC):
 
     ``default_budget`` gives limits a run keeps unless its budget says otherwise, by name
     (``params``, ``flops``, ``layers``). ``arch`` is always an architecture of this space.
-
-    Attributes:
-        shares_parts: Whether `build` also takes ``parts``, a `diswot.models.parts.PartMaker`, and
-            asks it for all of the network that has parameters.
     """
-
-    shares_parts: bool = False
 
     def __init__(self, *, name: str, default_budget: Mapping[str, float] | None = None) -> None:
         self.name = name
@@ -85,7 +79,11 @@ class Space(ABC):
 
     @abstractmethod
     def build(self, arch: Any, *, num_classes: int, in_channels: int = 3) -> nn.Module:
-        """Build the network, a `diswot.models.Network`; it takes images of any size."""
+        """Build the network, a `diswot.models.Network`; it takes images of any size.
+
+        It may take an argument ``parts`` too, a `diswot.models.parts.PartMaker` or None, and then
+        asks that for all of the network that has parameters.
+        """
 
     def cost(self, arch: Any, *, num_classes: int, image: tuple[int, int, int]) -> Cost | None:
         """What the network costs on an image ``(in_channels, H, W)``, by a formula; None without.

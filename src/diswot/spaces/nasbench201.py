@@ -52,7 +52,7 @@ class NasBench201(ProductSpace[NasBench201Arch]):
         widths: Channels of each stage; the benchmark has 16, 32, 64.
     """
 
-    additive = shares_parts = True
+    additive = True
 
     def __init__(self, *, cells: int, widths: Sequence[int], **space: Any) -> None:
         if not widths:

@@ -42,8 +42,6 @@ class S0(ProductSpace[S0Arch]):
         shortcut: Where the shape changes: ``A`` pads with zeros, ``B`` projects.
     """
 
-    shares_parts = True
-
     def __init__(
         self, *, depths: Sequence[int], widths: Sequence[int], shortcut: str = "B", **space: Any
     ) -> None:

@@ -70,7 +70,6 @@ class StagedSpace(ProductSpace[StagedArch]):
 
     pattern: re.Pattern[str]
     stem = "small"
-    shares_parts = True
 
     @property
     def embedding_width(self) -> int | None:
