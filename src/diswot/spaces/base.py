@@ -104,7 +104,7 @@ class Space(ABC):
         """A key for the map after each block, shallowest first; none where nothing is shared.
 
         Equal keys of two architectures mean: the same layers under the same names up to there. A
-        space that gives any builds networks whose ``outputs`` takes ``blocks``, as `StagedNetwork`.
+        space that gives any builds a `StagedNetwork`, or one with its ``outputs`` and ``block_of``.
         """
         return ()
 
