@@ -86,8 +86,8 @@ class HillCosts:
     def __init__(self, **counts: Callable[[Point], int]) -> None:
         self.counts = {"params": lambda arch: sum(arch.places), **counts}
 
-    def measures(self) -> dict[str, Callable[[Point], int]]:
-        return self.counts
+    def count(self, name: str, arch: Point) -> int:
+        return self.counts[name](arch)
 
 
 HEAVY = HillCosts(params=lambda arch: 100 + sum(arch.places))
