@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch.profiler import ProfilerActivity, profile
 
 from diswot.commands import compose
@@ -87,6 +88,10 @@ def draw(candidates: list[Timed], limit: float, file: Path) -> None:
     line = [end / limit for end in ends]
     axes.plot(ends, line, color="0.4", label=f"product of matrices, {limit:.0f} GMAC/s")
     axes.set(xscale="log", yscale="log", ylabel="CPU seconds, one core")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("billions of multiply-accumulates, mini-batch of 64")
     axes.legend()
     figure.savefig(file, dpi=110)

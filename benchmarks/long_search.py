@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).parents[1]
 SMALL = ["space.max_depth=2", "space.max_stem=16", "space.max_widths=[16,24,32]"]
 SEARCHES = {"params": [], "nwot": [*SMALL, "space.kernels=[3]"]}
+WORKERS = {"params": 0, "nwot": 2}  # what needs no network is counted in the search itself
 MOMENTS = 20  # of a search, in the figure
 
 
@@ -59,8 +60,8 @@ def children(pid: int) -> list[int]:
     return [int(child) for file in files for child in file.read_text(encoding="utf-8").split()]
 
 
-def watch(words: list[str], folder: Path) -> list[Sample]:
-    """Run a search and look at it while it runs."""
+def watch(words: list[str], folder: Path, workers: int) -> list[Sample]:
+    """Run a search and look at it while it and its workers run."""
     journal, samples = folder / "candidates.jsonl", list[Sample]()
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
@@ -72,7 +73,7 @@ def watch(words: list[str], folder: Path) -> list[Sample]:
                 pids = children(process.pid)
                 clocks = [time.clock_gettime((~pid << 3) | 2) for pid in (process.pid, *pids)]
                 memory = resident(process.pid), sum(map(resident, pids))
-                if count and len(pids) == 2:
+                if count and len(pids) == workers:
                     samples.append(Sample(count, sum(clocks), *memory))
     assert process.returncode == 0, f"{' '.join(words)} ended with {process.returncode}"
     return samples
@@ -104,7 +105,7 @@ def report(name: str, samples: list[Sample], folder: Path) -> None:
     print(f"{name}: {evaluations:,} candidates, journal of {len(total) / 2**20:.2f} MiB")
     print(f"  CPU ms a candidate: {first:.2f} in the first tenth, {last:.2f} in the last")
     middle, largest = np.interp(evaluations / 2, count, memory), max(s.search for s in samples)
-    print(f"  MiB of three processes: {memory[tenth - 1]:.0f} after a tenth, {middle:.0f} after")
+    print(f"  MiB of all processes: {memory[tenth - 1]:.0f} after a tenth, {middle:.0f} after")
     print(f"  half, {memory[-1]:.0f} at the end; at most {largest:.0f} of the search alone")
     again = spent(command(name, evaluations, folder))
     longer = spent(command(name, evaluations + 10, folder))
@@ -121,7 +122,7 @@ def draw(searches: dict[str, list[Sample]], file: Path) -> None:
         left.plot(100 * count / count[-1], each, marker=".", label=name)
         right.plot(100 * count / count[-1], memory, marker=".", label=name)
     left.set(yscale="log", ylim=(0.1, 1000), ylabel="CPU milliseconds a candidate")
-    right.set(ylim=(0, 1400), ylabel="MiB resident, search and two workers")
+    right.set(ylim=(0, 1400), ylabel="MiB resident, search and its workers")
     for axes in (left, right):
         axes.set_xlabel("candidates so far, %")
         axes.legend()
@@ -141,7 +142,7 @@ def main() -> None:
         folder = given.work.resolve() / name
         folder.parent.mkdir(parents=True, exist_ok=True)
         assert not folder.exists(), f"{folder} is there already"
-        searches[name] = watch(command(name, getattr(given, name), folder), folder)
+        searches[name] = watch(command(name, getattr(given, name), folder), folder, WORKERS[name])
         report(name, searches[name], folder)
     print(f"torch {torch.__version__}")
     draw(searches, given.figure)

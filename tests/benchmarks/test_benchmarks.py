@@ -82,13 +82,13 @@ def test_convolutions_are_a_part_of_a_scoring(script: Any, tmp_path: Path) -> No
 def test_a_search_is_watched(script: Any, tmp_path: Path) -> None:
     long_search = script("long_search")
     words = [sys.executable, "-c", SEARCH, str(tmp_path / "candidates.jsonl")]
-    samples = long_search.watch(words, tmp_path)
+    samples = long_search.watch(words, tmp_path, 2)
     counts = [sample.candidates for sample in samples]
     assert counts == sorted(counts)
     assert 10 < counts[-1] <= 15
     assert all(1 < sample.search < 100 < 1000 * sample.workers for sample in samples)
     with pytest.raises(AssertionError, match="ended with 3"):
-        long_search.watch([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "none")
+        long_search.watch([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "none", 2)
 
 
 def test_what_grows_is_seen(script: Any, tmp_path: Path) -> None:

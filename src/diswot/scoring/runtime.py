@@ -147,7 +147,7 @@ class PrefixCache:
     serves one `Scorer` in one process and keeps ``limit`` bytes.
     """
 
-    def __init__(self, limit: int = 96 * 2**20) -> None:
+    def __init__(self, limit: int = 128 * 2**20) -> None:
         self.limit, self._bytes = limit, 0
         self._blocks: OrderedDict[Hashable, Block] = OrderedDict()
 
@@ -169,24 +169,26 @@ class PrefixCache:
 
 
 class _Maps(list[Tensor]):
-    """Maps of first blocks, until they have ``limit`` bytes; all others are let go."""
+    """Maps of first blocks; of a pass whose maps have more than ``limit`` bytes none is kept."""
 
     def __init__(self, known: Iterable[Tensor], limit: int) -> None:
         super().__init__(known)
         self._room = limit - sum(each.nbytes for each in self)
 
     def append(self, item: Tensor) -> None:
-        """Keep one more, if there is room for it and for those before it."""
+        """Keep one more, or let all go."""
         self._room -= item.nbytes
         if self._room >= 0:
             super().append(item)
+        else:
+            self.clear()
 
 
 class FirstBlocks:
     """The blocks of one pass of a candidate: those known from earlier ones, then its own.
 
-    ``maps`` is for `StagedNetwork.outputs`, which appends to it; one pass may take half of the
-    cache.
+    ``maps`` is for `StagedNetwork.outputs`, which appends to it. A pass that would take more than
+    half of the cache is not kept: what it leaves in memory between others' maps costs more.
     """
 
     def __init__(self, cache: PrefixCache, keys: Sequence[Hashable]) -> None:
