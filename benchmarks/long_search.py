@@ -73,7 +73,8 @@ def watch(words: list[str], folder: Path, workers: int) -> list[Sample]:
                 pids = children(process.pid)
                 clocks = [time.clock_gettime((~pid << 3) | 2) for pid in (process.pid, *pids)]
                 memory = resident(process.pid), sum(map(resident, pids))
-                if count and len(pids) == workers:
+                new = count > (samples[-1].candidates if samples else 0)  # not while it ends
+                if new and len(pids) == workers:
                     samples.append(Sample(count, sum(clocks), *memory))
     assert process.returncode == 0, f"{' '.join(words)} ended with {process.returncode}"
     return samples
