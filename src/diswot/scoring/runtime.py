@@ -188,7 +188,7 @@ class FirstBlocks:
     """The blocks of one pass of a candidate: those known from earlier ones, then its own.
 
     ``maps`` is for `StagedNetwork.outputs`, which appends to it. A pass that would take more than
-    half of the cache is not kept: what it leaves in memory between others' maps costs more.
+    half of the cache is not kept: it would drive out the others.
     """
 
     def __init__(self, cache: PrefixCache, keys: Sequence[Hashable]) -> None:
