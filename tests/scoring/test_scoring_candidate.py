@@ -65,6 +65,16 @@ def test_scores_are_equal_to_the_bit(
         assert bits(scorer.measure(each, memory)) == bits(scorer.measure(each))
 
 
+@pytest.mark.parametrize(("proxies", "kept"), [("recommended", False), ("recommended,meco", True)])
+def test_tensors_of_layers_are_kept_where_a_proxy_reads_them(proxies: str, kept: bool) -> None:
+    scorer = s0_scorer(f"proxy=[{proxies}]")
+    network = scorer.network(scorer.space.parse("s0:1-1-1"))
+    passed = forward(network, scorer.proxies, scorer.batch, Runtime())
+    assert len(passed.layers) == 10  # two of them projections, one the classifier
+    assert [layer.tensors is not None for layer in passed.layers] == 10 * [kept]
+    assert all(bool(layer.values) != kept for layer in passed.layers)
+
+
 def test_shared_blocks_do_not_run_again() -> None:
     scorer = s0_scorer("proxy=diswot")
     memory, calls, real = scorer.memory(), [], ResidualBlock.preactivation

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from diswot.data import MiniBatch
 from diswot.keys import generator
 from diswot.models.outputs import Cost, NetworkOutputs
-from diswot.proxies.passes import Gradients, Layer, Shared, recorded_pass
+from diswot.proxies.passes import MINI_BATCH, Gradients, Layer, LayerValues, Shared, recorded_pass
 
 COMBINATIONS = ("sum", "zscore", "rank", "log_rank")
 
@@ -97,6 +98,8 @@ class Proxy(ABC):
         needs_network: Reads the network, or runs a copy of it.
         needs_forward: Reads what the shared forward pass gives.
         needs_layers: Reads `ProxyInput.layers`.
+        layer_values: By the name of a pass, what it reads by `Layer.value`; then it reads no
+            layer's tensors in that pass, and where nobody does they are not kept.
         needs_gradients: Runs a backward pass; with `needs_forward`, through the shared pass.
         outputs_only: Reads outputs, parameters and `Layer.value`, but neither watches modules nor
             reads running statistics or a layer's tensors: first blocks that candidates have in
@@ -111,6 +114,7 @@ class Proxy(ABC):
     needs_network: bool = True
     needs_forward: bool = True
     needs_layers: bool = False
+    layer_values: Mapping[str, LayerValues] = MappingProxyType({})
     needs_gradients: bool = False
     outputs_only: bool = False
     baseline: bool = False
@@ -154,6 +158,16 @@ class Proxy(ABC):
     def settings(self) -> dict[str, Any]:
         """Settings as used, for reports."""
         return {name: getattr(self, name) for name in self.reported}
+
+
+def layer_values(proxies: Collection[Proxy], name: str) -> LayerValues | None:
+    """What these proxies read of the layers of a pass; None where one reads tensors."""
+    if name == MINI_BATCH and any(
+        proxy.needs_layers and name not in proxy.layer_values for proxy in proxies
+    ):
+        return None
+    values = (proxy.layer_values.get(name, {}) for proxy in proxies)
+    return dict(item for each in values for item in each.items()) or None
 
 
 def combine(components: Sequence[Components], how: str) -> list[float]:

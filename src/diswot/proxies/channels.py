@@ -12,7 +12,7 @@ from diswot.checks import choice, whole
 from diswot.keys import generator
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.passes import Layer
+from diswot.proxies.passes import MINI_BATCH, Layer
 
 
 def convolutions(layers: Sequence[Layer]) -> list[Layer]:
@@ -39,6 +39,8 @@ class _OfChannels(Proxy):
         self.inputs = choice(f"proxy.{name}.inputs", inputs, ("noise", "images"))
         self.noise_images = whole(f"proxy.{name}.noise_images", noise_images, 2)
         self.needs_forward = self.needs_layers = inputs == "images"
+        self._pass = MINI_BATCH if inputs == "images" else f"{self.noise_images} of noise"
+        self.layer_values = {self._pass: {"effective width": _width_after}}
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails without a convolution."""
@@ -56,12 +58,11 @@ class _OfChannels(Proxy):
     def _layers(self, inputs: ProxyInput) -> Sequence[Layer]:
         if self.inputs == "images":
             return inputs.layers
-        key = f"layers, {self.noise_images} of noise"
-        return inputs.shared.get(key, lambda: self._noise_layers(inputs))
+        return inputs.shared.get(f"layers, {self._pass}", lambda: self._noise_layers(inputs))
 
     def _noise_layers(self, inputs: ProxyInput) -> Sequence[Layer]:
         noise = inputs.noise("noise of channels", inputs.seed, images=self.noise_images)
-        return inputs.recorded_pass(inputs.network, noise, f"{self.noise_images} of noise")
+        return inputs.recorded_pass(inputs.network, noise, self._pass)
 
 
 def _width_before(layer: Layer) -> float:
@@ -118,6 +119,11 @@ class EffectiveParams(_OfChannels):
     largest networks win; convolutions that do not reach the logits count.
     ``inputs`` and ``noise_images`` are those of `EffectiveWidth`.
     """
+
+    def __init__(self, *, name: str, inputs: str = "noise", noise_images: int = 32) -> None:
+        super().__init__(name=name, inputs=inputs, noise_images=noise_images)
+        both = {"effective width": _width_after, "effective width before": _width_before}
+        self.layer_values = {self._pass: both}
 
     def _term(self, layer: Layer, width: float) -> float:
         before = layer.value("effective width before", _width_before)

@@ -12,7 +12,15 @@ from diswot.checks import choice
 from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
-from diswot.proxies.base import Components, Proxy, ProxyContext, ProxyInput, Summary, combine
+from diswot.proxies.base import (
+    Components,
+    Proxy,
+    ProxyContext,
+    ProxyInput,
+    Summary,
+    combine,
+    layer_values,
+)
 
 T = TypeVar("T")
 
@@ -51,6 +59,9 @@ class Ensemble(Proxy):
             setattr(self, f"needs_{need}", wanted)
         forward = [member for member in members.values() if member.needs_forward]
         self.outputs_only = all(member.outputs_only for member in forward)
+        passes = {name for member in members.values() for name in member.layer_values}
+        read = {name: layer_values(members.values(), name) for name in passes}
+        self.layer_values = {name: values for name, values in read.items() if values}
         self.baseline = all(member.baseline for member in members.values())
 
     def bind(self, context: ProxyContext) -> Self:

@@ -13,7 +13,7 @@ from diswot.models.init import Gaussian
 from diswot.models.outputs import Network
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.passes import Layer, watch_relus
+from diswot.proxies.passes import MINI_BATCH, Layer, watch_relus
 
 
 class FeatureNorm(Proxy):
@@ -92,6 +92,7 @@ class EffectiveRank(Proxy):
     def __init__(self, *, name: str, form: str = "sqrt_log") -> None:
         super().__init__(name=name)
         self.form = choice(f"proxy.{name}.form", form, ("sqrt_log", "sqrt"))
+        self.layer_values = {MINI_BATCH: {"centred gram": _centred_gram}}
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails where no layer tells the samples apart."""

@@ -1,7 +1,7 @@
 """Work that proxies share: layers and gradients of one forward pass, results computed once."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +18,8 @@ from diswot.models.resnet import ResidualBlock, WideBlock
 
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[[nn.Module, tuple[Tensor, ...]], None])
+MINI_BATCH = "mini-batch"
+"""Name of the forward pass that all proxies share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,8 @@ class Layer:
     """A call of a convolution or linear layer: its input and output, ``(B, C, ...)``.
 
     ``values`` is what `value` has computed of it. Where candidates share the layer it is not run
-    again, and this is all there is: reading input or output raises `ValueError`.
+    again, and where nobody reads tensors they are not kept: then this is all there is, and reading
+    input or output raises `ValueError`.
     """
 
     name: str
@@ -45,7 +48,7 @@ class Layer:
 
     def _tensors(self) -> tuple[Tensor, Tensor]:
         if self.tensors is None:
-            raise ValueError(f"{self.name} was not run for this candidate: use Layer.value")
+            raise ValueError(f"tensors of {self.name} were not kept: use Layer.value")
         return self.tensors
 
     def value(self, name: str, compute: Callable[["Layer"], T]) -> T:
@@ -59,6 +62,10 @@ class Layer:
         """The same call outside the graph."""
         tensors = self.tensors and (self.input.detach(), self.output.detach())
         return replace(self, tensors=tensors)
+
+
+LayerValues = Mapping[str, Callable[[Layer], Any]]
+"""What is computed of every layer, by the name that `Layer.value` knows it by."""
 
 
 def weighted(network: nn.Module) -> dict[str, nn.Module]:
@@ -82,12 +89,21 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 @contextmanager
-def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
-    """Record every call of a convolution or linear layer, in order."""
+def record_layers(network: nn.Module, values: LayerValues | None = None) -> Iterator[list[Layer]]:
+    """Record every call of a convolution or linear layer, in order.
+
+    With ``values`` these are computed as each layer runs, and its tensors are not kept.
+    """
     calls: list[Layer] = []
 
     def record(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        calls.append(Layer(name, module, (inputs[0], output)))
+        layer = Layer(name, module, (inputs[0], output))
+        if values is not None:
+            with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
+                for key, compute in values.items():
+                    layer.value(key, compute)
+            layer = replace(layer, tensors=None)
+        calls.append(layer)
 
     with ExitStack() as hooks:
         for name, module in weighted(network).items():
@@ -95,13 +111,16 @@ def record_layers(network: nn.Module) -> Iterator[list[Layer]]:
         yield calls
 
 
-def recorded_pass(network: nn.Module, images: Tensor, name: str) -> Sequence[Layer]:
+def recorded_pass(
+    network: nn.Module, images: Tensor, name: str, values: LayerValues | None = None
+) -> Sequence[Layer]:
     """The layers of a pass on other images, without a graph; running statistics stay as they are.
 
-    Passes of one ``name`` have the same images for all candidates of a run.
+    Passes of one ``name`` have the same images for all candidates of a run. ``values`` is that of
+    `record_layers`.
     """
     buffers = {key: buffer.clone() for key, buffer in network.named_buffers()}
-    with torch.no_grad(), record_layers(network) as layers:
+    with torch.no_grad(), record_layers(network, values) as layers:
         functional_call(network, buffers, images)
     return layers
 

@@ -18,8 +18,8 @@ from diswot.data import MiniBatch
 from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.models.resnet import StagedNetwork
-from diswot.proxies.base import Proxy
-from diswot.proxies.passes import Gradients, Layer, Shared, record_layers, recorded_pass
+from diswot.proxies.base import Proxy, layer_values
+from diswot.proxies.passes import MINI_BATCH, Gradients, Layer, Shared, record_layers, recorded_pass
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -103,14 +103,16 @@ def forward(
     """One forward pass in train mode, watched by the proxies that look at it.
 
     Network and mini-batch are on the runtime's device; a graph is recorded only where a proxy
-    needs it. The first ``blocks`` are those of a `StagedNetwork`.
+    needs it, the tensors of layers are kept only where a proxy reads them. The first ``blocks`` are
+    those of a `StagedNetwork`.
     """
     network.train()
     graph = any(proxy.needs_gradients for proxy in proxies.values())
     images = batch.images.detach().requires_grad_(graph)
     with torch.set_grad_enabled(graph), ExitStack() as stack:
-        recording = any(proxy.needs_layers for proxy in proxies.values())
-        layers = stack.enter_context(record_layers(network)) if recording else ()
+        reading = [proxy for proxy in proxies.values() if proxy.needs_layers]
+        values = None if graph else layer_values(reading, MINI_BATCH)
+        layers = stack.enter_context(record_layers(network, values)) if reading else ()
         observed = {
             name: stack.enter_context(proxy.observe(network)) for name, proxy in proxies.items()
         }
@@ -215,10 +217,15 @@ class FirstBlocks:
 
 
 class SharedBlocks:
-    """The passes of one candidate, whose first blocks have ``keys``, see `Space.prefixes`."""
+    """The passes of one candidate, whose first blocks have ``keys``, see `Space.prefixes`.
 
-    def __init__(self, cache: PrefixCache, keys: Sequence[Hashable]) -> None:
-        self._cache, self._keys = cache, keys
+    Of layers in further passes the ``proxies`` read what they declare in `Proxy.layer_values`.
+    """
+
+    def __init__(
+        self, cache: PrefixCache, keys: Sequence[Hashable], proxies: Sequence[Proxy] = ()
+    ) -> None:
+        self._cache, self._keys, self._proxies = cache, keys, proxies
         self._passes: list[FirstBlocks] = []
 
     def of(self, name: str) -> FirstBlocks | None:
@@ -230,11 +237,12 @@ class SharedBlocks:
 
     def recorded_pass(self, network: nn.Module, images: Tensor, name: str) -> Sequence[Layer]:
         """See `diswot.proxies.passes.recorded_pass`."""
+        values = layer_values(self._proxies, name)
         if (blocks := self.of(name)) is None:
-            return recorded_pass(network, images, name)
+            return recorded_pass(network, images, name, values)
         staged = cast(StagedNetwork, network)
         before = {key: buffer.clone() for key, buffer in network.named_buffers()}
-        with torch.no_grad(), record_layers(network) as layers:
+        with torch.no_grad(), record_layers(network, values) as layers:
             staged.outputs(images, blocks.maps)
             for key, buffer in network.named_buffers():
                 buffer.copy_(before[key])

@@ -19,7 +19,7 @@ from diswot.models.init import Initializer
 from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.models.parts import Parts
 from diswot.proxies.base import Components, Proxy, ProxyInput, Summary
-from diswot.proxies.passes import Gradients
+from diswot.proxies.passes import MINI_BATCH, Gradients
 from diswot.scoring.budget import CostModel
 from diswot.scoring.runtime import Forward, PrefixCache, Runtime, SharedBlocks, forward
 from diswot.spaces.base import Arch, Space
@@ -117,11 +117,11 @@ class Scorer:
         started, passed, batch = time.perf_counter(), None, memory.batch
         needed = any(proxy.needs_network for proxy in self.proxies.values())
         network = self.network(arch, memory.parts) if needed else None
-        blocks = SharedBlocks(memory.prefixes, self.prefixes(arch))
+        blocks = SharedBlocks(memory.prefixes, self.prefixes(arch), [*self.proxies.values()])
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
-            passed = forward(network, watching, batch, self.runtime, blocks.of("mini-batch"))
+            passed = forward(network, watching, batch, self.runtime, blocks.of(MINI_BATCH))
         inputs = ProxyInput(str(arch), self.seed, cost, batch, cast(nn.Module, network))
         return Candidate(
             replace(inputs, recorded_pass=blocks.recorded_pass),
