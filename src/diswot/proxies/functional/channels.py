@@ -11,12 +11,16 @@ __all__ = ["channel_correlation", "effective_width", "inverse_condition", "least
 _ROWS = 2**12  # converted to float64 at once, so that they stay in the cache
 
 
-def _scale(flat: Tensor, squares: Tensor) -> Tensor:
+def _scale(flat: Tensor, mean: Tensor, squares: Tensor) -> Tensor:
     """``1 / norm`` of the centred values ``(N, C)``, from their squared norms; 0 where constant."""
-    # The mean of equal numbers may be rounded: what is centred is not always zero.
-    least, most = torch.aminmax(flat, dim=0)
-    varies = (least < most) & (squares > 0)
-    return torch.where(varies, squares, torch.inf).rsqrt()
+    # The mean of equal numbers may be rounded: what is centred is not always zero, but never more
+    # than this.
+    rounded = mean.abs() * (len(flat) * torch.finfo(torch.float64).eps)
+    constant = squares <= len(flat) * rounded.square()
+    if bool(constant.any()):
+        least, most = torch.aminmax(flat[:, constant], dim=0)
+        constant[constant.clone()] = (least == most) | (squares[constant] == 0)
+    return torch.where(constant, torch.inf, squares).rsqrt()
 
 
 def channel_correlation(features: Tensor) -> Tensor:
@@ -36,7 +40,7 @@ def channel_correlation(features: Tensor) -> Tensor:
     for part in torch.split(flat, _ROWS):
         centred = part.double() - mean
         gram.addmm_(centred.T, centred)
-    scale = _scale(flat, gram.diagonal())
+    scale = _scale(flat, mean, gram.diagonal())
     return gram * scale[:, None] * scale
 
 
@@ -53,8 +57,9 @@ def effective_width(features: Tensor) -> Tensor:
     """
     flat = features.movedim(1, -1).flatten(0, -2)
     if len(flat) < flat.shape[1]:
-        centred = flat.double() - flat.mean(0, dtype=torch.float64)
-        unit = centred * _scale(flat, centred.square().sum(0))
+        mean = flat.mean(0, dtype=torch.float64)
+        centred = flat.double() - mean
+        unit = centred * _scale(flat, mean, centred.square().sum(0))
         gram = unit @ unit.T
         trace = (unit != 0).any(0).sum().double()
     else:
