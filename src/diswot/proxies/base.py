@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -114,7 +113,7 @@ class Proxy(ABC):
     needs_network: bool = True
     needs_forward: bool = True
     needs_layers: bool = False
-    layer_values: Mapping[str, LayerValues] = MappingProxyType({})
+    layer_values: Mapping[str, LayerValues] = {}
     needs_gradients: bool = False
     outputs_only: bool = False
     baseline: bool = False
