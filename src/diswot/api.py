@@ -245,7 +245,7 @@ def race_students(
     found: Folder | SearchResult | None = None,
     *,
     run_dir: Folder | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Iterable[str] = (),
     config_dir: Folder | None = None,
     quiet: bool = True,
     **settings: Any,
@@ -256,21 +256,23 @@ def race_students(
     its run directory; in its place ``archs=[...]`` need ``space`` and ``teacher``. Where ``data``
     is an object ``test_data`` is one too.
     """
+    from msgspec import convert
+
     from diswot.race import run_race
+    from diswot.runs import SearchSummary
 
     if isinstance(found, SearchResult):
         settings = {**found.objects, **settings}
     own: dict[str, Any] = {"run": str(found)} if isinstance(found, str | Path) else {}
     if calls.objects_of(settings):
         own["workers"] = 1  # objects are in this process
-    given = {**own, **settings}
-    with calls.call("race", given, overrides, config_dir, run_dir) as (config, path):
+    given, words, search = {**own, **settings}, list(overrides), None
+    with calls.call("race", given, words, config_dir, run_dir) as (config, path):
         if isinstance(found, SearchResult):
-            config.update(calls.shared_with(found.config, config, [*settings, *overrides]))
-            config["archs"] = [each["arch"] for each in found.top[: config["finalists"]]]
-            if config["control"] == "largest":
-                config["control"] = found.summary["largest"]["arch"]
-        summary = run_race(config, path, calls.config_folders(config_dir), quiet=quiet)
+            config.update(calls.shared_with(found.config, config, [*settings, *words]))
+            search = convert(found.summary, SearchSummary)
+        folders = calls.config_folders(config_dir)
+        summary = run_race(config, path, folders, found=search, quiet=quiet)
         network = load_student(path, config_dir=config_dir)
     names = ("arch", "test_top1", "params", "flops", "control", "margin", "contestants")
     kept = {name: getattr(summary, name) for name in names}

@@ -183,7 +183,8 @@ def _items(source: Any) -> Iterator[Any]:
     """Images and labels in the order of the data set; of a loader, those its sampler takes."""
     chosen = None
     if isinstance(source, DataLoader):
-        chosen, source = source.sampler, source.dataset
+        chosen = getattr(source.batch_sampler, "sampler", source.sampler)
+        source = source.dataset
     if isinstance(source, IterableDataset):
         return iter(source)
     return (source[place] for place in (range(len(source)) if chosen is None else sorted(chosen)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
-from diswot.runs import RaceRecord, RaceSummary, read_summary
+from diswot.runs import RaceRecord, RaceSummary, SearchSummary, read_summary
 from diswot.runs.races import side
 
 _COMMAND = Command(
@@ -41,13 +41,15 @@ def run_race(
     path: Path,
     folders: Sequence[Path],
     *,
+    found: SearchSummary | None = None,
     quiet: bool = False,
     group: str | None = None,
 ) -> RaceSummary:
     """Race, or go on with a race, in a run directory; gives its ``result.json``.
 
     The config is that of ``conf/race.yaml``, resolved; in the folders of configs what a search
-    names is looked up. ``group`` is of runs that belong together, for loggers.
+    names is looked up. ``found`` is a search in place of the run directory of one. ``group`` is of
+    runs that belong together, for loggers.
 
     Raises:
         UserError: Wrong input, or a training failed.
@@ -57,7 +59,7 @@ def run_race(
     from diswot.config import finite
     from diswot.racing.setup import plan_of, resolve_race
 
-    config = resolve_race(settled(config, "data", "protocol", "trainer"), folders)
+    config = resolve_race(settled(config, "data", "protocol", "trainer"), folders, found)
     finite(config)
     seeds = len(plan_of(config).seeds)
 
@@ -108,10 +110,14 @@ def _show_sweep(results: Mapping[str, Path]) -> None:
 
 
 def _next_commands(launch: Launch, summary: RaceSummary) -> dict[str, str]:
-    """Train the winner, or the control if that is ahead: taught, or alone if that is better.
+    """Train the winner, or the control if that is ahead: taught, or alone where that was better.
 
-    Where the race does not show which of the two is, both are named.
+    Unless the race shows that the teacher helps both are named. Where the images are few there are
+    more epochs of smaller batches than the protocol has.
     """
+    from diswot.config import member_node
+    from diswot.reporting.train import longer
+
     given, arch, gain = launch.given, summary.arch, summary.contestants[0].gain
     if summary.margin is not None and side(summary.margin) < 0:
         arch = str(summary.control)
@@ -128,8 +134,11 @@ def _next_commands(launch: Launch, summary: RaceSummary) -> dict[str, str]:
         ways["taught"].append(f"teacher.weights={quote(str(summary.teacher_weights))}")
         ways["taught"] += given("teacher.network.", "distiller.")
     shown = 0 if gain is None else side(gain)
-    order = ["alone"] if shown < 0 else ["taught"] if shown > 0 else ["taught", "alone"]
+    order = ["alone", "taught"] if shown < 0 else ["taught"] if shown > 0 else ["taught", "alone"]
     known = [ways[way] for way in order if way in ways]
+    epochs = member_node("protocol", "short", launch.folders)["max_epochs"]  # what train takes
+    batch = member_node("data", launch.choices["data"], launch.folders)["batch_size"]
+    data += longer(summary.training_images, epochs, batch)
     commands = (launch.next_command("train", [*student, *words, *data]) for words in known)
     return dict(zip(("Next", "Or"), commands, strict=False))
 

@@ -7,14 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
 from diswot.runs import CandidateRecord, SearchSummary, read_summary
-
-if TYPE_CHECKING:
-    pass
-
 
 _COMMAND = Command("search", "search", CandidateRecord, SearchSummary, axis="evaluated")
 

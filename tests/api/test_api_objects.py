@@ -117,10 +117,12 @@ def test_images_come_in_many_forms(pixels: Tensor) -> None:
     first = score(teacher=net(), data=(pixels, LABELS))
     assert all(score(teacher=net(), data=each) == first for each in images)
     assert torch.equal(torch.random.get_rng_state(), state)
-    part = DataLoader(pairs, sampler=torch.utils.data.SubsetRandomSampler(range(0, 96, 3)))
-    assert score(teacher=net(), data=part) == score(
-        teacher=net(), data=(pixels[::3], LABELS[::3].clone())
-    )
+    sampler = torch.utils.data.SubsetRandomSampler(range(0, 96, 3))
+    batches = torch.utils.data.BatchSampler(sampler, 8, drop_last=False)
+    for part in (DataLoader(pairs, sampler=sampler), DataLoader(pairs, batch_sampler=batches)):
+        assert score(teacher=net(), data=part) == score(
+            teacher=net(), data=(pixels[::3], LABELS[::3].clone())
+        )
     grey = score(teacher="resnet8", data=(pixels[:, 0], LABELS))
     assert grey == score(teacher="resnet8", data=(pixels[:, :1], LABELS))
 

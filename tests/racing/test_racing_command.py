@@ -46,6 +46,7 @@ def test_from_search_to_the_next_command(
     (line,) = re.findall("^Next: (.*)$", shown, flags=re.MULTILINE)
     words = shlex.split(line)
     named = words[words.index("student=arch") :]
+    assert "data.batch_size=16" in named  # of 96 images
     assert {f"student.arch={result['arch']}", "space=s0", "data=gaussian"} <= {*named}
     short = ["data.length=64", "protocol.max_epochs=1", "protocol.schedule.warmup=0"]
     monkeypatch.setattr("diswot.reporting.train.plot_curves", lambda *_: None)
@@ -53,6 +54,11 @@ def test_from_search_to_the_next_command(
     capfd.readouterr()
     assert main(["race", *BRIEF, str(found)]) == 0
     assert "has finished before" in capfd.readouterr().out
+    kept = (found / "result.json").read_bytes()
+    (found / "result.json").write_text(json.dumps({**best, "top": best["top"][::-1]}))
+    assert main(["race", *BRIEF, str(found)]) == 0  # the search has grown: another race
+    (found / "result.json").write_bytes(kept)
+    assert len([*(tmp_path / "runs" / "race").iterdir()]) == 2
 
 
 WRONG = {
@@ -117,5 +123,12 @@ def test_from_python(teacher: list[str]) -> None:
     (only,) = raced.contestants
     assert only.gain
     assert raced.summary["distiller"] == ["kd"]
+    for wrong, message in {
+        "finalists=11": "at most|its best 10",
+        "control=s0:7-7-7": "outside the search's budget",
+        "archs=[s0:1-1-1]": "both are given",
+    }.items():
+        with pytest.raises(diswot.UserError, match=message):
+            search.race(overrides=[*DATA, *teacher, wrong])
     with pytest.raises(diswot.UserError, match="run, archs: none is given"):
         diswot.race_students(overrides=SMALL[: len(DATA)])

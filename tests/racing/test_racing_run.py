@@ -52,8 +52,8 @@ def test_what_a_race_leaves(finished: Path, capfd: pytest.CaptureFixture[str]) -
     assert best.taught
     assert best.alone
     assert best.gain
-    assert best.taught.mean == summary.test_top1 == pytest.approx(sum(own[True]) / 2)
-    assert best.gain.mean == pytest.approx(sum(gains) / 2)
+    assert best.taught.mean == summary.test_top1 == pytest.approx(sum(own[True]) / 2, abs=1e-4)
+    assert best.gain.mean == pytest.approx(sum(gains) / 2, abs=1e-4)
     student = diswot.load_student(finished)
     assert student(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
     assert json.loads((finished / "student.json").read_text())["student"]["arch"] == best.arch

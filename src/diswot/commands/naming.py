@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diswot.config import identity, require
+from diswot.errors import UserError
+from diswot.runs import read_json
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,6 +49,8 @@ def _run_name(*, _root_: DictConfig) -> str:
     from diswot.keys import stable_hash
 
     config = plain(_root_)
+    if "rungs" in config and config["run"] is not None:
+        config["found"] = _found(Path(str(config["run"])))
     shard = config.pop("shard", None)
     own = {"student": _words_of_training, "rungs": _words_of_race}
     words = next((own[key] for key in own if key in config), _words_of_scoring)(config)
@@ -74,6 +78,14 @@ def _words_of_training(config: dict[str, Any]) -> list[str]:
         *([config["teacher"]["name"], "+".join(distillers)] if distillers else ["alone"]),
         config["protocol"]["name"],
     ]
+
+
+def _found(run: Path) -> list[str]:
+    """The best of a search as far as they can be read: of one that has grown they are others."""
+    try:
+        return [str(each["arch"]) for each in read_json(run / "result.json")["top"]]
+    except (UserError, OSError, LookupError, TypeError):
+        return []  # the race itself says what is wrong with it
 
 
 def _words_of_race(config: dict[str, Any]) -> list[str]:

@@ -108,4 +108,5 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     count, half = len(values), None
     if count > 1:
         half = float(t.ppf(0.975, count - 1)) * statistics.stdev(values) / math.sqrt(count)
-    return Estimate(statistics.fmean(values), half, count)
+        half = round(half, 4)  # of percents, which are float32
+    return Estimate(round(statistics.fmean(values), 4), half, count)

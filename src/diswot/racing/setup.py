@@ -19,28 +19,31 @@ from diswot.teaching import teaching_weights
 _KEPT = 10  # candidates in a search's result.json
 
 
-def resolve_race(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+def resolve_race(
+    config: Mapping[str, Any], folders: Sequence[Path], found: SearchSummary | None = None
+) -> dict[str, Any]:
     """Fill in contestants, control, space and teacher; without a trained teacher no distiller.
 
-    Of a search the names of space, architectures and teacher and the limits of its budget are
-    used, as data; classes are looked up in the folders of configs.
+    Of a search, ``found`` or that of ``run``, the names of space, architectures and teacher and the
+    limits of its budget are used, as data; classes are looked up in the folders of configs.
 
     Raises:
         UserError: A setting is missing or does not fit, or the run is no finished search.
     """
     data = make(config["data"], "data", ImageData)
-    archs, space, best = config["archs"], config.get("space"), None
-    if (config["run"] is None) == (archs is None):
+    archs, space, best = config["archs"], config.get("space"), found
+    if (config["run"] is None and found is None) == (archs is None):
         given = "none is given" if archs is None else "both are given"
         raise UserError(
             f"run, archs: {given}; give the run directory of a diswot search, or archs=[...] with "
             "their space"
         )
-    if config["run"] is not None:
+    if archs is None:
         count = whole("finalists", config["finalists"], 1)
         if count > _KEPT:
             raise UserError(f"finalists={count}: a search keeps its best {_KEPT}; give no more")
-        best, space = read_search("run", str(config["run"]), space, folders)
+        if best is None:
+            best, space = read_search("run", str(config["run"]), space, folders)
         archs = [each.arch for each in best.top[:count]]
     elif space is None:
         raise UserError("space: none is given; archs needs the space they are of")

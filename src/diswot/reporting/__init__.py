@@ -77,13 +77,14 @@ def teacher_lines(
 
 def place_lines(summary: SearchSummary) -> Iterator[str]:
     """How firm the order of the best is under other seeds, in one line where that is known."""
-    if places := summary.places:
-        first = sum(each[0] == 1 for each in places.values())
-        orders = [f"{' '.join(map(str, each))} with seed {s}" for s, each in places.items()]
-        count = len(next(iter(places.values())))
+    others = dict(summary.places)
+    if own := others.pop(str(summary.seed), None):  # results of older versions lack it
+        first = own.index(1)
+        same = sum(each[first] == 1 for each in others.values())
+        orders = [f"{' '.join(map(str, each))} with seed {s}" for s, each in others.items()]
         yield (
-            f"Scored again under other seeds the first stays first in {first} of {len(places)}; "
-            f"the best {count} take places: {', '.join(orders)}"
+            f"Among themselves the best {len(own)} take places {' '.join(map(str, own))}, scored "
+            f"again {' and '.join(orders)}: the first is the same in {same} of {len(others)}"
         )
 
 

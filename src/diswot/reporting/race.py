@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from diswot.checkpoint import teacher_cost
 from diswot.console import counted, print_lines, print_pairs, print_table, shown
 from diswot.racing.halving import estimate
 from diswot.runs import Contestant, Estimate, RaceRecord, RaceSummary
@@ -30,6 +31,13 @@ def images_an_epoch(config: Mapping[str, Any], setup: TrainingSetup) -> int:
     return batch * (there if wanted is None else min(there, max(1, wanted // batch)))
 
 
+def _training_images(setup: TrainingSetup) -> int:
+    """Those of the data, the ones that decide a rung among them."""
+    validation = setup.batches.validation
+    held_out = 0 if setup.batches.validated_on == "test" else len(validation.chosen)
+    return len(setup.batches.training.chosen) + held_out
+
+
 def show_plan(
     config: Mapping[str, Any], plan: Plan, setup: TrainingSetup, path: Path, workers: int
 ) -> None:
@@ -37,7 +45,9 @@ def show_plan(
     data, teacher = setup.data, config["teacher"]
     images, there = images_an_epoch(config, setup), len(setup.batches.training.chosen)
     deciding = len(setup.batches.validation.chosen)
-    taught = f"{teacher['name']} (weights: {teacher['weights']}), {' + '.join(config['distiller'])}"
+    cost = teacher_cost(teacher, data.num_classes, data.image_shape)
+    taught = f"{teacher['name']} (weights: {teacher['weights']}), {cost}; "
+    taught += " + ".join(config["distiller"])
     if not plan.taught:
         taught = "none with trained weights: students learn from the labels alone"
     counts, rungs = plan.fields(), [*plan.rungs]
@@ -123,6 +133,7 @@ def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
         protocol=setup.protocol.name,
         rungs=list(plan.rungs),
         images=images_an_epoch(config, setup),
+        training_images=_training_images(setup),
         validated_on=setup.batches.validated_on,
         trained=len(trained),
         seed=config["seed"],

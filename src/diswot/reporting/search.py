@@ -17,7 +17,7 @@ from diswot.errors import UserError
 from diswot.reporting import conditions, drawing, largest_lines, place_lines, validation_lines
 from diswot.reporting.plots import plot_course, plot_params
 from diswot.runs import KnownAccuracies, SearchSummary, TeacherAccuracy, TopCandidate, write_table
-from diswot.searching.firmness import places_under_other_seeds
+from diswot.searching.firmness import places_by_seed
 from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
 
@@ -127,7 +127,7 @@ def export(
         top=top,
         largest=largest,
         largest_place=ranked.index(largest) + 1,
-        places=places_under_other_seeds(config, setup, [each.arch for each in top[:_FIRM]]),
+        places=places_by_seed(config, setup, top[:_FIRM]),
         validated=validations(setup.space.name, name, config["proxy"][name]),
     )
     own = "" if accuracy is None else f" ({accuracy.top1:.1f} %)"

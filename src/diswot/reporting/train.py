@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 
 
 _FEW = 100  # steps, in which a network hardly leaves where it began
+_ENOUGH, _SMALL_BATCH = 400, 16  # what is proposed in their place
+
+
+def longer(images: int, epochs: int, batch_size: int) -> list[str]:
+    """Settings of a training on so few images that its own give too few steps; else none."""
+    if epochs * (images // batch_size) >= _FEW or images < _SMALL_BATCH:
+        return []
+    epochs = math.ceil(_ENOUGH / (images // _SMALL_BATCH))
+    return [f"protocol.max_epochs={epochs}", f"data.batch_size={_SMALL_BATCH}"]
 
 
 def show_plan(
@@ -55,7 +65,8 @@ def show_plan(
     limit = config["trainer"].get("limit_train_batches")
     batches = setup.batches.training.count
     steps = protocol.max_epochs * (min(batches, limit) if isinstance(limit, int) else batches)
-    few = " (few: more epochs or a smaller data.batch_size give more)" if steps < _FEW else ""
+    more = longer(training, protocol.max_epochs, data.batch_size)
+    few = f" (few: {' '.join(more)} gives {_ENOUGH})" if more and steps < _FEW else ""
     print_pairs(
         {
             "student": f"{_student(config)}, {count_params(module.student):,} parameters",

@@ -42,8 +42,8 @@ class Estimate:
 
 def side(difference: Estimate) -> int:
     """1 or -1 where the interval of a difference lies above or below 0, else 0."""
-    if difference.half is None or abs(difference.mean) <= difference.half:
-        return 0
+    if not difference.half or abs(difference.mean) <= difference.half:
+        return 0  # nor do seeds that happen to agree show anything
     return 1 if difference.mean > 0 else -1
 
 
@@ -100,6 +100,7 @@ class RaceSummary(Summary):
     protocol: str
     rungs: list[int]
     images: int
+    training_images: int = 0
     validated_on: str
     trained: int
     seed: int

@@ -165,7 +165,7 @@ class SearchSummary(Summary):
     ``flops`` and ``benchmark`` (what training is known to give it); ``top`` are the best, best
     first. ``largest`` is the scored candidate with the most parameters, which these alone would
     choose, ``largest_place`` its place by score; ``places`` are those of the best five among
-    themselves, scored again under other seeds, by seed; ``validated`` says how well the score is
+    themselves, by seed, under others scored again; ``validated`` says how well the score is
     known to rank this space. ``teacher_params`` and ``teacher_flops`` are the teacher's, on an
     image of ``data``, ``teacher_accuracy`` is None where it has no trained weights or was not
     measured; ``budget`` the limits by name. ``evaluated`` proposals were answered,

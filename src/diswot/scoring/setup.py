@@ -106,7 +106,7 @@ def _build_teacher(
     if spec["name"] == "none":
         raise UserError(
             f"teacher=none, but {', '.join(comparing)} compares with a teacher; "
-            "name one, such as teacher=resnet56"
+            "name one, such as teacher=resnet56, or score without, such as proxy=recommended"
         )
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
         return build_network(spec, "teacher", num_classes, in_channels)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from diswot.runs import CandidateRecord, RaceSummary
 
 
-_SIZES = {"params": "parameters", "flops": "MACs", "seconds": "seconds that the run took"}
+_SIZES = {
+    "params": "parameters",
+    "flops": "MACs",
+    "seconds": "seconds of the run, or of a training in a race",
+}
 _MARKS = {
     "": {"marker": "o", "ms": 3},
     "trained": {"marker": "o", "ms": 5},
