@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from diswot.reporting.page.facts import Group, SeedFigure, differences, group_runs
 from diswot.reporting.page.pareto import pareto_pictures
 from diswot.reporting.page.pictures import Pictures, similarity_pictures
-from diswot.reporting.plots import distinct, front, plot_course, plot_params
+from diswot.reporting.plots import distinct, front, plot_course, plot_size
 from diswot.runs import (
     CandidateRecord,
     Contestant,
@@ -63,11 +63,11 @@ def test_course_is_the_running_best() -> None:
 
 
 def test_params_show_found_front_and_a_budget_at_hand() -> None:
-    plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 40, "teacher": 30})
+    plot_size(axes := Figure().subplots(), {"": RECORDS}, {"budget": 40, "teacher": 30})
     labels = axes.get_legend_handles_labels()[1]
     assert set(labels) == {"front of score and size", "found", "budget 40", "teacher 30"}
     assert axes.collections[-1].get_offsets().tolist() == [[30 / 1e6, 3.0]]
-    plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 5e5})  # far away
+    plot_size(axes := Figure().subplots(), {"": RECORDS}, {"budget": 5e5})  # far away
     assert "budget 500,000 →" in axes.get_legend_handles_labels()[1]
     assert axes.get_xlim()[1] < 80 / 1e6
 
@@ -78,7 +78,7 @@ def test_many_records_become_one_image_and_what_cannot_be_drawn_a_note() -> None
     with pictures.draw("infinite") as axes:
         axes.set_xlim(0, math.inf)
     with pictures.draw("many") as axes:
-        plot_params(axes, {"": records})
+        plot_size(axes, {"": records})
     (panel,) = pictures.panels
     assert "data:image/png" in panel.svg
     assert len(panel.svg) < 200_000
