@@ -207,7 +207,7 @@ def test_candidates_of_a_search(run: Path) -> None:
     assert list(rows[0]) == [
         *("arch", "score", "first_score", "part_semantic", "part_relation", "score_nwot"),
         *("score_params", "params", "flops", "layers", "status", "reason", "generation"),
-        *("cached", "seconds"),
+        *("cached", "seconds", "front"),
     ]
     assert [row["arch"] for row in rows] == [line["arch"] for line in lines]
     for row, line in zip(rows, lines, strict=True):

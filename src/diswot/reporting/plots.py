@@ -26,7 +26,7 @@ _SCORE = "score (higher is better)"
 _STEPS = 20  # means on one curve, at most
 _MANY = 200  # points drawn as shapes; more become one image
 _DECADES = 3  # of positive scores from which on their axis is logarithmic
-_MARKED = 30  # epochs; of more, single points are not marked
+_MARKED = 30  # epochs, or points of a front; of more, single points are not marked
 _FAR = 2  # times the largest network, from which on a budget is named, not drawn
 
 Searches = Mapping[str, Sequence["CandidateRecord"]]
@@ -105,7 +105,7 @@ def plot_size(
             best[size] / unit,
             best["score"],
             drawstyle="steps-post",
-            marker=".",
+            marker="." if len(best) < _MARKED else None,
             color=color or "C1",
             linewidth=1,
             label=None if index else "front of score and size",
