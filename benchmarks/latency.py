@@ -6,8 +6,7 @@ Random architectures inside the budget of a search are measured twice, all of th
 again, as ``latency=measured`` does; settings are those of ``diswot search``. Printed are Spearman's
 ρ of the two rounds, the coefficient of variation of the two numbers of an architecture (the mean
 over them), the interquartile range of the passes of a measurement, and ρ of the first round with
-parameters and MACs. Each measurement has a time on this processor's clock of other work: what the
-load was at the start and the end is printed too.
+parameters and MACs; and the load of the machine at the start and at the end.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ def test_what_it_prints(script: Any, capsys: pytest.CaptureFixture[str]) -> None
     small = ["latency.repeats=2", "latency.warmup=1", "data=gaussian", "data.image_size=8"]
     script.main(["--space", "s0", "--archs", "4", *small])
     shown = capsys.readouterr().out
-    assert shown.startswith("4 architectures of s0, batch 1, 1 thread, median of 2 passes, load ")
+    assert shown.startswith(
+        "4 architectures of s0, batch 1, 1 thread, median CPU time of 2 passes, load "
+    )
     assert len(re.findall(r"Spearman -?[01]\.\d{3}", shown)) == 3
     assert re.search(r"coefficient of variation \d+\.\d%", shown)

@@ -1,6 +1,7 @@
 """Latencies: how they are timed, what a table has to hold, when a budget asks for them."""
 
 import gzip
+import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -19,8 +20,8 @@ from diswot.scoring.latency import Latencies, Latency, LatencyTable, MeasuredLat
 
 IMAGE = (3, 8, 8)
 MEASURED = {
-    **{"batch_size": 2, "threads": 1, "device": "cpu", "warmup": 3, "repeats": 4},
-    "always": False,
+    **{"batch_size": 2, "threads": 1, "device": "cpu", "clock": "thread", "warmup": 3},
+    **{"repeats": 4, "always": False},
 }
 
 
@@ -41,12 +42,15 @@ class Probe(nn.Module):
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_the_median_of_passes_after_the_warm_up_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["thread", "wall"])
+def test_the_median_of_passes_after_the_warm_up_counts(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     clock = [0.0]
     probe = Probe(clock, [9, 9, 9, 0.004, 0.001, 0.002, 0.1])
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setitem(module._CLOCKS, name, (name, lambda: clock[0]))
     before = torch.get_rng_state()
-    record = MeasuredLatency(**MEASURED).of("x", lambda: probe, IMAGE)
+    record = MeasuredLatency(**{**MEASURED, "clock": name}).of("x", lambda: probe, IMAGE)
     assert (record.arch, record.latency_ms) == ("x", 3.0)
     assert record.spread_ms == pytest.approx(28 - 1.75)  # of 1, 2, 4, 100: between the quarters
     assert record.device
@@ -69,12 +73,36 @@ def test_members_are_latencies(member: str, tmp_path: Path) -> None:
     [
         *((name, 0, "at least 1") for name in ("batch_size", "threads", "repeats")),
         *(("warmup", -1, "at least 0"), ("device", "auto", "cpu, cuda")),
+        ("clock", "sun", "thread, wall"),
         ("always", "yes", "true or false"),
     ],
 )
 def test_wrong_settings_are_refused(setting: str, value: Any, allowed: str) -> None:
     with pytest.raises(UserError, match=rf"latency\.{setting}={value}.*{allowed}"):
         MeasuredLatency(**{**MEASURED, setting: value})
+
+
+def test_the_clock_of_a_thread_times_one() -> None:
+    with pytest.raises(UserError, match=r"latency\.clock=thread .* threads=2 .*clock=wall"):
+        MeasuredLatency(**{**MEASURED, "threads": 2})
+    several = MeasuredLatency(**{**MEASURED, "threads": 2, "clock": "wall"})
+    assert several.source == "batch 2, 2 threads, median wall time of 4 passes"
+    assert MeasuredLatency(**MEASURED).source == "batch 2, 1 thread, median CPU time of 4 passes"
+
+
+class Sleeping(nn.Module):
+    """Takes none of the thread's time."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(0.05)
+        return images
+
+
+def test_what_other_processes_take_does_not_count() -> None:
+    clocks = ({**MEASURED, "clock": name, "repeats": 2} for name in ("thread", "wall"))
+    own, wall = (MeasuredLatency(**each).of("x", Sleeping, IMAGE).latency_ms for each in clocks)
+    assert own < 20
+    assert wall >= 50
 
 
 def write(folder: Path, text: str, name: str = "table.csv") -> Path:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from diswot.scoring.setup import Setup
     from diswot.spaces.base import Arch
 
+_CLOCKS = {"thread": ("CPU time", time.thread_time), "wall": ("wall time", time.perf_counter)}
 _KEYS = ("arch", "cell")  # what the column of architectures may be called
 
 
@@ -63,14 +64,25 @@ class MeasuredLatency(Latency):
     """Times forward passes in eval mode, without gradients, in float32 and channels_last.
 
     The images are noise, the weights fresh; one pass of ``batch_size`` images is timed ``repeats``
-    times, after ``warmup`` passes. The median counts, the interquartile range is its spread.
+    times, after ``warmup`` passes. The median counts, the interquartile range is its spread. The
+    clock ``thread`` is the CPU time of this thread, so that other processes do not count. With
+    several threads, and on CUDA, it has to be ``wall``.
 
     Raises:
-        UserError: A number that is no whole one or too small, or CUDA where there is none.
+        UserError: A number that is no whole one or too small, CUDA where there is none, or a clock
+            that cannot time the pass.
     """
 
     def __init__(
-        self, *, batch_size: int, threads: int, device: str, warmup: int, repeats: int, always: bool
+        self,
+        *,
+        batch_size: int,
+        threads: int,
+        device: str,
+        clock: str,
+        warmup: int,
+        repeats: int,
+        always: bool,
     ) -> None:
         super().__init__(always=always)
         self.batch_size = whole("latency.batch_size", batch_size, 1)
@@ -78,11 +90,15 @@ class MeasuredLatency(Latency):
         self.warmup = whole("latency.warmup", warmup, 0)
         self.repeats = whole("latency.repeats", repeats, 1)
         self.device = resolve_device(choice("latency.device", device, ("cpu", "cuda")))
-        threads_used = f"{self.threads} thread{'s' * (self.threads > 1)}, "
-        self.source = (
-            f"batch {self.batch_size}, {threads_used if self.device == 'cpu' else ''}"
-            f"median of {self.repeats} passes"
-        )
+        self.clock = choice("latency.clock", clock, _CLOCKS)
+        if clock == "thread" and (self.threads, self.device) != (1, "cpu"):
+            raise UserError(
+                f"latency.clock=thread times one thread of the CPU, not threads={self.threads} on "
+                f"{self.device}; give latency.clock=wall"
+            )
+        used = f"{self.threads} thread{'s' * (self.threads > 1)}, " if device == "cpu" else ""
+        passes = f"median {_CLOCKS[clock][0]} of {self.repeats} passes"
+        self.source = f"batch {self.batch_size}, {used}{passes}"
 
     def of(
         self, name: str, build: Callable[[], nn.Module], image: tuple[int, int, int]
@@ -106,11 +122,12 @@ class MeasuredLatency(Latency):
         return LatencyRecord(name, *figures, device=_device_name(self.device))
 
     def _seconds(self, network: nn.Module, images: Tensor) -> float:
+        _, clock = _CLOCKS[self.clock]
         self._wait()
-        started = time.perf_counter()
+        started = clock()
         network(images)
         self._wait()
-        return time.perf_counter() - started
+        return clock() - started
 
     def _wait(self) -> None:
         if self.device == "cuda":
