@@ -72,6 +72,28 @@ def test_params_show_found_front_and_a_budget_at_hand() -> None:
     assert axes.get_xlim()[1] < 80 / 1e6
 
 
+def test_other_costs_have_axes_of_their_own() -> None:
+    timed = [replace(record, latency_ms=9.0 - record.params / 10) for record in RECORDS[:3]]
+    lines = {"budget": 7.5, "teacher": 90}
+    plot_size(axes := Figure().subplots(), {"": [*timed, RECORDS[-1]]}, lines, "latency_ms")
+    assert axes.get_xlabel() == "latency (ms)"
+    (front_line, *_) = axes.get_lines()
+    assert front_line.get_xydata().tolist() == [[6.0, 3.0]]
+    labels = axes.get_legend_handles_labels()[1]
+    assert {"budget 7.5", "teacher 90.0 →"} <= {*labels}
+
+
+def test_fronts_against_latency() -> None:
+    timed = [replace(record, latency_ms=i + 1.0) for i, record in enumerate(RECORDS)]
+    one = run(0)
+    pictures = Pictures("a", "a", searches={"seed 0": timed})
+    (drawn,) = pareto_pictures([(Group("a", "search", (one,)), pictures)], [], {})
+    labels = [panel.label for panel in drawn.panels]
+    assert "Score by x against latency, ms" in labels
+    svg = drawn.panels[labels.index("Score by x against latency, ms")].svg
+    assert ">a: 1, 10 parameters, 1 ms (a, seed 0)<" in svg
+
+
 def test_many_records_become_one_image_and_what_cannot_be_drawn_a_note() -> None:
     records = [candidate(f"x{i}", float(i % 97), i + 1, i // 100) for i in range(15_000)]
     pictures = Pictures("many", "many")
