@@ -64,8 +64,8 @@ class SearchResult:
     """Outcome of a search: the best architecture, and the ``top`` candidates, best first.
 
     ``front`` are those of the Pareto front, the cheapest first. ``flops`` are multiply-accumulates
-    of one image; ``summary`` is all of ``result.json``,
-    ``objects`` are those it was given, by name.
+    of one image; ``summary`` is all of ``result.json``, ``objects`` are those it was given, by
+    name.
     """
 
     arch: str
