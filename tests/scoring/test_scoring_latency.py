@@ -207,6 +207,13 @@ def test_a_table_leaves_no_journal(tmp_path: Path) -> None:
     assert latencies.source() == "a clock"
 
 
+def test_a_network_that_cannot_run_is_named(tmp_path: Path) -> None:
+    measured = MeasuredLatency(**MEASURED)
+    latencies = Latencies(measured, lambda _: nn.Conv2d(5, 2, 3), IMAGE, journal(tmp_path))
+    with pytest.raises(UserError, match=r"latency: s0:1-1-1 cannot be run: .*5"):
+        latencies.of(next(space_of("s0").enumerate()))
+
+
 class Asked:
     """Latencies that note of what they are asked: as many milliseconds as layers."""
 

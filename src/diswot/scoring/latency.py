@@ -227,7 +227,7 @@ class Latencies:
         self.teacher_ms: float | None = None
 
     def of(self, arch: Arch) -> LatencyRecord:
-        """Of an architecture; UserError where a table does not have it."""
+        """Of an architecture; UserError where it cannot be run, or a table does not have it."""
         record = self._of(str(arch), lambda: self._build(arch))
         assert record is not None  # None is of teachers
         return record
@@ -235,7 +235,11 @@ class Latencies:
     def _of(self, name: str, build: Callable[[], nn.Module]) -> LatencyRecord | None:
         if (known := self._known.get(name)) is not None:
             return known
-        record = self._latency.of(name, build, self._image)
+        try:
+            record = self._latency.of(name, build, self._image)
+        except RuntimeError as error:  # too small an image, too little memory
+            problem = str(error).strip().split("\n")[0][:300]
+            raise UserError(f"latency: {name} cannot be run: {problem}") from error
         if record is not None:
             self._known[name] = record
             if record.device is not None:  # a table knows it always

@@ -137,7 +137,7 @@ def _raced(race: RaceSummary, name: str, rung: int) -> Iterator[Spot]:
         top1 = each.taught or each.alone
         if each.rung == rung and top1 is not None and not each.reason:
             seeds = f"mean of {top1.seeds} seeds" if top1.seeds > 1 else ""
-            own = (each.arch, top1.mean, each.params, each.flops, each.seconds)
+            own = (each.arch, top1.mean, each.params, each.flops, each.seconds, each.latency_ms)
             yield Spot(label, seeds, marks.get(each.arch, "trained"), *own)
     if race.teacher is not None and rung == len(race.rungs):
         sizes = (race.teacher_params, race.teacher_flops)
