@@ -129,6 +129,19 @@ def test_a_share_of_the_teacher_and_a_table(tmp_path: Path, timed: list[str]) ->
     assert not (tmp_path / "looked" / LatencyRecord.file).exists()
 
 
+def test_what_the_device_does_not_run_is_inside_no_limit(tmp_path: Path) -> None:
+    archs = [f"s0:{a}-{b}-{c}" for a in (1, 2, 3) for b in (1, 2, 3) for c in (1, 2, 3)]
+    rows = [f"{arch},{-1 if '2' in arch else 4}" for arch in archs]
+    (tmp_path / "table.csv").write_text("\n".join(["arch,phone", *rows]))
+    table = ["latency=table", f"latency.path={tmp_path}/table.csv", "latency.column=phone"]
+    records, result = searched(tmp_path / "in", configured(CHEAP, *table, "budget.latency_ms=9"))
+    assert not any("2" in record["arch"] for record in records)
+    records, result = searched(tmp_path / "all", configured(CHEAP, *table))
+    assert any("2" in record["arch"] for record in records)
+    assert all((record["latency_ms"] is None) == ("2" in record["arch"]) for record in records)
+    assert not any("2" in each["arch"] for each in result["front"])
+
+
 def test_networks_are_really_timed(tmp_path: Path) -> None:
     words = ["latency.always=true", "latency.repeats=3", "strategy.evaluations=2"]
     run_search(configured(CHEAP, *words, "data.image_size=8"), tmp_path, quiet=True)

@@ -171,10 +171,14 @@ def export(
 
 
 def _front(ranked: Sequence[TopCandidate], objectives: Sequence[str]) -> list[TopCandidate]:
-    """The candidates that none other dominates, by the first objective but the fitness."""
-    by_cost = [name for name in objectives if name != "fitness"]
-    points = [[*(getattr(each, name) for name in by_cost), -each.score] for each in ranked]
-    return [ranked[place] for place in fronts.non_dominated(points)]
+    """The candidates that none other dominates, by the first objective but the fitness.
+
+    One without a latency, which the device does not run, is left out.
+    """
+    costs = [name for name in objectives if name != "fitness"]
+    known = [each for each in ranked if None not in (getattr(each, name) for name in costs)]
+    points = [[*(getattr(each, name) for name in costs), -each.score] for each in known]
+    return [known[place] for place in fronts.non_dominated(points)]
 
 
 def _known_accuracies(

@@ -9,7 +9,8 @@ class LatencyRecord:
     """Milliseconds of a forward pass of an architecture in a search, or of ``teacher NAME``.
 
     Of a measured one the median, ``spread_ms`` is the interquartile range of the passes and
-    ``device`` the processor's name; both are None of a table.
+    ``device`` the processor's name; both are None of a table. Infinite where a table says that its
+    device does not run the architecture.
     """
 
     file: ClassVar[str] = "latencies.jsonl"

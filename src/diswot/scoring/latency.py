@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from abc import ABC, abstractmethod
@@ -148,6 +149,8 @@ def _device_name(device: str) -> str:
 class LatencyTable(Latency):
     """Latencies in a CSV file with a column ``arch`` (or ``cell``) and columns of milliseconds.
 
+    A negative number says that the device does not run the architecture: it is inside no limit.
+
     Raises:
         UserError: There is no such file or ``column``, or an architecture is in it twice.
     """
@@ -200,7 +203,10 @@ class LatencyTable(Latency):
                 f"latency.path: {self._path} has no latency of {name}; give a table of all "
                 "architectures of the space, or latency=measured"
             )
-        value = positive(f"latency.column={self._column}: {name}", self._known[name])
+        value = self._known[name]
+        if isinstance(value, int | float) and value < 0:
+            return LatencyRecord(name, math.inf, None)
+        value = positive(f"latency.column={self._column}: {name}", value)
         return LatencyRecord(name, value, None)
 
 

@@ -226,6 +226,7 @@ class Search:
         parts, cost = measured.parts.get(self._name), measured.cost
         latencies = self._strategy.proposals.costs.latencies
         timed = None if latencies is None else latencies.of(arch)
+        runs = timed is not None and math.isfinite(timed.latency_ms)
         failures = [f"{name}: {why}" for name, why in measured.failures.items()]
         return CandidateRecord(
             arch=measured.arch,
@@ -238,7 +239,7 @@ class Search:
             generation=self._generation,
             cached=False,
             seconds=round(measured.seconds, 4),
-            latency_ms=None if timed is None else timed.latency_ms,
+            latency_ms=timed.latency_ms if timed is not None and runs else None,
             latency_spread_ms=None if timed is None else timed.spread_ms,
         )
 
