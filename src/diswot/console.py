@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
+    from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary, TopCandidate
 
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
@@ -83,13 +83,18 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
     _console().print(table)
 
 
-def show_front(result: SearchSummary, count: int = 8) -> None:
-    """The Pareto front as a table, of a long one as many of its candidates, from end to end."""
+def part_of_front(result: SearchSummary, count: int = 8) -> list[TopCandidate]:
+    """The Pareto front, of a long one ``count`` candidates from end to end."""
+    step = max(1.0, (len(result.front) - 1) / (count - 1))
+    return [result.front[round(step * place)] for place in range(min(count, len(result.front)))]
+
+
+def show_front(result: SearchSummary) -> None:
+    """The Pareto front as a table, see `part_of_front`."""
     front, timed = result.front, result.latency is not None
     if len(front) < 2:  # one that is best in every way, or a result of an older version
         return
-    step = max(1.0, (len(front) - 1) / (count - 1))
-    rows = [front[round(step * place)] for place in range(min(count, len(front)))]
+    rows = part_of_front(result)
     part = f", {len(rows)} of them" if len(rows) < len(front) else ""
     title = f"Pareto front: {len(front)} of {result.distinct:,} architectures{part}"
     table = Table(title=f"{title} ({', '.join(result.objectives)})", title_justify="left")

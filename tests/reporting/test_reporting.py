@@ -242,7 +242,10 @@ def test_a_front_is_shown_from_end_to_end(run: Path, capsys: pytest.CaptureFixtu
     show_front(replace(summary, front=many[:1]))
     assert capsys.readouterr().out == ""
     (line,) = front_lines(replace(summary, front=many[:2]))
-    assert line == "Pareto front (fitness, params), 2: s0:0, s0:1"
+    assert line == "Pareto front (fitness, params), 2 architectures: s0:0, s0:1"
+    (line,) = front_lines(replace(summary, front=many))
+    assert line.startswith("Pareto front (fitness, params), 20 architectures: of them s0:0, ")
+    assert line.endswith(", s0:19")
 
 
 def test_candidates_of_a_search(run: Path) -> None:

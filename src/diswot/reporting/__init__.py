@@ -98,9 +98,13 @@ def latency_lines(summary: SearchSummary) -> Iterator[str]:
 
 def front_lines(summary: SearchSummary) -> Iterator[str]:
     """The Pareto front of a search in one line, where it has one."""
-    if summary.front:
-        archs = ", ".join(each.arch for each in summary.front)
-        yield f"Pareto front ({', '.join(summary.objectives)}), {len(summary.front)}: {archs}"
+    from diswot.console import counted, part_of_front
+
+    if count := len(summary.front):
+        some = part_of_front(summary)
+        archs = f"{'' if len(some) == count else 'of them '}{', '.join(each.arch for each in some)}"
+        number = counted(count, "architecture")
+        yield f"Pareto front ({', '.join(summary.objectives)}), {number}: {archs}"
 
 
 def size_lines(summary: SearchSummary) -> dict[str, dict[str, float | None]]:

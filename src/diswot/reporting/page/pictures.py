@@ -146,13 +146,12 @@ def search_pictures(group: Group, name: str) -> Pictures:
     config = group.runs[0].config
     with pictures.draw("Best and mean score as the search went on") as axes:
         plots.plot_course(axes, searches)
-    sizes: Mapping[str, Mapping[str, float | None]]
-    sizes = {"params": {"budget": number(at(config, "budget", "params"))}}
-    if isinstance(summary := group.runs[0].summary, SearchSummary):
-        sizes = size_lines(summary)
+    summary = group.runs[0].summary
+    sizes = size_lines(summary) if isinstance(summary, SearchSummary) else {"params": {}}
     for size, lines in sizes.items():
+        limit = number(at(config, "budget", size)) or lines.get("budget")
         with pictures.draw(f"Score against {_SIZES.get(size, size)}") as axes:
-            plots.plot_size(axes, searches, lines, size)
+            plots.plot_size(axes, searches, {**lines, "budget": limit}, size)
     found = {seed: run.summary for seed, run in group.by_seed().items()}
     summaries = {s: each for s, each in found.items() if isinstance(each, SearchSummary)}
     for seed, summary in summaries.items():
