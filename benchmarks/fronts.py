@@ -5,7 +5,7 @@ Usage: python benchmarks/fronts.py [--seeds N] [--cost flops] [SETTING=VALUE ...
 Settings are those of ``diswot search``; by default S1 is searched by ``sqrt_params``, which needs
 no network, against MACs. A front is worth the area it dominates (hypervolume, by pymoo): scores and
 costs are shares of the ranges over all candidates of a seed, measured from a corner that is a tenth
-worse than the worst. Printed are mean and standard deviation over the seeds.
+worse than the worst. Printed are mean and standard deviation over the seeds, and each seed's.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             found[name].append(area)
     for name, own in found.items():
         spread = statistics.stdev(own) if len(own) > 1 else 0.0
-        print(f"{name:16} {statistics.mean(own):.3f} ± {spread:.3f}")
+        each = " ".join(f"{area:.3f}" for area in own)
+        print(f"{name:16} {statistics.mean(own):.3f} ± {spread:.3f}  ({each})")
 
 
 if __name__ == "__main__":

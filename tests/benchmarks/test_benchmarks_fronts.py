@@ -29,5 +29,7 @@ def test_it_prints_every_strategy(
 ) -> None:
     monkeypatch.setattr("diswot.reporting.search.plot_search", lambda *_: None)
     script.main(["--seeds", "1", "space=s0", "data=gaussian", "strategy.evaluations=8"])
-    names = re.findall(r"^(\w+) +[01]\.\d{3} ± 0\.000$", capsys.readouterr().out, flags=re.M)
+    names = re.findall(
+        r"^(\w+) +[01]\.\d{3} ± 0\.000  \([01]\.\d{3}\)$", capsys.readouterr().out, flags=re.M
+    )
     assert names == list(script.STRATEGIES)
