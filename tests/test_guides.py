@@ -137,6 +137,16 @@ def test_members_keep_the_contracts_of_their_groups(tmp_path: Path) -> None:
     assert "skipped" not in done.stdout.splitlines()[-1]
 
 
+def test_the_commands_of_budgets_are_ones() -> None:
+    page = (DOCS / "budgets.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^diswot search (.*)$", page, flags=re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        config = compose("search", shlex.split(line), None)
+        limited = config["budget"]["latency_ms"] is not None or config["latency"]["always"]
+        assert limited or "latency_ms" in line or config["strategy"]["name"] == "nsga2"
+
+
 def test_every_figure_about_proxies_is_one_that_was_measured() -> None:
     known = {figure for page in MEASURED for figure in figures_of(lines(page))}
     told = figures_of(lines("what-proxies-measure.md"))

@@ -25,7 +25,7 @@ STORE = ROOT / "experiments" / "proxies"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS = (
     *("space", "teacher", "student", "proxy", "benchmark", "strategy", "data", "init", "budget"),
-    *("distiller", "protocol", "trainer", "callbacks", "logger", "hydra/launcher"),
+    *("latency", "distiller", "protocol", "trainer", "callbacks", "logger", "hydra/launcher"),
 )
 SPACES = ("s0", "nasbench201", "s1", "s2")
 RANKINGS = ("s0", "s1", "nasbench201_600", "nasbench201_live", "nasbench201")

@@ -63,8 +63,9 @@ class Score:
 class SearchResult:
     """Outcome of a search: the best architecture, and the ``top`` candidates, best first.
 
-    ``flops`` are multiply-accumulates of one image; ``summary`` is all of ``result.json``,
-    ``objects`` are those it was given, by name.
+    ``front`` are those of the Pareto front, the cheapest first. ``flops`` are multiply-accumulates
+    of one image; ``summary`` is all of ``result.json``, ``objects`` are those it was given, by
+    name.
     """
 
     arch: str
@@ -72,6 +73,7 @@ class SearchResult:
     params: int
     flops: int
     top: list[dict[str, Any]] = field(repr=False)
+    front: list[dict[str, Any]] = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
     config: dict[str, Any] = field(repr=False)
     config_dir: Folder | None = field(default=None, repr=False)
@@ -154,10 +156,10 @@ def find_student(
 ) -> SearchResult:
     """Search for the best student of a teacher, whose accuracy is measured on ``test_data``.
 
-    Of several proxies the first gives the fitness; ``budget`` limits ``params``, ``flops`` and
-    ``layers``: a number, a share of the teacher's such as ``"0.25x"``, or a list of which the
-    smallest counts; by default as the space has it, and no more than the teacher. A number alone
-    limits ``params``; ``"none"`` sets no limit.
+    Of several proxies the first gives the fitness; ``budget`` limits ``params``, ``flops``,
+    ``layers`` and ``latency_ms``: a number, a share of the teacher's such as ``"0.25x"``, or a list
+    of which the smallest counts; by default as the space has it, and no more than the teacher. A
+    number alone limits ``params``; ``"none"`` sets no limit.
     """
     from diswot.search import run_search
 
@@ -170,7 +172,7 @@ def find_student(
     given = {**groups, **images, **limits, **settings}
     with calls.call("search", given, overrides, config_dir, run_dir) as (config, path):
         summary = asdict(run_search(config, path, quiet=quiet))
-    kept = {key: summary[key] for key in ("arch", "score", "params", "flops", "top")}
+    kept = {key: summary[key] for key in ("arch", "score", "params", "flops", "top", "front")}
     kept |= {"config_dir": config_dir, "objects": calls.objects_of(given)}
     return SearchResult(**kept, summary=summary, config=config)
 

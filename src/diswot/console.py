@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary
+    from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary, TopCandidate
 
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
@@ -66,19 +66,44 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
     table.add_column("arch", no_wrap=True, overflow="fold")
     # An ensemble's parts are called MEMBER.PART.
     heads = [each.rpartition(".")[2] if "." in each else f"{result.proxy}.{each}" for each in parts]
-    names = [result.proxy, *heads, *others]
-    for name in [*names, "params", "MACs"]:
+    names, timed = [result.proxy, *heads, *others], result.latency is not None
+    for name in [*names, "params", "MACs", *["ms"] * timed]:
         table.add_column(name, justify="right")
     for rank, row in enumerate(rows, start=1):
         values = [row.score, *map(row.parts.get, parts), *map(row.others.get, others)]
-        numbers = map(_number, [*values, row.params, row.flops])
+        numbers = map(number, [*values, row.params, row.flops, *[row.latency_ms] * timed])
         table.add_row(str(rank), row.arch, *numbers)
     if result.teacher_params and result.teacher_flops:
         table.add_section()
-        cost = _number(result.teacher_params), _number(result.teacher_flops)
+        cost = [number(result.teacher_params), number(result.teacher_flops)]
+        cost += [] if result.latency is None else [number(result.latency.teacher_ms)]
         own = result.teacher_accuracy
         top1 = "" if own is None else f", top-1 {own.top1:.2f} %"
         table.add_row("", f"teacher {result.teacher}{top1}", *[""] * len(names), *cost)
+    _console().print(table)
+
+
+def part_of_front(result: SearchSummary, count: int = 8) -> list[TopCandidate]:
+    """The Pareto front, of a long one ``count`` candidates from end to end."""
+    step = max(1.0, (len(result.front) - 1) / (count - 1))
+    return [result.front[round(step * place)] for place in range(min(count, len(result.front)))]
+
+
+def show_front(result: SearchSummary) -> None:
+    """The Pareto front as a table, see `part_of_front`."""
+    front, timed = result.front, result.latency is not None
+    if len(front) < 2:  # one that is best in every way, or a result of an older version
+        return
+    rows = part_of_front(result)
+    part = f", {len(rows)} of them" if len(rows) < len(front) else ""
+    title = f"Pareto front: {len(front)} of {result.distinct:,} architectures{part}"
+    table = Table(title=f"{title} ({', '.join(result.objectives)})", title_justify="left")
+    table.add_column("arch", no_wrap=True, overflow="fold")
+    for name in [result.proxy, "params", "MACs", *["ms"] * timed]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        values = [row.score, row.params, row.flops, *[row.latency_ms] * timed]
+        table.add_row(row.arch, *map(number, values))
     _console().print(table)
 
 
@@ -103,7 +128,8 @@ def show_standings(known: KnownAccuracies, seconds: float, data: str) -> None:
     _console().print(table)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Five digits, or a whole number with commas; a dash for none."""
     if value is None:
         return "—"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.5g}"

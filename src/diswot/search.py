@@ -48,7 +48,7 @@ def run_search(
     """
     from diswot.reporting.search import show_result
 
-    config = settled(config, "space", "teacher", "strategy", "budget", "data", "init")
+    config = settled(config, "space", "teacher", "strategy", "budget", "latency", "data", "init")
     wanted = config["strategy"]["evaluations"]
 
     def finished(summary: SearchSummary) -> bool:
@@ -65,6 +65,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.loggers.followers import SearchLog
     from diswot.reporting import teacher_lines
     from diswot.reporting.search import export, show_plan
+    from diswot.scoring.latency import make_latencies
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, worker_count
     from diswot.searching.engine import Search
@@ -79,7 +80,8 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
         with suppress(NoAccuraciesError):
             benchmark = benchmark_of(config)
     setup = Setup.from_config(config)
-    strategy = make_strategy(config, setup)
+    latencies = make_latencies(config, setup, run_dir.path)
+    strategy = make_strategy(config, setup, latencies)
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)
     session.loggers.start()
     accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)

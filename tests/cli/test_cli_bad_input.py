@@ -19,7 +19,7 @@ TEACHER = [*CHEAP, "proxy=diswot", "teacher=resnet8", "data.image_size=16"]
 def results(folder: Path) -> list[str]:
     """Files of runs that have begun."""
     names = [file.name for file in folder.rglob("*") if file.is_file()]
-    return [name for name in names if name not in ("run.lock", "config.json")]
+    return [name for name in names if name not in ("run.lock", "config.json", "t.csv")]
 
 
 BAD = {
@@ -29,6 +29,18 @@ BAD = {
     "budget.params=10": ("budget: no architecture of space s0", "params ≤ 10", "nearest, s0:1-1-1"),
     "strategy.evaluations=abc": ("strategy.evaluations=abc", "whole number of at least 1"),
     "strategy.generation=1.5": ("strategy.generation=1.5", "whole number"),
+    "budget.latency_ms=0": ("budget.latency_ms=0 is not allowed; give a positive number",),
+    "budget.latency_ms=1e-6 space.depths=[1,2] latency.repeats=1": (
+        "no architecture of space s0",
+        "latency_ms ≤ 1e-06",
+        "nearest, s0:",
+    ),
+    "budget.latency_ms=1 latency.repeats=0": ("latency.repeats=0", "at least 1"),
+    "latency=table": ("latency.path: not given; give a CSV file",),
+    "latency=table latency.path=/nowhere.csv": ("latency.path: /nowhere.csv is no file",),
+    "latency=table latency.path=t.csv latency.column=s": ("latency.column=s", "it has ms, other"),
+    "latency=table latency.path=t.csv latency.column=ms": ("t.csv has no latency of s0:",),
+    "strategy=nsga2 strategy.objectives=[params]": ("strategy.objectives=['params']", "fitness"),
     "budget.parms=3": ("parms", "not in struct"),
     "workers=0": ("workers=0 is not allowed; give a whole number of at least 1",),
     "seed=-1": ("seed", "-1"),
@@ -50,6 +62,7 @@ BAD = {
 
 @pytest.mark.parametrize("overrides", BAD)
 def test_one_message(cli: Cli, tmp_path: Path, overrides: str) -> None:
+    (tmp_path / "t.csv").write_text("arch,ms,other\ns0:0-0-0,1,2\n")
     message = refused(cli(*CHEAP, *overrides.split()))
     for part in BAD[overrides]:
         assert part in message

@@ -14,6 +14,7 @@ from diswot.cli import main
 SEARCH = [
     *("space=s0", "teacher=none", "proxy=params", "data=gaussian", "data.image_size=8"),
     *("strategy=random", "strategy.evaluations=6", "budget.params=4e5", "device=cpu", "workers=1"),
+    *("latency.always=true", "latency.repeats=2", "latency.warmup=0"),
 ]
 BRIEF = [*DATA, "rungs=[2]", "seeds=1", "finalists=2", "images=32"]
 
@@ -42,6 +43,9 @@ def test_from_search_to_the_next_command(
     raced = {each["arch"] for each in result["contestants"]}
     assert raced == {each["arch"] for each in best["top"][:2]}  # ranked by params: with the largest
     assert result["control"] == best["largest"]["arch"]
+    known = {each["arch"]: each["latency_ms"] for each in best["top"]}
+    assert all(each["latency_ms"] == known[each["arch"]] > 0 for each in result["contestants"])
+    assert re.search("MACs [┃ ]+ms [┃ ]+s a training", shown)
     assert "labels alone" in shown
     (line,) = re.findall("^Next: (.*)$", shown, flags=re.MULTILINE)
     words = shlex.split(line)

@@ -43,8 +43,9 @@ def test_every_run_has_a_line_with_its_figures(page: str, sweep: Path) -> None:
     table = section(page, "runs").partition("<tbody>")[2]
     lines = [words(line) for line in table.split("</tr>")[:-1]]
     assert len(lines) == 12
+    columns = [key for key in COLUMNS if key != "latency_ms"]  # no run has one
     for line, markup in zip(lines, table.split("</tr>"), strict=False):
-        cells = dict(zip(COLUMNS, map(words, re.findall("(?s)<td.*?</td>", markup)), strict=True))
+        cells = dict(zip(columns, map(words, re.findall("(?s)<td.*?</td>", markup)), strict=True))
         assert (cells["known"] == "—") == (cells["command"] != "search")
         assert (cells["top1"] == "—") == (cells["command"] != "train")
         folder = sweep / line.split()[0]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from diswot.reporting.page.facts import Group, SeedFigure, differences, group_runs
 from diswot.reporting.page.pareto import pareto_pictures
 from diswot.reporting.page.pictures import Pictures, similarity_pictures
-from diswot.reporting.plots import distinct, front, plot_course, plot_params
+from diswot.reporting.plots import distinct, front, plot_course, plot_size
 from diswot.runs import (
     CandidateRecord,
     Contestant,
@@ -63,13 +63,37 @@ def test_course_is_the_running_best() -> None:
 
 
 def test_params_show_found_front_and_a_budget_at_hand() -> None:
-    plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 40, "teacher": 30})
+    plot_size(axes := Figure().subplots(), {"": RECORDS}, {"budget": 40, "teacher": 30})
     labels = axes.get_legend_handles_labels()[1]
     assert set(labels) == {"front of score and size", "found", "budget 40", "teacher 30"}
     assert axes.collections[-1].get_offsets().tolist() == [[30 / 1e6, 3.0]]
-    plot_params(axes := Figure().subplots(), {"": RECORDS}, {"budget": 5e5})  # far away
+    plot_size(axes := Figure().subplots(), {"": RECORDS}, {"budget": 5e5})  # far away
     assert "budget 500,000 →" in axes.get_legend_handles_labels()[1]
     assert axes.get_xlim()[1] < 80 / 1e6
+
+
+def test_other_costs_have_axes_of_their_own() -> None:
+    timed = [replace(record, latency_ms=9.0 - record.params / 10) for record in RECORDS[:3]]
+    lines = {"budget": 7.5, "teacher": 90}
+    plot_size(axes := Figure().subplots(), {"": [*timed, RECORDS[-1]]}, lines, "latency_ms")
+    assert axes.get_xlabel() == "latency (ms)"
+    (front_line, *_) = axes.get_lines()
+    assert front_line.get_xydata().tolist() == [[6.0, 3.0]]
+    labels = axes.get_legend_handles_labels()[1]
+    assert {"budget 7.5", "teacher 90.0 →"} <= {*labels}
+
+
+def test_fronts_against_latency() -> None:
+    timed = [replace(record, latency_ms=i + 1.0) for i, record in enumerate(RECORDS)]
+    one = run(0)
+    pictures = Pictures("a", "a", searches={"seed 0": timed})
+    (drawn,) = pareto_pictures([(Group("a", "search", (one,)), pictures)], [], {})
+    labels = [panel.label for panel in drawn.panels]
+    assert "Score by x against latency, ms" in labels
+    svg = drawn.panels[labels.index("Score by x against latency, ms")].svg
+    titles = set(re.findall("<title>(.*?)</title>", svg))
+    assert {title[:4] for title in titles} == {"a: 1", "b: 3"}
+    assert any(title.endswith(", 1 ms (a, seed 0)") for title in titles)
 
 
 def test_many_records_become_one_image_and_what_cannot_be_drawn_a_note() -> None:
@@ -78,7 +102,7 @@ def test_many_records_become_one_image_and_what_cannot_be_drawn_a_note() -> None
     with pictures.draw("infinite") as axes:
         axes.set_xlim(0, math.inf)
     with pictures.draw("many") as axes:
-        plot_params(axes, {"": records})
+        plot_size(axes, {"": records})
     (panel,) = pictures.panels
     assert "data:image/png" in panel.svg
     assert len(panel.svg) < 200_000

@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from diswot.commands import compose
-from diswot.console import print_pairs, show_top
+from diswot.console import print_pairs, show_front, show_top
 from diswot.ranking.scores import Scores, Target
 from diswot.ranking.statistics import rank_rows
+from diswot.reporting import front_lines, latency_lines
 from diswot.reporting.rank import plot_rank, rank_csv, scores_csv, show_rank
-from diswot.runs import RankRow, SearchSummary, read_summary
+from diswot.reporting.search import show_sweep
+from diswot.runs import LatencySummary, RankRow, SearchSummary, read_summary
 from diswot.search import run_search
 
 CONDITIONS = {
@@ -201,13 +203,58 @@ def test_the_table_of_the_best_ends_with_the_teacher(
     assert "teacher" not in capsys.readouterr().out
 
 
+def test_latency_stands_beside_the_other_costs(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = read_summary(run / "result.json", SearchSummary)
+    show_top(summary)
+    show_sweep({"one": summary})
+    assert " ms " not in capsys.readouterr().out
+    timed = [replace(each, latency_ms=1.5 + place) for place, each in enumerate(summary.top)]
+    known = LatencySummary("measured on a processor", 0.0123, 98.7)
+    summary = replace(summary, top=timed, latency_ms=1.5, latency=known)
+    show_top(summary)
+    shown = capsys.readouterr().out.splitlines()
+    assert " ms " in shown[2]
+    assert [line.split()[-2] for line in shown if "│ s0:" in line] == [
+        f"{1.5 + place}" for place in range(min(5, len(timed)))
+    ]
+    assert any("teacher resnet8" in line and " 98.7 " in line for line in shown)
+    show_sweep({"one": summary})
+    assert re.search(r"ms.*\n.*\n.* 1\.5 │", capsys.readouterr().out)
+    (line,) = latency_lines(summary)
+    assert line == (
+        "Latency, ms: measured on a processor; interquartile range of the passes 1.2% (median)"
+    )
+
+
+def test_a_front_is_shown_from_end_to_end(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = read_summary(run / "result.json", SearchSummary)
+    assert [each.params for each in summary.front] == sorted(e.params for e in summary.front)
+    first = summary.front[0]
+    many = [replace(first, arch=f"s0:{place}", params=1000 + place) for place in range(20)]
+    show_front(replace(summary, front=many, objectives=["fitness", "params"]))
+    shown = capsys.readouterr().out
+    assert "Pareto front: 20 of" in shown
+    assert "8 of them (fitness, params)" in shown
+    archs = re.findall(r"│ (s0:\d+) ", shown)
+    assert (archs[0], archs[-1], len(archs)) == ("s0:0", "s0:19", 8)
+    show_front(replace(summary, front=many[:1]))
+    assert capsys.readouterr().out == ""
+    (line,) = front_lines(replace(summary, front=many[:2]))
+    assert line == "Pareto front (fitness, params), 2 architectures: s0:0, s0:1"
+    (line,) = front_lines(replace(summary, front=many))
+    assert line.startswith("Pareto front (fitness, params), 20 architectures: of them s0:0, ")
+    assert line.endswith(", s0:19")
+
+
 def test_candidates_of_a_search(run: Path) -> None:
     lines = [json.loads(line) for line in (run / "candidates.jsonl").read_text().splitlines()]
     rows = read(run / "candidates.csv")
     assert list(rows[0]) == [
         *("arch", "score", "first_score", "part_semantic", "part_relation", "score_nwot"),
         *("score_params", "params", "flops", "layers", "status", "reason", "generation"),
-        *("cached", "seconds"),
+        *("cached", "seconds", "front"),
     ]
     assert [row["arch"] for row in rows] == [line["arch"] for line in lines]
     for row, line in zip(rows, lines, strict=True):

@@ -88,6 +88,35 @@ def place_lines(summary: SearchSummary) -> Iterator[str]:
         )
 
 
+def latency_lines(summary: SearchSummary) -> Iterator[str]:
+    """What the latencies of a search are, in one line where it has any."""
+    if (latency := summary.latency) is not None:
+        spread = ""
+        if latency.spread is not None:
+            spread = f"; interquartile range of the passes {latency.spread:.1%} (median)"
+        yield f"Latency, ms: {latency.source}{spread}"
+
+
+def front_lines(summary: SearchSummary) -> Iterator[str]:
+    """The Pareto front of a search in one line, where it has one."""
+    from diswot.console import counted, part_of_front
+
+    if count := len(summary.front):
+        some = part_of_front(summary)
+        archs = f"{'' if len(some) == count else 'of them '}{', '.join(each.arch for each in some)}"
+        number = counted(count, "architecture")
+        yield f"Pareto front ({', '.join(summary.objectives)}), {number}: {archs}"
+
+
+def size_lines(summary: SearchSummary) -> dict[str, dict[str, float | None]]:
+    """The sizes that a search is drawn against, and of each its budget and its teacher's."""
+    sizes = [name for name in summary.objectives if name != "fitness"] or ["params"]
+    teacher: dict[str, float | None] = {"params": summary.teacher_params}
+    teacher |= {"flops": summary.teacher_flops}
+    teacher |= {"latency_ms": summary.latency.teacher_ms if summary.latency else None}
+    return {s: {"budget": summary.budget.get(s), "teacher": teacher.get(s)} for s in sizes}
+
+
 def largest_lines(summary: SearchSummary) -> Iterator[str]:
     """What the number of parameters alone would choose, in one line where that is known."""
     if (largest := summary.largest) is not None:

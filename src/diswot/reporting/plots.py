@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from diswot.runs import CandidateRecord, EpochRecord
 
 
+_SIZES = {
+    "params": ("parameters (millions)", 1e6),
+    "flops": ("MACs (millions)", 1e6),
+    "layers": ("layers", 1),
+    "latency_ms": ("latency (ms)", 1),
+}
+"""Sizes of networks: the label of an axis, and its unit."""
+
 _SCORE = "score (higher is better)"
 _STEPS = 20  # means on one curve, at most
 _MANY = 200  # points drawn as shapes; more become one image
 _DECADES = 3  # of positive scores from which on their axis is logarithmic
-_MARKED = 30  # epochs; of more, single points are not marked
+_MARKED = 30  # epochs, or points of a front; of more, single points are not marked
 _FAR = 2  # times the largest network, from which on a budget is named, not drawn
 
 Searches = Mapping[str, Sequence["CandidateRecord"]]
@@ -29,22 +37,22 @@ Trainings = Mapping[str, Sequence["EpochRecord"]]
 
 
 def distinct(records: Sequence[CandidateRecord]) -> DataFrame:
-    """Arch, score, params, flops and generation of every architecture that has score and size.
+    """Arch, score, sizes and generation of every architecture that has score and parameters.
 
     Each is there once, best first, ties in ask order.
     """
     import pandas as pd
 
-    rows = [(r.arch, r.score, r.params, r.flops, r.generation) for r in records]
-    points = pd.DataFrame(rows, columns=["arch", "score", "params", "flops", "generation"])
-    points = points.astype(dict.fromkeys(("score", "params", "flops"), float))
+    columns = ["arch", "score", *_SIZES, "generation"]
+    rows = [[getattr(record, column) for column in columns] for record in records]
+    points = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("score", *_SIZES), float))
     points = points.dropna(subset=["score", "params"]).drop_duplicates("arch")
     return points.sort_values("score", ascending=False, kind="stable")
 
 
-def front(points: DataFrame) -> DataFrame:
+def front(points: DataFrame, size: str = "params") -> DataFrame:
     """Of `distinct`, those of which none other is as small and scores higher, smallest first."""
-    ordered = points.sort_values("params", kind="stable")
+    ordered = points.dropna(subset=[size]).sort_values(size, kind="stable")
     return ordered[ordered["score"] > ordered["score"].cummax().shift(fill_value=-math.inf)]
 
 
@@ -76,35 +84,41 @@ def plot_course(axes: Any, searches: Searches) -> None:
     _finish(axes, axes.yaxis, searches)
 
 
-def plot_params(
-    axes: Any, searches: Searches, lines: Mapping[str, float | None] | None = None
+def plot_size(
+    axes: Any,
+    searches: Searches,
+    lines: Mapping[str, float | None] | None = None,
+    size: str = "params",
 ) -> None:
-    """Score against parameters: all candidates, the one found, the front, lines at further sizes.
+    """Score against a size: all candidates, the one found, the front, lines at further sizes.
 
-    Candidates of one search alone are coloured by generation.
+    Sizes are ``params``, ``flops``, ``layers`` and ``latency_ms``. Candidates of one search alone
+    are coloured by generation.
     """
-    several = len(searches) > 1
+    several, (label, unit) = len(searches) > 1, _SIZES[size]
     for index, records in enumerate(searches.values()):
         points = distinct(records)
-        sizes, best = points["params"] / 1e6, front(points)
+        sizes, best = points[size] / unit, front(points, size)
         color = f"C{index}" if several else None
         _scatter(axes, sizes, points["score"], points["generation"], color)
         axes.plot(
-            best["params"] / 1e6,
+            best[size] / unit,
             best["score"],
             drawstyle="steps-post",
+            marker="." if len(best) < _MARKED else None,
             color=color or "C1",
             linewidth=1,
             label=None if index else "front of score and size",
         )
         _star(axes, sizes, points["score"], index)
-    largest = max((r.params or 0 for records in searches.values() for r in records), default=0)
-    for style, (name, size) in zip(("--", ":"), (lines or {}).items(), strict=False):
-        if size is not None:
-            far = size > _FAR * largest  # drawn, it would squeeze the networks to one line
-            label = f"{name} {size:,.0f}{' →' if far else ''}"
-            axes.axvline(math.nan if far else size / 1e6, color="0.3", linestyle=style, label=label)
-    axes.set(xlabel="parameters (millions)", ylabel=_SCORE)
+    known = [getattr(r, size) or 0 for records in searches.values() for r in records]
+    for style, (name, limit) in zip(("--", ":"), (lines or {}).items(), strict=False):
+        if limit is not None:
+            far = limit > _FAR * max(known, default=0)  # drawn, it would squeeze the networks
+            text = f"{name} {limit:,.{0 if unit > 1 else 1}f}{' →' if far else ''}"
+            place = math.nan if far else limit / unit
+            axes.axvline(place, color="0.3", linestyle=style, label=text)
+    axes.set(xlabel=label, ylabel=_SCORE)
     _finish(axes, axes.yaxis, searches)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from diswot.checkpoint import teacher_cost
-from diswot.console import counted, print_lines, print_pairs, print_table, shown
+from diswot.console import counted, number, print_lines, print_pairs, print_table, shown
+from diswot.errors import UserError
 from diswot.racing.halving import estimate
-from diswot.runs import Contestant, Estimate, RaceRecord, RaceSummary
+from diswot.runs import Contestant, Estimate, RaceRecord, RaceSummary, SearchSummary, read_summary
 from diswot.runs.races import side
 from diswot.versions import versions
 
@@ -103,7 +106,10 @@ def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
     """Write result.json; gives what it holds. ``setup`` is that of any training of the race."""
     config, plan = race.config, race.plan
     archs = dict.fromkeys([*plan.archs, *([plan.control] if plan.control else [])])
-    made = [_contestant(race, plan, arch) for arch in archs]
+    latencies = _latencies(config["run"])
+    made = [
+        replace(_contestant(race, plan, arch), latency_ms=latencies.get(arch)) for arch in archs
+    ]
     made.sort(key=lambda each: (each.arch != winner, -each.rung, -(each.val_top1 or 0.0)))
     margin = None
     if plan.control not in (None, winner):
@@ -146,6 +152,16 @@ def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
     return summary
 
 
+def _latencies(run: str | None) -> dict[str, float | None]:
+    """What the search in a run directory knew of its best; nothing where it is gone by now."""
+    if run is not None:
+        with suppress(UserError):
+            found = read_summary(Path(run).expanduser() / "result.json", SearchSummary)
+            best = [*found.top, *([found.largest] if found.largest else [])]
+            return {each.arch: each.latency_ms for each in best}
+    return {}
+
+
 def _contestant(race: Race, plan: Plan, arch: str) -> Contestant:
     main = race.of(arch, taught=plan.taught)
     alone = race.of(arch, taught=False)
@@ -158,7 +174,8 @@ def _contestant(race: Race, plan: Plan, arch: str) -> Contestant:
         arch=arch,
         rung=main[0].rung,
         val_top1=None if reason else sum(r.val_top1 or 0.0 for r in main) / len(main),
-        **top1,
+        taught=top1["taught"],
+        alone=top1["alone"],
         gain=_paired(main, alone) if plan.taught else None,
         params=main[0].params,
         flops=main[0].flops,
@@ -182,19 +199,22 @@ def show_result(summary: RaceSummary, path: Path) -> None:
     )
     table = Table(title=title, title_justify="left")
     table.add_column("student", no_wrap=True, overflow="fold")
-    for column in ("rung", "taught", "alone", "gain", "params", "MACs", "s a training"):
+    timed = any(each.latency_ms is not None for each in summary.contestants)
+    costs = ("params", "MACs", *["ms"] * timed, "s a training")
+    for column in ("rung", "taught", "alone", "gain", *costs):
         table.add_column(column, justify="right")
     if summary.teacher is not None:
         counts = (summary.teacher_params, summary.teacher_flops)
         own = ("" if count is None else f"{count:,}" for count in counts)
         top1 = f"{summary.teacher_top1:.2f}"
-        table.add_row(f"{summary.teacher} (teacher)", "", "", top1, "", *own, "")
+        table.add_row(f"{summary.teacher} (teacher)", "", "", top1, "", *own, *[""] * timed, "")
     for each in summary.contestants:
         mark = " (control)" if each.arch == summary.control else ""
         numbers = [_text(each.taught), _text(each.alone), _text(each.gain, "+")]
         if each.reason:
             numbers[0 if summary.teacher else 1] = "diverged"
-        size = (f"{each.params:,}", f"{each.flops:,}", f"{each.seconds:.0f}")
+        latency = [number(each.latency_ms)] * timed
+        size = (f"{each.params:,}", f"{each.flops:,}", *latency, f"{each.seconds:.0f}")
         table.add_row(f"{each.arch}{mark}", str(each.rung), *numbers, *size)
     print_table(table)
     files = [f"  {shown(path / n)}" for n in ("result.json", summary.checkpoint)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,29 @@ from rich.table import Table
 
 from diswot.accuracies import standings
 from diswot.accuracies.validated import validations
-from diswot.console import print_lines, print_pairs, print_table, show_standings, show_top, shown
+from diswot.console import (
+    number,
+    print_lines,
+    print_pairs,
+    print_table,
+    show_front,
+    show_standings,
+    show_top,
+    shown,
+)
 from diswot.errors import UserError
-from diswot.reporting import conditions, drawing, largest_lines, place_lines, validation_lines
-from diswot.reporting.plots import plot_course, plot_params
+from diswot.reporting import (
+    conditions,
+    drawing,
+    largest_lines,
+    latency_lines,
+    place_lines,
+    size_lines,
+    validation_lines,
+)
+from diswot.reporting.plots import plot_course, plot_size
 from diswot.runs import KnownAccuracies, SearchSummary, TeacherAccuracy, TopCandidate, write_table
+from diswot.searching import fronts
 from diswot.searching.firmness import places_by_seed
 from diswot.searching.similarity import save_similarity
 from diswot.versions import versions
@@ -32,6 +50,8 @@ if TYPE_CHECKING:
 _COLUMNS = ("params", "flops", "layers", "status", "reason", "generation", "cached", "seconds")
 """Fields of a candidate's record that are columns of candidates.csv as they are."""
 
+_LATENCY = ("latency_ms", "latency_spread_ms")  # further ones, where they are known
+
 _FIRM = 5  # of the best, which are scored again under other seeds
 
 
@@ -45,6 +65,8 @@ def show_plan(
         for key, value in proxy.settings().items()
     }
     settings = ", ".join(f"{key} {value}" for key, value in texts.items())
+    costs = strategy.proposals.costs
+    latency = {} if costs.latencies is None else {"latency": costs.latencies.source()}
     others = f"; also {', '.join(other for other, _ in setup.others)}" if setup.others else ""
     evaluations = f"{strategy.evaluations:,}" if strategy.evaluations else setup.space.size
     first = config["strategy"].get("population", 0)
@@ -59,6 +81,7 @@ def show_plan(
             "proxy": f"{name}{f' ({settings})' if settings else ''}{others}",
             "strategy": f"{strategy.name}, {evaluations} evaluations",
             "budget": str(strategy.proposals.budget),
+            **latency,
             **common,
         }
     )
@@ -89,18 +112,24 @@ def export(
             params=record.params or 0,  # known of every candidate that was scored
             flops=record.flops or 0,
             layers=record.layers,
+            latency_ms=record.latency_ms,
         )
         for record, score in history.ranking()
     ]
     top, largest = ranked[:10], max(ranked, key=lambda candidate: candidate.params)
     best, (name, proxy), cost = top[0], setup.fitness, setup.teacher_cost
     scored = sum(not record.cached for record in history.records)
+    latencies = strategy.proposals.costs.latencies
+    objectives = strategy.objectives or [*fronts.DEFAULT, *["latency_ms"] * bool(latencies)]
+    front = _front(ranked, objectives)
     summary = SearchSummary(
         space=setup.space.name,
         arch=best.arch,
         score=best.score,
         params=best.params,
         flops=best.flops,
+        latency_ms=best.latency_ms,
+        latency=latencies.summary() if latencies else None,
         evaluated=search.evaluated,
         distinct=len({record.arch for record in history.records}),
         failed=sum(record.status == "failed" for record in history.records),
@@ -129,15 +158,27 @@ def export(
         largest_place=ranked.index(largest) + 1,
         places=places_by_seed(config, setup, top[:_FIRM]),
         validated=validations(setup.space.name, name, config["proxy"][name]),
+        objectives=list(objectives),
+        front=front,
     )
     own = "" if accuracy is None else f" ({accuracy.top1:.1f} %)"
     title = f"{setup.space.name}, teacher {setup.teacher}{own}: {name} by {strategy.name}"
-    _write_candidates(run_dir.path / "candidates.csv", history)
-    sizes = {"budget": summary.budget.get("params"), "teacher": summary.teacher_params}
-    plot_search(run_dir.path / "search.png", history, title, sizes)
+    _write_candidates(run_dir.path / "candidates.csv", history, {each.arch for each in front})
+    plot_search(run_dir.path / "search.png", history, title, size_lines(summary))
     save_similarity(run_dir.path / "similarity.npz", setup, best.arch)
     run_dir.save_result(summary)
     return summary
+
+
+def _front(ranked: Sequence[TopCandidate], objectives: Sequence[str]) -> list[TopCandidate]:
+    """The candidates that none other dominates, by the first objective but the fitness.
+
+    One without a latency, which the device does not run, is left out.
+    """
+    costs = [name for name in objectives if name != "fitness"]
+    known = [each for each in ranked if None not in (getattr(each, name) for name in costs)]
+    points = [[*(getattr(each, name) for name in costs), -each.score] for each in known]
+    return [known[place] for place in fronts.non_dominated(points)]
 
 
 def _known_accuracies(
@@ -145,9 +186,12 @@ def _known_accuracies(
 ) -> KnownAccuracies | None:
     if benchmark is None or arch not in benchmark.archs():  # settings of the space were changed
         return None
-    budget, costs = strategy.proposals.budget, setup.scorer.costs()
+    budget, costs = strategy.proposals.budget, strategy.proposals.costs
+    timed = "latency_ms" in budget.limits() and not (costs.latencies and costs.latencies.known_all)
 
     def keeps(other: str) -> bool:
+        if timed:  # not measured of the whole space
+            return False
         try:
             return budget.excess(setup.space.parse(other), costs) <= 0
         except UserError:  # the run's space was made smaller
@@ -156,8 +200,10 @@ def _known_accuracies(
     return KnownAccuracies(benchmark.source, standings(benchmark, arch, keeps))
 
 
-def _write_candidates(path: Path, history: History) -> None:
+def _write_candidates(path: Path, history: History, front: Collection[str]) -> None:
     """All candidates in ask order; ``first_score`` is what a relative one was at first."""
+    known = any(record.latency_ms is not None for record in history.records)
+    fields = [*_COLUMNS[:3], *_LATENCY * known, *_COLUMNS[3:]]
     scores, others = history.scores(), history.others()
     parts = list(next((r.parts for r in history.records if r.parts), {}))
     columns = [*(f"part_{name}" for name in parts), *(f"score_{name}" for name in others)]
@@ -166,42 +212,49 @@ def _write_candidates(path: Path, history: History) -> None:
             *(record.arch, scores.get(record.arch), record.score),
             *(record.parts.get(part) for part in parts),
             *(values.get(record.arch) for values in others.values()),
-            *(getattr(record, column) for column in _COLUMNS),
+            *(getattr(record, column) for column in fields),
+            record.arch in front,
         ]
         for record in history.records
     )
-    write_table(path, ["arch", "score", "first_score", *columns, *_COLUMNS], rows)
+    write_table(path, ["arch", "score", "first_score", *columns, *fields, "front"], rows)
 
 
 def plot_search(
-    path: Path, history: History, title: str, sizes: Mapping[str, float | None]
+    path: Path, history: History, title: str, sizes: Mapping[str, Mapping[str, float | None]]
 ) -> None:
-    """Best and mean score over the candidates; score against parameters, with lines at sizes."""
+    """Best and mean score over the candidates; score against each of the sizes, with lines."""
     scores = history.scores()
     records = [replace(record, score=scores.get(record.arch)) for record in history.records]
-    with drawing(path, title, 11, 4.2) as figure:
-        left, right = figure.subplots(1, 2)
+    with drawing(path, title, 5.5 * (1 + len(sizes)), 4.2) as figure:
+        left, *others = figure.subplots(1, 1 + len(sizes))
         plot_course(left, {"": records})
-        plot_params(right, {"": records}, sizes)
+        for axes, (size, lines) in zip(others, sizes.items(), strict=True):
+            plot_size(axes, {"": records}, lines, size)
 
 
 def show_result(summary: SearchSummary, path: Path) -> None:
-    """The five best candidates and the paths of the files."""
+    """The five best candidates, the Pareto front and the paths of the files."""
     show_top(summary)
+    show_front(summary)
     if summary.benchmark:
         show_standings(summary.benchmark, summary.seconds, summary.data)
     speed = f"{summary.seconds:.1f} s ({summary.candidates_per_second:.2f}/s)"
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
     known = [*place_lines(summary), *largest_lines(summary), *validation_lines(summary)]
+    known += latency_lines(summary)
     print_lines([*known, counts, *files])
 
 
 def show_sweep(runs: Mapping[str, SearchSummary]) -> None:
     """What each run of a sweep has found."""
     table = Table("run", "arch", title=f"Best of {len(runs)} runs", title_justify="left")
-    for column in ("score", "params", "MACs"):
+    timed = any(each.latency_ms is not None for each in runs.values())
+    for column in ("score", "params", "MACs", *["ms"] * timed):
         table.add_column(column, justify="right")
     for name, each in runs.items():
-        table.add_row(name, each.arch, f"{each.score:.5g}", f"{each.params:,}", f"{each.flops:,}")
+        latency = [number(each.latency_ms)] * timed
+        size = f"{each.params:,}", f"{each.flops:,}", *latency
+        table.add_row(name, each.arch, f"{each.score:.5g}", *size)
     print_table(table)

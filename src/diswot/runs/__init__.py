@@ -1,14 +1,14 @@
 """Run directories: the only reader and writer of what a run leaves."""
 
 from diswot.runs.files import Journal, read_json, replacing, write_atomic, write_json
+from diswot.runs.latencies import LatencyRecord, LatencySummary
 from diswot.runs.listing import Run, find_runs, read_summary
 from diswot.runs.races import Contestant, Estimate, RaceRecord, RaceSummary
+from diswot.runs.rankings import RankRow, RankSummary
 from diswot.runs.records import (
     CandidateRecord,
     EpochRecord,
     KnownAccuracies,
-    RankRow,
-    RankSummary,
     ScoreRecord,
     SearchSummary,
     Standing,
@@ -29,7 +29,16 @@ from diswot.runs.tables import (
 )
 
 __all__ = ["CandidateRecord", "Contestant", "EpochRecord", "Estimate", "Journal"]
-__all__ += ["KnownAccuracies", "RaceRecord", "RaceSummary", "RankRow", "RankSummary", "Run"]
+__all__ += [
+    "KnownAccuracies",
+    "LatencyRecord",
+    "LatencySummary",
+    "RaceRecord",
+    "RaceSummary",
+    "RankRow",
+    "RankSummary",
+    "Run",
+]
 __all__ += ["RunDir", "ScoreRecord", "SearchSummary", "Standing", "Summary"]
 __all__ += ["TeacherAccuracy", "TopCandidate", "TrainSummary"]
 __all__ += ["Validation", "find_runs", "read_candidates", "read_epochs"]

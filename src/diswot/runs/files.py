@@ -11,10 +11,11 @@ from typing import IO, Any, Generic, TypeVar
 import msgspec
 
 from diswot.errors import UnreadableError
+from diswot.runs.latencies import LatencyRecord
 from diswot.runs.races import RaceRecord
 from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
 
-R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord)
+R = TypeVar("R", CandidateRecord, LatencyRecord, ScoreRecord, EpochRecord, RaceRecord)
 
 _SYNC_SECONDS = 1.0
 _REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"

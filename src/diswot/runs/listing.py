@@ -12,10 +12,10 @@ import msgspec
 from diswot.errors import UnreadableError, UserError
 from diswot.runs.files import read_json
 from diswot.runs.races import RaceRecord, RaceSummary
+from diswot.runs.rankings import RankSummary
 from diswot.runs.records import (
     CandidateRecord,
     EpochRecord,
-    RankSummary,
     ScoreRecord,
     SearchSummary,
     Summary,

@@ -54,7 +54,8 @@ class Contestant:
     ``taught`` and ``alone`` are accuracies in percent on the test images, ``gain`` is the first
     minus the second, paired by seed; None where it was not measured. ``val_top1``, a mean over
     seeds, decided its rung; it is None where a training diverged, of which ``reason`` tells.
-    ``seconds`` are of one training there, taught if there is a teacher.
+    ``seconds`` are of one training there, taught if there is a teacher; ``latency_ms`` is what the
+    search that it is of knew, None where it asked for none.
     """
 
     arch: str
@@ -67,6 +68,7 @@ class Contestant:
     flops: int
     seconds: float
     reason: str | None = None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

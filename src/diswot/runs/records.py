@@ -4,8 +4,9 @@ Fields are the keys of the files. A field with a default may be missing in files
 """
 
 from dataclasses import dataclass, field
-from math import nan
 from typing import Any, ClassVar
+
+from diswot.runs.latencies import LatencySummary
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class CandidateRecord:
     is not ``ok``; ``parts`` are its components by name, ``others`` those of every further proxy,
     None where it could not be measured; ``reason`` says why it, or one of the others, failed.
     ``flops`` are MACs of one image, ``layers`` convolutions and linear layers. ``generation``, in
-    which it was asked, counts from 0; ``cached`` ones were answered from an earlier line.
+    which it was asked, counts from 0; ``cached`` ones were answered from an earlier line. The
+    latency and its spread are as in `LatencyRecord`, None where nothing asked for it.
     """
 
     file: ClassVar[str] = "candidates.jsonl"
@@ -33,6 +35,8 @@ class CandidateRecord:
     generation: int
     cached: bool
     seconds: float
+    latency_ms: float | None = None
+    latency_spread_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class TopCandidate:
     params: int
     flops: int
     layers: int | None = None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,13 @@ class SearchSummary(Summary):
     first. ``largest`` is the scored candidate with the most parameters, which these alone would
     choose, ``largest_place`` its place by score; ``places`` are those of the best five among
     themselves, by seed, under others scored again; ``validated`` says how well the score is
-    known to rank this space. ``teacher_params`` and ``teacher_flops`` are the teacher's, on an
-    image of ``data``, ``teacher_accuracy`` is None where it has no trained weights or was not
-    measured; ``budget`` the limits by name. ``evaluated`` proposals were answered,
-    ``distinct`` different ones among them, ``failed`` could not be scored, ``rejected`` ones broke
-    the budget; ``exhausted``: the strategy had no more. ``seconds`` are over all restarts.
+    known to rank this space. ``front`` are the candidates of which none other is as good in all
+    ``objectives`` and better in one, the cheapest first; of ``latency_ms`` says ``latency`` what it
+    is, where something asked for it. ``teacher_params`` and ``teacher_flops`` are the teacher's, on
+    an image of ``data``, ``teacher_accuracy`` is None where it has no trained weights or was not
+    measured; ``budget`` the limits by name. ``evaluated`` proposals were answered, ``distinct``
+    different ones among them, ``failed`` could not be scored, ``rejected`` ones broke the budget;
+    ``exhausted``: the strategy had no more. ``seconds`` are over all restarts.
     """
 
     space: str
@@ -178,6 +185,8 @@ class SearchSummary(Summary):
     score: float
     params: int
     flops: int
+    latency_ms: float | None = None
+    latency: LatencySummary | None = None
     evaluated: int
     distinct: int
     failed: int = 0
@@ -205,6 +214,8 @@ class SearchSummary(Summary):
     largest_place: int | None = None
     places: dict[str, list[int]] = field(default_factory=dict)
     validated: list[Validation] = field(default_factory=list)
+    objectives: list[str] = field(default_factory=list)
+    front: list[TopCandidate] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,76 +254,3 @@ class TrainSummary(Summary):
     checkpoint: str = "student.safetensors"
     device: str = "cpu"
     threads: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankSummary(Summary):
-    """Conditions of a ranking of ``n`` architectures; its figures are in ``rank.csv``."""
-
-    space: str
-    data: str = ""
-    num_classes: int = 0
-    init: str = ""
-    teacher: str
-    teacher_weights: str = "none"
-    batch_size: int = 0
-    image_size: int = 0
-    source: str = ""
-    n: int
-    seeds: list[int]
-
-
-@dataclass(frozen=True)
-class RankRow:
-    """One proxy and target; fields are the columns of rank.csv, NaN where not defined.
-
-    ``n`` archs under a number of ``seeds``, of whose scores ``failed`` are missing; ``_lo`` and
-    ``_hi`` are the limits of 95 % intervals, ``_std`` standard deviations over seeds (ddof 1).
-    ``kendall`` is tau-b, ``partial_spearman_params`` Spearman with the params held fixed,
-    ``precision_at_10pct`` the share of the best tenth by score that is in the best tenth by
-    accuracy, ``ndcg_at_10pct`` of the best tenth too (`diswot.ranking.correlations.ndcg`),
-    ``regret`` the best accuracy less that of the arch with the best score, percent points.
-    ``minus_params`` and ``minus_control`` are Spearman less that of the params or of the proxy's
-    control, on the same resamples.
-    """
-
-    space: str
-    dataset: str
-    target: str
-    proxy: str
-    n: int
-    failed: int
-    spearman: float
-    spearman_lo: float
-    spearman_hi: float
-    spearman_std: float
-    kendall: float
-    pearson: float
-    partial_spearman_params: float
-    precision_at_10pct: float
-    regret: float
-    seconds_per_arch: float
-    seeds: int
-    data: str
-    num_classes: int
-    init: str
-    teacher: str
-    kendall_lo: float
-    kendall_hi: float
-    pearson_lo: float
-    pearson_hi: float
-    minus_params: float
-    minus_params_lo: float
-    minus_params_hi: float
-    better_than_params: bool
-    baseline: bool
-    control: bool
-    minus_control: float
-    minus_control_lo: float
-    minus_control_hi: float
-    source: str
-    teacher_weights: str
-    batch_size: int
-    image_size: int
-    ndcg_at_10pct: float = nan
-    kendall_std: float = nan

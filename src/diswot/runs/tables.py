@@ -16,7 +16,8 @@ import msgspec
 
 from diswot.errors import UnreadableError
 from diswot.runs.files import Journal, write_atomic
-from diswot.runs.records import CandidateRecord, EpochRecord, RankRow
+from diswot.runs.rankings import RankRow
+from diswot.runs.records import CandidateRecord, EpochRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

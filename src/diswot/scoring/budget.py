@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,19 +15,25 @@ from diswot.errors import UserError
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.spaces.base import Arch, Space
 
+if TYPE_CHECKING:
+    from diswot.scoring.latency import Latencies
+
 Limit = float | str | None
 """See `Budget`."""
 
 _COUNTS = ("params", "layers", "flops")  # cheapest first
+_UNMEASURED = 1e6
+"""Excess that is added where another limit is broken, so that no latency has to be known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """Upper limits; None sets no limit.
 
-    Limited are what `Cost` counts. A limit is a number or, such as ``0.25x``, a share of what the
-    ``teacher`` has; of a list the smallest counts. Where there is no teacher, ``1x`` in a list sets
-    no limit. After ``max_tries`` proposals in a row that break the budget the search gives up.
+    Limited are what `Cost` counts, and ``latency_ms``, see `diswot.scoring.latency`. A limit is a
+    number or, such as ``0.25x``, a share of what the ``teacher`` has; of a list the smallest
+    counts. Where there is no teacher, ``1x`` in a list sets no limit. After ``max_tries`` proposals
+    in a row that break the budget the search gives up.
 
     Raises:
         UserError: A limit that is not allowed, or a share where there is no teacher.
@@ -35,12 +42,13 @@ class Budget:
     params: Limit | Sequence[Limit] = None
     flops: Limit | Sequence[Limit] = None
     layers: Limit | Sequence[Limit] = None
+    latency_ms: Limit | Sequence[Limit] = None
     max_tries: int = 1000
-    teacher: Mapping[str, int] | None = None
+    teacher: Mapping[str, float] | None = None
     _limits: dict[str, tuple[float, str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("params", "flops", "layers"):
+        for name in ("params", "flops", "layers", "latency_ms"):
             given = getattr(self, name)
             several = given if isinstance(given, list) else [given]
             unset = [None, "1x"] if several is given and self.teacher is None else [None]
@@ -60,6 +68,8 @@ class Budget:
             return number, ""
         if self.teacher is None:
             raise UserError(f"{setting}={value}: there is no teacher; name one, or give a number")
+        if name not in self.teacher:
+            raise UserError(f"{setting}={value}: a table knows no teacher's; give a number")
         return number * self.teacher[name], f" ({value} of the teacher)"
 
     def limits(self) -> dict[str, float]:
@@ -69,57 +79,83 @@ class Budget:
     def excess(self, arch: Arch, costs: CostModel, enough: float = math.inf) -> float:
         """How far ``arch`` is over its worst limit: 0 inside, 1 at twice the limit.
 
-        Cheap counts come first; what is known to be over ``enough`` is not counted further.
+        Cheap counts come first; what is known to be over ``enough`` is not counted further. The
+        latency, the dearest, is asked for where all other limits are kept; where they are not, the
+        excess is far above that of any latency.
         """
         worst = 0.0
         for name in _COUNTS:
             if name in self._limits and worst <= enough:
                 worst = max(worst, costs.count(name, arch) / self._limits[name][0] - 1.0)
-        return worst
+        if "latency_ms" not in self._limits:
+            return worst
+        if worst > 0:
+            return worst + _UNMEASURED
+        return max(0.0, costs.count("latency_ms", arch) / self._limits["latency_ms"][0] - 1.0)
 
     def __str__(self) -> str:
-        limits = (f"{k} ≤ {math.floor(v):,}{origin}" for k, (v, origin) in self._limits.items())
+        limits = (f"{k} ≤ {shown(k, v)}{origin}" for k, (v, origin) in self._limits.items())
         return ", ".join(limits) or "no limit"
+
+
+def shown(name: str, value: float) -> str:
+    """A count, or a limit of it, for people."""
+    return f"{value:.4g}" if name == "latency_ms" else f"{math.floor(value):,}"
 
 
 class CostModel:
     """Costs of a space's architectures: by its formula, or each counted once on the meta device.
 
-    ``num_classes`` is the width of the classifier, ``image`` ``(in_channels, height, width)``.
+    ``num_classes`` is the width of the classifier, ``image`` ``(in_channels, height, width)``;
+    ``latencies`` are there where something asks for them.
     """
 
-    def __init__(self, space: Space, *, num_classes: int, image: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        space: Space,
+        *,
+        num_classes: int,
+        image: tuple[int, int, int],
+        latencies: Latencies | None = None,
+    ) -> None:
         self._space, self._num_classes, self._image = space, num_classes, image
+        self.latencies = latencies
         formula = partial(space.cost, num_classes=num_classes, image=image)
         self._formula = lru_cache(maxsize=4096)(formula)
         self._known: dict[str, dict[Hashable, int]] = {name: {} for name in _COUNTS}
 
     def params(self, arch: Arch) -> int:
         """Trainable parameters."""
-        return self.count("params", arch)
+        return self._whole("params", arch)
 
     def layers(self, arch: Arch) -> int:
         """Convolutions and linear layers, see `Cost`."""
-        return self.count("layers", arch)
+        return self._whole("layers", arch)
 
     def flops(self, arch: Arch) -> int:
         """MACs of one image."""
-        return self.count("flops", arch)
+        return self._whole("flops", arch)
 
     def cost(self, arch: Arch) -> Cost:
         """All three."""
         flops = self.flops(arch)  # first: the network is built once for all
         return Cost(self.params(arch), flops, self.layers(arch))
 
-    def count(self, name: str, arch: Arch) -> int:
-        """One of them by its name in `Cost`."""
+    def count(self, name: str, arch: Arch) -> float:
+        """One of them by its name in `Cost`, or ``latency_ms``, in milliseconds."""
+        if name != "latency_ms":
+            return self._whole(name, arch)
+        assert self.latencies is not None  # there wherever a limit or an objective names it
+        return self.latencies.of(arch).latency_ms
+
+    def _whole(self, name: str, arch: Arch) -> int:
         if (cost := self._formula(arch)) is not None:
             return int(getattr(cost, name))
         known = self._known[name]
         if arch not in known:
             summands = self._space.summands(arch)
             if len(summands) > 2:  # else it is the base, or the base with one choice changed
-                base, *others = (self.count(name, each) for each in summands)
+                base, *others = (self._whole(name, each) for each in summands)
                 known[arch] = base + sum(other - base for other in others)
             else:
                 self._count(arch, flops=name == "flops")

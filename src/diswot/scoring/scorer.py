@@ -72,10 +72,11 @@ class Scorer:
     teacher: Mapping[str, Summary] = field(default_factory=dict)
     debug: bool = False
 
-    def costs(self) -> CostModel:
-        """Counts the costs of the networks this scorer builds."""
+    def costs(self, **further: Any) -> CostModel:
+        """Counts the costs of the networks this scorer builds; ``further`` are its arguments."""
         _, channels, height, width = self.batch.images.shape
-        return CostModel(self.space, num_classes=self.num_classes, image=(channels, height, width))
+        image = (channels, height, width)
+        return CostModel(self.space, num_classes=self.num_classes, image=image, **further)
 
     def memory(self) -> Memory:
         """What may be remembered between calls of `measure` without changing a bit."""

@@ -152,18 +152,23 @@ class Search:
         Raises:
             UserError: No candidate could be scored, or the journal is of another search.
         """
-        limit = self._strategy.evaluations
+        limit, latencies = self._strategy.evaluations, self._strategy.proposals.costs.latencies
         while limit is None or self.evaluated < limit:
             before = None if self._has_state else self._state()
             asked = self._strategy.ask()
             if not asked:
                 self.exhausted = True
                 break
+            chosen = asked if limit is None else asked[: limit - self.evaluated]
+            if latencies is not None:  # measured while no other process scores
+                for arch in chosen:
+                    latencies.of(arch)
             self._run_dir.begin()
+            if latencies is not None:
+                latencies.keep()
             if before is not None:
                 self._run_dir.save_state(before)
                 self._has_state = True
-            chosen = asked if limit is None else asked[: limit - self.evaluated]
             fresh = max(0, len(chosen) - len(self._replay))
             records = self._score(chosen, measure, on_candidate)
             whole = len(chosen) == len(asked)
@@ -213,12 +218,15 @@ class Search:
                 same = replace(known, cached=True, seconds=0.0, score=now)
                 record = replace(same, generation=self._generation)
             else:
-                record = self._record(next(measurements))
+                record = self._record(next(measurements), arch)
             self._run_dir.journal.append(record)
             yield record
 
-    def _record(self, measured: Measurement) -> CandidateRecord:
+    def _record(self, measured: Measurement, arch: Arch) -> CandidateRecord:
         parts, cost = measured.parts.get(self._name), measured.cost
+        latencies = self._strategy.proposals.costs.latencies
+        timed = None if latencies is None else latencies.of(arch)
+        runs = timed is not None and math.isfinite(timed.latency_ms)
         failures = [f"{name}: {why}" for name, why in measured.failures.items()]
         return CandidateRecord(
             arch=measured.arch,
@@ -231,6 +239,8 @@ class Search:
             generation=self._generation,
             cached=False,
             seconds=round(measured.seconds, 4),
+            latency_ms=timed.latency_ms if timed is not None and runs else None,
+            latency_spread_ms=None if timed is None else timed.spread_ms,
         )
 
     def _tell(self, asked: Sequence[Arch]) -> None:

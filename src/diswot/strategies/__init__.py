@@ -13,7 +13,8 @@ from diswot.checks import whole
 from diswot.config import make
 from diswot.errors import UserError
 from diswot.keys import stable_hash
-from diswot.scoring.budget import Budget, CostModel
+from diswot.scoring.budget import Budget, CostModel, shown
+from diswot.scoring.latency import Latencies
 from diswot.scoring.setup import Setup
 from diswot.spaces.base import Arch, Space
 
@@ -46,6 +47,9 @@ class Strategy(ABC):
     ends: ClassVar[bool] = False
     """Whether it ends by itself, so that ``evaluations`` may be None."""
 
+    objectives: Sequence[str] | None = None
+    """What its Pareto front is of, see `diswot.searching.fronts`; None: it has none of its own."""
+
     proposals: Proposals
 
     def __init__(self, *, name: str, evaluations: int | None, generation: int = 10) -> None:
@@ -77,13 +81,18 @@ class Strategy(ABC):
         self.proposals.load_state_dict(state["proposals"])
 
 
-def make_strategy(config: Mapping[str, Any], setup: Setup) -> Strategy:
+def make_strategy(
+    config: Mapping[str, Any], setup: Setup, latencies: Latencies | None = None
+) -> Strategy:
     """The started strategy of a resolved config; UserError for settings that are wrong."""
     strategy = make(config["strategy"], "strategy", Strategy)
-    teacher = asdict(setup.teacher_cost) if setup.teacher_cost else None
+    teacher: dict[str, float] | None = asdict(setup.teacher_cost) if setup.teacher_cost else None
+    if teacher and latencies is not None and latencies.teacher_ms is not None:
+        teacher["latency_ms"] = latencies.teacher_ms
     budget = make(config["budget"], "budget", Budget, teacher=teacher)
     rng = Random(stable_hash("strategy", config["seed"]))
-    strategy.start(Proposals(setup.space, budget, setup.scorer.costs(), rng))
+    costs = setup.scorer.costs(latencies=latencies)
+    strategy.start(Proposals(setup.space, budget, costs, rng))
     return strategy
 
 
@@ -135,8 +144,8 @@ class Proposals:
                 here, level = arch, excess
             if level < least:
                 nearest, least = here, level
-        counts = ((self.costs.count(key, nearest), key) for key in self.budget.limits())
-        costs = ", ".join(f"{count:,} {key}" for count, key in counts)
+        counts = ((key, self.costs.count(key, nearest)) for key in self.budget.limits())
+        costs = ", ".join(f"{shown(key, count)} {key}" for key, count in counts)
         raise UserError(
             f"budget: no architecture of space {self.space.name} with {self.budget} was found in "
             f"{tries} tries; the nearest, {nearest}, has {costs}. "

@@ -59,11 +59,15 @@ class PopulationStrategy(Strategy):
     def tell(self, observations: Sequence[Observation]) -> None:
         """Let each scored proposal join, and another member leave where there are too many."""
         for observation in observations:
-            self._founded += 1
-            if observation.score is not None and self.accepts(observation.arch):
-                self.members.append(Member(observation.arch, observation.score))
-                if len(self.members) > self.population:
-                    self.members.remove(self.select_removal())
+            self.join(observation)
+            if len(self.members) > self.population:
+                self.members.remove(self.select_removal())
+
+    def join(self, observation: Observation) -> None:
+        """Let a proposal become a member, if it was scored and is accepted."""
+        self._founded += 1
+        if observation.score is not None and self.accepts(observation.arch):
+            self.members.append(Member(observation.arch, observation.score))
 
     def revise(self, scores: Mapping[Arch, float]) -> None:
         """See `Strategy`."""
@@ -78,9 +82,9 @@ class PopulationStrategy(Strategy):
     def select_parent(self, sample: Sequence[Member]) -> Member:
         """The parent, one of ``sample``, which is sorted from the fittest down."""
 
-    @abstractmethod
     def select_removal(self) -> Member:
-        """The member that leaves the population."""
+        """The member that leaves: the least fit; of several the one that joined first."""
+        return min(self.members, key=lambda member: member.fitness)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Strategy`."""
@@ -118,10 +122,6 @@ class Evolution(PopulationStrategy):
     def select_parent(self, sample: Sequence[Member]) -> Member:
         """One of the ``top`` fittest, at random."""
         return self.proposals.rng.choice(sample[: self.top])
-
-    def select_removal(self) -> Member:
-        """The least fit; of several the one that joined first."""
-        return min(self.members, key=lambda member: member.fitness)
 
 
 class AgingEvolution(PopulationStrategy):

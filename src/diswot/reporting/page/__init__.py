@@ -134,12 +134,14 @@ def _run_sections(runs: Sequence[Run]) -> dict[str, Any]:
     known = {names[run.path]: run.summary for run in runs}
     races = {name: each for name, each in known.items() if isinstance(each, RaceSummary)}
     races = dict([*races.items()][:_DRAWN])
+    facts = [run_facts(run, names[run.path]) for run in runs if run.state != "foreign"]
+    timed = any(each["latency_ms"].sort is not None for each in facts)
     left_out = max(len(searches), len(trainings), len(rankings)) > _DRAWN
     return {
         "counts": Counter(run.state for run in runs),
         "problems": [(names[run.path], run.state, run.problem) for run in runs if run.problem],
-        "columns": COLUMNS,
-        "runs": [run_facts(run, names[run.path]) for run in runs if run.state != "foreign"],
+        "columns": {k: head for k, head in COLUMNS.items() if timed or k != "latency_ms"},
+        "runs": facts,
         "groups": [
             (group, [(arch, len(own), seed_figures(own)) for arch, own in archs.items()])
             for group in groups

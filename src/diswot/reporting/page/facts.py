@@ -13,8 +13,14 @@ from diswot.runs import Run, SearchSummary, TrainSummary
 
 COLUMNS = {
     **{"name": "run", "command": "command", "state": "state", "arch": "arch"},
-    **{"params": "params", "flops": "MACs", "score": "score", "top1": "measured top-1, %"},
-    **{"known": "known top-1, %", "space": "space", "teacher": "teacher", "by": "proxy, loss"},
+    **{"params": "params", "flops": "MACs", "latency_ms": "latency, ms", "score": "score"},
+    **{
+        "top1": "measured top-1, %",
+        "known": "known top-1, %",
+        "space": "space",
+        "teacher": "teacher",
+        "by": "proxy, loss",
+    },
     **{"seconds": "seconds", "seed": "seed"},
 }
 """Heads of the columns, by the keys of `run_facts`."""
@@ -82,7 +88,8 @@ def run_facts(run: Run, name: str) -> dict[str, _Value]:
     }
     if run.command == "train" and not config.get("distiller"):
         texts["teacher"] = None
-    counts = {key: result.get(key) for key in ("score", "params", "flops", "seconds")}
+    sizes = ("params", "flops", "latency_ms")
+    counts = {key: result.get(key) for key in ("score", *sizes, "seconds")}
     counts["seed"] = config.get("seed")
     known, source = _known(run)
     accuracies = {

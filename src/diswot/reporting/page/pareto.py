@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 
 
 _SIZES = {
-    "params": "parameters",
-    "flops": "MACs",
+    **{"params": "parameters", "flops": "MACs", "latency_ms": "latency, ms"},
     "seconds": "seconds of the run, or of a training in a race",
 }
 _MARKS = {
@@ -48,12 +48,14 @@ class Spot:
     params: float | None
     flops: float | None
     seconds: float | None = None
+    latency_ms: float | None = None
 
     @property
     def text(self) -> str:
         """What hovering shows."""
         sizes = {"parameters": self.params, "MACs": self.flops}
         known = [f"{size:,.0f} {name}" for name, size in sizes.items() if size is not None]
+        known += [] if self.latency_ms is None else [f"{self.latency_ms:.4g} ms"]
         figures = [f"{self.value:.5g}" if self.value is not None else "no score", *known]
         run = [text for text in (self.mark, self.label, self.seed) if text]
         return f"{self.arch}: {', '.join(figures)} ({', '.join(run)})"
@@ -99,11 +101,13 @@ def _scored(
 ) -> Iterator[Spot]:
     """All candidates of a search; those to mark, which are among them, once more."""
     for row in distinct(records).itertuples():
-        yield Spot(label, seed, "", row.arch, row.score, row.params, row.flops)
+        latency = None if math.isnan(row.latency_ms) else row.latency_ms
+        yield Spot(label, seed, "", row.arch, row.score, row.params, row.flops, None, latency)
     if (top := summary.largest) is not None:
-        yield Spot(label, seed, "largest scored", top.arch, top.score, top.params, top.flops)
+        own = (top.arch, top.score, top.params, top.flops, None, top.latency_ms)
+        yield Spot(label, seed, "largest scored", *own)
     best = (summary.arch, summary.score, summary.params, summary.flops, summary.seconds)
-    yield Spot(label, seed, "found", *best)
+    yield Spot(label, seed, "found", *best, summary.latency_ms)
     if (teacher := _teacher(summary.teacher, summary.data, None, [summary])) is not None:
         yield teacher
 
@@ -133,7 +137,7 @@ def _raced(race: RaceSummary, name: str, rung: int) -> Iterator[Spot]:
         top1 = each.taught or each.alone
         if each.rung == rung and top1 is not None and not each.reason:
             seeds = f"mean of {top1.seeds} seeds" if top1.seeds > 1 else ""
-            own = (each.arch, top1.mean, each.params, each.flops, each.seconds)
+            own = (each.arch, top1.mean, each.params, each.flops, each.seconds, each.latency_ms)
             yield Spot(label, seeds, marks.get(each.arch, "trained"), *own)
     if race.teacher is not None and rung == len(race.rungs):
         sizes = (race.teacher_params, race.teacher_flops)
@@ -146,7 +150,9 @@ def _teacher(
     """The teacher where a search with it knows its sizes; a score it has none."""
     for each in searches:
         if name and (each.teacher, each.data) == (name, data) and each.teacher_params:
-            return Spot("", "", "teacher", name, value, each.teacher_params, each.teacher_flops)
+            latency = each.latency.teacher_ms if each.latency else None
+            sizes = (each.teacher_params, each.teacher_flops, None, latency)
+            return Spot("", "", "teacher", name, value, *sizes)
     return None
 
 
@@ -174,7 +180,7 @@ def _pictures(
 
 
 def _plot(axes: Any, sets: Sequence[Sequence[Spot]], size: str, colors: Mapping[str, str]) -> None:
-    """Values against ``params``, ``flops`` or ``seconds``, with the front of every set.
+    """Values against a size, or against ``seconds``, with the front of every set.
 
     Values are comparable within a set. Colours are by label; the gid of a spot is its text.
     """
@@ -213,5 +219,6 @@ def _plot(axes: Any, sets: Sequence[Sequence[Spot]], size: str, colors: Mapping[
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter("{x:g}" if size == "seconds" else EngFormatter(sep=""))
+    plain = size in ("seconds", "latency_ms")
+    axes.xaxis.set_major_formatter("{x:g}" if plain else EngFormatter(sep=""))
     finish_scores(axes, axes.yaxis, [s.value for each in sets for s in each if s.value is not None])

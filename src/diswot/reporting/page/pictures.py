@@ -15,7 +15,16 @@ import numpy as np
 
 from diswot.config import conf_dir, member_node
 from diswot.errors import UnreadableError, UserError
-from diswot.reporting import largest_lines, place_lines, plots, teacher_lines, validation_lines
+from diswot.reporting import (
+    front_lines,
+    largest_lines,
+    latency_lines,
+    place_lines,
+    plots,
+    size_lines,
+    teacher_lines,
+    validation_lines,
+)
 from diswot.reporting.page.facts import Group, at, number
 from diswot.reporting.rank_plot import BAR, plot_target, rank_legend
 from diswot.runs import SearchSummary, read_candidates, read_epochs, read_rank_rows, read_similarity
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SIZES = {"params": "number of parameters", "flops": "MACs", "latency_ms": "latency"}
 _SEEDS = 10  # drawn in one picture; there are as many colours
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -136,17 +146,18 @@ def search_pictures(group: Group, name: str) -> Pictures:
     config = group.runs[0].config
     with pictures.draw("Best and mean score as the search went on") as axes:
         plots.plot_course(axes, searches)
-    with pictures.draw("Score against number of parameters") as axes:
-        sizes = {"budget": number(at(config, "budget", "params"))}
-        if isinstance(summary := group.runs[0].summary, SearchSummary):
-            sizes["budget"] = sizes["budget"] or summary.budget.get("params")
-            sizes["teacher"] = summary.teacher_params
-        plots.plot_params(axes, searches, sizes)
+    summary = group.runs[0].summary
+    sizes = size_lines(summary) if isinstance(summary, SearchSummary) else {"params": {}}
+    for size, lines in sizes.items():
+        limit = number(at(config, "budget", size)) or lines.get("budget")
+        with pictures.draw(f"Score against {_SIZES.get(size, size)}") as axes:
+            plots.plot_size(axes, searches, {**lines, "budget": limit}, size)
     found = {seed: run.summary for seed, run in group.by_seed().items()}
     summaries = {s: each for s, each in found.items() if isinstance(each, SearchSummary)}
     for seed, summary in summaries.items():
         who = f"{seed}: " if len(found) > 1 else ""
-        own = [*place_lines(summary), *largest_lines(summary)]
+        own = [*place_lines(summary), *largest_lines(summary), *front_lines(summary)]
+        own += latency_lines(summary)
         pictures.notes += [f"{who}{line}." for line in own]
     known = [
         f"{line}."
