@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -55,20 +55,38 @@ def print_table(table: Table) -> None:
     _console().print(table, soft_wrap=False)
 
 
-def show_top(result: SearchSummary, count: int = 5) -> None:
-    """The best candidates as a table."""
-    rows = result.top[:count]
-    others = [name for name in rows[0].others if name not in ("params", "flops")]
-    parts = list(rows[0].parts) if len(rows[0].parts) > 1 else []
-    title = f"Best {len(rows)} of {result.distinct:,} architectures"
+def figures(
+    first: Sequence[str], columns: Sequence[str], title: str, wrapped: Collection[str] = ()
+) -> Table:
+    """A table of architectures and figures; where it is too wide, architectures are folded.
+
+    So are the figures of the ``wrapped`` columns.
+    """
     table = Table(title=title, title_justify="left")
-    table.add_column("#", justify="right")
-    table.add_column("arch", no_wrap=True, overflow="fold")
+    for name in first:
+        table.add_column(name, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=name not in wrapped, overflow="fold")
+    return table
+
+
+def show_top(result: SearchSummary, count: int = 5) -> None:
+    """The best candidates as a table, with the components of their scores if there is room."""
+    names = list(result.top[0].parts) if len(result.top[0].parts) > 1 else []
+    table, console = _top(result, result.top[:count], names), _console()
+    if console.measure(table, options=console.options.update(width=1000)).maximum > console.width:
+        table = _top(result, result.top[:count], [])
+    print_table(table)
+
+
+def _top(result: SearchSummary, rows: Sequence[TopCandidate], parts: Sequence[str]) -> Table:
+    others = [name for name in rows[0].others if name not in ("params", "flops")]
+    title = f"Best {len(rows)} of {result.distinct:,} architectures"
     # An ensemble's parts are called MEMBER.PART.
     heads = [each.rpartition(".")[2] if "." in each else f"{result.proxy}.{each}" for each in parts]
     names, timed = [result.proxy, *heads, *others], result.latency is not None
-    for name in [*names, "params", "MACs", *["ms"] * timed]:
-        table.add_column(name, justify="right")
+    sizes = ["params", "MACs", *["ms"] * timed]
+    table = figures(["#", "arch"], [*names, *sizes], title)
     for rank, row in enumerate(rows, start=1):
         values = [row.score, *map(row.parts.get, parts), *map(row.others.get, others)]
         numbers = map(number, [*values, row.params, row.flops, *[row.latency_ms] * timed])
@@ -80,7 +98,7 @@ def show_top(result: SearchSummary, count: int = 5) -> None:
         own = result.teacher_accuracy
         top1 = "" if own is None else f", top-1 {own.top1:.2f} %"
         table.add_row("", f"teacher {result.teacher}{top1}", *[""] * len(names), *cost)
-    _console().print(table)
+    return table
 
 
 def part_of_front(result: SearchSummary, count: int = 8) -> list[TopCandidate]:
@@ -97,14 +115,12 @@ def show_front(result: SearchSummary) -> None:
     rows = part_of_front(result)
     part = f", {len(rows)} of them" if len(rows) < len(front) else ""
     title = f"Pareto front: {len(front)} of {result.distinct:,} architectures{part}"
-    table = Table(title=f"{title} ({', '.join(result.objectives)})", title_justify="left")
-    table.add_column("arch", no_wrap=True, overflow="fold")
-    for name in [result.proxy, "params", "MACs", *["ms"] * timed]:
-        table.add_column(name, justify="right")
+    columns = [result.proxy, "params", "MACs", *["ms"] * timed]
+    table = figures(["arch"], columns, f"{title} ({', '.join(result.objectives)})")
     for row in rows:
         values = [row.score, row.params, row.flops, *[row.latency_ms] * timed]
         table.add_row(row.arch, *map(number, values))
-    _console().print(table)
+    print_table(table)
 
 
 def show_standings(known: KnownAccuracies, seconds: float, data: str) -> None:

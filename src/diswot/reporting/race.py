@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from diswot.checkpoint import teacher_cost
-from diswot.console import counted, number, print_lines, print_pairs, print_table, shown
+from diswot.console import counted, figures, number, print_lines, print_pairs, print_table, shown
 from diswot.errors import UserError
 from diswot.racing.halving import estimate
 from diswot.runs import Contestant, Estimate, RaceRecord, RaceSummary, SearchSummary, read_summary
@@ -193,21 +193,30 @@ def _paired(ours: Sequence[RaceRecord], others: Sequence[RaceRecord]) -> Estimat
 
 def show_result(summary: RaceSummary, path: Path) -> None:
     """The contestants as a table, what it says, and the files."""
+    title, columns, rows = contestant_table(summary)
+    table = figures(columns[:1], columns[1:], title, ("taught", "alone", "gain", "s a training"))
+    for row in rows:
+        table.add_row(*row)
+    print_table(table)
+    files = [f"  {shown(path / n)}" for n in ("result.json", summary.checkpoint)]
+    work = f"{counted(summary.trained, 'training')} of {summary.seconds:.0f} s in all"
+    print_lines([*verdicts(summary), work, *files])
+
+
+def contestant_table(summary: RaceSummary) -> tuple[str, list[str], list[list[str]]]:
+    """Title, columns and rows of what a race measured: its teacher, the winner, the others."""
     title = (
         f"Top-1, % on the test images of {summary.data}"
         f"{f', ± half the 95 % interval over {summary.seeds} seeds' if summary.seeds > 1 else ''}"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("student", no_wrap=True, overflow="fold")
     timed = any(each.latency_ms is not None for each in summary.contestants)
-    costs = ("params", "MACs", *["ms"] * timed, "s a training")
-    for column in ("rung", "taught", "alone", "gain", *costs):
-        table.add_column(column, justify="right")
+    columns = ["student", "rung", "taught", "alone", "gain", "params", "MACs", *["ms"] * timed]
+    rows = []
     if summary.teacher is not None:
         counts = (summary.teacher_params, summary.teacher_flops)
         own = ("" if count is None else f"{count:,}" for count in counts)
         top1 = f"{summary.teacher_top1:.2f}"
-        table.add_row(f"{summary.teacher} (teacher)", "", "", top1, "", *own, *[""] * timed, "")
+        rows.append([f"{summary.teacher} (teacher)", "", "", top1, "", *own, *[""] * timed, ""])
     for each in summary.contestants:
         mark = " (control)" if each.arch == summary.control else ""
         numbers = [_text(each.taught), _text(each.alone), _text(each.gain, "+")]
@@ -215,11 +224,8 @@ def show_result(summary: RaceSummary, path: Path) -> None:
             numbers[0 if summary.teacher else 1] = "diverged"
         latency = [number(each.latency_ms)] * timed
         size = (f"{each.params:,}", f"{each.flops:,}", *latency, f"{each.seconds:.0f}")
-        table.add_row(f"{each.arch}{mark}", str(each.rung), *numbers, *size)
-    print_table(table)
-    files = [f"  {shown(path / n)}" for n in ("result.json", summary.checkpoint)]
-    work = f"{counted(summary.trained, 'training')} of {summary.seconds:.0f} s in all"
-    print_lines([*verdicts(summary), work, *files])
+        rows.append([f"{each.arch}{mark}", str(each.rung), *numbers, *size])
+    return title, [*columns, "s a training"], rows
 
 
 def show_sweep(runs: Mapping[str, RaceSummary]) -> None:

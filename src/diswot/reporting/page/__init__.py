@@ -28,7 +28,7 @@ from diswot.reporting.page.pictures import (
     similarity_pictures,
     training_pictures,
 )
-from diswot.reporting.race import verdicts
+from diswot.reporting.race import contestant_table, verdicts
 from diswot.runs import RaceSummary, Run
 from diswot.tables import Cell, Table
 from diswot.tables.table import decimals, figure, measured
@@ -148,6 +148,7 @@ def _run_sections(runs: Sequence[Run]) -> dict[str, Any]:
             if (archs := group.by_arch())
         ],
         "rankings": ranked,
+        "races": [(name, *contestant_table(each)) for name, each in races.items()],
         "fronts": pareto_pictures([*zip(searches, searched, strict=False)], trainings, races),
         "searches": searched,
         "trainings": [training_pictures(g, f"train{i}") for i, g in enumerate(trainings[:_DRAWN])],
