@@ -141,6 +141,8 @@ def test_a_student_that_is_its_teacher_is_the_optimum(company: Company) -> None:
     assert own.failures == {}
     if company.setup.space.name == "s2":
         aware.remove("semantic")  # images_relu sees nothing in maps of one position
+    if company.setup.space.name == "pit":
+        aware.remove("at")  # these differ in the last stage, where LayerNorm evens attention out
     for name in aware:
         [best] = proxies[name].fitness([own.parts[name]])
         if name in other.parts:
