@@ -115,26 +115,23 @@ class AutoFormer(Space):
         return self._arch(width, [self._block(rng) for _ in range(depth)])
 
     def mutate(self, arch: AutoFormerArch, rng: Random) -> AutoFormerArch:
-        """Change the width, the depth, or one block's MLP ratio or heads, drawn uniformly.
+        """Change the width, the depth, or one block's MLP ratio or heads, each as likely.
 
         Blocks are added and taken away at the end; new ones are random.
         """
-        layers, depth = list(arch.layers), len(arch.layers)
-        genes: list[tuple[Gene, float]] = [(self._width, arch.width), (self._depth, depth)]
-        genes += [pair for layer in layers for pair in zip(self._layer, layer, strict=True)]
-        free = [place for place, (gene, _) in enumerate(genes) if len(gene.choices) > 1]
+        free = [g for g in (self._width, self._depth, *self._layer) if len(g.choices) > 1]
         if not free:
             raise UserError(f"space={self.name}: holds a single architecture: nothing to mutate")
-        place = rng.choice(free)
-        gene, value = genes[place]
-        new = rng.choice(gene.neighbours(value))
+        gene, layers, depth = rng.choice(free), list(arch.layers), len(arch.layers)
         if gene is self._width:
-            return replace(arch, width=int(new))
+            return replace(arch, width=int(rng.choice(gene.neighbours(arch.width))))
         if gene is self._depth:
-            layers = [*layers, *(self._block(rng) for _ in range(depth, int(new)))]
-            return self._arch(arch.width, layers[: int(new)])
-        number, entry = divmod(place - 2, 2)
-        layers[number] = layers[number]._replace(**{Layer._fields[entry]: new})
+            new = int(rng.choice(gene.neighbours(depth)))
+            added = [self._block(rng) for _ in range(depth, new)]
+            return self._arch(arch.width, [*layers, *added][:new])
+        number, entry = rng.randrange(depth), self._layer.index(gene)
+        value = rng.choice(gene.neighbours(layers[number][entry]))
+        layers[number] = layers[number]._replace(**{Layer._fields[entry]: value})
         return self._arch(arch.width, layers)
 
     def enumerate(self) -> Iterator[AutoFormerArch]:
