@@ -75,6 +75,7 @@ def test_alone_and_distilled_on_cifar100(data_root: Path, space: str, expected: 
     archs = known.archs()
     assert len(archs) == 100
     alone, distilled = (
-        [known.accuracy(arch, "cifar100", how) for arch in archs] for how in ("vanilla", "distilled")
+        [known.accuracy(arch, "cifar100", how) for arch in archs]
+        for how in ("vanilla", "distilled")
     )
     assert spearmanr(alone, distilled)[0] == pytest.approx(expected, abs=0.005)

@@ -12,11 +12,7 @@ from diswot.models.transformers import Attention, BlockShape, PatchTransformer
 _torchvision.ensure()
 timm = pytest.importorskip("timm")
 
-PIT_TI = [
-    [BlockShape(64, 2, 4)] * 2,
-    [BlockShape(128, 4, 4)] * 6,
-    [BlockShape(256, 8, 4)] * 4,
-]
+PIT_TI = [[BlockShape(64, 2, 4)] * 2, [BlockShape(128, 4, 4)] * 6, [BlockShape(256, 8, 4)] * 4]
 
 
 def random_images(side: int, count: int = 2) -> Tensor:
@@ -47,7 +43,9 @@ def test_outputs_are_those_of_timm() -> None:
     ours = PatchTransformer([[BlockShape(24, 3, 3.5)] * 3], 16, 5).eval()
     state = {}
     for name, tensor in ours.state_dict().items():
-        renamed = name.replace("stages.0.", "blocks.").replace("fc.", "head.", name.startswith("fc"))
+        renamed = name.replace("stages.0.", "blocks.").replace(
+            "fc.", "head.", name.startswith("fc")
+        )
         renamed = renamed.replace("patch_embed.", "patch_embed.proj.")
         state[renamed] = tensor.flatten(2).mT if name == "pos_embed" else tensor
     theirs.load_state_dict(state)

@@ -69,7 +69,7 @@ def test_texts_of_the_published_rows() -> None:
     assert af.text_of(row) == f"autoformer:192/{BLOCKS}"
     row = {"base_dim": 24, "mlp_ratio": 4, "depth": [2, 8, 4], "num_heads": [2, 4, 8]}
     assert p.text_of(row) == "pit:24/4/2x2-8x4-4x8"
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         p.text_of({**row, "depth": [2, 8]})
 
 
@@ -80,7 +80,10 @@ def test_texts_of_the_published_rows() -> None:
         (f"autoformer:192/{BLOCKS[:-6]}", "depth is 11; space autoformer allows 12, 13, 14"),
         (f"autoformer:192/2.5{BLOCKS[3:]}", "MLP ratio of block 1 is 2.5; .* allows 3.5, 4.0"),
         (f"autoformer:192/{BLOCKS[:-1]}7", "number of heads of block 12 is 7; .* allows 3, 4"),
-        (f"autoformer:192/{BLOCKS}-", "is not of space autoformer, which reads autoformer:192/3.5x3-"),
+        (
+            f"autoformer:192/{BLOCKS}-",
+            "is not of space autoformer, which reads autoformer:192/3.5x3-",
+        ),
         ("pit:24/4/2x4-8x2-4x8", "the heads of a stage are no multiple of those before"),
         ("pit:24/4/2x2-5x4-4x8", "depth of stage 2 is 5; space pit allows 4, 6, 8"),
         ("pit:24/4/2x2-8x4", "is not of space pit, which reads pit:16/2/1x2-4x2-2x2"),

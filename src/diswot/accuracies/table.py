@@ -18,9 +18,9 @@ _BESIDE = ("params", "macs", "flops")
 
 
 class FileTable(Benchmark):
-    """A file of which `_read` makes a table: a column ``arch``, others of top-1 in percent.
+    """A table that a file holds: a column ``arch``, others of top-1 in percent.
 
-    A member sets `source`, and ``_path`` or ``_asset`` for messages, and calls `_use`.
+    A member sets `source`, and ``_path`` or ``_asset`` for messages, and gives `_use` the table.
     """
 
     _path: Path | None = None

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import torch
@@ -78,7 +79,7 @@ class TransformerBlock(nn.Module):
         tokens = x.flatten(2).transpose(1, 2)  # a view in channels_last, as is the way back
         tokens = tokens + self.attn(self.norm1(tokens))
         tokens = tokens + self.mlp(self.norm2(tokens))
-        return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+        return cast(Tensor, tokens.transpose(1, 2).unflatten(2, x.shape[2:]))
 
 
 class PatchTransformer(PooledNetwork):
@@ -118,7 +119,7 @@ class PatchTransformer(PooledNetwork):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.stages = nn.ModuleList(nn.Sequential(*map(TransformerBlock, s)) for s in stages)
         self.pools = nn.ModuleList()
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             if after % before:
                 raise UserError(f"pooling cannot make {before} channels {after}: give a multiple")
             self.pools.append(nn.Conv2d(before, after, 3, 2, 1, groups=before))
@@ -149,7 +150,7 @@ class PatchTransformer(PooledNetwork):
                 f"images of {size} pixels hold no patch of {PATCH}: give data.image_size={PATCH} "
                 "or more"
             )
-        maps, places = cast(Tensor, self.patch_embed(images)), self.pos_embed
+        maps, places = cast(Tensor, self.patch_embed(images)), cast(Tensor, self.pos_embed)
         if maps.shape[2:] != places.shape[2:]:
             places = F.interpolate(places, maps.shape[2:], mode="bicubic", align_corners=False)
         return maps + places

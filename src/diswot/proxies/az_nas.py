@@ -29,7 +29,7 @@ class AZNAS(Proxy):
 
     Blocks are residual blocks, cells and transformer blocks; in a network without any they are the
     stages, and the first one takes the stem's place. Transformers have no progressivity, as
-    published: their blocks keep the width. Each is differentiated by itself, in one forward pass in train
+    published for AutoFormer. Each block is differentiated by itself, in one forward pass in train
     mode, the batch as large as the mini-batch.
 
     Known weaknesses: expressivity and complexity both grow with depth and width, so that under no

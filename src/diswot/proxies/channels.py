@@ -114,9 +114,9 @@ class EffectiveParams(_OfChannels):
 
     Layers are those of `EffectiveWidth`, W is the `functional.effective_width` of a layer's input
     and output, k² its kernel's positions, 1 for a linear one. Where no two channels correlate this
-    is the number of the layers' weights; channels that repeat each other count once on either side. One
-    pass in train mode, no label, no gradient, no teacher. The scale of the weights does not matter
-    where every convolution is followed by BatchNorm.
+    is the number of the layers' weights; channels that repeat each other count once on either side.
+    One pass in train mode, no label, no gradient, no teacher. The scale of the weights does not
+    matter where every convolution is followed by BatchNorm.
 
     It grows with depth and width without end, as parameters do, so that without a budget the
     largest networks win; convolutions that do not reach the logits count.
@@ -138,8 +138,7 @@ class MeCo(Proxy):
     Eigenvalue of Correlation", NeurIPS 2023. As published one image is looked at; it comes from
     the pass of the whole mini-batch, in train mode. The released code adds up the outputs of all
     modules: BatchNorm's, which change no correlation, those of ReLUs, and each container's output,
-    which is that of its last member once more. Here each convolution counts once, and in transformers
-    each linear layer on tokens.
+    which is that of its last member once more. Here each layer that gives a map counts once.
 
     It falls with the number of channels and is exactly 0 for a layer with a constant channel or
     with H·W <= C (`functional.least_eigenvalue`): of one image the deep layers add nothing, and

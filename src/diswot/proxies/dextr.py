@@ -19,8 +19,8 @@ class Dextr(Proxy):
 
     The released code sums c over the outputs of all modules, containers once more than their last
     member, and takes κ at one point of a circle of images of norm 1, where BatchNorm's ε is felt;
-    here each layer that gives a map counts once, the pixels have a mean square of 1, and several points make
-    one batch, because BatchNorm in train mode cannot take one value a channel.
+    here each layer that gives a map counts once, the pixels have a mean square of 1, and several
+    points make one batch, because BatchNorm in train mode cannot take one value a channel.
 
     Where κ is large the score is next to ln(1 + c), and the other way round: the smaller one
     decides. Curvature has the unit of one over the logits' size, and so follows the initialisation

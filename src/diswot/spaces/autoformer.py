@@ -129,14 +129,19 @@ class AutoFormer(Space):
             new = int(rng.choice(gene.neighbours(depth)))
             added = [self._block(rng) for _ in range(depth, new)]
             return self._arch(arch.width, [*layers, *added][:new])
-        number, entry = rng.randrange(depth), self._layer.index(gene)
-        value = rng.choice(gene.neighbours(layers[number][entry]))
-        layers[number] = layers[number]._replace(**{Layer._fields[entry]: value})
+        number = rng.randrange(depth)
+        ratio, heads = layers[number]
+        if gene is self._layer[0]:
+            ratio = float(rng.choice(gene.neighbours(ratio)))
+        else:
+            heads = int(rng.choice(gene.neighbours(heads)))
+        layers[number] = Layer(ratio, heads)
         return self._arch(arch.width, layers)
 
     def enumerate(self) -> Iterator[AutoFormerArch]:
         """All, the last block changing fastest."""
-        blocks = [Layer(*pair) for pair in itertools.product(*(g.choices for g in self._layer))]
+        ratios, heads = (gene.choices for gene in self._layer)
+        blocks = [Layer(float(ratio), int(n)) for ratio, n in itertools.product(ratios, heads)]
         for width, depth in itertools.product(self._width.choices, self._depth.choices):
             for layers in itertools.product(blocks, repeat=int(depth)):
                 yield self._arch(int(width), layers)
@@ -174,9 +179,7 @@ class AutoFormer(Space):
 
         return transformer_cost([_shapes(arch)], STRIDE, num_classes, image)
 
-    def build(
-        self, arch: AutoFormerArch, *, num_classes: int, in_channels: int = 3
-    ) -> nn.Module:
+    def build(self, arch: AutoFormerArch, *, num_classes: int, in_channels: int = 3) -> nn.Module:
         """See `Space`."""
         from diswot.models.transformers import PatchTransformer
 
@@ -194,7 +197,9 @@ def check_heads(widths: Sequence[float], heads: Sequence[float]) -> None:
     """Raise `UserError` unless every number of heads divides every width."""
     for width, number in itertools.product(widths, heads):
         if width % number:
-            raise UserError(f"space.heads: {number} heads of one width do not fill {width} channels")
+            raise UserError(
+                f"space.heads: {number} heads of one width do not fill {width} channels"
+            )
 
 
 def text_of(row: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ STRIDE = 8  # patches that overlap by half
 
 @dataclass(frozen=True)
 class PiTArch:
-    """Channels a head, MLP ratio, and each stage's depth and heads; text ``pit:24/4/2x2-8x4-4x8``."""
+    """Channels a head, MLP ratio, depth and heads of each stage; text ``pit:24/4/2x2-8x4-4x8``."""
 
     head_width: int
     mlp_ratio: int
@@ -97,11 +97,17 @@ class PiT(ProductSpace[PiTArch]):
     def from_values(self, values: Sequence[Value]) -> PiTArch:
         """See `ProductSpace`."""
         head_width, mlp_ratio, *rest = map(int, values)
-        return PiTArch(head_width, mlp_ratio, tuple(zip(rest[::2], rest[1::2], strict=True)), self.name)
+        return PiTArch(
+            head_width, mlp_ratio, tuple(zip(rest[::2], rest[1::2], strict=True)), self.name
+        )
 
     def values(self, arch: PiTArch) -> tuple[Value, ...]:
         """See `ProductSpace`."""
-        return (arch.head_width, arch.mlp_ratio, *(value for stage in arch.stages for value in stage))
+        return (
+            arch.head_width,
+            arch.mlp_ratio,
+            *(value for stage in arch.stages for value in stage),
+        )
 
     def allows(self, arch: PiTArch) -> bool:
         """Whether each stage's heads are a multiple of those before."""
