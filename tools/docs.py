@@ -138,6 +138,28 @@ def of_ranking(space: str) -> list[str]:
     return lines
 
 
+def of_targets(space: str) -> list[str]:
+    """ρ of every measured proxy on all targets of a space, the best when distilled first."""
+    table = pd.read_csv(STORE / f"{space}.csv")
+    distilled = table[table["target"] == "distilled"].groupby("proxy")["spearman"].mean()
+    names = distilled.sort_values(ascending=False, kind="stable").index
+    table["target"] = table["dataset"] + " " + table["target"]
+    targets = list(dict.fromkeys(table["target"]))
+
+    def cell(row: pd.Series) -> str:
+        mark = " ▲" if row["better_than_params"] else ""
+        failed = "failed" if row["failed"] == row["n"] * row["seeds"] else ""
+        return failed or f"{_number(row['spearman'])} ({_interval(row, 'spearman')}){mark}"
+
+    def rows() -> Iterator[list[str]]:
+        for name in names:
+            own = table[table["proxy"] == name].set_index("target")
+            mark = " ○" if own["baseline"].any() else ""
+            yield [f"`{name}`{mark}", *(cell(own.loc[target]) for target in targets)]
+
+    return _table(["proxy", *targets], rows())
+
+
 def _ranked(row: pd.Series, controls: pd.DataFrame) -> list[str]:
     name = row["proxy"]
     mark = f"{' ▲' if row['better_than_params'] else ''}{' ○' if row['baseline'] else ''}"
@@ -256,6 +278,7 @@ SPECIAL: dict[str, Callable[[], list[str]]] = {
     "distillers": of_distillers,
     "support": of_support,
     **{f"ranking {name}": partial(of_ranking, name) for name in RANKINGS},
+    **{f"targets {name}": partial(of_targets, name) for name in ("autoformer", "pit")},
     "candidates": of_candidates,
     "left out": of_left_out,
     "combinations": of_combinations,

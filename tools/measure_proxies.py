@@ -52,7 +52,8 @@ SPACES = {
     "nasbench201_600": ["space=nasbench201", "benchmark.cells=live", "benchmark.sample=600"],
 }
 """The settings of every ranking; the last is of the candidates for the recommended score alone.
-nasbench201.csv (of all cells) and combinations.csv are of an earlier version."""
+nasbench201.csv (of all cells) and combinations.csv are of an earlier version; autoformer.csv and
+pit.csv are of the command that stands in docs/proxies.md."""
 
 SUPPORTED = ("s0", "s1", "nasbench201_live")  # all proxies are measured there
 SEEDS = {"s0": 3, "s1": 3, "nasbench201_live": 3, "nasbench201_600": 1}

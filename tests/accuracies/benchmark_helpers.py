@@ -1,8 +1,10 @@
-"""All cells of NAS-Bench-201, a table of them with made-up figures, and edits of it."""
+"""Tables with made-up figures: all cells of NAS-Bench-201, and some vision transformers."""
 
+import json
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +62,30 @@ def best_of(benchmark: Benchmark, dataset: str, target: str = "vanilla") -> tupl
     """The most accurate architecture (the first of equals) and its accuracy."""
     pairs = ((arch, benchmark.accuracy(arch, dataset, target)) for arch in benchmark.archs())
     return max(pairs, key=lambda pair: pair[1])
+
+
+AUTO_PROX = ("autoformer", "pit")
+
+
+def auto_prox_rows(space: str) -> list[dict[str, Any]]:
+    """Twenty architectures in the form of Auto-Prox's tables."""
+    sets = ("c100", "flower", "chaoyang")
+    keys = [f"{name}_{how}_acc" for name in sets for how in ("base", "kd")]
+    rows = []
+    for i in range(20):
+        arch: dict[str, Any] = {"base_dim": 16 + 8 * (i % 4), "mlp_ratio": 2 + 2 * (i // 4 % 4)}
+        arch |= {"depth": [1 + i // 16, 4, 2], "num_heads": [2, 4, 4]}
+        if space == "autoformer":
+            depth = 12 + i % 3
+            arch = {"hidden_dim": 192, "mlp_ratio": [3.5] * depth, "depth": depth}
+            arch["num_heads"] = [3 + (i >> j & 1) for j in range(depth)]
+        figures = {key: 50 + j + i / 100 for j, key in enumerate(keys)}
+        rows.append({"arch": arch, **figures, "imagenet_super_acc": 70.0 + i / 100})
+    return rows
+
+
+def auto_prox_json(folder: Path, space: str) -> Path:
+    """A file of `auto_prox_rows`."""
+    path = folder / f"{space}.json"
+    path.write_text(json.dumps(auto_prox_rows(space)))
+    return path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmark_helpers import best_of
+from benchmark_helpers import AUTO_PROX, auto_prox_json, best_of
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -27,6 +27,8 @@ def make(request: pytest.FixtureRequest, whole_csv: Path, tmp_path: Path) -> Mak
     """Instantiates one member, on a file of the tests where there is one for it."""
     config = OmegaConf.load(CONF / f"{request.param}.yaml")
     overrides = {"path": str(whole_csv)} if "path" in config else {}
+    if request.param in AUTO_PROX:
+        overrides = {"path": str(auto_prox_json(tmp_path, request.param))}
     if request.param == "table":
         overrides = {"path": str(tmp_path / "mine.csv"), "space": "s0"}
         archs = [f"s0:{a}-{b}-{c}" for a in (1, 3, 5) for b in (1, 3) for c in (1, 3, 7)]

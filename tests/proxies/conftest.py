@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from proxy_helpers import TINY, Company, GoldenNetwork, members
+from proxy_helpers import TINY, TRANSFORMERS, Company, GoldenNetwork, members
 from torch import Tensor, nn
 
 from diswot.commands import compose
@@ -32,8 +32,12 @@ FURTHER = {
     )
 }
 """Architectures of a space that no random choice of small ones may miss."""
-SMALLER = {"nasbench201": ["space.cells=1"]}
-"""Settings that make the networks of a space small."""
+SMALLER = {
+    "nasbench201": ["space.cells=1"],
+    "autoformer": ["space.widths=[12,24]", "space.depths=[3]", "data.image_size=48"],
+    "pit": ["space.head_widths=[4,8]", "space.depths=[[1],[1],[1]]", "data.image_size=48"],
+}
+"""Settings that make the networks of a space small, and images large enough for some patches."""
 
 
 class Golden:
@@ -119,6 +123,10 @@ def company_on(small_archs: Callable[[Space, int], list[Arch]]) -> Callable[[str
     @cache
     def build(space: str) -> Company:
         words = [*TINY, f"space={space}", *SMALLER.get(space, ()), "proxy=all"]
+        if (
+            space in TRANSFORMERS
+        ):  # to LayerNorm's forward derivatives, which would load it while grad is patched
+            import torch._dynamo  # noqa: F401
         config = compose("search", words, None)
         return Company.meet({**config, "device": "cpu", "control": "shuffled"}, choose)
 

@@ -24,6 +24,7 @@ from diswot.scoring.setup import Setup
 from diswot.spaces import Arch
 
 _NO_NETWORK = nn.Module()
+TRANSFORMERS = ("autoformer", "pit")
 TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from proxy_helpers import Company, hexed, made, members, node_of
+from proxy_helpers import TRANSFORMERS, Company, hexed, made, members, node_of
 
 from diswot.config import conf_dir
 from diswot.data import MiniBatch
@@ -20,6 +20,12 @@ from diswot.proxies.base import Summary
 from diswot.scoring.runtime import forward
 from diswot.scoring.scorer import Scorer
 
+REFUSED = {
+    *("nwot", "swap", "swap_regularised", "te_nas", "wrcor"),  # of ReLUs
+    *("auto_das", "zen", "log_synflow"),
+    "meco",  # of fewer tokens than channels
+}
+"""What makes no sense on transformers."""
 REASON = re.compile(r"ValueError: [\w√].{14,250} \(\w+\)|\w+ is (nan|-?inf)")
 
 
@@ -61,13 +67,14 @@ def test_scores_tell_candidates_apart(
 
 
 def test_what_cannot_be_measured_has_a_reason(company: Company, proxy_name: str) -> None:
-    """Other widths than the teacher's, or a cell that gives zeros, and nothing else."""
+    """Other widths than the teacher's, a cell that gives zeros, or no sense on transformers."""
+    refused = company.setup.space.name in TRANSFORMERS and proxy_name in REFUSED
     proxy = company.setup.proxies[proxy_name]
     for position, measured in enumerate(company.measured):
         assert (proxy_name in measured.parts) != (proxy_name in measured.failures)
         if proxy_name in measured.failures:
             assert REASON.fullmatch(measured.failures[proxy_name])
-            assert proxy.needs_teacher or position >= 2
+            assert proxy.needs_teacher or position >= 2 or refused
         else:
             assert measured.seconds_each[proxy_name] >= 0
 
@@ -107,7 +114,8 @@ def test_labels_are_read_where_that_is_said_and_nowhere_else(company: Company) -
     assert scorer.teacher.keys() == company.scorer.teacher.keys()
     bits = hexed(scorer.measure(company.archs[0]))
     changed = {name for name, before in company.bits(*bits)[0].items() if before != bits[name]}
-    assert changed == {name for name, p in scorer.proxies.items() if p.needs_labels}
+    reading = {name for name, proxy in scorer.proxies.items() if proxy.needs_labels}
+    assert changed == reading & company.measured[0].parts.keys()
 
 
 def test_a_teacher_is_needed_where_that_is_said(company: Company) -> None:
@@ -133,6 +141,8 @@ def test_a_student_that_is_its_teacher_is_the_optimum(company: Company) -> None:
     assert own.failures == {}
     if company.setup.space.name == "s2":
         aware.remove("semantic")  # images_relu sees nothing in maps of one position
+    if company.setup.space.name == "pit":
+        aware.remove("at")  # these differ in the last stage, where LayerNorm evens attention out
     for name in aware:
         [best] = proxies[name].fitness([own.parts[name]])
         if name in other.parts:

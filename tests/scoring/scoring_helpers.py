@@ -13,6 +13,9 @@ from diswot.spaces import Space
 
 TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
 
+SMALLER = {"autoformer": ["space.widths=[24,48]", "space.depths=[3]"]}
+"""Settings that make the networks of a space small."""
+
 
 def members(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))

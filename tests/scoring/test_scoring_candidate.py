@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from scoring_helpers import bits, each_space, s0_scorer, setup
+from scoring_helpers import SMALLER, bits, each_space, s0_scorer, setup
 
 from diswot.data import MiniBatch
 from diswot.models.outputs import Cost
@@ -57,7 +57,7 @@ def test_seconds_are_those_of_a_proxy_alone() -> None:
 def test_scores_are_equal_to_the_bit(
     name: str, proxies: str, small_archs: Callable[..., list[Arch]]
 ) -> None:
-    scorer = setup(f"space={name}", f"proxy={proxies}").scorer
+    scorer = setup(f"space={name}", *SMALLER.get(name, ()), f"proxy={proxies}").scorer
     space, memory, rng = scorer.space, scorer.memory(), random.Random(0)
     [arch] = small_archs(space, 1)
     archs = [arch, *(space.mutate(arch, rng) for _ in range(5)), arch]

@@ -1,4 +1,4 @@
-"""Accuracies from a CSV file: a row an architecture, a column for each way it was trained."""
+"""Accuracies from a file: a row an architecture, a column for each way it was trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,59 @@ _BESIDE = ("params", "macs", "flops")
 """Columns that are no accuracies."""
 
 
-class ArchTable(Benchmark):
+class FileTable(Benchmark):
+    """A table that a file holds: a column ``arch``, others of top-1 in percent.
+
+    A member sets `source`, and ``_path`` or ``_asset`` for messages, and gives `_use` the table.
+    """
+
+    _path: Path | None = None
+    _asset: str | None = None
+    _rows = ("line", 2)
+    """What a row is called, and the number of the first."""
+
+    def archs(self) -> Sequence[str]:
+        """See `Benchmark`; those of which every reported target is known."""
+        return [str(arch) for arch in self._figures.index]
+
+    def lookup(self, arch: str, dataset: str, target: str) -> float:
+        """See `Benchmark`."""
+        return float(self._figures.at[arch, self._columns[dataset, target]])
+
+    def _use(self, table: DataFrame, columns: Mapping[tuple[str, str], str]) -> None:
+        """Know the accuracies of these columns, by data set and target."""
+        self.known, self._columns = list(columns), dict(columns)
+        self._figures = self._checked(table, list(dict.fromkeys(columns.values())))
+
+    def _checked(self, table: DataFrame, columns: Sequence[str]) -> DataFrame:
+        import pandas as pd
+
+        if (twice := table["arch"].duplicated()).any():
+            raise self._wrong(f"{self._place(twice)} has an arch of a {self._rows[0]} above")
+        checked = pd.DataFrame(index=table["arch"].astype(str))
+        for column in columns:
+            if column not in table:
+                raise self._wrong(
+                    f"it has no column {column}; it has {', '.join(map(str, table.columns))}"
+                )
+            numbers = pd.to_numeric(table[column], errors="coerce")
+            wrong = table[column].notna() & ~numbers.between(0, 100)
+            if wrong.any():
+                value = table[column][wrong.idxmax()]
+                where = f"{self._place(wrong)} has {value!r} as {column}"
+                raise self._wrong(f"{where}, no number from 0 to 100")
+            checked[column] = numbers.to_numpy()
+        return checked.dropna()
+
+    def _place(self, rows: Any) -> str:
+        """The first row that is marked."""
+        return f"{self._rows[0]} {rows.idxmax() + self._rows[1]}"
+
+    def _wrong(self, problem: str) -> UserError:
+        return UserError(f"benchmark.path: {self._path or self._asset} cannot be used: {problem}")
+
+
+class ArchTable(FileTable):
     """A CSV file with a column ``arch`` and columns of top-1 accuracies in percent.
 
     An empty cell is an accuracy that is not known; only architectures of which every reported
@@ -61,25 +113,15 @@ class ArchTable(Benchmark):
         self.holds_for = dict(holds_for or {})
         table = self._read()
         given = columns or {name: name for name in table if name not in ("arch", *_BESIDE)}
-        absent = [column for column in given.values() if column not in table]
-        if absent or not given:
-            wanted = f"no column {absent[0]}" if absent else "no column of accuracies"
-            raise self._wrong(f"it has {wanted}; it has {', '.join(map(str, table.columns))}")
+        if not given:
+            has = ", ".join(map(str, table.columns))
+            raise self._wrong(f"it has no column of accuracies; it has {has}")
         chosen = list(given)[:1] if targets is None else list(targets)
         if not chosen or not set(chosen) <= set(given):
             allowed = f"allowed are {', '.join(given)}, as {self.source} has"
             raise UserError(f"benchmark.targets={chosen}: {allowed}")
-        self.known = [(dataset, target) for target in chosen]
-        self._figures = self._checked(table, {target: given[target] for target in chosen})
+        self._use(table, {(dataset, target): given[target] for target in chosen})
         super().__init__(**settings)
-
-    def archs(self) -> Sequence[str]:
-        """See `Benchmark`; those of which every reported target is known."""
-        return [str(arch) for arch in self._figures.index]
-
-    def lookup(self, arch: str, dataset: str, target: str) -> float:
-        """See `Benchmark`."""
-        return float(self._figures.at[arch, target])
 
     def _read(self) -> DataFrame:
         import pandas as pd
@@ -95,21 +137,3 @@ class ArchTable(Benchmark):
         if "arch" not in table:
             raise self._wrong(f"it has no column arch; it has {', '.join(map(str, table.columns))}")
         return table
-
-    def _checked(self, table: DataFrame, columns: Mapping[str, str]) -> DataFrame:
-        import pandas as pd
-
-        if (twice := table["arch"].duplicated()).any():
-            raise self._wrong(f"line {twice.idxmax() + 2} has an arch of a line above")
-        checked = pd.DataFrame(index=table["arch"].astype(str))
-        for target, column in columns.items():
-            numbers = pd.to_numeric(table[column], errors="coerce")
-            wrong = table[column].notna() & ~numbers.between(0, 100)
-            if wrong.any():
-                line, value = wrong.idxmax() + 2, table[column][wrong.idxmax()]
-                raise self._wrong(f"line {line} has {value!r} as {column}, no number from 0 to 100")
-            checked[target] = numbers.to_numpy()
-        return checked.dropna()
-
-    def _wrong(self, problem: str) -> UserError:
-        return UserError(f"benchmark.path: {self._path or self._asset} cannot be used: {problem}")

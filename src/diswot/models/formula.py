@@ -1,10 +1,11 @@
-"""What networks of residual blocks cost, computed from their shapes without building them."""
+"""What networks cost, computed from the shapes of their blocks without building them."""
 
 from collections.abc import Sequence
 from functools import cache
 
 from diswot.models.outputs import Cost
 from diswot.models.resnet import STEMS, Blocks, ResidualBlock
+from diswot.models.transformers import PATCH, BlockShape, positions
 
 
 def staged_cost(
@@ -81,3 +82,32 @@ def _convolution(
 
 def _strided(side: int, stride: int) -> int:
     return -(-side // stride)
+
+
+def transformer_cost(
+    stages: Sequence[Sequence[BlockShape]],
+    stride: int,
+    num_classes: int,
+    image: tuple[int, int, int],
+) -> Cost:
+    """The cost of a `diswot.models.transformers.PatchTransformer` on an image."""
+    in_channels, *size = image
+    height, width = ((side - PATCH) // stride + 1 for side in size)
+    channels = stages[0][0].width
+    weights = in_channels * PATCH**2 * channels
+    params = weights + channels * (1 + positions(stride) ** 2)
+    flops, layers = weights * height * width, 2
+    for number, stage in enumerate(stages):
+        if number:
+            height, width, channels = _strided(height, 2), _strided(width, 2), stage[0].width
+            params += 10 * channels
+            flops += 9 * channels * height * width
+            layers += 1
+        tokens = height * width
+        for block in stage:
+            weights = channels * (4 * channels + 2 * block.hidden)
+            params += weights + 9 * channels + block.hidden  # biases and two LayerNorms
+            flops += tokens * weights + 2 * tokens**2 * channels
+            layers += 4
+    params += 2 * channels + (channels + 1) * num_classes
+    return Cost(params, flops + channels * num_classes, layers)

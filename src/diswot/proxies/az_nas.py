@@ -12,6 +12,7 @@ from diswot.checks import choice
 from diswot.keys import generator
 from diswot.models.init import Kaiming
 from diswot.models.outputs import Network
+from diswot.models.transformers import TransformerBlock
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import find_blocks
@@ -26,8 +27,9 @@ class AZNAS(Proxy):
     ``trainability`` the mean `functional.jacobian_stability` of the blocks after the stem,
     ``complexity`` the MACs. Ranks are those among the m candidates seen so far.
 
-    Blocks are residual blocks and cells; in a network without any they are the stages, and the
-    first one takes the stem's place. Each is differentiated by itself, in one forward pass in train
+    Blocks are residual blocks, cells and transformer blocks; in a network without any they are the
+    stages, and the first one takes the stem's place. Transformers have no progressivity, as
+    published for AutoFormer. Each block is differentiated by itself, in one forward pass in train
     mode, the batch as large as the mini-batch.
 
     Known weaknesses: expressivity and complexity both grow with depth and width, so that under no
@@ -59,12 +61,15 @@ class AZNAS(Proxy):
         entropies, stabilities = _blockwise(network, images, inputs.seed)
         if len(entropies) < 2:
             raise ValueError("the network has neither a block nor a second stage")
-        return {
+        components = {
             "expressivity": sum(entropies),
             "progressivity": min(after - before for before, after in pairwise(entropies)),
             "trainability": sum(stabilities) / len(stabilities),
             "complexity": float(inputs.cost.flops),
         }
+        if any(isinstance(module, TransformerBlock) for module in network.modules()):
+            del components["progressivity"]
+        return components
 
     def fitness(self, components: Sequence[Components]) -> list[float]:
         """The logarithms of the ranks, added."""

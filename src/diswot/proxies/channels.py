@@ -15,20 +15,22 @@ from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.passes import MINI_BATCH, Layer
 
 
-def convolutions(layers: Sequence[Layer]) -> list[Layer]:
-    """The calls of convolutions among those of a pass.
+def map_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """The calls among those of a pass that give maps: convolutions, and linear layers on tokens.
+
+    A linear layer that gives one vector an image, as the classifier does, is none of them.
 
     Raises:
         ValueError: There is none.
     """
-    chosen = [layer for layer in layers if isinstance(layer.module, nn.modules.conv._ConvNd)]
+    chosen = [each for each in layers if each.value("gives a map", _gives_map)]
     if not chosen:
-        raise ValueError("the network calls no convolution")
+        raise ValueError("the network calls no convolution and no linear layer on tokens")
     return chosen
 
 
 class _OfChannels(Proxy):
-    """A sum over convolutions, of the pass on the mini-batch or of one on noise."""
+    """A sum over `map_layers`, of the pass on the mini-batch or of one on noise."""
 
     needs_layers = True
     outputs_only = True
@@ -40,11 +42,12 @@ class _OfChannels(Proxy):
         self.noise_images = whole(f"proxy.{name}.noise_images", noise_images, 2)
         self.needs_forward = self.needs_layers = inputs == "images"
         self._pass = MINI_BATCH if inputs == "images" else f"{self.noise_images} of noise"
-        self.layer_values = {self._pass: {"effective width": _width_after}}
+        after = {"gives a map": _gives_map, "effective width": _width_after}
+        self.layer_values = {self._pass: after}
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`; fails without a convolution."""
-        layers = convolutions(self._layers(inputs))
+        """See `Proxy`; fails without a layer that gives a map."""
+        layers = map_layers(self._layers(inputs))
         widths = inputs.shared.get(
             f"effective widths, {self.inputs}, {self.noise_images}",
             lambda: [layer.value("effective width", _width_after) for layer in layers],
@@ -53,7 +56,7 @@ class _OfChannels(Proxy):
 
     @abstractmethod
     def _term(self, layer: Layer, width: float) -> float:
-        """What a convolution adds, whose output has an effective width."""
+        """What a layer adds, whose output has an effective width."""
 
     def _layers(self, inputs: ProxyInput) -> Sequence[Layer]:
         if self.inputs == "images":
@@ -65,6 +68,10 @@ class _OfChannels(Proxy):
         return inputs.recorded_pass(inputs.network, noise, self._pass)
 
 
+def _gives_map(layer: Layer) -> bool:
+    return layer.output.ndim > 2
+
+
 def _width_before(layer: Layer) -> float:
     return functional.effective_width(layer.input.detach()).item()
 
@@ -74,10 +81,11 @@ def _width_after(layer: Layer) -> float:
 
 
 class EffectiveWidth(_OfChannels):
-    """``Σ_l w_l · (tr R_l)² / ‖R_l‖²_F`` over all convolutions: how many channels a layer has.
+    """``Σ_l w_l · (tr R_l)² / ‖R_l‖²_F``: how many channels the layers have that give maps.
 
-    R_l is the correlation of a convolution's output channels over images and positions, in train
-    mode (`functional.effective_width`); (tr R)² is C² where no channel is constant. Channels that
+    They are all convolutions and, in transformers, the linear layers on tokens. R_l is the
+    correlation of a layer's output channels over images and positions (or tokens), in train mode
+    (`functional.effective_width`); (tr R)² is C² where no channel is constant. Channels that
     repeat each other count once, so that the score is a width times a weight. The scale of the
     weights does not matter where every convolution is followed by BatchNorm.
 
@@ -109,11 +117,11 @@ class EffectiveWidth(_OfChannels):
 class EffectiveParams(_OfChannels):
     """``Σ_l k² · W(input_l) · W(output_l) / groups``: parameters between independent channels.
 
-    W is the `functional.effective_width` of a convolution's input and output over images and
-    positions, k² its kernel's positions. Where no two channels correlate this is the number of
-    the convolutions' weights; channels that repeat each other count once on either side. One
-    pass in train mode, no label, no gradient, no teacher. The scale of the weights does not matter
-    where every convolution is followed by BatchNorm.
+    Layers are those of `EffectiveWidth`, W is the `functional.effective_width` of a layer's input
+    and output, k² its kernel's positions, 1 for a linear one. Where no two channels correlate this
+    is the number of the layers' weights; channels that repeat each other count once on either side.
+    One pass in train mode, no label, no gradient, no teacher. The scale of the weights does not
+    matter where every convolution is followed by BatchNorm.
 
     It grows with depth and width without end, as parameters do, so that without a budget the
     largest networks win; convolutions that do not reach the logits count.
@@ -122,23 +130,25 @@ class EffectiveParams(_OfChannels):
 
     def __init__(self, *, name: str, inputs: str = "noise", noise_images: int = 32) -> None:
         super().__init__(name=name, inputs=inputs, noise_images=noise_images)
-        both = {"effective width": _width_after, "effective width before": _width_before}
-        self.layer_values = {self._pass: both}
+        before = {"effective width before": _width_before}
+        self.layer_values = {self._pass: {**self.layer_values[self._pass], **before}}
 
     def _term(self, layer: Layer, width: float) -> float:
         before = layer.value("effective width before", _width_before)
+        if isinstance(layer.module, nn.Linear):
+            return before * width
         module = cast(nn.Conv2d, layer.module)
         return math.prod([*module.kernel_size, before, width]) / module.groups
 
 
 class MeCo(Proxy):
-    """``Σ_l λ_min(R_l)`` over all convolutions, R_l the correlation of their output channels.
+    """``Σ_l λ_min(R_l)`` over the layers that give maps, R_l their output channels' correlation.
 
     Source: Jiang et al., "MeCo: Zero-Shot NAS with One Data and Single Forward Pass via Minimum
     Eigenvalue of Correlation", NeurIPS 2023. As published one image is looked at; it comes from
     the pass of the whole mini-batch, in train mode. The released code adds up the outputs of all
     modules: BatchNorm's, which change no correlation, those of ReLUs, and each container's output,
-    which is that of its last member once more. Here each convolution counts once.
+    which is that of its last member once more. Here each layer that gives a map counts once.
 
     It falls with the number of channels and is exactly 0 for a layer with a constant channel or
     with H·W <= C (`functional.least_eigenvalue`): of one image the deep layers add nothing, and
@@ -156,8 +166,8 @@ class MeCo(Proxy):
         self.images = None if images is None else whole(f"proxy.{name}.images", images, 1)
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`; fails without a convolution, or where every layer adds 0."""
-        terms = [self._term(inputs.seed, layer) for layer in convolutions(inputs.layers)]
+        """See `Proxy`; fails without a layer that gives a map, or where every layer adds 0."""
+        terms = [self._term(inputs.seed, layer) for layer in map_layers(inputs.layers)]
         total = torch.stack(terms).sum().item()
         if not total:
             raise ValueError("no layer has independent channels: H·W is C at most, or one is dead")
@@ -168,7 +178,7 @@ class MeCo(Proxy):
 
 
 class MeCoOpt(MeCo):
-    """``Σ_l C_l/8 · λ_min`` of 8 random output channels of every convolution: MeCo's fast form.
+    """``Σ_l C_l/8 · λ_min`` of 8 random output channels of every layer: MeCo's fast form.
 
     Source: Jiang et al., NeurIPS 2023, see `MeCo`. A layer's channels are drawn by seed, its name
     and its width, so that candidates with the same layer look at the same ones; a layer of fewer

@@ -6,21 +6,21 @@ from torch import nn
 from diswot.checks import whole
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
-from diswot.proxies.channels import convolutions
+from diswot.proxies.channels import map_layers
 
 
 class Dextr(Proxy):
     """``ln(1 + c) ln(1 + κ) / (ln(1 + c) + ln(1 + κ))``: c conditions the maps, κ bends the logits.
 
-    c is ``Σ_l σ_min/σ_max`` over the convolutions' maps of the mini-batch's first image
+    c is ``Σ_l σ_min/σ_max`` over the layers' maps of the mini-batch's first image
     (`functional.inverse_condition`), κ the mean extrinsic curvature of the logits at points of a
     circle through two N(0, 1) images. Source: Asthana et al., "Dextr: Zero-Shot Neural Architecture
     Search with Singular Value Decomposition and Extrinsic Curvature", TMLR 2025.
 
     The released code sums c over the outputs of all modules, containers once more than their last
     member, and takes κ at one point of a circle of images of norm 1, where BatchNorm's ε is felt;
-    here each convolution counts once, the pixels have a mean square of 1, and several points make
-    one batch, because BatchNorm in train mode cannot take one value a channel.
+    here each layer that gives a map counts once, the pixels have a mean square of 1, and several
+    points make one batch, because BatchNorm in train mode cannot take one value a channel.
 
     Where κ is large the score is next to ln(1 + c), and the other way round: the smaller one
     decides. Curvature has the unit of one over the logits' size, and so follows the initialisation
@@ -39,7 +39,7 @@ class Dextr(Proxy):
 
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails where the logits do not depend on the images."""
-        layers = convolutions(inputs.layers)
+        layers = map_layers(inputs.layers)
         terms = [functional.inverse_condition(each.output.detach()[0]) for each in layers]
         network = inputs.copy()
         for module in network.modules():

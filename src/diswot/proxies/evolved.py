@@ -33,11 +33,13 @@ class AutoDAS(Proxy):
         self.form = choice(f"proxy.{name}.form", form, ("s0", "nasbench201"))
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`; fails without a convolution."""
+        """See `Proxy`; fails where less than half of the layers are convolutions."""
         modules = weighted(inputs.network)
         kinds = nn.modules.conv._ConvNd
         convs = [name for name, module in modules.items() if isinstance(module, kinds)]
         if not convs:
             raise ValueError("the network has no convolution")
+        if 2 * len(convs) < len(modules):
+            raise ValueError(f"only {len(convs)} of {len(modules)} layers are convolutions")
         gradients = inputs.gradients.weights
         return {self.name: functional.auto_das((gradients[n] for n in convs), self.form).item()}

@@ -142,7 +142,9 @@ class Zen(Proxy):
         self.repeats = whole(f"proxy.{name}.repeats", repeats, 1)
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`; fails where the last map does not depend on the images."""
+        """See `Proxy`; fails with LayerNorm, or a last map that does not depend on the images."""
+        if any(isinstance(module, nn.LayerNorm) for module in inputs.network.modules()):
+            raise ValueError("LayerNorm keeps no statistics, so its scaling cannot be put back in")
         scores = torch.stack([self._score(inputs, index) for index in range(self.repeats)])
         if scores.isneginf().any():
             raise ValueError("the last map does not depend on the images")

@@ -130,6 +130,9 @@ class TENAS(Proxy):
     def measure(self, inputs: ProxyInput) -> Components:
         """See `Proxy`; fails where the kernel is singular, or no map goes through a ReLU module."""
         components: Components = {}
+        relus = (isinstance(module, nn.ReLU | nn.ReLU6) for module in inputs.network.modules())
+        if self.combine != "ntk" and not any(relus):
+            raise ValueError("the network has no nn.ReLU or nn.ReLU6 module to count regions of")
         if self.combine != "regions":
             gram = functional.tangent_kernel(inputs.copy(), inputs.batch.images[:_KERNEL_IMAGES])
             components["ntk"] = -functional.condition_number(gram).item()

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from diswot.data import MiniBatch
 from diswot.models.cells import Cell, DownBlock
 from diswot.models.resnet import ResidualBlock, WideBlock
+from diswot.models.transformers import TransformerBlock
 
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[[nn.Module, tuple[Tensor, ...]], None])
@@ -22,13 +23,23 @@ MINI_BATCH = "mini-batch"
 """Name of the forward pass that all proxies share."""
 
 
+def channels_first(module: nn.Module, tensor: Tensor) -> Tensor:
+    """What a module takes or gives as ``(B, C, ...)``: tokens ``(B, N, C)`` as ``(B, C, N)``.
+
+    Tokens are what has three axes, and what a linear layer has of more than two.
+    """
+    tokens = tensor.ndim == 3 or (tensor.ndim > 3 and isinstance(module, nn.Linear))
+    return tensor.movedim(-1, 1) if tokens else tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """A call of a convolution or linear layer: its input and output, ``(B, C, ...)``.
 
-    ``values`` is what `value` has computed of it. Where candidates share the layer it is not run
-    again, and where nobody reads tensors they are not kept: then this is all there is, and reading
-    input or output raises `ValueError`.
+    ``tensors`` are both as they were called with, see `channels_first`; ``values`` is what `value`
+    has computed of it. Where candidates share the layer it is not run again, and where nobody reads
+    tensors they are not kept: then this is all there is, and reading input or output raises
+    `ValueError`.
     """
 
     name: str
@@ -39,14 +50,15 @@ class Layer:
     @property
     def input(self) -> Tensor:
         """What it was called with."""
-        return self._tensors()[0]
+        return channels_first(self.module, self.called()[0])
 
     @property
     def output(self) -> Tensor:
         """What it gave."""
-        return self._tensors()[1]
+        return channels_first(self.module, self.called()[1])
 
-    def _tensors(self) -> tuple[Tensor, Tensor]:
+    def called(self) -> tuple[Tensor, Tensor]:
+        """Input and output as they were, tokens with their channels last."""
         if self.tensors is None:
             raise ValueError(f"tensors of {self.name} were not kept: use Layer.value")
         return self.tensors
@@ -60,7 +72,7 @@ class Layer:
 
     def detached(self) -> "Layer":
         """The same call outside the graph."""
-        tensors = self.tensors and (self.input.detach(), self.output.detach())
+        tensors = self.tensors and (self.tensors[0].detach(), self.tensors[1].detach())
         return replace(self, tensors=tensors)
 
 
@@ -75,11 +87,11 @@ def weighted(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def find_blocks(network: nn.Module) -> list[nn.Module]:
-    """Residual blocks and cells, in the network's order; none of an adapted classifier.
+    """Residual and transformer blocks and cells, in order; none of an adapted classifier.
 
     None of these types contains another one, so that no module is in two blocks.
     """
-    kinds = (ResidualBlock, WideBlock, Cell, DownBlock)
+    kinds = (ResidualBlock, WideBlock, Cell, DownBlock, TransformerBlock)
     return [module for module in network.modules() if isinstance(module, kinds)]
 
 
@@ -189,7 +201,9 @@ class Gradients:
     def outputs(self) -> list[Tensor]:
         """Of the mean cross-entropy, to the output of every recorded layer, in call order."""
         gradients = self._loss()
-        return gradients[len(gradients) - len(self.layers) :]
+        own = gradients[len(gradients) - len(self.layers) :]
+        pairs = zip(self.layers, own, strict=True)
+        return [channels_first(layer.module, gradient) for layer, gradient in pairs]
 
     @property
     def images(self) -> Tensor:
@@ -203,7 +217,7 @@ class Gradients:
     def _loss(self) -> list[Tensor]:
         def compute() -> list[Tensor]:
             loss = F.cross_entropy(self.logits, self.batch.labels)
-            outputs = (layer.output for layer in self.layers)
+            outputs = (layer.called()[1] for layer in self.layers)
             return _backward(loss, [*weights(self.network).values(), *outputs])
 
         return self.shared.get("gradients of the loss", compute)

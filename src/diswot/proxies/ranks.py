@@ -12,12 +12,13 @@ from diswot.checks import choice
 from diswot.keys import generator
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
+from diswot.proxies.passes import channels_first
 
 
 class NEAR(Proxy):
     """``Σ erank`` of the activation matrices before and after every activation function.
 
-    Matrices are the outputs of all convolutions, linear layers and BatchNorms (pre-activations)
+    Matrices are the outputs of all convolutions, linear and normalisation layers (pre-activations)
     and of all modules of ``torch.nn``'s activation functions (post-activations), as in the released
     code, a row an image and position, a column a channel, not centred; erank is
     `functional.activation_rank`. Source: Husistein et al., "NEAR: A Training-Free Pre-Estimator of
@@ -52,7 +53,7 @@ class NEAR(Proxy):
             yield ranks
 
     def _record(self, ranks: list[Tensor], module: nn.Module, inputs: Any, output: Tensor) -> None:
-        rows = output.detach().movedim(1, -1).flatten(0, -2)
+        rows = channels_first(module, output.detach()).movedim(1, -1).flatten(0, -2)
         width = rows.shape[1]
         if self.rows == "square" and len(rows) > width:
             key = generator("near proxy", len(ranks), *rows.shape)

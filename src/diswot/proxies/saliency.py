@@ -6,6 +6,7 @@ cross-entropy of the whole mini-batch, in train mode.
 """
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from diswot.checks import choice, flag, positive
@@ -149,7 +150,8 @@ class Synflow(Proxy):
 
     As run for architectures by Abdelfattah et al., ICLR 2021, in float64: scores grow with depth as
     a product of widths. Biases take part in the pass alone; of the mini-batch the image has the
-    size.
+    size. LayerNorm and the softmax of attention stay: in transformers the pass is not of positive
+    numbers, scores are no product of widths, and with ``log`` there is none.
 
     Args:
         log: Take ``Σ_w |w · ln(1 + dR/dw)|`` instead, see there.
@@ -167,7 +169,9 @@ class Synflow(Proxy):
         self.batch_norm = flag(f"proxy.{name}.batch_norm", batch_norm)
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`."""
+        """See `Proxy`; fails with ``log`` and LayerNorm."""
+        if self.log and any(isinstance(m, nn.LayerNorm) for m in inputs.network.modules()):
+            raise ValueError("LayerNorm turns gradients negative, which have no logarithm")
         image = torch.ones_like(inputs.batch.images[:1], dtype=torch.float64)
         value = functional.synflow(inputs.network, image, log=self.log, batch_norm=self.batch_norm)
         return {"log_synflow" if self.log else "synflow": value}

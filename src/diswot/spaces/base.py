@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from diswot.models.outputs import Cost
 
-Value = int | str
+Value = float | str
 
 
 class Arch(Hashable, Protocol):
