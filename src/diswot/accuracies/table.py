@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 _BESIDE = ("params", "macs", "flops")
 """Columns that are no accuracies."""
 
+_LOWEST = {"gain": -100}
+"""Of targets that are differences of accuracies."""
+
 
 class ArchTable(Benchmark):
     """A CSV file with a column ``arch`` and columns of top-1 accuracies in percent.
 
-    An empty cell is an accuracy that is not known; only architectures of which every reported
+    A target ``gain``, the difference of two, may be negative. An empty cell is an accuracy that is
+    not known; only architectures of which every reported
     target is known are ranked.
 
     Args:
@@ -104,10 +108,12 @@ class ArchTable(Benchmark):
         checked = pd.DataFrame(index=table["arch"].astype(str))
         for target, column in columns.items():
             numbers = pd.to_numeric(table[column], errors="coerce")
-            wrong = table[column].notna() & ~numbers.between(0, 100)
+            low = _LOWEST.get(target, 0)
+            wrong = table[column].notna() & ~numbers.between(low, 100)
             if wrong.any():
                 line, value = wrong.idxmax() + 2, table[column][wrong.idxmax()]
-                raise self._wrong(f"line {line} has {value!r} as {column}, no number from 0 to 100")
+                problem = f"line {line} has {value!r} as {column}, no number from {low} to 100"
+                raise self._wrong(problem)
             checked[target] = numbers.to_numpy()
         return checked.dropna()
 
