@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 import torch
@@ -119,8 +119,7 @@ def timm_name(model: str) -> str:
 
 def timm_names(patterns: Sequence[str], *, pretrained_only: bool = False) -> list[str]:
     """The models that a pattern names; UserError where there is none, or for an unknown name."""
-    timm = _timm()
-    names = timm.list_models()
+    timm, names = _timm(), list(_all_names())
     if pretrained_only:
         published = {name.partition(".")[0] for name in timm.list_pretrained()}
         names = [name for name in names if name in published]
@@ -132,6 +131,11 @@ def timm_names(patterns: Sequence[str], *, pretrained_only: bool = False) -> lis
     if not chosen:
         raise UserError(f"space.models={list(patterns)}: none of timm's {len(names)} models is so")
     return chosen
+
+
+@cache
+def _all_names() -> tuple[str, ...]:
+    return tuple(_timm().list_models())
 
 
 def timm_version() -> str:

@@ -36,11 +36,11 @@ class Timm(Space):
     timm defines in one module, or, one in four times, any other. Costs are counted once a machine,
     see `diswot.models.counted.counted_cost`. A model that cannot be used (it has no linear
     classifier or no maps) or does not run on images of the data's size is a candidate that fails,
-    with the reason.
+    with the reason. Texts of other models of timm are read too.
 
     Args:
-        models: Patterns of names as of a shell, such as ``resnet*``, or one; those of models alone
-            must be known.
+        models: Patterns of names as of a shell, such as ``resnet*``, or one, of the models to draw
+            and list; those of models alone must be known.
         pretrained_only: Only models of which timm publishes weights.
 
     Raises:
@@ -87,14 +87,15 @@ class Timm(Space):
         return (TimmArch(model, self.name) for model in self.models)
 
     def parse(self, text: str) -> TimmArch:
-        """Read ``timm:resnet18``; UserError for a model that is not of the space."""
+        """Read ``timm:resnet18``, any model of timm, of `models` or not; UserError for another."""
         from diswot.models.adapter import nearest
+        from diswot.models.zoo import timm_names
 
         space, _, model = text.partition(":")
-        if space != self.name or model not in self.models:
+        if space != self.name or model not in (names := timm_names(["*"])):
             raise UserError(
-                f"arch {text!r} is not of space {self.name}, which has {self.size} models of timm "
-                f"(space.models chooses them); nearest: {self.name}:{nearest(model, self.models, 1)}"
+                f"arch {text!r} is not of space {self.name}, which reads {self.name}:MODEL of "
+                f"timm; nearest: {nearest(model, names)}"
             )
         return TimmArch(model, self.name)
 
