@@ -108,7 +108,9 @@ Sizes = Mapping[str, tuple[int, int]]
 """Channels and side of square maps, by path; the side of vectors is 0."""
 
 
-def _maps(once: Mapping[str, Any], batch: int, prefix: int) -> Iterator[tuple[str, tuple[int, int]]]:
+def _maps(
+    once: Mapping[str, Any], batch: int, prefix: int
+) -> Iterator[tuple[str, tuple[int, int]]]:
     for path, output in once.items():
         seen = shown(output, prefix)
         if seen is not None and len(seen.map) == batch and seen.map.shape[2] == seen.map.shape[3]:
