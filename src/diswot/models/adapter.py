@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol, Self, cast
 
-import torch
 from torch import Tensor, nn
 
 from diswot.errors import UserError
@@ -155,7 +154,7 @@ class _Recorder:
 def adapted(
     model: nn.Module, images: Tensor, stages: Sequence[str] | None = None
 ) -> AdaptedNetwork:
-    """The adapter of a classifier in eval mode, whose parts `find_parts` finds where none are given.
+    """The adapter of a classifier in eval mode; `find_parts` finds what is not given.
 
     Raises:
         UserError: The last layer is not linear, no module gives maps, or a path does not exist.

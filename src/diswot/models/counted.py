@@ -75,7 +75,7 @@ def _progress(seconds: float, file: Path) -> None:
     _spent[:] = before + seconds, _spent[1] + 1
     if _spent[0] // _EVERY > before // _EVERY:
         line = f"Counted what {_spent[1]:.0f} models of timm cost, once for all: {file}"
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{line}\n")
 
 
 def _counted(model: str, num_classes: int, image: tuple[int, int, int]) -> Cost:

@@ -46,10 +46,13 @@ def shown(output: object, prefix: int = 0) -> Shown | None:
     for skipped in (prefix, *range(_MOST_PREFIX + 1)):
         side = math.isqrt(max(0, output.shape[1] - skipped))
         if side and side * side == output.shape[1] - skipped:
-            first, grid = output[:, :skipped], output[:, skipped:]
-            tokens = grid.transpose(1, 2).unflatten(2, (side, side))
-            return Shown(tokens, lambda m: torch.cat([first, m.flatten(2).transpose(1, 2)], 1))
+            return _grid(output[:, :skipped], output[:, skipped:], side)
     return None
+
+
+def _grid(first: Tensor, tokens: Tensor, side: int) -> Shown:
+    maps = tokens.transpose(1, 2).unflatten(2, (side, side))
+    return Shown(maps, lambda m: torch.cat([first, m.flatten(2).transpose(1, 2)], 1))
 
 
 @torch.no_grad()

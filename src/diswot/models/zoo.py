@@ -84,6 +84,7 @@ def timm_network(
     model: str,
     stages: list[str] | None = None,
     classifier: str | None = None,
+    *,
     num_classes: int = 1000,
     in_channels: int = 3,
     image_size: int | None = None,
