@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ def shown(output: object, prefix: int = 0) -> Shown | None:
 
 
 def _grid(first: Tensor, tokens: Tensor, side: int) -> Shown:
-    maps = tokens.transpose(1, 2).unflatten(2, (side, side))
+    maps = tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
     return Shown(maps, lambda m: torch.cat([first, m.flatten(2).transpose(1, 2)], 1))
 
 
@@ -86,7 +86,7 @@ def find_parts(model: nn.Module, images: Tensor, named: Sequence[str] = ()) -> P
     stages = _one_a_size({path: maps[path] for path in known} or maps, outermost=not known)
     if len(stages) == 1:
         stages = _row(model, maps, known, stages[0])
-    read = model.get_submodule(linear[-1]).in_features
+    read = cast(nn.Linear, model.get_submodule(linear[-1])).in_features
     if stages and maps[stages[-1]][0] != read:
         stages = _with_last(stages, maps, read, named=bool(known))
     return Parts(stages, linear[-1])

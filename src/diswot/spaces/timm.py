@@ -116,5 +116,5 @@ class Timm(Space):
         """See `Space`."""
         from diswot.models.zoo import timm_network
 
-        sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
-        return timm_network(arch.model, **sizes)
+        classes, channels, size = num_classes, in_channels, image_size
+        return timm_network(arch.model, num_classes=classes, in_channels=channels, image_size=size)
