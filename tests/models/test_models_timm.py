@@ -1,8 +1,13 @@
 """Models of timm, whose layers are found."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from diswot.checkpoint import build_student, describe_student, load_student, save_student
+from diswot.config import conf_dir, member_node
 from diswot.errors import UnfitError, UserError
 from diswot.models import Network
 from diswot.models.zoo import timm_network, timm_parts
@@ -84,3 +89,25 @@ def test_named_layers_are_taken() -> None:
         assert network.stage_paths == ("blocks.1",)
         one = timm_network("test_resnet", ["layer4"], "fc", image_size=32)
     assert one.stage_paths == ("layer4",)
+
+
+@pytest.mark.parametrize("kind", ["network", "arch"])
+def test_a_student_is_loaded_for_the_images_it_was_trained_on(tmp_path: Path, kind: str) -> None:
+    fixed = member_node("teacher", "timm", [conf_dir()])
+    fixed["network"]["model"] = "test_vit"
+    drawn = {"name": "arch", "arch": "timm:test_vit", "weights": "none"}
+    space = member_node("space", "timm", [conf_dir()])
+    config: dict[str, Any] = {"student": fixed if kind == "network" else drawn, "space": space}
+    student = build_student(config["student"], space, 5, 3, 48).eval()
+    sizes = {"num_classes": 5, "in_channels": 3, "image_size": 48}
+    description = describe_student(config, **sizes, mean=[0.0] * 3, std=[1.0] * 3)
+    save_student(student, tmp_path, description)
+    images = torch.randn(2, 3, 48, 48)
+    assert torch.equal(load_student(tmp_path)(images), student(images))
+
+
+def test_descriptions_of_earlier_versions_build() -> None:
+    node = {"_target_": "diswot.models.zoo.timm_network", "model": "test_resnet"}
+    node |= {"stages": ["layer1", "layer4"], "classifier": "fc"}
+    spec = {"name": "timm_test_resnet", "network": node, "weights": "none"}
+    assert build_student(spec, None, 5, 3, 32)(torch.randn(2, 3, 32, 32)).shape == (2, 5)
