@@ -45,7 +45,10 @@ def test_patterns_of_no_model(models: list[str], message: str) -> None:
 def test_texts_of_models_that_are_not_drawn_are_read() -> None:
     space = timm(*TINY)
     assert space.parse("timm:resnet18") == TimmArch("resnet18")
-    with pytest.raises(UserError, match=r"'timm:resnet19' .*; nearest: .*resnet1"):
+    for text in ("timm:resnet18.a1_in1k", "timm:", "resnet18"):
+        with pytest.raises(UserError):
+            space.parse(text)
+    with pytest.raises(UserError, match=r"'timm:resnet19' .*; nearest: .*test_resnet"):
         space.parse("timm:resnet19")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -120,7 +120,8 @@ def timm_name(model: str) -> str:
 
 def timm_names(patterns: Sequence[str], *, pretrained_only: bool = False) -> list[str]:
     """The models that a pattern names; UserError where there is none, or for an unknown name."""
-    timm, names = _timm(), list(_all_names())
+    timm = _timm()
+    names = timm.list_models()
     if pretrained_only:
         published = {name.partition(".")[0] for name in timm.list_pretrained()}
         names = [name for name in names if name in published]
@@ -134,9 +135,9 @@ def timm_names(patterns: Sequence[str], *, pretrained_only: bool = False) -> lis
     return chosen
 
 
-@cache
-def _all_names() -> tuple[str, ...]:
-    return tuple(_timm().list_models())
+def is_timm(name: str) -> bool:
+    """Whether it is the name of a model of timm, without a tag."""
+    return "." not in name and bool(_timm().is_model(name))
 
 
 def timm_version() -> str:

@@ -89,13 +89,13 @@ class Timm(Space):
     def parse(self, text: str) -> TimmArch:
         """Read ``timm:resnet18``, any model of timm, of `models` or not; UserError for another."""
         from diswot.models.adapter import nearest
-        from diswot.models.zoo import timm_names
+        from diswot.models.zoo import is_timm
 
         space, _, model = text.partition(":")
-        if space != self.name or model not in (names := timm_names(["*"])):
+        if space != self.name or not is_timm(model):
             raise UserError(
                 f"arch {text!r} is not of space {self.name}, which reads {self.name}:MODEL of "
-                f"timm; nearest: {nearest(model, names)}"
+                f"timm; nearest: {nearest(model, self.models)}"
             )
         return TimmArch(model, self.name)
 
