@@ -28,7 +28,7 @@ GROUPS = (
     *("latency", "distiller", "protocol", "trainer", "callbacks", "logger", "hydra/launcher"),
 )
 SPACES = ("s0", "nasbench201", "s1", "s2")
-RANKINGS = ("s0", "s1", "nasbench201_600", "nasbench201_live", "nasbench201")
+RANKINGS = ("s0", "s1", "nasbench201_600", "nasbench201_live", "nasbench201", "timm")
 
 COMPARED = (
     *("params", "flops", "nwot", "effective_rank", "az_nas", "swap", "meco", "vkdnw", "diswot"),

@@ -85,7 +85,8 @@ class SearchResult:
 
         space = make(self.config["space"], "space", Space)
         classes = num_classes or self.summary["num_classes"]
-        return space.build(space.parse(self.arch), num_classes=classes, in_channels=in_channels)
+        size = self.summary["image_size"]
+        return space.built_for(space.parse(self.arch), classes, in_channels, size)
 
     def race(self, **settings: Any) -> RaceResult:
         """Distil the best of ``top`` briefly, see `race_students`."""

@@ -57,19 +57,26 @@ class _Description(msgspec.Struct):
 
 
 def build_network(
-    spec: Mapping[str, Any], role: str, num_classes: int, in_channels: int
+    spec: Mapping[str, Any],
+    role: str,
+    num_classes: int,
+    in_channels: int,
+    image_size: int | None = None,
 ) -> nn.Module:
     """Build a network as a file of ``conf/teacher`` or ``conf/student`` describes it.
 
     ``spec`` holds ``name``, ``network`` (a node with ``_target_``) and ``weights`` for as many
     classes, see :func:`~diswot.models.weights.load_weights`; ``role`` is ``teacher`` or
-    ``student``. Gives a :class:`~diswot.models.outputs.Network` in training mode.
+    ``student``. A node with an ``image_size`` of null is given that of the images, in pixels. Gives
+    a :class:`~diswot.models.outputs.Network` in training mode.
 
     Raises:
         UserError: For settings the network refuses or weights that cannot be loaded into it.
     """
     node = f"{role}.network"
     sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    if image_size is not None and spec["network"].get("image_size", 0) is None:
+        sizes["image_size"] = image_size
     return _loaded(make(spec["network"], node, nn.Module, **sizes), spec, role, node)
 
 
@@ -80,12 +87,17 @@ def teacher_cost(
     if spec["name"] == "none":
         return None
     with torch.device("meta"):
-        network = build_network({**spec, "weights": "none"}, "teacher", num_classes, image[0])
+        untrained, sizes = {**spec, "weights": "none"}, (num_classes, image[0], image[-1])
+        network = build_network(untrained, "teacher", *sizes)
     return Cost(count_params(network), count_flops(network, image), count_layers(network))
 
 
 def build_student(
-    spec: Mapping[str, Any], space: Mapping[str, Any] | None, num_classes: int, in_channels: int
+    spec: Mapping[str, Any],
+    space: Mapping[str, Any] | None,
+    num_classes: int,
+    in_channels: int,
+    image_size: int | None = None,
 ) -> nn.Module:
     """Build a student, an architecture of a space or a fixed network; see :func:`build_network`.
 
@@ -93,12 +105,12 @@ def build_student(
     leaves them.
     """
     if spec.get("arch") is None:
-        return build_network(spec, "student", num_classes, in_channels)
+        return build_network(spec, "student", num_classes, in_channels, image_size)
     if space is None:
         raise UserError("space: none is given; student.arch needs the space it is of")
     made = make(space, "space", Space)
     arch = made.parse(str(spec["arch"]))
-    network = made.build(arch, num_classes=num_classes, in_channels=in_channels)
+    network = made.built_for(arch, num_classes, in_channels, image_size)
     return _loaded(network, spec, "student", "space")
 
 
@@ -187,7 +199,7 @@ def load_student(run: str | Path, *, config_dir: str | Path | None = None) -> nn
     """
     content = read_student(run, config_dir=config_dir)
     spec, file = content["student"], Path(run).expanduser() / DESCRIPTION_FILE
-    sizes = (content["num_classes"], content["in_channels"])
+    sizes = (content["num_classes"], content["in_channels"], content["image_size"])
     try:
         with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
             network = build_student(spec, content["space"], *sizes)
@@ -275,7 +287,8 @@ def read_search(
         raise UnreadableError(file, error, remedy=_SEARCH_AGAIN) from None
     possible = [found.in_channels] if found.in_channels else [3, 1]
     with torch.device("meta"):
-        built = (made.build(arch, num_classes=found.num_classes, in_channels=c) for c in possible)
+        size = found.image_size
+        built = (made.built_for(arch, found.num_classes, c, size) for c in possible)
         counts = list(map(count_params, built))
     if best.params not in counts:
         raise UserError(

@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class UnfitError(UserError):
+    """A network that cannot be used, or not on such images, where others of its kind can."""
+
+
 class DivergedError(UserError):
     """A training whose loss is no longer finite."""
 

@@ -132,7 +132,7 @@ def _next_commands(launch: Launch, summary: RaceSummary) -> dict[str, str]:
         teacher = launch.choices.get("teacher") or summary.teacher
         ways["taught"] = [f"teacher={teacher}", f"distiller={distiller}"]
         ways["taught"].append(f"teacher.weights={quote(str(summary.teacher_weights))}")
-        ways["taught"] += given("teacher.network.", "distiller.")
+        ways["taught"] += given("teacher.name=", "teacher.network.", "distiller.")
     shown = 0 if gain is None else side(gain)
     order = ["alone", "taught"] if shown < 0 else ["taught"] if shown > 0 else ["taught", "alone"]
     known = [ways[way] for way in order if way in ways]

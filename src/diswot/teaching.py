@@ -32,7 +32,8 @@ def teaching_weights(spec: Mapping[str, Any], data: str) -> str:
 def trained_network(spec: Mapping[str, Any], data: ImageData) -> nn.Module:
     """The network of a teacher's node with its weights, for the classes of the data."""
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        return build_network(spec, "teacher", data.num_classes, data.in_channels)
+        sizes = data.num_classes, data.in_channels, data.image_size
+        return build_network(spec, "teacher", *sizes)
 
 
 def measured(

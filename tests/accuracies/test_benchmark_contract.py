@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmark_helpers import AUTO_PROX, auto_prox_json, best_of
+from benchmark_helpers import AUTO_PROX, auto_prox_json, best_of, write_pairs
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -29,6 +29,8 @@ def make(request: pytest.FixtureRequest, whole_csv: Path, tmp_path: Path) -> Mak
     overrides = {"path": str(whole_csv)} if "path" in config else {}
     if request.param in AUTO_PROX:
         overrides = {"path": str(auto_prox_json(tmp_path, request.param))}
+    if request.param == "timm":
+        overrides = {"path": str(write_pairs(tmp_path / "pairs.csv"))}
     if request.param == "table":
         overrides = {"path": str(tmp_path / "mine.csv"), "space": "s0"}
         archs = [f"s0:{a}-{b}-{c}" for a in (1, 3, 5) for b in (1, 3) for c in (1, 3, 7)]
@@ -66,7 +68,7 @@ def test_every_entry_has_a_percentage_of_every_arch(make: Make) -> None:
     for entry in benchmark.entries():
         figures = [benchmark.accuracy(arch, *entry) for arch in benchmark.archs()]
         assert all(isinstance(value, float) and math.isfinite(value) for value in figures)
-        assert 0 <= min(figures) <= max(figures) <= 100
+        assert (-100 if entry[1] == "gain" else 0) <= min(figures) <= max(figures) <= 100
         best = benchmark.archs()[figures.index(max(figures))]
         assert best_of(benchmark, *entry) == (best, max(figures))
 

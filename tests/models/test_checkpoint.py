@@ -51,7 +51,7 @@ def test_every_teacher_builds_and_shows_its_inside(file: Path) -> None:
     with torch.no_grad():
         outputs, logits = teacher.outputs(images), teacher(images)
         classified = teacher.classifier(outputs.embedding)
-    assert spec["name"].startswith(file.stem)
+    assert spec["name"].startswith(file.stem) or file.stem == "timm"  # that of a model
     assert spec["weights"] == "none"
     assert isinstance(teacher, Network)
     assert torch.equal(outputs.logits, logits)
@@ -73,7 +73,7 @@ def test_every_fixed_student_builds(name: str) -> None:
         student = build_student(config["student"], config["space"], 5, 1)
     assert isinstance(student, Network)
     assert student.classifier.out_features == 5
-    assert config["student"]["name"].startswith(name)
+    assert config["student"]["name"].startswith(name) or name == "timm"  # that of a model
     assert (config["student"]["weights"], config["space"]) == ("none", None)
 
 

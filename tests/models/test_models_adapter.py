@@ -152,7 +152,6 @@ def test_copies_are_independent_and_meta_networks_can_be_filled() -> None:
         (["a"], "fcc", "network.classifier: Tiny has no module 'fcc'; nearest: fc"),
         (["a"], "relu", "'relu' is a ReLU, not a Linear; allowed: fc"),
         ([], "fc", "at least one"),
-        (["fc"], "fc", r"'fc' gives \(1, 5\), not a \(B, C, H, W\) map"),
     ],
 )
 def test_wrong_paths(stages: list[str], classifier: str, message: str) -> None:

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from diswot.config import conf_dir, make, member_node
 from diswot.spaces import Arch, Space
 
+SMALLER = {"timm": {"models": ["test_resnet", "test_efficientnet*", "test_vit", "test_vit[23]"]}}
+"""Settings of members whose networks take long to build."""
+
 S = TypeVar("S", bound=Space)
 
 MEMBERS = sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml"))
@@ -16,7 +19,8 @@ MEMBERS = sorted(path.stem for path in (conf_dir() / "space").glob("*.yaml"))
 
 def make_space(name: str, kind: type[S] = Space, **settings: object) -> S:  # type: ignore[assignment]
     """A member of ``conf/space``."""
-    return make({**member_node("space", name, [conf_dir()]), **settings}, "space", kind)
+    node = {**member_node("space", name, [conf_dir()]), **SMALLER.get(name, {}), **settings}
+    return make(node, "space", kind)
 
 
 def draws(space: Space, count: int = 40, seed: int = 0) -> list[Arch]:
@@ -26,12 +30,16 @@ def draws(space: Space, count: int = 40, seed: int = 0) -> list[Arch]:
 
 
 def on_meta(
-    space: Space, arch: Arch | str, num_classes: int = 10, in_channels: int = 3
+    space: Space,
+    arch: Arch | str,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | None = None,
 ) -> nn.Module:
     """The network of an architecture, without memory."""
     arch = space.parse(arch) if isinstance(arch, str) else arch
     with torch.device("meta"):
-        return space.build(arch, num_classes=num_classes, in_channels=in_channels)
+        return space.built_for(arch, num_classes, in_channels, image_size)
 
 
 def layers(network: nn.Module) -> list[tuple[int, ...]]:

@@ -14,6 +14,7 @@ from spaces_helpers import MEMBERS, draws, make_space, on_meta
 
 from diswot.errors import UserError
 from diswot.models import Network
+from diswot.models.adapter import AdaptedNetwork
 from diswot.models.outputs import count_params
 from diswot.scoring.budget import Budget
 from diswot.spaces import Arch, Space
@@ -131,9 +132,9 @@ def test_networks_take_any_classes_channels_and_size(
     space: Space, num_classes: int, in_channels: int, sizes: tuple[int, ...]
 ) -> None:
     for arch in draws(space, 1, seed=num_classes):
-        network = on_meta(space, arch, num_classes, in_channels)
-        assert isinstance(network, Network)
         for size in sizes:
+            network = on_meta(space, arch, num_classes, in_channels, size)
+            assert isinstance(network, Network)
             images = torch.empty(2, in_channels, size, size, device="meta")
             outputs = network.outputs(images)
             assert outputs.logits.shape == network(images).shape == (2, num_classes)
@@ -149,13 +150,15 @@ def test_networks_take_any_classes_channels_and_size(
 def test_outputs_are_those_of_the_forward_pass(space: Space) -> None:
     torch.manual_seed(0)
     for arch in smallest(space, 2):
-        network = space.build(arch, num_classes=10).eval()
+        network = space.built_for(arch, 10, 3, 16).eval()
         images = torch.randn(2, 3, 16, 16)
         with torch.no_grad():
             outputs, logits = network.outputs(images), network(images)
         torch.testing.assert_close(outputs.logits, logits)
-        torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
         torch.testing.assert_close(network.classifier(outputs.embedding), outputs.logits)
+        if isinstance(network, AdaptedNetwork):  # pools and activates as its model does
+            continue
+        torch.testing.assert_close(outputs.embedding, outputs.stages[-1].mean((2, 3)))
         for before, after in zip(outputs.preactivations, outputs.stages, strict=True):
             assert torch.equal(before.relu(), after) or torch.equal(before, after)
 
@@ -163,7 +166,7 @@ def test_outputs_are_those_of_the_forward_pass(space: Space) -> None:
 def test_networks_can_be_trained(space: Space) -> None:
     """Every weight has a gradient but those that have no say in the logits."""
     for arch in smallest(space, 3):
-        network, images = space.build(arch, num_classes=10), torch.randn(2, 3, 16, 16)
+        network, images = space.built_for(arch, 10, 3, 16), torch.randn(2, 3, 16, 16)
         logits = network(images)
         logits.logsumexp(1).sum().backward()
         assert network.classifier.weight.grad is not None

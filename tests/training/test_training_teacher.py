@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from diswot.checkpoint import build_network
-from diswot.config import conf_dir
+from diswot.config import conf_dir, member_node
 from diswot.models.outputs import Network
 from diswot.training.teacher import FrozenTeacher, fold_batch_norms
 
@@ -34,9 +34,7 @@ def norms(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", sorted({*TEACHERS} - DEEP))
 def test_outputs_are_kept(name: str) -> None:
-    spec = OmegaConf.to_container(OmegaConf.load(conf_dir() / "teacher" / f"{name}.yaml"))
-    assert isinstance(spec, dict)
-    spec["name"] = name
+    spec = member_node("teacher", name, [conf_dir()])
     torch.manual_seed(0)
     images = torch.randn(4, 3, 32, 32)
     network = settled(build_network(spec, "teacher", 10, 3), images)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _BESIDE = ("params", "macs", "flops")
 """Columns that are no accuracies."""
 
+_LOWEST = {"gain": -100}
+"""Of targets that are differences of accuracies."""
+
 
 class FileTable(Benchmark):
     """A table that a file holds: a column ``arch``, others of top-1 in percent.
@@ -39,25 +42,26 @@ class FileTable(Benchmark):
     def _use(self, table: DataFrame, columns: Mapping[tuple[str, str], str]) -> None:
         """Know the accuracies of these columns, by data set and target."""
         self.known, self._columns = list(columns), dict(columns)
-        self._figures = self._checked(table, list(dict.fromkeys(columns.values())))
+        self._figures = self._checked(table, columns)
 
-    def _checked(self, table: DataFrame, columns: Sequence[str]) -> DataFrame:
+    def _checked(self, table: DataFrame, columns: Mapping[tuple[str, str], str]) -> DataFrame:
         import pandas as pd
 
         if (twice := table["arch"].duplicated()).any():
             raise self._wrong(f"{self._place(twice)} has an arch of a {self._rows[0]} above")
         checked = pd.DataFrame(index=table["arch"].astype(str))
-        for column in columns:
+        for (_, target), column in columns.items():
             if column not in table:
                 raise self._wrong(
                     f"it has no column {column}; it has {', '.join(map(str, table.columns))}"
                 )
             numbers = pd.to_numeric(table[column], errors="coerce")
-            wrong = table[column].notna() & ~numbers.between(0, 100)
+            low = _LOWEST.get(target, 0)
+            wrong = table[column].notna() & ~numbers.between(low, 100)
             if wrong.any():
                 value = table[column][wrong.idxmax()]
                 where = f"{self._place(wrong)} has {value!r} as {column}"
-                raise self._wrong(f"{where}, no number from 0 to 100")
+                raise self._wrong(f"{where}, no number from {low} to 100")
             checked[column] = numbers.to_numpy()
         return checked.dropna()
 
@@ -72,7 +76,8 @@ class FileTable(Benchmark):
 class ArchTable(FileTable):
     """A CSV file with a column ``arch`` and columns of top-1 accuracies in percent.
 
-    An empty cell is an accuracy that is not known; only architectures of which every reported
+    A target ``gain``, the difference of two, may be negative. An empty cell is an accuracy that is
+    not known; only architectures of which every reported
     target is known are ranked.
 
     Args:

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol, Self, cast
 
-import torch
 from torch import Tensor, nn
 
 from diswot.errors import UserError
+from diswot.models.finding import find_parts, shown
 from diswot.models.outputs import NetworkOutputs
 
 _REGISTRIES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
@@ -90,9 +90,9 @@ class AdaptedNetwork(nn.Module):
         does; otherwise the stage's output itself. Activations do not work in place meanwhile.
 
         Raises:
-            UserError: Where a stage gives anything but a ``(B, C, H, W)`` map, or does not run.
+            UserError: Where a stage gives no map (see `shown`), or does not run.
         """
-        recorder = _Recorder()
+        recorder = _Recorder(int(getattr(self._model, "num_prefix_tokens", 0)))
         stages = {path: self.get_submodule(path) for path in self.stage_paths}
         inside = (module for stage in stages.values() for module in stage.modules())
         with ExitStack() as stack:
@@ -121,7 +121,8 @@ class _Recorder:
     tensor itself lies on the way to the logits, so gradients reach it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: int) -> None:
+        self._prefix = prefix  # tokens of no place
         self.stages: dict[str, tuple[Tensor, Tensor]] = {}
         """Preactivation and map of each stage that ran."""
         self.embedding: Tensor | None = None
@@ -132,73 +133,36 @@ class _Recorder:
         self._activation = (args[0], output, _version(output))
 
     def stage(self, path: str, module: nn.Module, args: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim != 4:
+        seen = shown(output, self._prefix)
+        if seen is None:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise UserError(f"network.stages: {path!r} gives {shape}, not a (B, C, H, W) map")
-        before, passed_on = output, output.clone()
-        if self._activation is not None:
+        before, passed_on = seen.map, seen.back(seen.map).clone()
+        if self._activation is not None and seen.map is output:
             entered, left, version = self._activation
             if output is left and _version(output) == version:  # nothing was added in place
                 before = entered
                 # An enclosing stage may end in the same activation.
                 self._activation = (entered, passed_on, _version(passed_on))
-        self.stages[path] = (before, output)
+        self.stages[path] = (before, seen.map)
         return passed_on
 
     def classifier(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         self.embedding = args[0].flatten(1)
 
 
-@torch.no_grad()
 def adapted(
     model: nn.Module, images: Tensor, stages: Sequence[str] | None = None
 ) -> AdaptedNetwork:
-    """The adapter of a classifier in eval mode, whose parts are found by running a few images.
-
-    The classifier is the linear layer that gives the logits. By default there is a stage for each
-    size of square maps, while it falls: the last of the outermost modules that give such a map,
-    among those that run once. Maps of one pixel are a stage where the classifier reads as many
-    channels and no others have them.
+    """The adapter of a classifier in eval mode; `find_parts` finds what is not given.
 
     Raises:
         UserError: The last layer is not linear, no module gives maps, or a path does not exist.
     """
-    calls: dict[str, list[Any]] = {}
-
-    def note(path: str, module: nn.Module, args: Any, output: Any) -> None:
-        calls.setdefault(path, []).append(output)
-
-    with ExitStack() as stack:
-        for path, module in model.named_modules():
-            if path:
-                stack.enter_context(module.register_forward_hook(partial(note, path)))
-        logits = model(images)
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"its forward gives {shape}, not logits (B, K)")
-    once = {path: outputs[0] for path, outputs in calls.items() if len(outputs) == 1}
-    linear = [
-        path
-        for path, output in once.items()
-        if isinstance(model.get_submodule(path), nn.Linear) and torch.equal(output, logits)
-    ]
-    if not linear:
-        raise UserError("its logits are not what a Linear gives; its last layer has to be one")
-    last: dict[int, str] = {}  # by size; modules end in this order, those that hold others later
-    for path, output in once.items():
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            continue
-        side, width = output.shape[2:]
-        outermost = path.count(".") <= last.get(side, path).count(".")
-        if side == width > 1 and side <= min(last, default=side) and outermost:
-            last[side] = path
-    read = model.get_submodule(linear[-1]).in_features
-    if last and once[list(last.values())[-1]].shape[1] != read:  # then the last maps are one pixel
-        pixels = [p for p, out in once.items() if getattr(out, "shape", ())[1:] == (read, 1, 1)]
-        last |= {1: min(pixels, key=lambda path: path.count("."))} if pixels else {}
-    if not (stages or last):
+    parts = find_parts(model, images)
+    if not (stages or parts.stages):
         raise UserError("none of its modules gives square maps (B, C, H, W); name its stages")
-    return AdaptedNetwork(model, stages or list(last.values()), linear[-1])
+    return AdaptedNetwork(model, stages or parts.stages, parts.classifier)
 
 
 def nearest(name: str, allowed: Sequence[str], count: int = 5) -> str:

@@ -109,8 +109,11 @@ def count_flops(network: nn.Module, image: tuple[int, int, int]) -> int:
     """
     device, training = next(network.parameters()).device, network.training
     free = [m for m in network.modules() if isinstance(m, _FREE_LAYERS) and device.type == "meta"]
+    learned = [p for p in network.parameters() if p.requires_grad]
     for module in free:
         module.forward = nn.Identity().forward  # type: ignore[method-assign]
+    for parameter in learned:  # the counter follows gradients, and fails where there are none
+        parameter.requires_grad_(False)
     network.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -119,4 +122,6 @@ def count_flops(network: nn.Module, image: tuple[int, int, int]) -> int:
         network.train(training)
         for module in free:
             del module.forward
+        for parameter in learned:
+            parameter.requires_grad_(True)
     return int(counter.get_total_flops()) // 2

@@ -2,13 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from diswot import _torchvision
-from diswot.errors import UserError
+from diswot.errors import UnfitError, UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
+from diswot.models.finding import Parts, find_parts
+
+REFUSALS = (
+    *(AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError),
+    *(TypeError, ValueError),
+)
+"""Errors of models of timm that cannot be built, or run, in the way that is asked."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +81,151 @@ def torchvision_network(
 
 
 def timm_network(
-    model: str, stages: list[str], classifier: str, num_classes: int = 1000, in_channels: int = 3
+    model: str,
+    stages: list[str] | None = None,
+    classifier: str | None = None,
+    *,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    image_size: int | None = None,
 ) -> AdaptedNetwork:
-    """An untrained classifier of timm (the extra ``diswot[timm]``); see `torchvision_network`.
+    """An untrained classifier of timm (the extra ``diswot[timm]``), see `AdaptedNetwork`.
 
-    A weight tag after a dot of ``model`` is not needed here.
+    Stages and classifier are found where they are not named, see `timm_parts`. A weight tag after a
+    dot of ``model`` is not needed here. ``image_size`` in pixels is for models that timm builds for
+    one size; None leaves their own.
 
     Raises:
         UserError: Without timm, or for an unknown model or path.
+        UnfitError: The model has no parts to find, or does not run on such images.
     """
+    name = timm_name(model)
+    if image_size is not None:
+        _check_size(name, image_size)
+    if not (stages and classifier):
+        found = timm_parts(name)
+        stages, classifier = stages or list(found.stages), classifier or found.classifier
+    network = timm_model(name, num_classes, in_channels, image_size)
+    return AdaptedNetwork(network, stages, classifier, source=TimmSource(name))
+
+
+def timm_name(model: str) -> str:
+    """The name without tag of a model of timm; UserError for an unknown one."""
     timm, name = _timm(), model.partition(".")[0]
     if not timm.is_model(name):
         allowed = nearest(name, timm.list_models())
         raise UserError(f"network.model: timm has no {model!r}; nearest: {allowed}")
-    network = timm.create_model(name, num_classes=num_classes, in_chans=in_channels)
-    return AdaptedNetwork(network, stages, classifier, source=TimmSource(name))
+    return name
+
+
+def timm_names(patterns: Sequence[str], *, pretrained_only: bool = False) -> list[str]:
+    """The models that a pattern names; UserError where there is none, or for an unknown name."""
+    timm = _timm()
+    names = timm.list_models()
+    if pretrained_only:
+        published = {name.partition(".")[0] for name in timm.list_pretrained()}
+        names = [name for name in names if name in published]
+    for pattern in patterns:
+        if pattern not in names and not set("*?[") & set(pattern):
+            allowed = nearest(pattern, names)
+            raise UserError(f"space.models: timm has no {pattern!r}; nearest: {allowed}")
+    chosen = [name for name in names if any(fnmatchcase(name, each) for each in patterns)]
+    if not chosen:
+        raise UserError(f"space.models={list(patterns)}: none of timm's {len(names)} models is so")
+    return chosen
+
+
+def is_timm(name: str) -> bool:
+    """Whether it is the name of a model of timm, without a tag."""
+    return "." not in name and bool(_timm().is_model(name))
+
+
+def timm_version() -> str:
+    """The version of timm that is installed."""
+    return str(_timm().__version__)
+
+
+def timm_family(name: str) -> str:
+    """The module of timm that defines a model."""
+    return str(_timm().model_entrypoint(name).__module__)
+
+
+def timm_model(
+    name: str, num_classes: int, in_channels: int = 3, image_size: int | None = None
+) -> nn.Module:
+    """A model of timm as it is, untrained and without dropout; sizes are as in `timm_network`.
+
+    What timm refuses raises an error of its own, one of `REFUSALS`.
+    """
+    create = _timm().create_model
+    sizes: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels}
+    try:
+        network = create(name, **sizes, **({"img_size": image_size} if image_size else {}))
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        network = create(name, **sizes)  # of any size
+    if hasattr(network, "drop_rate"):
+        network.drop_rate = 0.0  # networks are scored in training mode and draw nothing
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif hasattr(module, "drop_prob"):  # timm's DropPath
+            module.drop_prob = 0.0
+    return cast(nn.Module, network)
+
+
+@lru_cache(maxsize=4096)
+@torch.no_grad()
+def _check_size(name: str, side: int) -> None:
+    """Refuse images of a size with which a model cannot be built, or does not run, on meta."""
+    try:
+        with torch.device("meta"):
+            timm_model(name, 2, image_size=side).eval()(torch.empty(2, 3, side, side))
+    except REFUSALS as error:
+        own = own_size(name)
+        raise UnfitError(
+            f"network.model: timm's {name} does not run on images of {side}×{side} "
+            f"({_reason(error)}); its own are of {own}: data.image_size={own}"
+        ) from None
+
+
+def own_size(name: str) -> int:
+    """Side in pixels of the images that a model of timm was made for."""
+    return int(_timm().get_pretrained_cfg(name).input_size[-1])
+
+
+@lru_cache(maxsize=4096)
+def timm_parts(name: str) -> Parts:
+    """Stages, at most four, and classifier of a model of timm; it is run on the meta device.
+
+    Stages are those modules of timm's ``feature_info`` that `find_parts` takes, the last four.
+
+    Raises:
+        UnfitError: Its logits are not those of one linear layer, or it has no maps.
+    """
+    try:
+        with torch.device("meta"):
+            network = timm_model(name, 2).eval()
+            images = torch.empty(2, 3, own_size(name), own_size(name))
+        found = find_parts(network, images, _features(network))
+        if not found.stages:
+            raise UserError("none of its modules gives square maps")
+    except UserError as error:
+        heads = ""
+        if hasattr(network, "head_dist"):
+            heads = ": it has two heads, one for a teacher's labels, whose logits it averages"
+        raise UnfitError(f"network.model: timm's {name} cannot be used: {error}{heads}") from None
+    except REFUSALS as error:
+        raise UnfitError(f"network.model: timm's {name} does not run: {_reason(error)}") from None
+    return Parts(found.stages[-4:], found.classifier)
+
+
+def _features(network: Any) -> list[str]:
+    """The modules that timm says give the features of a model."""
+    infos = getattr(network, "feature_info", None) or []
+    infos = infos.info if hasattr(infos, "info") else infos
+    return [str(info["module"]) for info in infos if isinstance(info, dict) and "module" in info]
 
 
 def _torchvision_models() -> Any:
@@ -104,3 +244,7 @@ def _timm() -> Any:
             raise
         raise UserError("network: timm is not installed; pip install 'diswot[timm]'") from None
     return timm
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -137,7 +137,7 @@ def training_record(
 def _size(config: Mapping[str, Any]) -> tuple[int, int]:
     data = make(config["data"], "data", ImageData)
     with torch.device("meta"):
-        sizes = data.num_classes, data.in_channels
+        sizes = data.num_classes, data.in_channels, data.image_size
         network = build_student(config["student"], config["space"], *sizes)
     return count_params(network), count_flops(network, data.image_shape)
 

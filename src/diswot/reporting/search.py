@@ -150,6 +150,7 @@ def export(
         data=setup.data.name,
         num_classes=setup.num_classes,
         in_channels=setup.data.in_channels,
+        image_size=setup.data.image_size,
         device=config["device"],
         versions=versions(),
         benchmark=_known_accuracies(benchmark, best.arch, strategy, setup),

@@ -207,6 +207,7 @@ class SearchSummary(Summary):
     data: str
     num_classes: int
     in_channels: int | None = None
+    image_size: int | None = None
     device: str = "cpu"
     benchmark: KnownAccuracies | None = None
     top: list[TopCandidate]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from diswot.data import MiniBatch
-from diswot.errors import UserError
+from diswot.errors import UnfitError, UserError
 from diswot.models.init import Initializer
 from diswot.models.outputs import Cost, NetworkOutputs
 from diswot.models.parts import Parts
@@ -142,10 +142,10 @@ class Scorer:
 
     def network(self, arch: Arch, parts: Parts | None = None) -> nn.Module:
         """A student with the weights it is scored with, put together of ``parts`` if given."""
-        sizes = {"num_classes": self.num_classes, "in_channels": self.batch.images.shape[1]}
+        sizes = self.num_classes, self.batch.images.shape[1], self.batch.images.shape[-1]
         shared: dict[str, Any] = {} if parts is None else {"parts": parts}
         with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-            network = self.space.build(arch, **sizes, **shared)
+            network = self.space.built_for(arch, *sizes, **shared)
         if parts is None:
             self._prepare("", network)
         return network
@@ -156,9 +156,9 @@ class Scorer:
 
     def _reason(self, error: Exception) -> str:
         """One line for the record; the error itself where it is no matter of this candidate."""
-        if self.debug or isinstance(error, UserError):
+        if self.debug or (isinstance(error, UserError) and not isinstance(error, UnfitError)):
             raise error
-        if isinstance(error, _NotFiniteError):
+        if isinstance(error, _NotFiniteError | UnfitError):
             return str(error)
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = str(error).strip().split("\n")[0][:300] or "no message"

@@ -77,7 +77,7 @@ class Setup:
         batch = data.mini_batch(seed)
         spec = config["teacher"]
         name = None if spec["name"] == "none" else spec["name"]
-        network, width = _build_teacher(spec, proxies, num_classes, data.in_channels), None
+        network, width = _build_teacher(spec, proxies, num_classes, data), None
         if network is not None:
             width = cast(Network, network).classifier.in_features
             if spec.get("weights", "none") == "none":
@@ -98,7 +98,7 @@ class Setup:
 
 
 def _build_teacher(
-    spec: Mapping[str, Any], proxies: Mapping[str, Proxy], num_classes: int, in_channels: int
+    spec: Mapping[str, Any], proxies: Mapping[str, Proxy], num_classes: int, data: ImageData
 ) -> nn.Module | None:
     comparing = [name for name, proxy in proxies.items() if proxy.needs_teacher]
     if not comparing:
@@ -109,7 +109,7 @@ def _build_teacher(
             "name one, such as teacher=resnet56, or score without, such as proxy=recommended"
         )
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        return build_network(spec, "teacher", num_classes, in_channels)
+        return build_network(spec, "teacher", num_classes, data.in_channels, data.image_size)
 
 
 def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:

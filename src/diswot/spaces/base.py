@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from random import Random
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -82,8 +83,17 @@ class Space(ABC):
         """Build the network, a `diswot.models.Network`; it takes images of any size.
 
         It may take an argument ``parts`` too, a `diswot.models.parts.PartMaker` or None, and then
-        asks that for all of the network that has parameters.
+        asks that for all of the network that has parameters; and ``image_size`` in pixels or None,
+        and then the network takes images of that size.
         """
+
+    def built_for(
+        self, arch: Any, num_classes: int, in_channels: int, image_size: int | None, **parts: Any
+    ) -> nn.Module:
+        """What `build` gives for images ``(in_channels, image_size, image_size)``."""
+        if "image_size" in signature(self.build).parameters:
+            parts["image_size"] = image_size
+        return self.build(arch, num_classes=num_classes, in_channels=in_channels, **parts)
 
     def cost(self, arch: Any, *, num_classes: int, image: tuple[int, int, int]) -> Cost | None:
         """What the network costs on an image ``(in_channels, H, W)``, by a formula; None without.

@@ -64,7 +64,8 @@ class TrainingSetup:
             )
         with _keyed("student", seed):
             spec, space = config["student"], config.get("space")
-            student = build_student(spec, space, data.num_classes, data.in_channels)
+            sizes = data.num_classes, data.in_channels, data.image_size
+            student = build_student(spec, space, *sizes)
         teacher, stored = None, None
         if distillers:
             network = trained_teacher(config, data)

@@ -1,0 +1,46 @@
+"""Models of timm on the command line: teachers and candidates, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from cli_helpers import Cli, refused
+from safetensors.torch import save_file
+
+from diswot.models.zoo import timm_network
+
+IMAGES = ["data=gaussian", "data.batch_size=4", "data.image_size=32", "workers=1", "device=cpu"]
+TINY = "space.models=[test_vit,test_vit2,test_resnet]"
+SEARCH = ["space=timm", "teacher=timm", "teacher.name=test_vit", *IMAGES]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_models_inside_the_budget_are_listed(cli: Cli) -> None:
+    words = ["strategy=exhaustive", "proxy=[params,relation]", "hydra.run.dir=run", TINY]
+    found = cli(*SEARCH, "budget.params=3.7e5", "budget.flops=null", *words)
+    assert found.code == 0, found.err
+    assert "timm:test_vit " in found.out
+    assert "timm:test_resnet" not in found.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["teacher.name=resnet19"], "network.model: timm has no 'resnet19'; nearest: resnet"),
+        (["teacher.name=inception_v3"], "inception_v3 does not run on images of 32×32"),
+        (["teacher.name=levit_128s"], "its last layer has to be one: it has two heads"),
+        (["space.models=[resnet19]"], "space.models: timm has no 'resnet19'"),
+    ],
+)
+def test_bad_input(cli: Cli, words: list[str], message: str) -> None:
+    assert message in refused(cli(*SEARCH, *words, "strategy=random", "strategy.evaluations=2"))
+
+
+def test_weights_of_another_model(cli: Cli, tmp_path: Path) -> None:
+    network = timm_network("test_resnet", num_classes=10, image_size=32)
+    save_file(network.state_dict(), tmp_path / "resnet.safetensors")
+    weights = f"teacher.weights={tmp_path / 'resnet.safetensors'}"
+    assert "does not fit the network: it lacks" in refused(cli(*SEARCH, weights, TINY))
