@@ -1,8 +1,10 @@
 """Benchmarks: known accuracies of the architectures of a space, and what stands where in them."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from diswot.checks import whole
@@ -12,6 +14,13 @@ from diswot.runs import Standing
 
 class NoAccuraciesError(UserError):
     """A benchmark is known, but not for these networks, or none of its sources is at hand."""
+
+
+def shared_file(name: str) -> Path | None:
+    """The file ``$DISWOT_DATA/benchmarks/NAME``, if it is there."""
+    root = os.environ.get("DISWOT_DATA")
+    path = Path(root or "", "benchmarks", name)
+    return path if root and path.is_file() else None
 
 
 class Benchmark(ABC):

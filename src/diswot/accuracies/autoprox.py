@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.accuracies import NoAccuraciesError
+from diswot.accuracies import NoAccuraciesError, shared_file
 from diswot.accuracies.table import FileTable
 
 if TYPE_CHECKING:
@@ -46,13 +45,12 @@ class AutoProx(FileTable):
         path: str | Path | None = None,
         **settings: Any,
     ) -> None:
-        shared = Path(os.environ.get("DISWOT_DATA", ""), "benchmarks", file)
-        if path is None and not (os.environ.get("DISWOT_DATA") and shared.is_file()):
+        if path is None and (path := shared_file(file)) is None:
             raise NoAccuraciesError(
                 f"benchmark.path: not given, and there is no $DISWOT_DATA/benchmarks/{file}; give "
                 "a file of the form that docs/data.md describes"
             )
-        self._path = shared if path is None else Path(path).expanduser()
+        self._path = Path(path).expanduser()
         self.source = str(self._path)
         keys = {(d, target): key for d, own in columns.items() for target, key in own.items()}
         self._use(self._read(text), keys)

@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -10,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diswot.accuracies import Benchmark, NoAccuraciesError
+from diswot.accuracies import Benchmark, NoAccuraciesError, shared_file
 from diswot.accuracies.sources import (
     CELLS,
     REPORTED,
@@ -22,6 +21,8 @@ from diswot.accuracies.sources import (
 )
 from diswot.checks import choice
 from diswot.errors import UserError
+
+_FILE = "nasbench201.csv.gz"
 
 
 class NasBench201(Benchmark):
@@ -73,13 +74,6 @@ class NasBench201(Benchmark):
         return self._source.accuracy(arch, dataset)
 
 
-def shared_csv() -> Path | None:
-    """The file below ``$DISWOT_DATA``, if it is there."""
-    root = os.environ.get("DISWOT_DATA")
-    path = Path(root or "", "benchmarks", "nasbench201.csv.gz")
-    return path if root and path.is_file() else None
-
-
 class CsvSource(AccuracySource):
     """A CSV file, gzipped or not, with one line a cell; docs/data.md lists its columns."""
 
@@ -93,7 +87,7 @@ class CsvSource(AccuracySource):
     datasets = tuple(_columns)
 
     def __init__(self, path: Path | None) -> None:
-        path = path or shared_csv()
+        path = path or shared_file(_FILE)
         if path is None:
             raise UserError(
                 "benchmark.path: not given; give a .csv or .csv.gz file with the columns that "
@@ -171,7 +165,7 @@ def _automatic(path: Path | None) -> str:
             f"benchmark.path: {path} is neither .csv, .csv.gz nor NATS-Bench's folder or .pbz2; "
             f"give one of these, or say benchmark.source"
         )
-    if shared_csv():
+    if shared_file(_FILE):
         return "csv"
     if AnalogSource.package():
         return "analog"

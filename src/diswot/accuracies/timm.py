@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diswot.accuracies import NoAccuraciesError
+from diswot.accuracies import NoAccuraciesError, shared_file
 from diswot.accuracies.table import ArchTable
 from diswot.errors import UserError
 
@@ -39,7 +38,7 @@ class TimmPairs(ArchTable):
         self, *, sizes: Sequence[int], path: str | Path | None = None, **settings: Any
     ) -> None:
         self._sizes = list(sizes)
-        if path is None and (path := _shared()) is None:
+        if path is None and (path := shared_file(_FILE)) is None:
             raise NoAccuraciesError(
                 "benchmark.path: not given; give the file of pairs that docs/data.md describes, or "
                 f"put it at $DISWOT_DATA/benchmarks/{_FILE}"
@@ -66,10 +65,3 @@ class TimmPairs(ArchTable):
                 "gain": (distilled - alone).round(3),
             }
         )
-
-
-def _shared() -> Path | None:
-    """The file below ``$DISWOT_DATA``, if it is there."""
-    root = os.environ.get("DISWOT_DATA")
-    path = Path(root or "", "benchmarks", _FILE)
-    return path if root and path.is_file() else None
