@@ -51,6 +51,8 @@ def efficientnet_lite0(num_classes: int = 1000, in_channels: int = 3) -> Adapted
     Raises:
         UserError: Without timm.
     """
-    network = timm_network("tf_efficientnet_lite0", num_classes=num_classes, in_channels=in_channels)
+    network = timm_network(
+        "tf_efficientnet_lite0", num_classes=num_classes, in_channels=in_channels
+    )
     network.source = LiteSource(tuple(network.state_dict()))
     return network

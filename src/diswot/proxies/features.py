@@ -81,8 +81,8 @@ class EffectiveRank(Proxy):
     erank is that of `log_effective_rank` for the centred B × B sample-relation matrix ``A Aᵀ`` of a
     layer's output, w the layer's number of parameters. The sum goes over all convolutions and
     linear layers but the classifier, in train mode; a layer that gives the same for all samples
-    adds nothing. The scale of the weights does not matter where every convolution is followed by
-    BatchNorm.
+    adds nothing. Where a layer sees windows of the samples, those of a sample count as one. The
+    scale of the weights does not matter where every convolution is followed by BatchNorm.
     """
 
     needs_layers = True
@@ -102,8 +102,10 @@ class EffectiveRank(Proxy):
             raise ValueError("the network calls no convolution and no linear layer")
 
         def logarithms() -> Tensor:
+            grams = (layer.value("centred gram", _centred_gram) for layer in layers)
+            count = len(inputs.batch.images)
             return functional.log_effective_rank(
-                torch.stack([layer.value("centred gram", _centred_gram) for layer in layers])
+                torch.stack([functional.gram_of_samples(gram, count) for gram in grams])
             )
 
         logs = inputs.shared.get("effective ranks", logarithms)

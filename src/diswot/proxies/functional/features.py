@@ -11,6 +11,7 @@ __all__ = [
     "activation_agreement",
     "centred_gram",
     "feature_norm",
+    "gram_of_samples",
     "log_effective_rank",
     "logit_spread",
     "nwot",
@@ -75,6 +76,33 @@ def centred_gram(features: Tensor) -> Tensor:
     flat = features.movedim(1, -1).flatten(1)  # a view in channels_last; the order is free
     centred = flat - flat.mean(0)
     return centred @ centred.T
+
+
+def gram_of_samples(gram: Tensor, count: int) -> Tensor:
+    """The `centred_gram` of ``count`` samples, of one whose rows are windows of them, (B·W)².
+
+    Attention within windows puts the W windows of a sample behind each other, as if they were
+    samples. The result is that of each sample's windows side by side.
+
+    Raises:
+        ValueError: The rows are no multiple of the samples.
+
+    >>> windows = torch.tensor([[5.0], [2.0], [3.0], [4.0]])
+    >>> gram_of_samples(centred_gram(windows), 2)
+    tensor([[ 2., -2.],
+            [-2.,  2.]])
+    >>> centred_gram(windows.reshape(2, 2))
+    tensor([[ 2., -2.],
+            [-2.,  2.]])
+    """
+    if len(gram) == count:
+        return gram
+    if len(gram) % count:
+        raise ValueError(f"a layer gives {len(gram)} rows for {count} samples")
+    parts = gram.reshape(count, -1, count, len(gram) // count)
+    summed = parts.diagonal(dim1=1, dim2=3).sum(-1)
+    rows = summed - summed.mean(0)
+    return rows - rows.mean(1, keepdim=True)
 
 
 def log_effective_rank(grams: Tensor) -> Tensor:
