@@ -82,7 +82,8 @@ def gram_of_samples(gram: Tensor, count: int) -> Tensor:
     """The `centred_gram` of ``count`` samples, of one whose rows are windows of them, (B·W)².
 
     Attention within windows puts the W windows of a sample behind each other, as if they were
-    samples. The result is that of each sample's windows side by side.
+    samples. The result is that of each sample's windows side by side. One row, as of a map of
+    positions alone, is the same for all samples.
 
     Raises:
         ValueError: The rows are no multiple of the samples.
@@ -97,6 +98,8 @@ def gram_of_samples(gram: Tensor, count: int) -> Tensor:
     """
     if len(gram) == count:
         return gram
+    if len(gram) == 1:
+        return gram.new_zeros(count, count)
     if len(gram) % count:
         raise ValueError(f"a layer gives {len(gram)} rows for {count} samples")
     parts = gram.reshape(count, -1, count, len(gram) // count)
