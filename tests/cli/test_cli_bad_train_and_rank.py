@@ -118,7 +118,10 @@ CSV = "benchmark=nasbench201 space=nasbench201"
 
 BAD_RANKINGS = {
     "benchmark=bogus": ("there is no benchmark bogus", "nasbench201, pit, s0"),
-    "space=s2": ("there is no benchmark s2", "accuracies are known of autoformer, nasbench201, pit, s0"),
+    "space=s2": (
+        "there is no benchmark s2",
+        "accuracies are known of autoformer, nasbench201, pit, s0",
+    ),
     "space=s1 benchmark=s0": ("benchmark=s0", "space s0, not of s1", "give space=s0 or another"),
     "space.depths=[1,3]": ("space s0 allows 1, 3", "must hold every architecture", "benchmark"),
     "benchmark.sample=65": ("benchmark.sample=65", "has 64 architectures", "null for all"),

@@ -134,7 +134,7 @@ def test_all_proxies(cli: Cli) -> None:
 def test_help(cli: Cli, tmp_path: Path) -> None:
     shown = cli("--help")
     assert (shown.code, shown.err) == (0, "")
-    assert "\nspace: autoformer, nasbench201, pit, s0, s1, s2" in shown.out
+    assert "\nspace: autoformer, nasbench201, pit, s0, s1, s2, timm" in shown.out
     assert "batch_size: 4" in cli(*CHEAP, "--cfg", "job").out
     assert list(tmp_path.iterdir()) == []
 

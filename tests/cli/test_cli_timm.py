@@ -1,9 +1,11 @@
 """Models of timm on the command line: teachers and candidates, and what is refused."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_helpers import Cli, refused
+from cli_helpers import Cli, Ended, refused
 from safetensors.torch import save_file
 
 from diswot.models.zoo import timm_network
@@ -37,6 +39,26 @@ def test_models_inside_the_budget_are_listed(cli: Cli) -> None:
 )
 def test_bad_input(cli: Cli, words: list[str], message: str) -> None:
     assert message in refused(cli(*SEARCH, *words, "strategy=random", "strategy.evaluations=2"))
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_teacher_of_imagenet_without_a_hub(
+    command: Callable[..., Ended], data_root: Path
+) -> None:
+    words = ["data=imagenet", f"data.root={data_root / 'imagenet_sample'}", "data.batch_size=8"]
+    words += ["data.mean=[0.5,0.5,0.5]", "data.std=[0.5,0.5,0.5]", "data.image_size=64"]
+    words += ["teacher=efficientnet_lite0", "workers=1", "device=cpu"]
+    search = ["space=s2", "budget.params=2e6", "strategy=random", "strategy.evaluations=1"]
+    found = command("search", *words, *search, "proxy=[recommended]", "hydra.run.dir=found")
+    assert found.code == 0, found.err
+    (top1,) = re.findall("itself top-1 ([0-9.]+) % on the 108 test images", found.out)
+    assert float(top1) > 10  # 0.1 by chance; its own images are of 224 pixels
+    brief = ["rungs=[1]", "seeds=1", "images=8", "finalists=1", "control=none"]
+    raced = command("race", "found", *words, *brief, "hydra.run.dir=raced")
+    assert raced.code == 0, raced.err
+    assert "efficientnet_lite0 (teacher)" in raced.out
+    assert command("export", "raced").code == 0
 
 
 def test_weights_of_another_model(cli: Cli, tmp_path: Path) -> None:
