@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,10 +25,12 @@ def pytest_configure() -> None:
     Warnings of lightning are of classes that the process which collects them imports too. One
     thread, here and in what tests start: workers that share cores wait for each other's threads
     several times as long as they compute. Rare garbage collections: composing a config, which most
-    tests do, makes many small objects and takes a sixth less time.
+    tests do, makes many small objects and takes a sixth less time. What models of timm cost is
+    kept in a folder of the tests.
     """
     gc.set_threshold(50_000)
     _torchvision.ensure()
+    os.environ.setdefault("XDG_CACHE_HOME", tempfile.mkdtemp(prefix="diswot-cache-"))
     torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 

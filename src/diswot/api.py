@@ -64,8 +64,7 @@ class SearchResult:
     """Outcome of a search: the best architecture, and the ``top`` candidates, best first.
 
     ``front`` are those of the Pareto front, the cheapest first. ``flops`` are multiply-accumulates
-    of one image; ``summary`` is all of ``result.json``, ``objects`` are those it was given, by
-    name.
+    of one image, ``summary`` is all of ``result.json``, ``objects`` those it was given, by name.
     """
 
     arch: str
@@ -84,9 +83,8 @@ class SearchResult:
         from diswot.spaces.base import Space
 
         space = make(self.config["space"], "space", Space)
-        classes = num_classes or self.summary["num_classes"]
-        size = self.summary["image_size"]
-        return space.built_for(space.parse(self.arch), classes, in_channels, size)
+        sizes = num_classes or self.summary["num_classes"], in_channels, self.summary["image_size"]
+        return space.built_for(space.parse(self.arch), *sizes)
 
     def race(self, **settings: Any) -> RaceResult:
         """Distil the best of ``top`` briefly, see `race_students`."""

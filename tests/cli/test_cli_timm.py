@@ -48,7 +48,7 @@ def test_a_teacher_of_imagenet_without_a_hub(
 ) -> None:
     words = ["data=imagenet", f"data.root={data_root / 'imagenet_sample'}", "data.batch_size=8"]
     words += ["data.mean=[0.5,0.5,0.5]", "data.std=[0.5,0.5,0.5]", "data.image_size=64"]
-    words += ["teacher=efficientnet_lite0", "workers=1", "device=cpu"]
+    words += ["teacher=efficientnet_lite0", "teacher.weights=packaged", "workers=1", "device=cpu"]
     search = ["space=s2", "budget.params=2e6", "strategy=random", "strategy.evaluations=1"]
     found = command("search", *words, *search, "proxy=[recommended]", "hydra.run.dir=found")
     assert found.code == 0, found.err

@@ -35,6 +35,7 @@ FURTHER = {
 SMALLER = {
     "nasbench201": ["space.cells=1"],
     "autoformer": ["space.widths=[12,24]", "space.depths=[3]", "data.image_size=48"],
+    "timm": ["space.models=[test_resnet,test_byobnet]", "data.image_size=48"],
     "pit": ["space.head_widths=[4,8]", "space.depths=[[1],[1],[1]]", "data.image_size=48"],
 }
 """Settings that make the networks of a space small, and images large enough for some patches."""

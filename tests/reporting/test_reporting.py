@@ -236,7 +236,7 @@ def test_a_front_is_shown_from_end_to_end(run: Path, capsys: pytest.CaptureFixtu
     show_front(replace(summary, front=many, objectives=["fitness", "params"]))
     shown = capsys.readouterr().out
     assert "Pareto front: 20 of" in shown
-    assert "8 of them (fitness, params)" in shown
+    assert "8 of them (fitness, params)" in " ".join(shown.split())
     archs = re.findall(r"│ (s0:\d+) ", shown)
     assert (archs[0], archs[-1], len(archs)) == ("s0:0", "s0:19", 8)
     show_front(replace(summary, front=many[:1]))

@@ -13,7 +13,10 @@ from diswot.spaces import Space
 
 TINY = ["data=gaussian", "data.batch_size=6", "data.image_size=16", "teacher=resnet8"]
 
-SMALLER = {"autoformer": ["space.widths=[24,48]", "space.depths=[3]"]}
+SMALLER = {
+    "autoformer": ["space.widths=[24,48]", "space.depths=[3]"],
+    "timm": ["space.models=[test_efficientnet,test_efficientnet_gn]"],
+}
 """Settings that make the networks of a space small."""
 
 
@@ -28,7 +31,7 @@ def made(group: str, kind: type[Any], *overrides: str) -> Any:
 
 @cache
 def space_of(name: str) -> Space:
-    return made("space", Space, f"space={name}")
+    return made("space", Space, f"space={name}", *(SMALLER["timm"] if name == "timm" else []))
 
 
 each_space = pytest.mark.parametrize("name", members("space"))

@@ -96,10 +96,11 @@ class AdaptedNetwork(nn.Module):
         stages = {path: self.get_submodule(path) for path in self.stage_paths}
         inside = (module for stage in stages.values() for module in stage.modules())
         with ExitStack() as stack:
-            for module in dict.fromkeys(filter(_is_activation, inside)):
+            for module in filter(_is_activation, self._model.modules()):
                 if getattr(module, "inplace", False):
                     stack.callback(setattr, module, "inplace", True)
                     module.inplace = False  # type: ignore[assignment]
+            for module in dict.fromkeys(filter(_is_activation, inside)):
                 stack.enter_context(module.register_forward_hook(recorder.activation))
             for path, stage in stages.items():
                 stack.enter_context(stage.register_forward_hook(partial(recorder.stage, path)))
