@@ -6,7 +6,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -17,21 +16,36 @@ from diswot.models.zoo import REFUSALS, own_size, timm_model, timm_version
 _EVERY = 10.0  # seconds of counting between two lines of progress
 
 
-def counted_cost(model: str, num_classes: int, image: tuple[int, int, int]) -> Cost:
-    """Cost of a model of timm on an image ``(in_channels, H, W)``, from the table if it is there.
+class CostTable:
+    """Costs of models of timm; what one process has counted others read.
 
-    MACs of a model that does not run on such images are those of an image of its own size.
+    MACs of a model that does not run on the images are those of an image of its own size.
     """
-    file = _file(num_classes, image)
-    known = _known(file)
-    if model not in known:
-        known.update(_read(file))  # what other processes have counted meanwhile
-    if model not in known:
-        started = time.monotonic()
-        known[model] = _counted(model, num_classes, image)
-        _append(file, model, known[model])
-        _progress(time.monotonic() - started, file)
-    return known[model]
+
+    def __init__(self) -> None:
+        self._known: dict[Path, dict[str, Cost]] = {}
+        self._seconds, self._models = 0.0, 0  # of counting
+
+    def cost(self, model: str, num_classes: int, image: tuple[int, int, int]) -> Cost:
+        """Cost of a model on an image ``(in_channels, H, W)``, from the table if it is there."""
+        file = _file(num_classes, image)
+        known = self._known.setdefault(file, {})
+        if model not in known:
+            known.update(_read(file))  # what other processes have counted meanwhile
+        if model not in known:
+            started = time.monotonic()
+            known[model] = _counted(model, num_classes, image)
+            _append(file, model, known[model])
+            self._progress(time.monotonic() - started, file)
+        return known[model]
+
+    def _progress(self, seconds: float, file: Path) -> None:
+        """A line on stderr after every ten seconds of counting."""
+        before = self._seconds
+        self._seconds, self._models = before + seconds, self._models + 1
+        if self._seconds // _EVERY > before // _EVERY:
+            line = f"Counted what {self._models} models of timm cost, once for all: {file}"
+            sys.stderr.write(f"{line}\n")
 
 
 def _file(num_classes: int, image: tuple[int, int, int]) -> Path:
@@ -39,12 +53,6 @@ def _file(num_classes: int, image: tuple[int, int, int]) -> Path:
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     sizes = "x".join(map(str, image))
     return Path(root, "diswot", f"timm-{timm_version()}-{sizes}-{num_classes}.jsonl")
-
-
-@cache
-def _known(file: Path) -> dict[str, Cost]:
-    """What this process knows of a table."""
-    return {}
 
 
 def _read(file: Path) -> dict[str, Cost]:
@@ -63,19 +71,6 @@ def _append(file: Path, model: str, cost: Cost) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"model": model, **asdict(cost)}) + "\n")
-
-
-_spent = [0.0, 0.0]
-"""Seconds of counting in this process, and models."""
-
-
-def _progress(seconds: float, file: Path) -> None:
-    """A line on stderr after every ten seconds of counting."""
-    before = _spent[0]
-    _spent[:] = before + seconds, _spent[1] + 1
-    if _spent[0] // _EVERY > before // _EVERY:
-        line = f"Counted what {_spent[1]:.0f} models of timm cost, once for all: {file}"
-        sys.stderr.write(f"{line}\n")
 
 
 def _counted(model: str, num_classes: int, image: tuple[int, int, int]) -> Cost:

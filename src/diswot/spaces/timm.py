@@ -34,7 +34,7 @@ class Timm(Space):
 
     A sample is uniform over the models. A mutation is another model of the same family, those that
     timm defines in one module, or, one in four times, any other. Costs are counted once a machine,
-    see `diswot.models.counted.counted_cost`. A model that cannot be used (it has no linear
+    see `diswot.models.counted.CostTable`. A model that cannot be used (it has no linear
     classifier or no maps) or does not run on images of the data's size is a candidate that fails,
     with the reason. Texts of other models of timm are read too.
 
@@ -50,11 +50,13 @@ class Timm(Space):
     def __init__(
         self, *, models: Sequence[str] | str, pretrained_only: bool = False, **space: Any
     ) -> None:
+        from diswot.models.counted import CostTable
         from diswot.models.zoo import timm_names
 
         super().__init__(**space)
         patterns = [models] if isinstance(models, str) else [str(each) for each in models or ()]
         self.models = tuple(timm_names(patterns, pretrained_only=bool(pretrained_only)))
+        self._costs = CostTable()
 
     @property
     def size(self) -> SpaceSize:
@@ -101,9 +103,7 @@ class Timm(Space):
 
     def cost(self, arch: TimmArch, *, num_classes: int, image: tuple[int, int, int]) -> Cost:
         """See `Space`; where it does not run on the image, of one of the model's own size."""
-        from diswot.models.counted import counted_cost
-
-        return counted_cost(arch.model, num_classes, image)
+        return self._costs.cost(arch.model, num_classes, image)
 
     def build(
         self,
