@@ -72,10 +72,12 @@ def run_race(
 
 
 def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) -> RaceSummary:
+    from pandas import DataFrame
+
     from diswot.racing.engine import Race
     from diswot.racing.processes import calling
     from diswot.racing.setup import plan_of, training_config
-    from diswot.reporting.race import export, show_plan, show_training
+    from diswot.reporting.race import contestant_table, export, show_plan, show_training
     from diswot.scoring.setup import worker_count
     from diswot.train import prepared, run_train
     from diswot.training.protocol import Protocol
@@ -93,14 +95,26 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
 
     def progress(record: RaceRecord, count: int) -> None:
         session.show(show_training, record, count)
-        session.loggers.log({k: v for k, v in asdict(record).items() if k != "arch"}, count)
+        session.loggers.log(_metrics(record), count)
 
     race = Race(session.run_dir, config, plan, run_train, folders)
     with calling(workers, one_thread=config["device"] == "cpu") as calls:
         winner = race.run(calls, progress)
     summary = export(race, setup, winner)
-    session.loggers.finished(asdict(summary), [])
+    _, columns, rows = contestant_table(summary)
+    table = DataFrame(rows, columns=columns)
+    session.loggers.finished(asdict(summary), [], {"contestants": table})
     return summary
+
+
+def _metrics(record: RaceRecord) -> dict[str, float | None]:
+    """What loggers get of a training, by how the student learnt; of the teacher its accuracy."""
+    if not record.rung:
+        return {"teacher/test_top1": record.test_top1}
+    how = "taught" if record.taught else "alone"
+    accuracies = {"val_top1": record.val_top1, "test_top1": record.test_top1}
+    own = {**accuracies, "rung": record.rung, "seed": record.seed, "seconds": record.seconds}
+    return {f"{how}/{name}": value for name, value in own.items()}
 
 
 def _show_sweep(results: Mapping[str, Path]) -> None:

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from racing_helpers import DATA, SMALL
 
@@ -34,7 +35,7 @@ def test_from_search_to_the_next_command(
     found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["race", str(found), *BRIEF]) == 0
+    assert main(["race", str(found), *BRIEF, "logger=csv"]) == 0
     shown = capfd.readouterr().out
     (run,) = (tmp_path / "runs" / "race").iterdir()
     assert re.fullmatch(r"found_it-kd-brief-seed0-[0-9a-f]{8}", run.name)
@@ -43,6 +44,9 @@ def test_from_search_to_the_next_command(
     raced = {each["arch"] for each in result["contestants"]}
     assert raced == {each["arch"] for each in best["top"][:2]}  # ranked by params: with the largest
     assert result["control"] == best["largest"]["arch"]
+    logged = pd.read_csv(run / "csv" / "version_0" / "metrics.csv")
+    assert sorted(logged["alone/rung"].dropna()) == [1, 1]
+    assert result["test_top1"] in [*logged["alone/test_top1"].round(4)]
     known = {each["arch"]: each["latency_ms"] for each in best["top"]}
     assert all(each["latency_ms"] == known[each["arch"]] > 0 for each in result["contestants"])
     assert re.search("MACs [┃ ]+ms [┃ ]+s a training", shown)
