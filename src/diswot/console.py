@@ -115,11 +115,12 @@ def show_front(result: SearchSummary) -> None:
     rows = part_of_front(result)
     part = f", {len(rows)} of them" if len(rows) < len(front) else ""
     title = f"Pareto front: {len(front)} of {result.distinct:,} architectures{part}"
-    columns = [result.proxy, "params", "MACs", *["ms"] * timed]
+    layers = "layers" in result.objectives
+    columns = [result.proxy, *["layers"] * layers, "params", "MACs", *["ms"] * timed]
     table = figures(["arch"], columns, f"{title} ({', '.join(result.objectives)})")
     for row in rows:
-        values = [row.score, row.params, row.flops, *[row.latency_ms] * timed]
-        table.add_row(row.arch, *map(number, values))
+        values = [row.score, *[row.layers] * layers, row.params, row.flops]
+        table.add_row(row.arch, *map(number, [*values, *[row.latency_ms] * timed]))
     print_table(table)
 
 

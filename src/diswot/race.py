@@ -67,11 +67,15 @@ def run_race(
 
     session = Session(_COMMAND, config, path, quiet=quiet, group=group)
     return session.result(
-        lambda own: _race(own, folders), show_result, finished=lambda done: done.seeds >= seeds
+        lambda own: _race(own, folders, found),
+        show_result,
+        finished=lambda done: done.seeds >= seeds,
     )
 
 
-def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) -> RaceSummary:
+def _race(
+    session: Session[RaceRecord, RaceSummary], folders: Sequence[Path], found: SearchSummary | None
+) -> RaceSummary:
     from pandas import DataFrame
 
     from diswot.racing.engine import Race
@@ -100,7 +104,7 @@ def _race(session: Session[RaceRecord, RaceSummary], folders: Sequence[Path]) ->
     race = Race(session.run_dir, config, plan, run_train, folders)
     with calling(workers, one_thread=config["device"] == "cpu") as calls:
         winner = race.run(calls, progress)
-    summary = export(race, setup, winner)
+    summary = export(race, setup, winner, found)
     _, columns, rows = contestant_table(summary)
     table = DataFrame(rows, columns=columns)
     session.loggers.finished(asdict(summary), [], {"contestants": table})

@@ -1,5 +1,6 @@
 """Models of timm on the command line: teachers and candidates, and what is refused."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,17 @@ def test_models_inside_the_budget_are_listed(cli: Cli) -> None:
     assert found.code == 0, found.err
     assert "timm:test_vit " in found.out
     assert "timm:test_resnet" not in found.out
+
+
+def test_latencies_are_of_the_size_of_the_data(cli: Cli) -> None:
+    words = ["strategy=exhaustive", "proxy=relation", "budget=none", "latency.always=true"]
+    words += ["space.models=[test_vit,levit_128s]", "latency.repeats=2", "hydra.run.dir=run"]
+    found = cli(*SEARCH, *words)
+    assert found.code == 0, found.err
+    records = map(json.loads, Path("run/candidates.jsonl").read_text().splitlines())
+    one, two = sorted(records, key=lambda record: record["arch"], reverse=True)
+    assert (one["arch"], one["status"], one["latency_ms"] > 0) == ("timm:test_vit", "ok", True)
+    assert (two["arch"], two["status"], two["latency_ms"]) == ("timm:levit_128s", "failed", None)
 
 
 @pytest.mark.parametrize(

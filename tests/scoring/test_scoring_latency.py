@@ -212,11 +212,12 @@ def test_a_table_leaves_no_journal(tmp_path: Path) -> None:
     assert latencies.source() == "a clock"
 
 
-def test_a_network_that_cannot_run_is_named(tmp_path: Path) -> None:
+def test_a_network_that_cannot_run_has_no_latency_and_a_teacher_has_to(tmp_path: Path) -> None:
     measured = MeasuredLatency(**MEASURED)
     latencies = Latencies(measured, lambda _: nn.Conv2d(5, 2, 3), IMAGE, journal(tmp_path))
-    with pytest.raises(UserError, match=r"latency: s0:1-1-1 cannot be run: .*5"):
-        latencies.of(next(space_of("s0").enumerate()))
+    assert latencies.of(next(space_of("s0").enumerate())).latency_ms == math.inf
+    with pytest.raises(UserError, match=r"latency: teacher odd cannot be run: .*5"):
+        latencies.look_at_teacher("odd", lambda: nn.Conv2d(5, 2, 3))
 
 
 class Asked:

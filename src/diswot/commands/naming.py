@@ -50,7 +50,7 @@ def _run_name(*, _root_: DictConfig) -> str:
 
     config = plain(_root_)
     if "rungs" in config and config["run"] is not None:
-        config["found"] = _found(Path(str(config["run"])))
+        config["found"] = _found(Path(str(config["run"])).expanduser())
     shard = config.pop("shard", None)
     own = {"student": _words_of_training, "rungs": _words_of_race}
     words = next((own[key] for key in own if key in config), _words_of_scoring)(config)

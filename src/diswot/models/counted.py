@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from diswot._version import __version__
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.models.zoo import REFUSALS, own_size, timm_model, timm_version
 
@@ -49,10 +50,11 @@ class CostTable:
 
 
 def _file(num_classes: int, image: tuple[int, int, int]) -> Path:
-    """One for each version of timm, size of image and number of classes."""
+    """One for each version of diswot and timm, size of image and number of classes."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     sizes = "x".join(map(str, image))
-    return Path(root, "diswot", f"timm-{timm_version()}-{sizes}-{num_classes}.jsonl")
+    name = f"{__version__}-timm-{timm_version()}-{sizes}-{num_classes}.jsonl"
+    return Path(root, "diswot", name)
 
 
 def _read(file: Path) -> dict[str, Cost]:

@@ -160,7 +160,10 @@ class Proxy(ABC):
 
 
 def layer_values(proxies: Collection[Proxy], name: str) -> LayerValues | None:
-    """What these proxies read of the layers of a pass; None where one reads tensors."""
+    """What these proxies read of the layers of a pass by `Layer.value`; None if that is nothing.
+
+    None too where one reads tensors of the pass on the mini-batch.
+    """
     if name == MINI_BATCH and any(
         proxy.needs_layers and name not in proxy.layer_values for proxy in proxies
     ):

@@ -19,6 +19,7 @@ from diswot.models.transformers import TransformerBlock
 
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[[nn.Module, tuple[Tensor, ...]], None])
+_CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 MINI_BATCH = "mini-batch"
 """Name of the forward pass that all proxies share."""
 
@@ -26,8 +27,11 @@ MINI_BATCH = "mini-batch"
 def channels_first(module: nn.Module, tensor: Tensor) -> Tensor:
     """What a module takes or gives as ``(B, C, ...)``: tokens ``(B, N, C)`` as ``(B, C, N)``.
 
-    Tokens are what has three axes, and what a linear layer has of more than two.
+    Tokens are what has three axes, but for convolutions and norms over channels, and what a linear
+    layer has of more than two.
     """
+    if isinstance(module, _CHANNELS_FIRST):
+        return tensor
     tokens = tensor.ndim == 3 or (tensor.ndim > 3 and isinstance(module, nn.Linear))
     return tensor.movedim(-1, 1) if tokens else tensor
 

@@ -102,11 +102,16 @@ def show_training(record: RaceRecord, count: int) -> None:
     )
 
 
-def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
-    """Write result.json; gives what it holds. ``setup`` is that of any training of the race."""
+def export(
+    race: Race, setup: TrainingSetup, winner: str, found: SearchSummary | None = None
+) -> RaceSummary:
+    """Write result.json; gives what it holds. ``setup`` is that of any training of the race.
+
+    ``found`` is the search where the race has none to read.
+    """
     config, plan = race.config, race.plan
     archs = dict.fromkeys([*plan.archs, *([plan.control] if plan.control else [])])
-    latencies = _latencies(config["run"])
+    latencies = _latencies(config["run"], found)
     made = [
         replace(_contestant(race, plan, arch), latency_ms=latencies.get(arch)) for arch in archs
     ]
@@ -152,14 +157,15 @@ def export(race: Race, setup: TrainingSetup, winner: str) -> RaceSummary:
     return summary
 
 
-def _latencies(run: str | None) -> dict[str, float | None]:
-    """What the search in a run directory knew of its best; nothing where it is gone by now."""
+def _latencies(run: str | None, found: SearchSummary | None) -> dict[str, float | None]:
+    """What the search knew of its best; nothing where its run directory is gone by now."""
     if run is not None:
         with suppress(UserError):
             found = read_summary(Path(run).expanduser() / "result.json", SearchSummary)
-            best = [*found.top, *([found.largest] if found.largest else [])]
-            return {each.arch: each.latency_ms for each in best}
-    return {}
+    if found is None:
+        return {}
+    best = [*found.top, *([found.largest] if found.largest else [])]
+    return {each.arch: each.latency_ms for each in best}
 
 
 def _contestant(race: Race, plan: Plan, arch: str) -> Contestant:

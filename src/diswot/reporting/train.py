@@ -40,7 +40,7 @@ def longer(images: int, epochs: int, batch_size: int) -> list[str]:
     """Settings of a training on so few images that its own give too few steps; else none."""
     if epochs * (images // batch_size) >= _FEW or images < _SMALL_BATCH:
         return []
-    epochs = math.ceil(_ENOUGH / (images // _SMALL_BATCH))
+    epochs = max(epochs, math.ceil(_ENOUGH / (images // _SMALL_BATCH)))
     return [f"protocol.max_epochs={epochs}", f"data.batch_size={_SMALL_BATCH}"]
 
 
@@ -65,8 +65,9 @@ def show_plan(
     limit = config["trainer"].get("limit_train_batches")
     batches = setup.batches.training.count
     steps = protocol.max_epochs * (min(batches, limit) if isinstance(limit, int) else batches)
-    more = longer(training, protocol.max_epochs, data.batch_size)
-    few = f" (few: {' '.join(more)} gives {_ENOUGH})" if more and steps < _FEW else ""
+    more = [] if limit else longer(training, protocol.max_epochs, data.batch_size)
+    advice = f"{' '.join(more)} gives {_ENOUGH} or more" if more else "more epochs give more"
+    few = f" (few: {advice})" if steps < _FEW else ""
     print_pairs(
         {
             "student": f"{_student(config)}, {count_params(module.student):,} parameters",

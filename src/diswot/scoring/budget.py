@@ -164,9 +164,8 @@ class CostModel:
     def _count(self, arch: Arch, *, flops: bool) -> None:
         """Running costs more than building, so MACs are counted only where asked."""
         with torch.device("meta"):
-            network = self._space.build(
-                arch, num_classes=self._num_classes, in_channels=self._image[0]
-            )
+            sizes = self._num_classes, self._image[0], self._image[-1]
+            network = self._space.built_for(arch, *sizes)
         self._known["params"][arch] = count_params(network)
         self._known["layers"][arch] = count_layers(network)
         if flops:

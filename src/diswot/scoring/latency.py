@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from diswot.checkpoint import build_network
 from diswot.checks import choice, flag, positive, whole
 from diswot.config import make
-from diswot.errors import UserError
+from diswot.errors import UnfitError, UserError
 from diswot.keys import generator
+from diswot.models.zoo import REFUSALS
 from diswot.runs import Journal, LatencyRecord, LatencySummary
 from diswot.scoring.runtime import Runtime, resolve_device
 
@@ -233,7 +234,7 @@ class Latencies:
         self.teacher_ms: float | None = None
 
     def of(self, arch: Arch) -> LatencyRecord:
-        """Of an architecture; UserError where it cannot be run, or a table does not have it."""
+        """Of an architecture, infinite where it does not run; UserError if a table lacks it."""
         record = self._of(str(arch), lambda: self._build(arch))
         assert record is not None  # None is of teachers
         return record
@@ -243,9 +244,11 @@ class Latencies:
             return known
         try:
             record = self._latency.of(name, build, self._image)
-        except RuntimeError as error:  # too small an image, too little memory
-            problem = str(error).strip().split("\n")[0][:300]
-            raise UserError(f"latency: {name} cannot be run: {problem}") from error
+        except (UnfitError, *REFUSALS) as error:  # too small an image, too little memory
+            if name.startswith("teacher "):
+                problem = str(error).strip().split("\n")[0][:300]
+                raise UserError(f"latency: {name} cannot be run: {problem}") from error
+            record = LatencyRecord(name, math.inf, None)  # scoring it says why
         if record is not None:
             self._known[name] = record
             if record.device is not None:  # a table knows it always
@@ -289,15 +292,14 @@ def make_latencies(config: Mapping[str, Any], setup: Setup, folder: Path) -> Lat
     aimed_at = "latency_ms" in (config["strategy"].get("objectives") or ())
     if not (limited or aimed_at or latency.always):
         return None
-    sizes = {"num_classes": setup.num_classes, "in_channels": setup.data.in_channels}
+    sizes = setup.num_classes, setup.data.in_channels, setup.data.image_shape[-1]
     latencies = Latencies(
         latency,
-        lambda arch: setup.space.build(arch, **sizes),
+        lambda arch: setup.space.built_for(arch, *sizes),
         setup.data.image_shape,
         Journal(folder / LatencyRecord.file, LatencyRecord),
     )
     if setup.teacher is not None:
         spec = {**setup.teacher_spec, "weights": "none"}
-        counts = tuple(sizes.values())
-        latencies.look_at_teacher(setup.teacher, lambda: build_network(spec, "teacher", *counts))
+        latencies.look_at_teacher(setup.teacher, lambda: build_network(spec, "teacher", *sizes))
     return latencies

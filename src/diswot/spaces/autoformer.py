@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diswot.models.transformers import BlockShape
 
 STRIDE = 16  # patches beside each other
-_LAYER = re.compile(r"(\d{1,4}\.\d{1,4})x(\d{1,9})")
+_LAYER = re.compile(r"(\d{1,4}\.\d{1,17})x(\d{1,9})")
 
 
 class Layer(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from diswot.checks import flag
 from diswot.errors import UserError
 from diswot.spaces.base import Space, SpaceSize
 
@@ -55,7 +56,8 @@ class Timm(Space):
 
         super().__init__(**space)
         patterns = [models] if isinstance(models, str) else [str(each) for each in models or ()]
-        self.models = tuple(timm_names(patterns, pretrained_only=bool(pretrained_only)))
+        published = flag("space.pretrained_only", pretrained_only)
+        self.models = tuple(timm_names(patterns, pretrained_only=published))
         self._costs = CostTable()
 
     @property

@@ -1,5 +1,6 @@
 """Search for a Pareto front instead of one architecture."""
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -52,9 +53,10 @@ class Nsga2(PopulationStrategy):
         return super().ask()
 
     def tell(self, observations: Sequence[Observation]) -> None:
-        """Let each scored proposal join; the last in order leave together."""
+        """Let the scored proposals of finite cost join; the last in order leave together."""
         for observation in observations:
-            self.join(observation)
+            if math.isfinite(sum(self._sizes(observation.arch))):
+                self.join(observation)
         if len(self.members) > self.population:
             places = self._order()
             self.members = [m for m in self.members if places[m.arch] < self.population]
@@ -84,11 +86,11 @@ class Nsga2(PopulationStrategy):
 
     def _costs(self, member: Member) -> list[float]:
         """The objectives of a member, of all of which less is better."""
-        count = self.proposals.costs.count
-        return [
-            -member.fitness if name == "fitness" else count(name, member.arch)
-            for name in self.objectives
-        ]
+        return [-member.fitness, *self._sizes(member.arch)]
+
+    def _sizes(self, arch: Arch) -> list[float]:
+        names = (name for name in self.objectives if name != "fitness")
+        return [self.proposals.costs.count(name, arch) for name in names]
 
 
 def _different(names: Sequence[object]) -> bool:
