@@ -124,9 +124,8 @@ def company_on(small_archs: Callable[[Space, int], list[Arch]]) -> Callable[[str
     @cache
     def build(space: str) -> Company:
         words = [*TINY, f"space={space}", *SMALLER.get(space, ()), "proxy=all"]
-        if (
-            space in TRANSFORMERS
-        ):  # to LayerNorm's forward derivatives, which would load it while grad is patched
+        if space in TRANSFORMERS:
+            # LayerNorm's forward derivatives would load it while grad is patched.
             import torch._dynamo  # noqa: F401
         config = compose("search", words, None)
         return Company.meet({**config, "device": "cpu", "control": "shuffled"}, choose)

@@ -91,7 +91,7 @@ class PatchTransformer(PooledNetwork):
     do not depend on it. There is no class token; the mean of the patches is classified.
 
     A stage's map is what its last block gives, the last one's after LayerNorm. A network of one
-    stage shows three: after a third, two thirds and all of its blocks, rounded up. No map ends in
+    stage shows up to three: after a third, two thirds and all of its blocks, rounded up. No map ends in
     an activation. Until LayerNorm's weights are trained all pixels of the last map have one norm:
     attention (Σ_c A²) is the same everywhere there.
 
