@@ -91,9 +91,9 @@ class PatchTransformer(PooledNetwork):
     do not depend on it. There is no class token; the mean of the patches is classified.
 
     A stage's map is what its last block gives, the last one's after LayerNorm. A network of one
-    stage shows up to three: after a third, two thirds and all of its blocks, rounded up. No map ends in
-    an activation. Until LayerNorm's weights are trained all pixels of the last map have one norm:
-    attention (Σ_c A²) is the same everywhere there.
+    stage shows up to three: after a third, two thirds and all of its blocks, rounded up. No map
+    ends in an activation. Until LayerNorm's weights are trained all pixels of the last map have
+    one norm: attention (Σ_c A²) is the same everywhere there.
 
     Args:
         stages: Blocks of each stage, those of a stage of one width.
