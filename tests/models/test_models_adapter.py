@@ -107,6 +107,23 @@ def test_a_sum_in_place_after_the_activation_is_no_activation() -> None:
     assert outputs.preactivations[0] is outputs.stages[0]
 
 
+def test_a_strided_pointwise_stem_trains_in_channels_last() -> None:
+    """As that of RepVGG, MobileOne and FastViT; oneDNN corrupts memory unless it is subsampled."""
+    stem = nn.Conv2d(3, 32, 1, stride=2, bias=False)
+    model = nn.Sequential(stem, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5))
+    images = torch.randn(4, 3, 32, 32)
+    expected = copy.deepcopy(model)(images)
+    network = AdaptedNetwork(model, ["1"], "4").to(memory_format=torch.channels_last)
+    for _ in range(5):  # what it corrupts is noticed later
+        logits = network(images.contiguous(memory_format=torch.channels_last))
+        (gradient,) = torch.autograd.grad(logits.sum(), [stem.weight])
+    torch.testing.assert_close(logits, expected)
+    plain = stem.weight.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+    maps = torch.relu(nn.functional.conv2d(images, plain, stride=2)).mean((2, 3))
+    (wanted,) = torch.autograd.grad(model[4](maps).sum(), [plain])
+    torch.testing.assert_close(gradient, wanted)
+
+
 def test_nested_stages_and_inference_mode() -> None:
     model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(True)), nn.AvgPool2d(4))
     model.append(nn.Flatten()).append(nn.Linear(4, 2))

@@ -32,8 +32,8 @@ class AdaptedNetwork(nn.Module):
     The adapter *shares the registries* of the model (parameters, buffers, children) instead of
     holding the model as a child. So names are the model's own (``layer1.0.conv1.weight``, no
     prefix), and whatever is loaded, moved, drawn or replaced through the adapter is so in the
-    model. Plain calls run the model untouched; hooks exist only during :meth:`outputs`, which is
-    therefore not to be called from two threads at once.
+    model. Plain calls run the model as it is (but for `_subsample_first`); hooks that record exist
+    only during :meth:`outputs`, which is therefore not to be called from two threads at once.
 
     Args:
         model: The classifier; its ``forward`` returns logits.
@@ -57,6 +57,7 @@ class AdaptedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         _check_paths(model, stages, classifier)
+        _subsample_first(model)
         self.__dict__.update({name: getattr(model, name) for name in _REGISTRIES}, _model=model)
         self.training = model.training
         self.source = source
@@ -180,6 +181,25 @@ def _is_activation(module: nn.Module) -> bool:
 def _version(tensor: Tensor) -> int:
     """How often a tensor was changed in place; unknown (0) under ``torch.inference_mode``."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+def _subsample_first(model: nn.Module) -> None:
+    """Let 1 x 1 convolutions with a stride and few input channels read a subsampled map.
+
+    The stems of RepVGG, MobileOne and FastViT have such layers. With 2 to 7 input channels and in
+    channels_last, the backward pass of oneDNN writes beyond its memory and the process dies (seen
+    with torch 2.13 on a CPU with AVX2).
+    """
+    for module in model.modules():
+        if not isinstance(module, nn.Conv2d) or module.in_channels > 7:
+            continue
+        if module.kernel_size == (1, 1) and module.padding == (0, 0) and module.stride > (1, 1):
+            module.register_forward_pre_hook(partial(_subsample, module.stride))
+            module.stride = (1, 1)
+
+
+def _subsample(stride: tuple[int, ...], module: nn.Module, args: tuple[Tensor, ...]) -> Tensor:
+    return args[0][..., :: stride[0], :: stride[1]]
 
 
 def _check_paths(model: nn.Module, stages: Sequence[str], classifier: str) -> None:
