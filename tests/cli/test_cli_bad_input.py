@@ -23,8 +23,8 @@ def results(folder: Path) -> list[str]:
 
 
 BAD = {
-    "space=s9": ("Could not find 'space/s9'", "s0", "s1"),
-    "teacher=resnet11": ("Could not find 'teacher/resnet11'", "resnet110", "resnet32x4"),
+    "space=s9": ("space=s9: there is no such choice; allowed: ", "s0, s1"),
+    "teacher=resnet11": ("teacher=resnet11: there is no such choice", "resnet110", "resnet32x4"),
     "budget.params=-1": ("budget.params=-1 is not allowed; give a positive number",),
     "budget.params=10": ("budget: no architecture of space s0", "params ≤ 10", "nearest, s0:1-1-1"),
     "strategy.evaluations=abc": ("strategy.evaluations=abc", "whole number of at least 1"),
@@ -41,7 +41,10 @@ BAD = {
     "latency=table latency.path=t.csv latency.column=s": ("latency.column=s", "it has ms, other"),
     "latency=table latency.path=t.csv latency.column=ms": ("t.csv has no latency of s0:",),
     "strategy=nsga2 strategy.objectives=[params]": ("strategy.objectives=['params']", "fitness"),
-    "budget.parms=3": ("parms", "not in struct"),
+    "budget.parms=3": ("budget.parms: budget has no setting parms, but params",),
+    "space.names=[a]": ("space.names: space has no setting names, but name",),
+    "seed.x=1": ("seed.x: seed has no setting x, but none",),
+    "spaces=s1": ("spaces: the config has no setting spaces, but space",),
     "workers=0": ("workers=0 is not allowed; give a whole number of at least 1",),
     "seed=-1": ("seed", "-1"),
     "device=tpu": ("device=tpu", "auto, cpu, cuda"),

@@ -115,8 +115,9 @@ def test_bad_folders(tmp_path: Path) -> None:
     refused(r"data\.root: not given", None)
     refused(r"data\.root: .*nowhere does not exist; give", tmp_path / "nowhere")
     refused("has no sub-folders")
-    for name in "ab":
-        (tmp_path / name).mkdir()
+    (tmp_path / "a").mkdir()
+    refused("has one class, a, and at least two are needed; give")
+    (tmp_path / "b").mkdir()
     refused("has no test images")
     fill(tmp_path / "train", 2, 2)
     fill(tmp_path / "val", 3, 2)

@@ -1,5 +1,6 @@
 """Errors of a command: one message and an exit code."""
 
+import difflib
 import io
 import sys
 import traceback
@@ -55,11 +56,25 @@ def message(error: BaseException) -> str:
         return f"there is no benchmark {missing[10:]}; accuracies are known of {known}"
     if extra := _EXTRAS.get(missing):
         return f"{missing}: its package is not installed; pip install 'diswot[{extra}]'"
-    lines = [str(error).strip()]
+    if options := getattr(error, "options", None):
+        group, _, name = missing.rpartition("/")
+        return f"{group}={name}: there is no such choice; allowed: {', '.join(options)}"
     cause = error.__cause__
+    if (key := getattr(cause, "full_key", None)) and "not in struct" in str(cause):
+        return _unknown(key, [str(name) for name in cause.parent_node])  # type: ignore[union-attr]
+    lines = [str(error).strip()]
     if cause is not None and not isinstance(error, UserError) and str(cause) not in lines[0]:
         lines.append(str(cause).strip())
     return "\n".join(line for line in lines if line) or type(error).__name__
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    """The text for a setting that is none of the ``known`` ones beside it."""
+    above, _, name = key.rpartition(".")
+    nearest = difflib.get_close_matches(name, known, n=5) or [k for k in known if k[0] != "_"]
+    return (
+        f"{key}: {above or 'the config'} has no setting {name}, but {', '.join(nearest) or 'none'}"
+    )
 
 
 @contextmanager

@@ -29,7 +29,8 @@ class FolderData(ImageData):
         holdout: share of the images held out where there is no ``val`` or ``test`` folder.
 
     Raises:
-        UserError: there is no such folder, or it has no classes, or not as many as asked for.
+        UserError: there is no such folder, or it has fewer than two classes, or not as many as
+            asked for.
     """
 
     root: Path
@@ -47,6 +48,11 @@ class FolderData(ImageData):
         path = checks.folder("data.root", root, _WANTED)
         self.train_folder = path / "train" if (path / "train").is_dir() else path
         self.classes = _class_names(self.train_folder)
+        if len(self.classes) < 2:
+            raise UserError(
+                f"data.root: {self.train_folder} has one class, {self.classes[0]}, and at least "
+                f"two are needed; give {_WANTED}"
+            )
         if num_classes not in {None, len(self.classes)}:
             raise UserError(
                 f"data.num_classes: {self.train_folder} has {len(self.classes)} classes, "
