@@ -84,16 +84,16 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     strategy = make_strategy(config, setup, latencies)
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)
     session.loggers.start()
-    accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
-    session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))
-    search = Search(run_dir, strategy, setup.fitness, setup.others)
-    total = strategy.evaluations or setup.space.size.count
-    log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
-    with (
-        scoring_pool(setup.scorer, workers) as measure,
-        SearchProgress(total, search.journaled, "candidates.csv", quiet=session.quiet) as progress,
-    ):
-        search.run(measure, progress, log)
+    # Latencies are measured while no other process works.
+    with scoring_pool(setup.scorer, workers, ahead=latencies is None) as measure:
+        accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
+        session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))
+        search = Search(run_dir, strategy, setup.fitness, setup.others)
+        total = strategy.evaluations or setup.space.size.count
+        log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
+        shown = (total, search.journaled, "candidates.csv")
+        with SearchProgress(*shown, quiet=session.quiet) as progress:
+            search.run(measure, progress, log)
     summary = export(
         config, setup, strategy, search, run_dir, benchmark=benchmark, accuracy=accuracy
     )
