@@ -69,6 +69,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, worker_count
     from diswot.searching.engine import Search
+    from diswot.searching.screening import screening
     from diswot.strategies import make_strategy
     from diswot.teaching import measured
 
@@ -85,10 +86,13 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)
     session.loggers.start()
     # Latencies are measured while no other process works.
-    with scoring_pool(setup.scorer, workers, ahead=latencies is None) as measure:
+    with (
+        scoring_pool(setup.scorer, workers, ahead=latencies is None) as measure,
+        screening(config, setup, workers) as screen,
+    ):
         accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
         session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))
-        search = Search(run_dir, strategy, setup.fitness, setup.others)
+        search = Search(run_dir, strategy, setup.fitness, setup.others, screen)
         total = strategy.evaluations or setup.space.size.count
         log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
         shown = (total, search.journaled, "candidates.csv")
