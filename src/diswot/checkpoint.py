@@ -14,7 +14,9 @@ from diswot.checks import folder, whole
 from diswot.config import check_harmless, conf_dir, known_targets, make, member_node
 from diswot.errors import UnreadableError, UserError
 from diswot.given import NETWORK
+from diswot.models.formula import staged_cost
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
+from diswot.models.resnet import CifarResNet
 from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import (
     EpochRecord,
@@ -89,6 +91,8 @@ def teacher_cost(
     with torch.device("meta"):
         untrained, sizes = {**spec, "weights": "none"}, (num_classes, image[0], image[-1])
         network = build_network(untrained, "teacher", *sizes)
+    if type(network) is CifarResNet:  # a pass on the meta device would load many modules first
+        return staged_cost(*network.layout, image, shortcut=network.option)
     return Cost(count_params(network), count_flops(network, image), count_layers(network))
 
 

@@ -154,6 +154,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make a run what it is, by dotted name."""
     left_out = {*IRRELEVANT, *MAY_GROW}
     proxies = list(config.get("proxy") or ())
+    if (config.get("screen") or {}).get("proxy") is None:
+        left_out.add("screen")  # older runs have none
     if "strategy" in config:
         left_out.add("benchmark")  # a search asks it only what the found architecture scores
     else:

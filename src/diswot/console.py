@@ -216,7 +216,7 @@ class SearchProgress(ScoringProgress):
     def __call__(self, record: CandidateRecord, evaluated: int, best: str | float | None) -> None:
         """See `advance`."""
         shown = f"{best:.5g}" if isinstance(best, float) else best or "—"
-        self.advance(evaluated, f"best {shown}", failed=record.status != "ok")
+        self.advance(evaluated, f"best {shown}", failed=record.status == "failed")
 
 
 def counted(count: int, noun: str) -> str:

@@ -69,6 +69,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, worker_count
     from diswot.searching.engine import Search
+    from diswot.searching.screening import screening
     from diswot.strategies import make_strategy
     from diswot.teaching import measured
 
@@ -84,16 +85,19 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     strategy = make_strategy(config, setup, latencies)
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)
     session.loggers.start()
-    accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
-    session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))
-    search = Search(run_dir, strategy, setup.fitness, setup.others)
-    total = strategy.evaluations or setup.space.size.count
-    log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
+    # Latencies are measured while no other process works.
     with (
-        scoring_pool(setup.scorer, workers) as measure,
-        SearchProgress(total, search.journaled, "candidates.csv", quiet=session.quiet) as progress,
+        scoring_pool(setup.scorer, workers, ahead=latencies is None) as measure,
+        screening(config, setup, workers) as screen,
     ):
-        search.run(measure, progress, log)
+        accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
+        session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))
+        search = Search(run_dir, strategy, setup.fitness, setup.others, screen)
+        total = strategy.evaluations or setup.space.size.count
+        log = SearchLog(session.loggers, search, strategy, setup.fitness[0])
+        shown = (total, search.journaled, "candidates.csv")
+        with SearchProgress(*shown, quiet=session.quiet) as progress:
+            search.run(measure, progress, log)
     summary = export(
         config, setup, strategy, search, run_dir, benchmark=benchmark, accuracy=accuracy
     )

@@ -1,13 +1,14 @@
 """Accuracies from a CSV file, a user's or the package's."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
 from benchmark_helpers import CELLS, best_of
 
 from diswot.accuracies import Benchmark, benchmark_of
-from diswot.accuracies.sources import is_live
+from diswot.accuracies.sources import is_live, is_unique
 from diswot.accuracies.validated import validations
 from diswot.commands import compose
 from diswot.errors import UserError
@@ -113,6 +114,27 @@ def test_live_cells() -> None:
     from_nothing = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
     assert not any(map(is_live, [dead_end, from_nothing]))
     assert sum(map(is_live, CELLS)) == 9445
+
+
+def exchanged(cell: str) -> str:
+    """The same graph with its inner nodes, between which is no operation, exchanged."""
+    a, b, none, d, e, f = re.findall(r"(\w+)~", cell)
+    return f"|{b}~0|+|{a}~0|{none}~1|+|{d}~0|{f}~1|{e}~2|"
+
+
+def test_unique_cells() -> None:
+    conv, pool, skip = "nor_conv_3x3", "avg_pool_3x3", "skip_connect"
+    pair = [f"|{conv}~0|+|{pool}~0|none~1|+|none~0|{skip}~1|{conv}~2|"]
+    pair += [f"|{pool}~0|+|{conv}~0|none~1|+|none~0|{conv}~1|{skip}~2|"]
+    symmetric = f"|{conv}~0|+|{conv}~0|none~1|+|{skip}~0|{pool}~1|{pool}~2|"
+    ordered = pair[0].replace("none~1", f"{skip}~1")
+    assert exchanged(pair[0]) == pair[1]
+    assert list(map(is_unique, [*pair, symmetric, ordered])) == [False, True, True, True]
+    live, unique = set(filter(is_live, CELLS)), set(filter(is_unique, CELLS))
+    loose = {cell for cell in live if "none~1|+" in cell}
+    assert len(unique) == len({frozenset((c, exchanged(c))) for c in loose} | (live - loose))
+    assert len(unique) == 8765
+    assert all(cell in unique or exchanged(cell) in unique for cell in loose)
 
 
 def test_what_is_known_of_a_score_holds_for_its_own_settings() -> None:

@@ -69,6 +69,16 @@ def test_every_teacher_builds_and_shows_its_inside(file: Path) -> None:
     assert file.stem in FIXED, "a teacher can be taught too"
 
 
+def test_a_resnet_padded_with_zeros_costs_less_than_one_with_projections() -> None:
+    spec = read(CONF / "teacher" / "resnet8.yaml")
+    padded = {**spec, "network": {**spec["network"], "shortcut": "A"}}
+    costs = [teacher_cost(each, 10, (3, 32, 32)) for each in (spec, padded)]
+    teacher = build_network(padded, "teacher", 10, 3)
+    flops = count_flops(teacher, (3, 32, 32))
+    assert costs[1] == Cost(count_params(teacher), flops, count_layers(teacher))
+    assert costs[0].flops - flops == (16 * 32 + 32 * 64 // 4) * 16**2
+
+
 @pytest.mark.parametrize("name", FIXED)
 def test_every_fixed_student_builds(name: str) -> None:
     config = resolve_student(composed(f"student={name}"), [CONF])

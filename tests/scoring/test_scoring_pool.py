@@ -77,11 +77,12 @@ def fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scorer]:
     del sys.modules["diswot_test_fatal"]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("workers", "ahead"), [(1, True), (3, False), (3, True)])
 def test_any_number_of_workers_gives_equal_bits_in_ask_order(
-    workers: int, started: list[pool.Worker]
+    workers: int, ahead: bool, started: list[pool.Worker]
 ) -> None:
-    with scoring_pool(scorer(), workers) as measure:
+    with scoring_pool(scorer(), workers, ahead=ahead) as measure:
+        assert len(started) == (workers if ahead and workers > 1 else 0)
         first, rest = ([*map(bits, measure(part))] for part in (ARCHS[:4], ARCHS[4:]))
         assert list(measure([])) == []
     assert first + rest == expected()
@@ -140,6 +141,9 @@ def test_workers_end_with_an_error_of_the_search(started: list[pool.Worker]) -> 
     with pytest.raises(KeyError), scoring_pool(scorer(), 2) as measure:
         raise KeyError(list(measure(ARCHS[:1])))
     assert len(started) == 1
+    with pytest.raises(KeyError), scoring_pool(scorer(), 2, ahead=True):
+        raise KeyError
+    assert len(started) == 3
 
 
 def test_workers_are_the_cores_a_job_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

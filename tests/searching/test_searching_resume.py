@@ -25,6 +25,7 @@ KINDS = {
     "ensemble": [*EVOLUTION, "proxy=ensemble", "proxy.ensemble.members=[params,relation]"],
     "exhaustive": [*CHEAP, "strategy=exhaustive", "space.depths=[1,2,3]", "budget.params=2.5e5"],
     "random": CHEAP,
+    "screened": [*EVOLUTION, "proxy=[diswot,params]", "screen.proxy=params", "screen.keep=0.5"],
 }
 
 
@@ -81,7 +82,7 @@ def test_killed_at_any_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ki
     assert searched(path, whole.config) == whole.outcome
 
 
-@pytest.mark.parametrize("kind", ["zscore", "random"])
+@pytest.mark.parametrize("kind", ["zscore", "random", "screened"])
 def test_killed_between_the_journal_and_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -131,7 +132,11 @@ def test_without_its_state_a_search_replays_the_journal(
     assert timeless[0] == timeless[1]
 
 
-@pytest.mark.parametrize("base", [REAL, ZSCORE, CHEAP], ids=["evolution", "zscore", "random"])
+@pytest.mark.parametrize(
+    "base",
+    [REAL, ZSCORE, CHEAP, KINDS["screened"]],
+    ids=["evolution", "zscore", "random", "screened"],
+)
 @pytest.mark.parametrize("first", [3, 12, 15])
 def test_an_extended_search_is_the_longer_search(
     tmp_path: Path, base: list[str], first: int

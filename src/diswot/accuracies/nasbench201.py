@@ -18,11 +18,13 @@ from diswot.accuracies.sources import (
     NatsSource,
     is_cell,
     is_live,
+    is_unique,
 )
 from diswot.checks import choice
 from diswot.errors import UserError
 
 _FILE = "nasbench201.csv.gz"
+_CELLS = {"all": is_cell, "live": is_live, "unique": is_unique}
 
 
 class NasBench201(Benchmark):
@@ -37,7 +39,9 @@ class NasBench201(Benchmark):
             ``path``, ``$DISWOT_DATA/benchmarks/nasbench201.csv.gz``, the package of ``analog``.
         path: A CSV file, or NATS-Bench's folder or file.
         cells: ``all`` 15,625, or the 9,445 ``live`` ones in which every operation but ``none``
-            lies on a path from input to output; published comparisons of proxies use these.
+            lies on a path from input to output, which published comparisons of proxies use; or the
+            8,765 ``unique`` ones: of live cells with the same graph one. Others would get other
+            scores, as weights are keyed by edges, and were trained apart.
     """
 
     holds_for: Mapping[str, object] = {"cells": 5, "widths": [16, 32, 64]}
@@ -50,7 +54,7 @@ class NasBench201(Benchmark):
         cells: str = "all",
         **settings: Any,
     ) -> None:
-        self.cells = choice("benchmark.cells", cells, ("all", "live"))
+        self.cells = choice("benchmark.cells", cells, tuple(_CELLS))
         place = None if path is None else Path(path).expanduser()
         sources: dict[str, type[AccuracySource]]
         sources = {"csv": CsvSource, "nats_bench": NatsSource, "analog": AnalogSource}
@@ -66,8 +70,7 @@ class NasBench201(Benchmark):
 
     @cached_property
     def _archs(self) -> Sequence[str]:
-        archs = self._source.archs()
-        return archs if self.cells == "all" else [cell for cell in archs if is_live(cell)]
+        return list(filter(_CELLS[self.cells], self._source.archs()))
 
     def lookup(self, arch: str, dataset: str, target: str) -> float:
         """See `Benchmark`."""

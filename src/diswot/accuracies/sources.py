@@ -71,6 +71,17 @@ def is_live(cell: str) -> bool:
     return all(source in reached and node in leads for source, node in edges)
 
 
+def is_unique(cell: str) -> bool:
+    """Whether a cell is live and, of live cells with the same graph, the one that is kept.
+
+    Graphs are equal where exchanging the nodes 1 and 2, between which is ``none``, makes one of the
+    other: then networks with the same weights compute the same.
+    """
+    first_1, first_2, between, _, last_1, last_2 = re.findall(r"(\w+)~", cell)
+    kept = between != "none" or (first_1, last_1) <= (first_2, last_2)
+    return kept and is_live(cell)
+
+
 class NatsSource(AccuracySource):
     """NATS-Bench's topology benchmark (Dong et al., TPAMI 2021, arXiv:2009.00437).
 

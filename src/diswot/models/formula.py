@@ -14,11 +14,10 @@ def staged_cost(
     num_classes: int,
     image: tuple[int, int, int],
     stem: str = "small",
+    *,
+    shortcut: str = "B",
 ) -> Cost:
-    """The cost of a `diswot.models.resnet.StagedNetwork` on an image ``(in_channels, H, W)``.
-
-    Its shortcuts are of option ``B``.
-    """
+    """The cost of a `diswot.models.resnet.StagedNetwork` on an image ``(in_channels, H, W)``."""
     kernel, stride = STEMS[stem]
     in_channels, *size = image
     params, flops, (height, width) = _convolution(
@@ -31,9 +30,8 @@ def staged_cost(
         first = (channels, stage.width, stage.stride)
         rest = (stage.width, stage.width, 1)
         for count, ends in ((1, first), (stage.depth - 1, rest)):
-            own, (height, width) = _block(
-                stage.block, ends, stage.kernel, stage.mid_channels, (height, width)
-            )
+            shape = (stage.block, ends, stage.kernel, stage.mid_channels)
+            own, (height, width) = _block(*shape, (height, width), shortcut=shortcut)
             params += count * own.params
             flops += count * own.flops
             layers += count * own.layers
@@ -52,10 +50,13 @@ def _block(
     kernel: int,
     mid_channels: int | None,
     size: Size,
+    *,
+    shortcut: str,
 ) -> tuple[Cost, Size]:
     """The cost of one block, and the size of its output; its shortcut is no layer.
 
-    ``ends`` are channels before and after it, and its stride.
+    ``ends`` are channels before and after it, and its stride. A ``shortcut`` of option ``A`` has
+    neither parameters nor MACs, see `diswot.models.layers.make_shortcut`.
     """
     before, after, stride = ends
     shapes = block.shapes(before, mid_channels, after, kernel, stride)
@@ -64,7 +65,7 @@ def _block(
         own_params, own_flops, here = _convolution(*shape, here)
         params += own_params
         flops += own_flops
-    if stride != 1 or before != after:
+    if shortcut == "B" and (stride != 1 or before != after):
         own_params, own_flops, _ = _convolution(before, after, 1, stride, size)
         params += own_params
         flops += own_flops

@@ -228,6 +228,7 @@ class CifarResNet(StagedNetwork):
         super().__init__(
             widths[0], stages, num_classes, in_channels, shortcut=shortcut, parts=parts
         )
+        self.layout, self.option = (widths[0], stages, num_classes), shortcut
 
 
 class WideBlock(nn.Module):

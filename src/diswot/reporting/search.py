@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from diswot.accuracies import Benchmark
     from diswot.runs import CandidateRecord, RunDir
     from diswot.scoring.setup import Setup
-    from diswot.searching.engine import History, Search
+    from diswot.searching.engine import Search
+    from diswot.searching.history import History
     from diswot.strategies import Strategy
 
 
@@ -118,7 +119,8 @@ def export(
     ]
     top, largest = ranked[:10], max(ranked, key=lambda candidate: candidate.params)
     best, (name, proxy), cost = top[0], setup.fitness, setup.teacher_cost
-    scored = sum(not record.cached for record in history.records)
+    fresh = [record.status for record in history.records if not record.cached]
+    screened = fresh.count("screened")
     latencies = strategy.proposals.costs.latencies
     objectives = strategy.objectives or [*fronts.DEFAULT, *["latency_ms"] * bool(latencies)]
     front = _front(ranked, objectives)
@@ -133,10 +135,11 @@ def export(
         evaluated=search.evaluated,
         distinct=len({record.arch for record in history.records}),
         failed=sum(record.status == "failed" for record in history.records),
+        screened=screened,
         rejected=strategy.proposals.rejected,
         exhausted=search.exhausted,
         seconds=round(seconds, 3),
-        candidates_per_second=round(scored / seconds, 3),
+        candidates_per_second=round((len(fresh) - screened) / seconds, 3),
         teacher=setup.teacher,
         teacher_weights=config["teacher"]["weights"],
         teacher_params=cost.params if cost else None,
@@ -243,6 +246,7 @@ def show_result(summary: SearchSummary, path: Path) -> None:
     speed = f"{summary.seconds:.1f} s ({summary.candidates_per_second:.2f}/s)"
     files = [f"  {shown(path / n)}" for n in ("result.json", "candidates.csv", "search.png")]
     counts = f"{summary.evaluated:,} candidates in {speed}, {summary.rejected:,} over budget"
+    counts += f", {summary.screened:,} screened out" if summary.screened else ""
     known = [*place_lines(summary), *largest_lines(summary), *validation_lines(summary)]
     known += latency_lines(summary)
     print_lines([*known, counts, *files])

@@ -13,12 +13,13 @@ from diswot.runs.latencies import LatencySummary
 class CandidateRecord:
     """One candidate of a search.
 
-    ``score`` is the fitness at the time it was scored, None where ``status`` (``ok`` or ``failed``)
-    is not ``ok``; ``parts`` are its components by name, ``others`` those of every further proxy,
-    None where it could not be measured; ``reason`` says why it, or one of the others, failed.
-    ``flops`` are MACs of one image, ``layers`` convolutions and linear layers. ``generation``, in
-    which it was asked, counts from 0; ``cached`` ones were answered from an earlier line. The
-    latency and its spread are as in `LatencyRecord`, None where nothing asked for it.
+    ``score`` is the fitness at the time it was scored, None where ``status`` (``ok``, ``failed``,
+    or ``screened``: dropped for its score by a cheap proxy) is not ``ok``; ``parts`` are its
+    components by name, ``others`` those of every further proxy, None where it was not or could not
+    be measured; ``reason`` says why it, or one of the others, failed. ``flops`` are MACs of one
+    image, ``layers`` convolutions and linear layers. ``generation``, in which it was asked, counts
+    from 0; ``cached`` ones were answered from an earlier line. The latency and its spread are as in
+    `LatencyRecord`, None where nothing asked for it.
     """
 
     file: ClassVar[str] = "candidates.jsonl"
@@ -176,8 +177,9 @@ class SearchSummary(Summary):
     is, where something asked for it. ``teacher_params`` and ``teacher_flops`` are the teacher's, on
     an image of ``data``, ``teacher_accuracy`` is None where it has no trained weights or was not
     measured; ``budget`` the limits by name. ``evaluated`` proposals were answered, ``distinct``
-    different ones among them, ``failed`` could not be scored, ``rejected`` ones broke the budget;
-    ``exhausted``: the strategy had no more. ``seconds`` are over all restarts.
+    different ones among them, ``failed`` could not be scored, ``screened`` were dropped for a cheap
+    score, ``rejected`` ones broke the budget; ``exhausted``: the strategy had no more. ``seconds``
+    are over all restarts.
     """
 
     space: str
@@ -190,6 +192,7 @@ class SearchSummary(Summary):
     evaluated: int
     distinct: int
     failed: int = 0
+    screened: int = 0
     rejected: int
     exhausted: bool
     seconds: float

@@ -28,10 +28,12 @@ Measure = Callable[[Sequence[Arch]], Iterator[Measurement]]
 
 
 @contextmanager
-def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
+def scoring_pool(scorer: Scorer, workers: int, *, ahead: bool = False) -> Iterator[Measure]:
     """Measure with ``workers`` processes, which end with the context; with one, in this process.
 
     So does, whatever their number, what needs no network: counting takes less than a message.
+    Processes start when there is something to measure; ``ahead`` they start at once, and load
+    modules while the caller prepares what they are to measure.
 
     Raises:
         UserError: The scorer cannot be sent to a process.
@@ -47,6 +49,8 @@ def scoring_pool(scorer: Scorer, workers: int) -> Iterator[Measure]:
         )
         return
     with closing(_Pool(scorer, workers)) as pool:
+        if ahead:
+            pool.load()
         yield _ordered(scorer, workers, pool.measure)
 
 
@@ -96,6 +100,10 @@ class _Pool:
             ) from error
         self._size = workers
         self._workers: list[Worker] = []
+        self._loading: list[Worker] = []  # they have no scorer yet
+
+    def load(self) -> None:
+        self._loading += [Worker() for _ in range(self._size)]
 
     def measure(
         self, archs: Sequence[Arch], queues: list[deque[int]]
@@ -146,7 +154,8 @@ class _Pool:
         yield from ready
 
     def _start(self, needed: int) -> None:
-        fresh = [Worker() for _ in range(needed - len(self._workers))]
+        missing = range(needed - len(self._workers))
+        fresh = [self._loading.pop() if self._loading else Worker() for _ in missing]
         self._workers += fresh
         for worker in fresh:  # after all were started: a send waits until its worker reads
             worker.send(self._payload)
@@ -162,8 +171,9 @@ class _Pool:
                 )
 
     def close(self) -> None:
-        while self._workers:
-            self._workers.pop().stop()
+        for workers in (self._workers, self._loading):
+            while workers:
+                workers.pop().stop()
 
 
 class Worker:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from diswot.errors import UserError
 from diswot.runs import CandidateRecord, SearchSummary
+from diswot.searching.history import History
 from diswot.strategies import Observation
 from diswot.versions import versions
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from diswot.runs import RunDir
     from diswot.scoring.pool import Measure
     from diswot.scoring.scorer import Measurement
+    from diswot.searching.screening import Screen
     from diswot.spaces.base import Arch
     from diswot.strategies import Strategy
 
@@ -34,62 +36,6 @@ OnGeneration = Callable[[Sequence[CandidateRecord], int], object]
 """Called with one more generation, and how many of its records were not there at the start."""
 
 
-class History:
-    """All candidates so far, in ask order, and their scores; ``records`` are one a candidate."""
-
-    def __init__(self, fitness: Proxy, others: Mapping[str, Proxy]) -> None:
-        self._fitness, self._others = fitness, others
-        self.relative = fitness.relative
-        self.records: list[CandidateRecord] = []
-        self._known: dict[str, CandidateRecord] = {}
-        self._scored: list[str] = []
-        self._scores: dict[str, float] | None = {}  # None where they are to be computed anew
-
-    def add(self, record: CandidateRecord) -> None:
-        """Append a candidate."""
-        self.records.append(record)
-        if record.arch not in self._known:
-            self._known[record.arch] = record
-            if record.status == "ok":
-                self._scored.append(record.arch)
-                if self.relative:
-                    self._scores = None
-                elif self._scores is not None:
-                    self._scores[record.arch] = self.score(record.arch, record.parts)
-
-    def known(self, arch: str) -> CandidateRecord | None:
-        """The record of an architecture seen before."""
-        return self._known.get(arch)
-
-    def scores(self) -> dict[str, float]:
-        """Fitness of every distinct candidate that could be scored, in ask order."""
-        if self._scores is None:
-            parts = [self._known[arch].parts for arch in self._scored]
-            self._scores = dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
-        return self._scores
-
-    def others(self) -> dict[str, dict[str, float]]:
-        """Scores by every further proxy: by its name and architecture, where it could measure."""
-        scores: dict[str, dict[str, float]] = {}
-        for name, proxy in self._others.items():
-            measured = {arch: record.others.get(name) for arch, record in self._known.items()}
-            parts = {arch: each for arch, each in measured.items() if each is not None}
-            scores[name] = dict(zip(parts, proxy.fitness(list(parts.values())), strict=True))
-        return scores
-
-    def score(self, arch: str, parts: dict[str, float]) -> float:
-        """Fitness of a candidate among all so far and itself."""
-        if not self.relative:
-            return self._fitness.fitness([parts])[0]
-        others = [self._known[other].parts for other in self._scored if other != arch]
-        return self._fitness.fitness([*others, parts])[-1]
-
-    def ranking(self) -> list[tuple[CandidateRecord, float]]:
-        """Distinct scored candidates with their fitness, best first, ties in ask order."""
-        pairs = [(self._known[arch], score) for arch, score in self.scores().items()]
-        return sorted(pairs, key=lambda pair: -pair[1])
-
-
 class Search:
     """One search in its run directory.
 
@@ -99,8 +45,9 @@ class Search:
     not told, so that a search that is extended later goes on as if it had never stopped.
 
     The run directory is open and locked, the strategy started. ``fitness`` is the name of the proxy
-    that gives the fitness, and the proxy; ``others`` are recorded beside it. The search is
-    ``exhausted`` when the strategy has nothing left to ask.
+    that gives the fitness, and the proxy; ``others`` are recorded beside it. What the ``screen``
+    drops of a whole generation is recorded and not scored. The search is ``exhausted`` when the
+    strategy has nothing left to ask.
 
     Raises:
         UserError: What an earlier start left is damaged.
@@ -112,8 +59,9 @@ class Search:
         strategy: Strategy,
         fitness: tuple[str, Proxy],
         others: Sequence[tuple[str, Proxy]] = (),
+        screen: Screen | None = None,
     ) -> None:
-        self._run_dir, self._strategy = run_dir, strategy
+        self._run_dir, self._strategy, self._screen = run_dir, strategy, screen
         self._name, proxy = fitness
         self._others = dict(others)
         self.history = History(proxy, self._others)
@@ -170,7 +118,8 @@ class Search:
                 self._run_dir.save_state(before)
                 self._has_state = True
             fresh = max(0, len(chosen) - len(self._replay))
-            records = self._score(chosen, measure, on_candidate)
+            dropped = self._dropped(asked)
+            records = self._score(chosen, dropped, measure, on_candidate)
             whole = len(chosen) == len(asked)
             if whole:
                 self._tell(asked)
@@ -182,13 +131,24 @@ class Search:
                 break
         self._check_any_scored()
 
+    def _dropped(self, asked: Sequence[Arch]) -> dict[str, Measurement]:
+        """What the screen drops of what is new in a generation, a function of all before it."""
+        if self._screen is None:
+            return {}
+        new = [arch for arch in dict.fromkeys(asked) if self.history.known(str(arch)) is None]
+        return self._screen.dropped(new)
+
     def _score(
-        self, archs: Sequence[Arch], measure: Measure, on_candidate: OnCandidate
+        self,
+        archs: Sequence[Arch],
+        dropped: Mapping[str, Measurement],
+        measure: Measure,
+        on_candidate: OnCandidate,
     ) -> list[CandidateRecord]:
         scores, records = self.history.scores(), []
         best = max(scores, key=scores.__getitem__, default=None)
         highest = -math.inf if best is None else scores[best]
-        for record in self._answer(archs, measure):
+        for record in self._answer(archs, dropped, measure):
             self.history.add(record)
             records.append(record)
             if record.score is not None and record.score > highest:
@@ -197,8 +157,10 @@ class Search:
             on_candidate(record, self.evaluated, best if relative else highest)
         return records
 
-    def _answer(self, archs: Sequence[Arch], measure: Measure) -> Iterator[CandidateRecord]:
-        """Records in ask order: replayed, repeated, or measured and journaled."""
+    def _answer(
+        self, archs: Sequence[Arch], dropped: Mapping[str, Measurement], measure: Measure
+    ) -> Iterator[CandidateRecord]:
+        """Records in ask order: replayed, repeated, or dropped or measured and journaled."""
         texts = [str(arch) for arch in archs]
         replayed = [self._replay.popleft() for _ in texts if self._replay]
         for record, text in zip(replayed, texts, strict=False):
@@ -210,7 +172,8 @@ class Search:
                 )
             yield record
         rest = archs[len(replayed) :]
-        fresh = [arch for arch in dict.fromkeys(rest) if self.history.known(str(arch)) is None]
+        new = [arch for arch in dict.fromkeys(rest) if self.history.known(str(arch)) is None]
+        fresh = [arch for arch in new if str(arch) not in dropped]
         measurements = measure(fresh) if fresh else iter(())
         for arch in rest:
             if known := self.history.known(str(arch)):
@@ -218,7 +181,7 @@ class Search:
                 same = replace(known, cached=True, seconds=0.0, score=now)
                 record = replace(same, generation=self._generation)
             else:
-                record = self._record(next(measurements), arch)
+                record = self._record(dropped.get(str(arch)) or next(measurements), arch)
             self._run_dir.journal.append(record)
             yield record
 
@@ -234,7 +197,7 @@ class Search:
             parts=parts or {},
             others={name: measured.parts.get(name) for name in self._others},
             **(asdict(cost) if cost else dict.fromkeys(("params", "flops", "layers"))),
-            status="failed" if parts is None else "ok",
+            status="ok" if parts is not None else "failed" if failures else "screened",
             reason="; ".join(failures) or None,
             generation=self._generation,
             cached=False,
@@ -304,7 +267,7 @@ class Search:
                 f"budget: no architecture of space {proposals.space.name} keeps {proposals.budget}"
             )
         if not self.history.scores():
-            first = self.history.records[0]
+            first = next(each for each in self.history.records if each.status == "failed")
             raise UserError(
                 f"none of {self.evaluated} candidates could be scored; the first, {first.arch}: "
                 f"{first.reason} (debug=true shows where)"

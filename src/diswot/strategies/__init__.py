@@ -23,7 +23,7 @@ _PATIENCE = 100  # plain draws, and steps of the walk without getting nearer
 
 @dataclass(frozen=True)
 class Observation:
-    """An architecture and its score: higher is better, None where scoring failed."""
+    """An architecture and its score: higher is better, None where it failed or was screened out."""
 
     arch: Arch
     score: float | None
