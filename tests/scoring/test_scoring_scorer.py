@@ -2,6 +2,8 @@
 
 import pickle
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -134,6 +136,32 @@ def test_a_proxy_that_fails_is_a_record_beside_the_others(answer: Any, reason: s
     assert measurement.failures == {"odd": reason}
     assert measurement.parts == s0_scorer().measure(FIRST).parts
     assert measurement.cost is not None
+
+
+class _OddPass(_Odd):
+    """Raises an error in the pass that it shares."""
+
+    needs_forward = True
+
+    @contextmanager
+    def observe(self, network: nn.Module) -> Iterator[None]:
+        with network.get_submodule("fc").register_forward_hook(self._fail):
+            yield
+
+    def _fail(self, module: nn.Module, args: object, output: object) -> None:
+        raise self.answer
+
+
+def test_a_proxy_that_fails_in_the_shared_pass_does_not_cost_the_others() -> None:
+    scorer = s0_scorer()
+    proxies = {**scorer.proxies, "odd": _OddPass(ValueError("boom"))}
+    measurement = replace(scorer, proxies=proxies).measure(FIRST)
+    assert measurement.failures == {"odd": "ValueError: boom (_fail)"}
+    assert measurement.parts == scorer.measure(FIRST).parts
+    assert set(measurement.seconds_each) == set(scorer.proxies)
+    assert measurement.cost is not None
+    with pytest.raises(ValueError, match="boom"):
+        replace(scorer, proxies=proxies, debug=True).measure(FIRST)
 
 
 def test_a_part_that_is_a_tensor_is_its_number() -> None:

@@ -109,10 +109,22 @@ class Scorer:
                         result.failures[name] = self._reason(error)
                 if not result.failures:
                     candidate.keep()
+        except _PassError:
+            result = self._apart(arch)
         except Exception as error:  # a candidate may fail in any way: that is its record
             missing = [name for name in self.proxies if name not in result.parts]
             result.failures.update(dict.fromkeys(missing, self._reason(error)))
         return replace(result, cost=cost, seconds=time.perf_counter() - started)
+
+    def _apart(self, arch: Arch) -> Measurement:
+        """As `measure`, with a network and a pass for each proxy: one must not cost the others."""
+        result = Measurement(str(arch), {}, {}, None, 0.0)
+        for name, proxy in self.proxies.items():
+            own = replace(self, proxies={name: proxy}).measure(arch)
+            result.parts.update(own.parts)
+            result.failures.update(own.failures)
+            result.seconds_each.update(own.seconds_each)
+        return result
 
     def _candidate(self, arch: Arch, cost: Cost, memory: Memory) -> Candidate:
         started, passed, batch = time.perf_counter(), None, memory.batch
@@ -122,7 +134,13 @@ class Scorer:
         built = time.perf_counter()
         watching = {name: proxy for name, proxy in self.proxies.items() if proxy.needs_forward}
         if network is not None and watching:
-            passed = forward(network, watching, batch, self.runtime, blocks.of(MINI_BATCH))
+            try:
+                passed = forward(network, watching, batch, self.runtime, blocks.of(MINI_BATCH))
+            except Exception as error:
+                if len(self.proxies) == 1:
+                    raise
+                forward(network, {}, batch, self.runtime)  # raises where the network cannot run
+                raise _PassError from error
         inputs = ProxyInput(str(arch), self.seed, cost, batch, cast(nn.Module, network))
         return Candidate(
             replace(inputs, recorded_pass=blocks.recorded_pass),
@@ -242,6 +260,10 @@ def _detached(outputs: NetworkOutputs) -> NetworkOutputs:
     kinds = (outputs.stages, outputs.preactivations)
     stages, before = (tuple(each.detach() for each in kind) for kind in kinds)
     return NetworkOutputs(stages, before, outputs.embedding.detach(), outputs.logits.detach())
+
+
+class _PassError(Exception):
+    """A proxy failed in the forward pass that several share."""
 
 
 class _NotFiniteError(ValueError):
