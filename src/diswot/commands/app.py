@@ -113,9 +113,11 @@ def _current(name: str, overrides: Sequence[str]) -> list[str]:
     for word in overrides:
         if word.startswith("~") and (key := word[1:].partition("=")[0]) in needed:
             raise UserError(f"{word}: {key} cannot be left out; --help shows what it may be")
+    # No teacher's YAML has to hold its input: it is added where it is not there.
+    words = [f"++{word}" if word.startswith("teacher.input") else word for word in overrides]
     if name != "train":
-        return list(overrides)
-    words, notices = translated(overrides)
+        return words
+    words, notices = translated(words)
     for notice in notices:
         sys.stderr.write(f"diswot train: {notice}\n")
     return words

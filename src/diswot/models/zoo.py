@@ -195,6 +195,17 @@ def own_size(name: str) -> int:
     return int(_timm().get_pretrained_cfg(name).input_size[-1])
 
 
+def timm_input(model: str) -> dict[str, Any]:
+    """Size in pixels, mean and deviation of the images that a model of timm was trained with.
+
+    They are those of its published weights, of the first where ``model`` names no tag.
+    """
+    timm_name(model)
+    published = _timm().get_pretrained_cfg(model)
+    own = {"mean": list(published.mean), "std": list(published.std)}
+    return {"image_size": int(published.input_size[-1]), **own}
+
+
 @lru_cache(maxsize=4096)
 def timm_parts(name: str) -> Parts:
     """Stages, at most four, and classifier of a model of timm; it is run on the meta device.
