@@ -27,6 +27,7 @@ from diswot.scoring.runtime import Runtime
 _EVERY = 10.0  # seconds between two lines on progress
 _CONSTANT = 1e-6  # share of the largest deviation below which a feature counts as constant
 _HISTORY = 20  # steps that L-BFGS remembers
+_EVALUATIONS = 25  # of the loss in a step, at most
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def fitted(
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=1,  # a step at a time
+        max_eval=_EVALUATIONS,  # by default max_iter · 5 / 4, which leaves none for a search
         history_size=_HISTORY,
         tolerance_grad=0,
         tolerance_change=0,

@@ -20,6 +20,7 @@ from diswot.data import read_asset
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
+from diswot.models.zoo import TimmSource, timm_state
 
 EMBEDDED_FOR = "fashion_mini"  # the data that embedded weights were trained for
 WEIGHTS_FILE = "student.safetensors"  # in a run directory of ``diswot train``
@@ -55,7 +56,8 @@ def load_weights(
     Checkpoints wrapped in ``state_dict`` or ``model``, names that begin with ``module.`` or
     ``model.``, a classifier named ``linear``, ``classifier``, ``head`` or ``fc``, and the names of
     CRD's networks (projection shortcuts ``downsample.0`` and ``.1``, ``block1.layer.0`` and
-    ``convShortcut`` of wide ResNets) are understood.
+    ``convShortcut`` of wide ResNets) are understood; a model of timm takes what timm converts for
+    it, see `diswot.models.zoo.timm_state`.
 
     ``weights`` is ``none`` or the ``own_weights`` of a module from Python (leave it as it is),
     ``embedded`` (shipped with the package, by the network's ``name``), the path of a ``.pt``,
@@ -73,6 +75,8 @@ def load_weights(
         return
     try:
         state = _renamed(_state_dict(_content(network, weights, name), weights), network)
+        if isinstance(network, AdaptedNetwork) and isinstance(network.source, TimmSource):
+            state = dict(timm_state(network._model, state))
         problem = _classifier_problem(state, network)
         if problem and not without_classifier:
             raise UserError(f"{weights} {problem}")
