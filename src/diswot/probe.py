@@ -166,8 +166,7 @@ def _next_command(launch: Launch) -> str:
     words = [f"teacher={launch.choices['teacher']}", f"data={launch.choices['data']}"]
     words += [f"teacher.weights={quote(shown(launch.path))}"]
     weights, given = launch.given("teacher.weights"), launch.given("teacher.", "data.")
-    kept = [word.lstrip("+") for word in given if word not in weights]
-    return launch.next_command("train", [*words, *kept])
+    return launch.next_command("train", [*words, *(w for w in given if w not in weights)])
 
 
 if __name__ == "__main__":

@@ -113,8 +113,7 @@ def _current(name: str, overrides: Sequence[str]) -> list[str]:
     for word in overrides:
         if word.startswith("~") and (key := word[1:].partition("=")[0]) in needed:
             raise UserError(f"{word}: {key} cannot be left out; --help shows what it may be")
-    # No teacher's YAML has to hold its input: it is added where it is not there.
-    words = [f"++{word}" if word.startswith("teacher.input") else word for word in overrides]
+    words = naming.with_teacher_input(overrides)
     if name != "train":
         return words
     words, notices = translated(words)

@@ -100,6 +100,16 @@ def _words_of_probe(config: dict[str, Any]) -> list[str]:
     return [config["teacher"]["name"], config["data"]["name"]]
 
 
+def with_teacher_input(words: Sequence[str]) -> list[str]:
+    """Words of a command line that add ``teacher.input``, which no teacher's YAML has to hold."""
+    return [f"++{word}" if word.startswith("teacher.input") else word for word in words]
+
+
+def as_given(word: object) -> str:
+    """A word of `with_teacher_input` as it was given."""
+    return str(word).replace("++teacher.input", "teacher.input")
+
+
 def translated(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Put words of a command line of ``diswot train`` into the present spelling.
 

@@ -139,6 +139,7 @@ def export(
         contestants=made,
         teacher=teacher["name"] if plan.taught else None,
         teacher_weights=teacher["weights"] if plan.taught else None,
+        teacher_input=teacher.get("input"),
         teacher_top1=taught_by.test_top1 if taught_by else None,
         teacher_params=taught_by.params if taught_by else None,
         teacher_flops=taught_by.flops if taught_by else None,
