@@ -18,6 +18,7 @@ from diswot.models.resnet import CifarResNet
 from diswot.models.zoo import timm_network
 from diswot.probe import run_probe
 from diswot.probing import Embedded, fitted, top1
+from diswot.runs import find_runs
 from diswot.scoring.setup import Setup
 from diswot.teaching import measured
 
@@ -130,6 +131,8 @@ def test_a_probe_gives_a_teacher(of_others: str, capfd: pytest.CaptureFixture[st
     own = json.loads(Path("taught/result.json").read_text())["teacher_top1"]
     assert own == pytest.approx(result["test_top1"], abs=1e-3)
     assert main(["report", "probe"]) == 0
+    (run,) = find_runs([Path("probe")])
+    assert (run.command, run.state) == ("probe", "finished")
 
 
 def test_features_of_a_teacher_without_a_classifier_teach(

@@ -82,7 +82,10 @@ class Setup:
             width = cast(Network, network).classifier.in_features
             if spec.get("weights", "none") == "none":
                 init(network, seed=seed, role="teacher")
-            elif untrained_classifier(network):
+            elif problem := untrained_classifier(network):
+                if config["num_classes"] is not None:
+                    advice = "leave num_classes out: a classifier for the data's is then drawn"
+                    raise UserError(f"teacher.weights: {spec['weights']} {problem}; {advice}")
                 path, classifier = classifier_path(network), cast(Network, network).classifier
                 init(classifier, seed=seed, role="teacher", prefix=path)
         context = ProxyContext(space.name, space.embedding_width, name, width, num_classes)
