@@ -1,15 +1,20 @@
 """Fit a classifier on a teacher without one: ``python -m diswot.probe``."""
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diswot.commands import Command, Launch, Session, quote, run_app, settled
 from diswot.errors import UserError
 from diswot.runs import ProbeRecord, ProbeSummary
+
+if TYPE_CHECKING:
+    from diswot.data.base import ImageData
 
 _COMMAND = Command(
     "probe",
@@ -124,7 +129,7 @@ def _probe(session: Session[ProbeRecord, ProbeSummary]) -> ProbeSummary:
     return summary
 
 
-def _show_plan(config: dict[str, Any], data: Any, images: int, path: Path) -> None:
+def _show_plan(config: dict[str, Any], data: ImageData, images: int, path: Path) -> None:
     """What is about to happen, one line an item; ``images`` are the training images."""
     from diswot.console import print_pairs, shown
     from diswot.teaching import teacher_cost
