@@ -14,9 +14,7 @@ from diswot.checks import folder, whole
 from diswot.config import check_harmless, conf_dir, known_targets, make, member_node
 from diswot.errors import UnreadableError, UserError
 from diswot.given import NETWORK
-from diswot.models.formula import staged_cost
-from diswot.models.outputs import Cost, count_flops, count_layers, count_params
-from diswot.models.resnet import CifarResNet
+from diswot.models.outputs import count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import (
     EpochRecord,
@@ -68,9 +66,10 @@ def build_network(
     """Build a network as a file of ``conf/teacher`` or ``conf/student`` describes it.
 
     ``spec`` holds ``name``, ``network`` (a node with ``_target_``) and ``weights`` for as many
-    classes, see :func:`~diswot.models.weights.load_weights`; ``role`` is ``teacher`` or
-    ``student``. A node with an ``image_size`` of null is given that of the images, in pixels. Gives
-    a :class:`~diswot.models.outputs.Network` in training mode.
+    classes, see :func:`~diswot.models.weights.load_weights`; ``role`` is ``teacher``, whose weights
+    may be without a classifier for them, or ``student``. A node with an ``image_size`` of null is
+    given that of the images, in pixels. Gives a :class:`~diswot.models.outputs.Network` in training
+    mode.
 
     Raises:
         UserError: For settings the network refuses or weights that cannot be loaded into it.
@@ -80,20 +79,6 @@ def build_network(
     if image_size is not None and spec["network"].get("image_size", 0) is None:
         sizes["image_size"] = image_size
     return _loaded(make(spec["network"], node, nn.Module, **sizes), spec, role, node)
-
-
-def teacher_cost(
-    spec: Mapping[str, Any], num_classes: int, image: tuple[int, int, int]
-) -> Cost | None:
-    """Cost of a teacher on an image ``(in_channels, height, width)``; None where there is none."""
-    if spec["name"] == "none":
-        return None
-    with torch.device("meta"):
-        untrained, sizes = {**spec, "weights": "none"}, (num_classes, image[0], image[-1])
-        network = build_network(untrained, "teacher", *sizes)
-    if type(network) is CifarResNet:  # a pass on the meta device would load many modules first
-        return staged_cost(*network.layout, image, shortcut=network.option)
-    return Cost(count_params(network), count_flops(network, image), count_layers(network))
 
 
 def build_student(
@@ -120,7 +105,14 @@ def build_student(
 
 def _loaded(network: nn.Module, spec: Mapping[str, Any], role: str, node: str) -> nn.Module:
     weights = str(spec.get("weights", "none"))
-    load_weights(network, weights, name=spec["name"], setting=f"{role}.weights", node=node)
+    load_weights(
+        network,
+        weights,
+        name=spec["name"],
+        setting=f"{role}.weights",
+        node=node,
+        without_classifier=role == "teacher",
+    )
     return network
 
 

@@ -8,6 +8,7 @@ COMMANDS = {
     "search": "find the student a teacher distils best, without training",
     "race": "distil the best candidates of a search briefly, and find the one to train",
     "train": "train a student, with a teacher or alone",
+    "probe": "fit a classifier for your classes on a teacher without one",
     "export": "turn a trained student into a file that runs without diswot",
     "rank": "measure how well proxies predict accuracies that are known",
     "report": "one HTML page on runs and sweeps, or on a paper's table",

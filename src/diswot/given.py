@@ -26,6 +26,7 @@ from diswot.data.base import ImageData, Split
 from diswot.data.npz import ArrayData, as_stored
 from diswot.errors import UserError
 from diswot.models.adapter import adapted
+from diswot.models.inputs import own_input
 from diswot.models.outputs import Network
 
 NETWORK = "diswot.given.network"
@@ -64,12 +65,17 @@ def named(config: Mapping[str, Any], objects: Mapping[str, Any]) -> Iterator[dic
         for role in [role for role in ("teacher", "student") if role in objects]:
             data = make(config["data"], "data", ImageData)
             module, stages = _with_stages(objects[role], role)
-            own = _copied(module, stages, role, data)
+            kept = {k: v for k, v in (config.get(role) or {}).items() if k == "input"}
+            side = own_input({"name": _name(module), **kept}, data.transform).image_size
+            own = _copied(module, stages, role, data.name, (data.in_channels, side, side))
             found, state = list(getattr(own, "stage_paths", ())), own.state_dict().values()
             tensors = (each for each in state if isinstance(each, Tensor))
             digest = _sha256(tensors, f"{role} {found} {module}")
             node = {"_target_": NETWORK, "sha256": digest, "stages": found}
-            config[role] = {"name": _name(module), "weights": _tag(digest), "network": node}
+            config[role] = {
+                **{"name": _name(module), "weights": _tag(digest), "network": node},
+                **kept,
+            }
             held[digest] = own
         yield config
     finally:
@@ -107,15 +113,21 @@ def _tag(sha256: str) -> str:
     return f"sha256:{sha256[:16]}"
 
 
-def _copied(module: nn.Module, stages: Sequence[str] | None, role: str, data: ImageData) -> Any:
-    """A copy on the CPU as a `Network`, in training mode, after it ran on noise like the images."""
+def _copied(
+    module: nn.Module,
+    stages: Sequence[str] | None,
+    role: str,
+    data: str,
+    image: tuple[int, int, int],
+) -> Any:
+    """A copy on the CPU as a `Network`, in training mode, after it ran on noise like an image."""
     own = copy.deepcopy(module).cpu().float().eval()
     if role == "teacher":
         own.requires_grad_(True)  # what is frozen counts as parameters too
         for layer in own.modules():
             if isinstance(layer, _DROPOUT):
                 layer.p = 0.0  # scores run networks in training mode and draw nothing
-    noise = torch.randn(2, *data.image_shape, generator=keys.generator("given"))
+    noise = torch.randn(2, *image, generator=keys.generator("given"))
     try:
         if stages or not isinstance(own, Network):
             own = adapted(own, noise, stages)
@@ -124,9 +136,9 @@ def _copied(module: nn.Module, stages: Sequence[str] | None, role: str, data: Im
     except UserError as error:
         raise UserError(f"{role}: {_name(module)}: {error}") from None
     except (RuntimeError, ValueError, TypeError) as error:
-        shape = "×".join(map(str, data.image_shape))
+        shape = "×".join(map(str, image))
         raise UserError(
-            f"{role}: {_name(module)} does not run on {data.name}, images of {shape}: "
+            f"{role}: {_name(module)} does not run on {data}, images of {shape}: "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
     return own.train()

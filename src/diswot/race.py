@@ -1,5 +1,7 @@
 """Distil the best candidates of a search briefly, and find the one to train: ``diswot race``."""
 
+import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -150,6 +152,9 @@ def _next_commands(launch: Launch, summary: RaceSummary) -> dict[str, str]:
         teacher = launch.choices.get("teacher") or summary.teacher
         ways["taught"] = [f"teacher={teacher}", f"distiller={distiller}"]
         ways["taught"].append(f"teacher.weights={quote(str(summary.teacher_weights))}")
+        if summary.teacher_input:
+            own = re.sub(r'[" ]', "", json.dumps(summary.teacher_input))
+            ways["taught"].append(f"teacher.input={own}")
         ways["taught"] += given("teacher.name=", "teacher.network.", "distiller.")
     shown = 0 if gain is None else side(gain)
     order = ["alone", "taught"] if shown < 0 else ["taught"] if shown > 0 else ["taught", "alone"]

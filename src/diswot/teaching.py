@@ -1,19 +1,79 @@
-"""The teacher as one that teaches: the weights a student learns from, and how good it is itself."""
+"""Teachers: built for the images of a data set, the weights that teach, how good one is itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diswot.checkpoint import build_network
+from diswot.checkpoint import build_network, describe_student, save_student
 from diswot.config import conf_dir, member_node
-from diswot.data.base import ImageData
+from diswot.data.base import EvalTransform, ImageData
 from diswot.errors import UserError
-from diswot.models.weights import EMBEDDED_FOR, embedded_names
+from diswot.models.formula import staged_cost
+from diswot.models.inputs import OwnInput, own_input
+from diswot.models.outputs import Cost, count_flops, count_layers, count_params
+from diswot.models.resnet import CifarResNet
+from diswot.models.weights import EMBEDDED_FOR, embedded_names, untrained_classifier
 from diswot.runs import TeacherAccuracy
 
 _BATCH = 100  # images of a pass
+
+
+def build_teacher(
+    spec: Mapping[str, Any], images: ImageData, num_classes: int | None = None
+) -> nn.Module:
+    """Build a teacher that is given images of a data set, and turns them into its own ``input``.
+
+    ``num_classes`` are by default the data's. See `build_network` and
+    `own_input`; the global generator is left as it was.
+    """
+    given, classes = images.transform, num_classes or images.num_classes
+    own = own_input(spec, given)
+    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
+        network = build_network(spec, "teacher", classes, images.in_channels, own.image_size)
+    return network if own == given else OwnInput(network, given, own)
+
+
+def teacher_cost(
+    spec: Mapping[str, Any], num_classes: int, image: tuple[int, int, int]
+) -> Cost | None:
+    """Cost of a teacher on an image ``(in_channels, height, width)``; None where there is none.
+
+    It is counted at the size of its own ``input``.
+    """
+    if spec["name"] == "none":
+        return None
+    channels, side = image[0], image[-1]
+    plain = EvalTransform(side, (0.0,) * channels, (1.0,) * channels)
+    side = own_input(spec, plain).image_size
+    with torch.device("meta"):
+        untrained = {**spec, "weights": "none"}
+        network = build_network(untrained, "teacher", num_classes, channels, side)
+    if type(network) is CifarResNet:  # a pass on the meta device would load many modules first
+        return staged_cost(*network.layout, (channels, side, side), shortcut=network.option)
+    macs = count_flops(network, (channels, side, side))
+    return Cost(count_params(network), macs, count_layers(network))
+
+
+def save_teacher(
+    network: nn.Module, folder: Path, spec: Mapping[str, Any], images: ImageData
+) -> None:
+    """Write the files of `save_student` for a teacher that `build_teacher` gave.
+
+    They describe the network by itself, for images of its own ``input``.
+    """
+    own = own_input(spec, images.transform)
+    description = describe_student(
+        {"student": spec},
+        num_classes=images.num_classes,
+        in_channels=images.in_channels,
+        image_size=own.image_size,
+        mean=own.mean,
+        std=own.std,
+    )
+    save_student(network, folder, description)
 
 
 def teaching_weights(spec: Mapping[str, Any], data: str) -> str:
@@ -29,11 +89,23 @@ def teaching_weights(spec: Mapping[str, Any], data: str) -> str:
     return "embedded" if spec["network"] == own["network"] else "none"
 
 
-def trained_network(spec: Mapping[str, Any], data: ImageData) -> nn.Module:
-    """The network of a teacher's node with its weights, for the classes of the data."""
-    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        sizes = data.num_classes, data.in_channels, data.image_size
-        return build_network(spec, "teacher", *sizes)
+def check_classifier(network: nn.Module, spec: Mapping[str, Any], readers: Iterable[str]) -> None:
+    """Refuse a teacher whose classifier its weights do not give, where something reads it.
+
+    ``spec`` is the teacher's node; ``readers`` are the names of distillers that read its logits or
+    its classifier.
+
+    Raises:
+        UserError: There are some; it says how to get a classifier.
+    """
+    problem, reading = untrained_classifier(network), ", ".join(readers)
+    if problem and reading:
+        raise UserError(
+            f"teacher.weights: {spec['weights']} {problem}, and distiller {reading} reads its "
+            "logits; fit a classifier first by diswot probe, with the same teacher and data, and "
+            "give its run directory as teacher.weights, or take a distiller of features, such as "
+            "embedding"
+        )
 
 
 def measured(
@@ -49,9 +121,11 @@ def measured(
     if weights == "none" or not limit:
         return None, None
     try:
-        network, images = trained_network({**spec, "weights": weights}, data), data.test_dataset()
+        network, images = build_teacher({**spec, "weights": weights}, data), data.test_dataset()
     except UserError as error:
         return None, str(error)
+    if problem := untrained_classifier(network):
+        return None, f"{weights} {problem}; its classifier is drawn, diswot probe fits one"
     count = min(limit, len(images))
     parts = torch.split(torch.linspace(0, len(images) - 1, count).long(), _BATCH)
     batches = ((images.transform.normalize(images.fitted(p)), images.labels[p]) for p in parts)

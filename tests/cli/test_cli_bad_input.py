@@ -153,7 +153,8 @@ def test_teacher_weights(cli: Cli, tmp_path: Path) -> None:
 
     Path("teacher.pt").write_bytes(content)
     assert cli(*weights).code == 0
-    assert refused(cli(*weights, "num_classes=20", "hydra.run.dir=other"))
+    other = refused(cli(*weights, "num_classes=20", "hydra.run.dir=other"))
+    assert "teacher.pt classifies 10 classes, num_classes is 20; leave num_classes out" in other
 
 
 @pytest.mark.parametrize(

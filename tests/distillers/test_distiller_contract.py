@@ -90,6 +90,18 @@ def test_what_it_reads_is_what_it_says(name: str) -> None:
 
 
 @each_member
+@pytest.mark.parametrize("kind", ["depth", "width"])
+def test_without_a_classifier_of_the_teacher_it_gives_the_same(name: str, kind: str) -> None:
+    """Unless it says that it reads the logits or the classifier."""
+    networks = pair(kind)
+    distiller, (teacher, student) = networks.connected(name), networks.outputs()
+    blind = replace(teacher, logits=teacher.logits * math.nan)
+    step = replace(networks.step(), teacher_weight=networks.step().teacher_weight * math.nan)
+    seen, loss = distiller(blind, student, step), networks.loss(distiller)
+    assert torch.equal(seen, loss) == (not distiller.reads_classifier)
+
+
+@each_member
 def test_the_last_small_batch_is_served(name: str) -> None:
     networks = pair("depth")
     distiller = networks.connected(name)

@@ -110,6 +110,37 @@ def test_cc_compares_embeddings_of_one_width() -> None:
     assert networks.loss(distiller).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("distance", ["cosine", "smooth_l1", "mse"])
+def test_the_embedding_is_compared_after_its_projector(distance: str) -> None:
+    networks = pair("width")
+    distiller = networks.connected("embedding", distance=distance)
+    teacher, student = (each.embedding.double() for each in networks.outputs())
+    layer = distiller.projector
+    projected = student @ layer.weight.double().T + layer.bias.double()
+    apart = (projected - teacher).abs()
+    cosine = (projected * teacher).sum(1) / (projected.norm(dim=1) * teacher.norm(dim=1))
+    expected = {
+        "cosine": (1 - cosine).mean(),
+        "mse": apart.square().mean(),
+        "smooth_l1": torch.where(apart < 1, apart.square() / 2, apart - 0.5).mean(),
+    }
+    assert networks.loss(distiller).item() == pytest.approx(expected[distance].item(), rel=1e-4)
+
+
+def test_the_projector_of_the_embedding_may_have_a_hidden_layer() -> None:
+    networks = pair("width")  # student's embedding 20 wide, the teacher's 16
+    shapes = {
+        hidden: [tuple(p.shape) for p in distiller.parameters()]
+        for hidden in (None, 7)
+        for distiller in [networks.connected("embedding", projector="mlp", hidden=hidden)]
+    }
+    assert shapes[None] == [(16, 20), (16,), (16,), (16,), (16, 16), (16,)]
+    assert shapes[7] == [(7, 20), (7,), (7,), (7,), (16, 7), (16,)]
+    for wrong, problem in (({"projector": "conv"}, "linear, mlp"), ({"hidden": 0}, "at least 1")):
+        with pytest.raises(UserError, match=problem):
+            built("embedding", **wrong)
+
+
 def test_diswot_takes_the_form_the_widths_allow() -> None:
     for kind, form in (("depth", "channel"), ("width", "cam")):
         assert built("diswot").needs_labels

@@ -22,12 +22,13 @@ from diswot.checkpoint import (
     read_student,
     resolve_student,
     save_student,
-    teacher_cost,
 )
 from diswot.config import member_node
 from diswot.errors import UserError
 from diswot.models import Network
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
+from diswot.models.weights import untrained_classifier
+from diswot.teaching import teacher_cost
 
 IMAGES = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 TEACHERS = files("teacher")
@@ -224,8 +225,14 @@ def test_trained_students_teach_and_are_trained_on(tmp_path: Path, role: str) ->
 
     student = trained(tmp_path)
     assert torch.equal(rebuilt().state_dict()["fc.weight"], student.state_dict()["fc.weight"])
-    with pytest.raises(UserError, match=f"^{role}.weights: .* 5 classes, num_classes is 10"):
-        rebuilt(10)
+    if role == "student":
+        with pytest.raises(UserError, match=r"^student.weights: .* 5 classes, num_classes is 10"):
+            rebuilt(10)
+    else:
+        headless = rebuilt(10)
+        assert untrained_classifier(headless) == "classifies 5 classes, num_classes is 10"
+        assert not headless.fc.weight.any()
+        assert torch.equal(headless.conv1.weight, student.conv1.weight)
     with pytest.raises(UserError, match=f"^{role}.weights: .*lacks layer2.1.conv1.weight"):
         rebuilt(depths=[1, 2, 1])
     with pytest.raises(UserError, match=f"{role}.network.shortcut=A or B"):

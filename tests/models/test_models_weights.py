@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork
 from diswot.models.resnet import CifarResNet, WideResNet
-from diswot.models.weights import load_weights
-from diswot.models.zoo import TimmSource, TorchvisionSource
+from diswot.models.weights import load_weights, untrained_classifier
+from diswot.models.zoo import TimmSource, TorchvisionSource, timm_network
 
 State = dict[str, Tensor]
 
@@ -147,6 +148,51 @@ def test_state_dicts_that_do_not_fit(tmp_path: Path) -> None:
     torch.save(state, path)
     assert "teacher.network.shortcut=A or B" in refusal(path, build("A"))
     assert " more" in refused({"fc.weight": state["fc.weight"]})
+
+
+def test_weights_without_a_classifier_that_fits(tmp_path: Path) -> None:
+    """The rest is loaded where that is allowed; the classifier is zero, and it says why."""
+    path, source = tmp_path / "weights.pt", build("B", 100)
+    of_others = source.state_dict()
+    none = {name: value for name, value in of_others.items() if not name.startswith("fc.")}
+    kept = build()
+    for state, problem in (
+        (none, "holds no classifier"),
+        ({**none, "head.weight": torch.ones(7, 8)}, "classifies 7 classes, num_classes is 10"),
+        (of_others, "classifies 100 classes, num_classes is 10"),
+    ):
+        torch.save(state, path)
+        assert problem in refusal(path, kept)
+        network = build()
+        load_weights(
+            network, str(path), name="tiny", setting="teacher.weights", without_classifier=True
+        )
+        assert untrained_classifier(network) == problem
+        assert torch.equal(network.conv1.weight, source.conv1.weight)
+        assert not network.fc.weight.any()
+        assert not network.fc.bias.any()
+    torch.save({name: value for name, value in none.items() if name != "bn1.bias"}, path)
+    with pytest.raises(UserError, match=r"lacks bn1\.bias$"):
+        load_weights(
+            build(), str(path), name="tiny", setting="teacher.weights", without_classifier=True
+        )
+    torch.save(kept.state_dict(), path)
+    load(network, path)
+    assert untrained_classifier(network) is None
+
+
+def test_original_checkpoints_and_images_of_another_size_of_timm(tmp_path: Path) -> None:
+    """DINOv2's own file has a mask token; position embeddings are those timm resamples itself."""
+    model = timm_network("vit_tiny_patch16_224", num_classes=4, image_size=48)
+    other = timm_network("vit_tiny_patch16_224", num_classes=4, image_size=32)
+    torch.save({**model.state_dict(), "mask_token": torch.zeros(1, 192)}, tmp_path / "dino.pth")
+    load(other, tmp_path / "dino.pth")
+    own = model._model.pos_embed
+    expected = resample_abs_pos_embed(own, [2, 2], num_prefix_tokens=1)
+    assert torch.equal(other._model.pos_embed, expected)
+    assert torch.equal(other.classifier.weight, model.classifier.weight)
+    torch.save({"head.weight": torch.ones(4, 192)}, tmp_path / "dino.pth")
+    assert "does not fit the network" in refusal(tmp_path / "dino.pth", other)
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,6 +13,11 @@ from racing_helpers import DATA, SMALL
 
 import diswot
 from diswot.cli import main
+from diswot.commands import compose
+from diswot.config import conf_dir, make
+from diswot.data.base import ImageData
+from diswot.errors import UserError
+from diswot.racing.setup import _teacher
 
 SEARCH = [
     *("space=s0", "teacher=none", "proxy=params", "data=gaussian", "data.image_size=8"),
@@ -140,3 +147,17 @@ def test_from_python(teacher: list[str]) -> None:
             search.race(overrides=[*DATA, *teacher, wrong])
     with pytest.raises(diswot.UserError, match="run, archs: none is given"):
         diswot.race_students(overrides=SMALL[: len(DATA)])
+
+
+def test_the_teacher_of_a_search_keeps_its_input() -> None:
+    data = make(compose("race", DATA, None)["data"], "data", ImageData)
+    own = {"image_size": 16}
+    best: Any = SimpleNamespace(teacher="resnet20", teacher_weights="embedded", teacher_input=own)
+    known = [conf_dir()]
+    assert _teacher(None, best, data, known)["input"] == own
+    given = {"input": {"image_size": 24}}  # as teacher.input.image_size=24 alone
+    assert _teacher(given, best, data, known)["input"] == given["input"]
+    best.teacher_input = None
+    assert "input" not in _teacher(None, best, data, known)
+    with pytest.raises(UserError, match="teacher: none is given"):
+        _teacher(given, None, data, known)

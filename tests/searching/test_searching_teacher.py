@@ -10,7 +10,7 @@ from diswot.commands import compose
 from diswot.config import make
 from diswot.data.base import ImageData
 from diswot.search import main, run_search
-from diswot.teaching import accuracy, teaching_weights, trained_network
+from diswot.teaching import accuracy, build_teacher, teaching_weights
 
 S0 = ["space=s0", "space.depths=[1,2]", "strategy=exhaustive", "proxy=params", "device=cpu"]
 SETTINGS = [*S0, "workers=1", "teacher=resnet20", "budget=none"]
@@ -48,7 +48,7 @@ def test_a_search_measures_its_teacher_first(
     images = data.test_dataset()
     chosen = [int(number) for number in torch.linspace(0, len(images) - 1, 40)]
     batch = torch.stack([images.image(number) for number in chosen]), images.labels[chosen]
-    network = trained_network({**config["teacher"], "weights": "embedded"}, data)
+    network = build_teacher({**config["teacher"], "weights": "embedded"}, data)
     top1 = accuracy(network, [batch], "cpu")["top1"]
     assert top1 > 75
     known = run_search({**config, "teacher_images": 3}, tmp_path, quiet=True).teacher_accuracy

@@ -121,6 +121,13 @@ def test_the_file_is_shared_by_what_does_not_change_it(
     assert len(files(tmp_path / "cache")) == (1 if same else 2)
 
 
+def test_a_teacher_of_another_input_has_another_file(prepare: Prepare, tmp_path: Path) -> None:
+    plain = stored(prepare()).logits
+    resized = stored(prepare("teacher.input.image_size=16")).logits
+    assert len(files(tmp_path / "cache")) == 2
+    assert not torch.allclose(plain, resized, atol=1e-3)
+
+
 def test_another_teacher_has_another_file(prepare: Prepare, weights: Path, tmp_path: Path) -> None:
     prepare()
     changed = torch.load(weights, weights_only=True)

@@ -113,9 +113,10 @@ def _current(name: str, overrides: Sequence[str]) -> list[str]:
     for word in overrides:
         if word.startswith("~") and (key := word[1:].partition("=")[0]) in needed:
             raise UserError(f"{word}: {key} cannot be left out; --help shows what it may be")
+    words = naming.with_teacher_input(overrides)
     if name != "train":
-        return list(overrides)
-    words, notices = translated(overrides)
+        return words
+    words, notices = translated(words)
     for notice in notices:
         sys.stderr.write(f"diswot train: {notice}\n")
     return words

@@ -52,7 +52,7 @@ def _run_name(*, _root_: DictConfig) -> str:
     if "rungs" in config and config["run"] is not None:
         config["found"] = _found(Path(str(config["run"])).expanduser())
     shard = config.pop("shard", None)
-    own = {"student": _words_of_training, "rungs": _words_of_race}
+    own = {"student": _words_of_training, "rungs": _words_of_race, "l2": _words_of_probe}
     words = next((own[key] for key in own if key in config), _words_of_scoring)(config)
     words += [f"seed{config['seed']}", f"{stable_hash(identity(config), bits=32):08x}"]
     part = "" if shard is None else f"/shard{str(shard).replace('/', 'of')}"
@@ -93,6 +93,21 @@ def _words_of_race(config: dict[str, Any]) -> list[str]:
     space = (config.get("space") or {}).get("name", "archs")
     run = re.sub(r"[^\w.+-]", "_", Path(str(config["run"] or space)).name)[:100]
     return [run, "+".join(config.get("distiller") or ()) or "alone", config["protocol"]["name"]]
+
+
+def _words_of_probe(config: dict[str, Any]) -> list[str]:
+    require(config, "teacher", "data")
+    return [config["teacher"]["name"], config["data"]["name"]]
+
+
+def with_teacher_input(words: Sequence[str]) -> list[str]:
+    """Words of a command line that add ``teacher.input``, which no teacher's YAML has to hold."""
+    return [f"++{word}" if word.startswith("teacher.input") else word for word in words]
+
+
+def as_given(word: object) -> str:
+    """A word of `with_teacher_input` as it was given."""
+    return str(word).replace("++teacher.input", "teacher.input")
 
 
 def translated(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from diswot.checks import flag
 from diswot.config import require
 from diswot.console import print_lines
-from diswot.runs import CandidateRecord, EpochRecord, RaceRecord, RunDir, ScoreRecord, Summary
+from diswot.runs import (
+    CandidateRecord,
+    EpochRecord,
+    ProbeRecord,
+    RaceRecord,
+    RunDir,
+    ScoreRecord,
+    Summary,
+)
 
 if TYPE_CHECKING:
     from diswot.loggers import Loggers
 
-R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord)
+R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord, ProbeRecord)
 S = TypeVar("S", bound=Summary)
 P = ParamSpec("P")
 

@@ -55,7 +55,7 @@ class Launch:
             config=naming.plain(cfg),
             path=Path(str(hydra.runtime.output_dir)),
             sweep=str(hydra.sweep.dir) if hydra.mode is RunMode.MULTIRUN else None,
-            overrides=tuple(map(str, hydra.overrides.task)),
+            overrides=tuple(map(naming.as_given, hydra.overrides.task)),
             choices={str(group): choice for group, choice in hydra.runtime.choices.items()},
             folders=tuple(Path(each.path) for each in sources if each.schema == "file"),
             further=tuple(str(s.path) for s in sources if s.provider == "command-line"),

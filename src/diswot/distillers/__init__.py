@@ -43,6 +43,9 @@ class Distiller(nn.Module, ABC):
     logits_only: ClassVar[bool] = False
     """Whether it reads logits alone; ``stages`` and ``preactivations`` may then be empty."""
 
+    reads_classifier: ClassVar[bool] = True
+    """Whether it reads the logits or the classifier of the teacher, which must then be trained."""
+
     needs_labels: bool = False
     """Whether it needs one class an image, which mixed images do not have."""
 
@@ -97,6 +100,8 @@ class Distiller(nn.Module, ABC):
 
 class OfStages(Distiller):
     """Compares stage maps of any width and needs no connector."""
+
+    reads_classifier = False
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Refuse networks that show no stages."""

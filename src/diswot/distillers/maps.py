@@ -70,6 +70,8 @@ class FitNet(Distiller):
     ``stage`` is one of those both have, from 1; ``None`` is the middle one.
     """
 
+    reads_classifier = False
+
     def __init__(
         self, *, name: str, stage: int | None = None, connector: str = "always", **weights: float
     ) -> None:
@@ -105,6 +107,8 @@ class ICKD(Distiller):
 
     As released, a 1 x 1 convolution and BatchNorm follow the student's map.
     """
+
+    reads_classifier = False
 
     def __init__(self, *, name: str, connector: str = "always", **weights: float) -> None:
         super().__init__(name=name, **weights)
@@ -152,6 +156,8 @@ class VID(Distiller):
     Added over all stages, each with a network for the mean and a learned variance a channel, at
     the start ``variance``, from 0.001 to 100.
     """
+
+    reads_classifier = False
 
     def __init__(self, *, name: str, variance: float = 5.0, **weights: float) -> None:
         super().__init__(name=name, **weights)

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
 from diswot.distillers import Distiller, OfStages, Step
-from diswot.distillers.functional import cc, pkt, rkd, sp
+from diswot.distillers.functional import cc, embedding, pkt, rkd, sp
+from diswot.distillers.functional.vectors import DISTANCES
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import functional as proxies
 from diswot.proxies.functional.similarity import FLOOR
@@ -26,6 +27,8 @@ class CC(Distiller):
     Both embeddings, of ``width``, are learned, the teacher's too, as in RepDistiller. A batch of
     one image has no neighbours and gives 0.
     """
+
+    reads_classifier = False
 
     def __init__(self, *, name: str, width: int = 128, **weights: float) -> None:
         super().__init__(name=name, **weights)
@@ -51,6 +54,8 @@ class RKD(Distiller):
     A batch of one image relates to nothing and gives 0.
     """
 
+    reads_classifier = False
+
     def __init__(
         self,
         *,
@@ -74,6 +79,8 @@ class RKD(Distiller):
 class PKT(Distiller):
     """Probabilities of neighbours among embeddings, as in RepDistiller, see `functional.pkt`."""
 
+    reads_classifier = False
+
     def __init__(self, *, name: str, eps: float = 1e-7, **weights: float) -> None:
         super().__init__(name=name, **weights)
         self.eps = positive(f"distiller.{name}.eps", eps)
@@ -81,6 +88,53 @@ class PKT(Distiller):
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
         return pkt(teacher.embedding, student.embedding, eps=self.eps)
+
+
+class Embedding(Distiller):
+    """The teacher's embedding of the same image, see `functional.embedding`.
+
+    The student's is brought to the teacher's width by a learned projector: a ``linear`` layer, or
+    an ``mlp`` of two with LayerNorm and GELU between them.
+
+    Args:
+        distance: ``cosine``, ``smooth_l1`` or ``mse``.
+        projector: ``linear`` or ``mlp``.
+        hidden: Width of the ``mlp``'s hidden layer; None is that of the teacher's embedding.
+    """
+
+    reads_classifier = False
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        distance: str = "cosine",
+        projector: str = "linear",
+        hidden: int | None = None,
+        **weights: float,
+    ) -> None:
+        super().__init__(name=name, **weights)
+        self.distance = choice(f"distiller.{name}.distance", distance, DISTANCES)
+        self.kind = choice(f"distiller.{name}.projector", projector, ("linear", "mlp"))
+        hidden_setting = f"distiller.{name}.hidden"
+        self.hidden = None if hidden is None else whole(hidden_setting, hidden, least=1)
+        self.projector: nn.Module = nn.Identity()
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Build the projector."""
+        width_t, width_s = (each.embedding.shape[1] for each in (teacher, student))
+        if self.kind == "linear":
+            self.projector = nn.Linear(width_s, width_t)
+            return
+        hidden = self.hidden or width_t
+        self.projector = nn.Sequential(
+            nn.Linear(width_s, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, width_t)
+        )
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        projected = self.projector(student.embedding)
+        return embedding(teacher.embedding, projected, distance=self.distance)
 
 
 class DisWOT(Distiller):

@@ -4,15 +4,15 @@ import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
 from diswot.errors import UserError
 from diswot.models.finding import find_parts, shown
 from diswot.models.outputs import NetworkOutputs
+from diswot.models.shared import SharedModule
 
-_REGISTRIES = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
 _ACTIVATIONS = {"torch.nn.modules.activation", "timm.layers.activations"}
 
 
@@ -26,14 +26,12 @@ class WeightSource(Protocol):
         """Download the weights of a tag, or take them from what was downloaded before."""
 
 
-class AdaptedNetwork(nn.Module):
+class AdaptedNetwork(SharedModule):
     """A :class:`~diswot.models.outputs.Network` around any classifier, by hooks.
 
-    The adapter *shares the registries* of the model (parameters, buffers, children) instead of
-    holding the model as a child. So names are the model's own (``layer1.0.conv1.weight``, no
-    prefix), and whatever is loaded, moved, drawn or replaced through the adapter is so in the
-    model. Plain calls run the model as it is (but for `_subsample_first`); hooks that record exist
-    only during :meth:`outputs`, which is therefore not to be called from two threads at once.
+    Names are the model's own (``layer1.0.conv1.weight``), see `SharedModule`. Plain calls run the
+    model as it is (but for `_subsample_first`); hooks that record exist only during
+    :meth:`outputs`, which is therefore not to be called from two threads at once.
 
     Args:
         model: The classifier; its ``forward`` returns logits.
@@ -45,8 +43,6 @@ class AdaptedNetwork(nn.Module):
         UserError: For a path that does not exist, or a classifier that is not linear.
     """
 
-    _model: nn.Module
-
     def __init__(
         self,
         model: nn.Module,
@@ -55,11 +51,9 @@ class AdaptedNetwork(nn.Module):
         *,
         source: WeightSource | None = None,
     ) -> None:
-        super().__init__()
         _check_paths(model, stages, classifier)
         _subsample_first(model)
-        self.__dict__.update({name: getattr(model, name) for name in _REGISTRIES}, _model=model)
-        self.training = model.training
+        super().__init__(model)
         self.source = source
         self.stage_paths = tuple(stages)
         """See ``stages``."""
@@ -69,16 +63,6 @@ class AdaptedNetwork(nn.Module):
     def classifier(self) -> nn.Linear:
         """See `Network`."""
         return cast(nn.Linear, self.get_submodule(self._classifier_path))
-
-    def get_submodule(self, target: str) -> nn.Module:
-        """The model's module at a path, also where this class has a property of that name."""
-        return self._model.get_submodule(target)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of the adapter and of the model."""
-        self._model.train(mode)
-        self.training = mode
-        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` of ``(B, in_channels, H, W)`` images."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +20,7 @@ from diswot.data import read_asset
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
+from diswot.models.zoo import TimmSource, timm_state
 
 EMBEDDED_FOR = "fashion_mini"  # the data that embedded weights were trained for
 WEIGHTS_FILE = "student.safetensors"  # in a run directory of ``diswot train``
@@ -42,20 +43,29 @@ _CRD_NAMES = (
 
 
 def load_weights(
-    network: nn.Module, weights: str, *, name: str, setting: str, node: str = "teacher.network"
+    network: nn.Module,
+    weights: str,
+    *,
+    name: str,
+    setting: str,
+    node: str = "teacher.network",
+    without_classifier: bool = False,
 ) -> None:
     """Load trained weights into a `Network`, in place and all of them or none.
 
     Checkpoints wrapped in ``state_dict`` or ``model``, names that begin with ``module.`` or
     ``model.``, a classifier named ``linear``, ``classifier``, ``head`` or ``fc``, and the names of
     CRD's networks (projection shortcuts ``downsample.0`` and ``.1``, ``block1.layer.0`` and
-    ``convShortcut`` of wide ResNets) are understood.
+    ``convShortcut`` of wide ResNets) are understood; a model of timm takes what timm converts for
+    it, see `diswot.models.zoo.timm_state`.
 
     ``weights`` is ``none`` or the ``own_weights`` of a module from Python (leave it as it is),
     ``embedded`` (shipped with the package, by the network's ``name``), the path of a ``.pt``,
     ``.pth``, ``.bin`` or ``.safetensors`` file or of a run directory of ``diswot train``, or, for
     networks of torchvision and timm, a tag of theirs such as ``IMAGENET1K_V1``. Messages say where
-    it and the network stand in the config: ``setting`` and ``node``.
+    it and the network stand in the config: ``setting`` and ``node``. Weights that hold no
+    classifier, or one of another number of classes, are taken where ``without_classifier`` allows
+    it; the network's is then all zeros, and `untrained_classifier` says why.
 
     Raises:
         UserError: For a file or tag that does not exist or cannot be read, that holds anything
@@ -65,10 +75,23 @@ def load_weights(
         return
     try:
         state = _renamed(_state_dict(_content(network, weights, name), weights), network)
+        if isinstance(network, AdaptedNetwork) and isinstance(network.source, TimmSource):
+            state = dict(timm_state(network._model, state))
+        problem = _classifier_problem(state, network)
+        if problem and not without_classifier:
+            raise UserError(f"{weights} {problem}")
+        if problem:
+            state = _with_zero_classifier(state, network)
         _check_fit(state, network, weights, node)
     except UserError as error:
         raise UserError(f"{setting}: {error}") from None
     network.load_state_dict(state)
+    cast(Any, network).classifier.problem = problem
+
+
+def untrained_classifier(network: nn.Module) -> str | None:
+    """Why the classifier is not of the weights that were loaded; None where it is, or none were."""
+    return cast("str | None", getattr(cast(Network, network).classifier, "problem", None))
 
 
 def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,6 +111,14 @@ def embedded_names() -> list[str]:
     assets = resources.files("diswot") / "assets"
     files = assets.iterdir() if assets.is_dir() else ()
     return sorted(Path(file.name).stem for file in files if file.name.endswith(".safetensors"))
+
+
+def classifier_path(network: nn.Module) -> str:
+    """Name of the classifier among the modules of a `Network`."""
+    if not isinstance(network, Network):
+        raise TypeError(f"{type(network).__name__} is no Network: it has no classifier or outputs")
+    last = network.classifier
+    return next(str(name) for name, m in network.named_modules() if m is last)
 
 
 def one_line(value: object) -> str:
@@ -166,7 +197,7 @@ def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     for pattern, new in _CRD_NAMES:
         if not any(re.search(pattern, name) for name in own):
             state = {re.sub(pattern, new, name): value for name, value in state.items()}
-    classifier, _ = _classifier(network)
+    classifier = classifier_path(network)
     if f"{classifier}.weight" not in state:
         theirs = next((name for name in _CLASSIFIERS if f"{name}.weight" in state), classifier)
         for parameter in ("weight", "bias"):
@@ -175,11 +206,25 @@ def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def _classifier_problem(state: Mapping[str, Tensor], network: nn.Module) -> str | None:
+    """Why the state's classifier is not one for the network's classes; None where it is."""
+    rows = state.get(f"{classifier_path(network)}.weight")
+    classes = cast(Network, network).classifier.out_features
+    if rows is None:
+        return "holds no classifier"
+    if rows.ndim == 2 and len(rows) != classes:
+        return f"classifies {len(rows)} classes, num_classes is {classes}"
+    return None
+
+
+def _with_zero_classifier(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    prefix = f"{classifier_path(network)}."
+    rest = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    own = cast(Network, network).classifier.state_dict(prefix=prefix)
+    return rest | {name: torch.zeros_like(value) for name, value in own.items()}
+
+
 def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str, node: str) -> None:
-    classifier, classes = _classifier(network)
-    rows = state.get(f"{classifier}.weight")
-    if rows is not None and rows.ndim == 2 and len(rows) != classes:
-        raise UserError(f"{weights} classifies {len(rows)} classes, num_classes is {classes}")
     own = network.state_dict()
     missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in own]
@@ -198,10 +243,3 @@ def _check_fit(state: Mapping[str, Tensor], network: nn.Module, weights: str, no
         shortcuts = any(".shortcut." in name for name in missing + unexpected)
         hint = f"; try {node}.shortcut=A or B" if shortcuts else ""
         raise UserError(f"{weights} does not fit the network: it {'; '.join(problems)}{hint}")
-
-
-def _classifier(network: nn.Module) -> tuple[str, int]:
-    if not isinstance(network, Network):
-        raise TypeError(f"{type(network).__name__} is no Network: it has no classifier or outputs")
-    last = network.classifier
-    return next(name for name, m in network.named_modules() if m is last), last.out_features

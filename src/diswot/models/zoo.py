@@ -1,9 +1,11 @@
 """Adapted networks of torchvision and timm, and their published weights."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, cast
 
 import torch
@@ -193,6 +195,32 @@ def _check_size(name: str, side: int) -> None:
 def own_size(name: str) -> int:
     """Side in pixels of the images that a model of timm was made for."""
     return int(_timm().get_pretrained_cfg(name).input_size[-1])
+
+
+def timm_state(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A state dict that does not fit a model of timm, as timm itself makes it fit.
+
+    Its families convert the names of original checkpoints, such as DINOv2's, and resample position
+    embeddings that were learned for images of another size. What they cannot convert is unchanged.
+    """
+    own = model.state_dict()
+    if all(name in state and state[name].shape == value.shape for name, value in own.items()):
+        return state
+    convert = getattr(import_module(type(model).__module__), "checkpoint_filter_fn", None)
+    with suppress(*REFUSALS):
+        return cast("Mapping[str, Tensor]", convert(dict(state), model)) if convert else state
+    return state
+
+
+def timm_input(model: str) -> dict[str, Any]:
+    """Size in pixels, mean and deviation of the images that a model of timm was trained with.
+
+    They are those of its published weights, of the first where ``model`` names no tag.
+    """
+    timm_name(model)
+    published = _timm().get_pretrained_cfg(model)
+    own = {"mean": list(published.mean), "std": list(published.std)}
+    return {"image_size": int(published.input_size[-1]), **own}
 
 
 @lru_cache(maxsize=4096)

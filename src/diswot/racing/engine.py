@@ -17,11 +17,11 @@ from diswot.data.base import ImageData
 from diswot.data.training import TrainingData
 from diswot.errors import DivergedError
 from diswot.models.outputs import count_flops, count_params
-from diswot.models.weights import WEIGHTS_FILE
+from diswot.models.weights import WEIGHTS_FILE, untrained_classifier
 from diswot.racing.halving import Plan, Trial, decided
 from diswot.racing.setup import training_config
 from diswot.runs import RaceRecord, TrainSummary, read_epochs, write_atomic
-from diswot.teaching import accuracy, trained_network
+from diswot.teaching import accuracy, build_teacher
 
 if TYPE_CHECKING:
     from diswot.racing.processes import Calls
@@ -143,11 +143,14 @@ def _size(config: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
-    """Measure the teacher on the test images."""
+    """Measure the teacher on the test images, where its weights give it a classifier."""
     data = make(config["data"], "data", ImageData)
     spec = config["teacher"]
-    network = trained_network(spec, data)
-    loader = TrainingData(data).test_dataloader()
+    network = build_teacher(spec, data)
+    top1 = None
+    if not untrained_classifier(network):
+        loader = TrainingData(data).test_dataloader()
+        top1 = accuracy(network, loader, config["device"])["top1"]
     return RaceRecord(
         arch=spec["name"],
         rung=0,
@@ -155,7 +158,7 @@ def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
         seed=config["seed"],
         taught=False,
         val_top1=None,
-        test_top1=accuracy(network, loader, config["device"])["top1"],
+        test_top1=top1,
         params=count_params(network),
         flops=count_flops(network, data.image_shape),
         seconds=0.0,

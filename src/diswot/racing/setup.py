@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from diswot.checkpoint import read_search
 from diswot.checks import number, whole
@@ -115,22 +115,23 @@ def _teacher(
     folders: Sequence[Path],
 ) -> dict[str, Any]:
     """The teacher's node, with weights; that of ``teacher=none`` where there are none."""
-    if given is None and best is None:
-        raise UserError("teacher: none is given; name one, or give teacher=none")
-    if given is None:
-        weights = cast(SearchSummary, best).teacher_weights
-        name = cast(SearchSummary, best).teacher or "none"
+    node = dict(given or {})
+    if "name" not in node:  # its input alone may be given
+        if best is None:
+            raise UserError("teacher: none is given; name one, or give teacher=none")
+        weights, name = best.teacher_weights, best.teacher or "none"
         if name == "none" or (weights == "none" and name not in embedded_names()):
             return {"name": "none", "weights": "none"}
         try:
-            given = {**member_node("teacher", name, folders), "name": name, "weights": weights}
+            own = {**member_node("teacher", name, folders), "name": name, "weights": weights}
         except UserError as error:
             advice = "name it with teacher=... and teacher.weights=..., as the search did"
             raise UserError(f"run: the search had teacher {name}; {advice} ({error})") from None
-    weights = teaching_weights(given, data.name)
+        node = {**own, **({"input": best.teacher_input} if best.teacher_input else {}), **node}
+    weights = teaching_weights(node, data.name)
     if weights == "none":
         return {"name": "none", "weights": "none"}
-    return identified({**given, "weights": weights})
+    return identified({**node, "weights": weights})
 
 
 def plan_of(config: Mapping[str, Any]) -> Plan:

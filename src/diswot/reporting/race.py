@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from diswot.checkpoint import teacher_cost
 from diswot.console import counted, figures, number, print_lines, print_pairs, print_table, shown
 from diswot.errors import UserError
 from diswot.racing.halving import estimate
 from diswot.runs import Contestant, Estimate, RaceRecord, RaceSummary, SearchSummary, read_summary
 from diswot.runs.races import side
+from diswot.teaching import teacher_cost
 from diswot.versions import versions
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ def show_plan(
 def show_training(record: RaceRecord, count: int) -> None:
     """One line on what has finished."""
     if not record.rung:
-        print_lines([f"teacher {record.arch}: {record.test_top1:.2f} % on the test images"])
+        own = "has no classifier for these classes"
+        if record.test_top1 is not None:
+            own = f"{record.test_top1:.2f} % on the test images"
+        print_lines([f"teacher {record.arch}: {own}"])
         return
     how = "taught" if record.taught else "alone"
     top1 = "diverged"
@@ -136,6 +139,7 @@ def export(
         contestants=made,
         teacher=teacher["name"] if plan.taught else None,
         teacher_weights=teacher["weights"] if plan.taught else None,
+        teacher_input=teacher.get("input"),
         teacher_top1=taught_by.test_top1 if taught_by else None,
         teacher_params=taught_by.params if taught_by else None,
         teacher_flops=taught_by.flops if taught_by else None,
@@ -221,7 +225,7 @@ def contestant_table(summary: RaceSummary) -> tuple[str, list[str], list[list[st
     if summary.teacher is not None:
         counts = (summary.teacher_params, summary.teacher_flops)
         own = ("" if count is None else f"{count:,}" for count in counts)
-        top1 = f"{summary.teacher_top1:.2f}"
+        top1 = "—" if summary.teacher_top1 is None else f"{summary.teacher_top1:.2f}"
         rows.append([f"{summary.teacher} (teacher)", "", "", top1, "", *own, *[""] * timed, ""])
     for each in summary.contestants:
         mark = " (control)" if each.arch == summary.control else ""

@@ -13,13 +13,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from diswot.checkpoint import teacher_cost
 from diswot.console import print_lines, print_pairs, print_table, shown
 from diswot.ranking.scores import Scores, Target, conditions_of
 from diswot.ranking.statistics import rank_rows
 from diswot.reporting import conditions
 from diswot.reporting.rank_plot import plot_rank
 from diswot.runs import RankRow, RankSummary, write_json, write_table
+from diswot.teaching import teacher_cost
 from diswot.versions import versions
 
 if TYPE_CHECKING:

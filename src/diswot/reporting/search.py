@@ -142,6 +142,7 @@ def export(
         candidates_per_second=round((len(fresh) - screened) / seconds, 3),
         teacher=setup.teacher,
         teacher_weights=config["teacher"]["weights"],
+        teacher_input=config["teacher"].get("input"),
         teacher_params=cost.params if cost else None,
         teacher_flops=cost.flops if cost else None,
         teacher_accuracy=accuracy,

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from diswot import _torchvision
-from diswot.checkpoint import describe_student, save_student, teacher_cost
+from diswot.checkpoint import describe_student, save_student
 from diswot.console import counted, print_lines, print_pairs, shown
 from diswot.models.outputs import count_flops, count_params
 from diswot.models.weights import load_weights
 from diswot.reporting import drawing
 from diswot.reporting.plots import plot_losses, plot_rate, plot_top1
 from diswot.runs import EpochRecord, TrainSummary, find_runs, read_epochs, write_table
-from diswot.teaching import accuracy
+from diswot.teaching import accuracy, teacher_cost
 from diswot.training.processes import world_size
 from diswot.versions import versions
 
@@ -57,10 +57,12 @@ def show_plan(
     further = f"; connectors with {connectors:,} parameters" if connectors else ""
     teacher, processes = config["teacher"], world_size(config["trainer"])
     taught = "none"
-    if teacher_top1 is not None:
+    if distillers:
         cost = teacher_cost(teacher, data.num_classes, data.image_shape)
-        taught = f"{teacher['name']} (weights: {teacher['weights']}), {cost}, "
-        taught += f"top-1 {teacher_top1:.2f} % on the test images"
+        top1 = "without a classifier for these classes"
+        if teacher_top1 is not None:
+            top1 = f"top-1 {teacher_top1:.2f} % on the test images"
+        taught = f"{teacher['name']} (weights: {teacher['weights']}), {cost}, {top1}"
     several = f", {processes} processes" if processes > 1 else ""
     limit = config["trainer"].get("limit_train_batches")
     batches = setup.batches.training.count

@@ -13,9 +13,9 @@ import msgspec
 from diswot.errors import UnreadableError
 from diswot.runs.latencies import LatencyRecord
 from diswot.runs.races import RaceRecord
-from diswot.runs.records import CandidateRecord, EpochRecord, ScoreRecord
+from diswot.runs.records import CandidateRecord, EpochRecord, ProbeRecord, ScoreRecord
 
-R = TypeVar("R", CandidateRecord, LatencyRecord, ScoreRecord, EpochRecord, RaceRecord)
+R = TypeVar("R", CandidateRecord, LatencyRecord, ScoreRecord, EpochRecord, RaceRecord, ProbeRecord)
 
 _SYNC_SECONDS = 1.0
 _REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"

@@ -16,6 +16,8 @@ from diswot.runs.rankings import RankSummary
 from diswot.runs.records import (
     CandidateRecord,
     EpochRecord,
+    ProbeRecord,
+    ProbeSummary,
     ScoreRecord,
     SearchSummary,
     Summary,
@@ -25,13 +27,14 @@ from diswot.runs.records import (
 S = TypeVar("S", bound=Summary)
 
 _JOURNALS = {CandidateRecord.file: "search", EpochRecord.file: "train", ScoreRecord.file: "rank"}
-_JOURNALS |= {RaceRecord.file: "race"}
+_JOURNALS |= {RaceRecord.file: "race", ProbeRecord.file: "probe"}
 _MARKS = {"config.json", "result.json", "failure.json", "run.lock", *_JOURNALS}
 _SUMMARIES: dict[str, type[Summary]] = {
-    **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary, "race": RaceSummary}
+    **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary, "race": RaceSummary},
+    "probe": ProbeSummary,
 }
 _TRAINS = dict.fromkeys(("protocol", "trainer", "distiller"), "train")
-_COMMANDS = {"strategy": "search", "rungs": "race", **_TRAINS, "seeds": "rank"}
+_COMMANDS = {"strategy": "search", "rungs": "race", **_TRAINS, "seeds": "rank", "l2": "probe"}
 """Keys of a config or a result that tell which command wrote it, the first that is there."""
 
 _CACHE = "teacher_cache"  # shared by trainings, beside their runs
@@ -43,7 +46,8 @@ class Run:
 
     Attributes:
         path: The folder.
-        command: ``search``, ``train``, ``race``, ``rank``, or empty where that cannot be told.
+        command: ``search``, ``train``, ``race``, ``rank`` or ``probe``; empty where that cannot be
+            told.
         state: ``finished``, ``running``, ``failed`` or ``stopped`` (``failure.json`` says why),
             ``unfinished`` (it was killed), ``shard`` (part of a ranking), ``damaged`` (a file of it
             cannot be read) or ``foreign`` (not written by this project).

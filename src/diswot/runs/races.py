@@ -1,7 +1,7 @@
 """The records of a race; see `diswot.runs.records`."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from diswot.runs.records import Summary
 
@@ -78,10 +78,10 @@ class RaceSummary(Summary):
     ``test_top1`` is the winner's mean over ``seeds``, on the test images; ``contestants`` are all,
     the winner first, then by rung and ``val_top1``, which is of the ``validated_on`` images.
     ``margin`` is the winner's test accuracy minus that of the ``control``, paired by seed; None
-    without one, or where it won. ``teacher`` is None where labels alone taught, ``teacher_top1``
-    its own accuracy. ``rungs`` are epochs, of ``images`` each; ``trained`` counts the trainings,
-    which took ``seconds`` in all. ``checkpoint`` is the winner's weights of the seed with the best
-    validation.
+    without one, or where it won. ``teacher`` is None where labels alone taught, ``teacher_input``
+    what its input was set to, ``teacher_top1`` its own accuracy. ``rungs`` are epochs, of
+    ``images`` each; ``trained`` counts the trainings, which took ``seconds`` in all. ``checkpoint``
+    is the winner's weights of the seed with the best validation.
     """
 
     space: str
@@ -94,6 +94,7 @@ class RaceSummary(Summary):
     contestants: list[Contestant]
     teacher: str | None
     teacher_weights: str | None
+    teacher_input: dict[str, Any] | str | None = None
     teacher_top1: float | None
     teacher_params: int | None = None
     teacher_flops: int | None = None

@@ -85,6 +85,16 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class ProbeRecord:
+    """One step of the fit of a probe, from 1; ``loss`` is what it minimises, before the step."""
+
+    file: ClassVar[str] = "fit.jsonl"
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
 class TopCandidate:
     """One of the best candidates, with final scores; fields as in `CandidateRecord`."""
 
@@ -175,11 +185,11 @@ class SearchSummary(Summary):
     known to rank this space. ``front`` are the candidates of which none other is as good in all
     ``objectives`` and better in one, the cheapest first; of ``latency_ms`` says ``latency`` what it
     is, where something asked for it. ``teacher_params`` and ``teacher_flops`` are the teacher's, on
-    an image of ``data``, ``teacher_accuracy`` is None where it has no trained weights or was not
-    measured; ``budget`` the limits by name. ``evaluated`` proposals were answered, ``distinct``
-    different ones among them, ``failed`` could not be scored, ``screened`` were dropped for a cheap
-    score, ``rejected`` ones broke the budget; ``exhausted``: the strategy had no more. ``seconds``
-    are over all restarts.
+    an image of ``data``, ``teacher_input`` is what it was set to, ``teacher_accuracy`` is None
+    where it has no trained weights or was not measured; ``budget`` the limits by name.
+    ``evaluated`` proposals were answered, ``distinct`` different ones among them, ``failed`` could
+    not be scored, ``screened`` were dropped for a cheap score, ``rejected`` ones broke the budget;
+    ``exhausted``: the strategy had no more. ``seconds`` are over all restarts.
     """
 
     space: str
@@ -199,6 +209,7 @@ class SearchSummary(Summary):
     candidates_per_second: float
     teacher: str | None
     teacher_weights: str = "none"
+    teacher_input: dict[str, Any] | str | None = None
     teacher_params: int | None = None
     teacher_flops: int | None = None
     teacher_accuracy: TeacherAccuracy | None = None
@@ -258,3 +269,34 @@ class TrainSummary(Summary):
     checkpoint: str = "student.safetensors"
     device: str = "cpu"
     threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSummary(Summary):
+    """Outcome of a probe; accuracies in percent.
+
+    ``train_top1`` is on the training ``images``, as they are evaluated, ``test_top1`` and
+    ``test_top5`` on the test images. The classifier takes ``embedding_width`` values; ``l2`` is the
+    weight of its penalty, ``steps`` led to it, ``converged`` says whether they were enough.
+    ``params`` and ``flops`` are the teacher's, at its own input; ``checkpoint`` is its file.
+    """
+
+    teacher: str
+    teacher_weights: str
+    teacher_sha256: str | None = None
+    data: str
+    num_classes: int
+    images: int
+    embedding_width: int
+    l2: float
+    steps: int
+    converged: bool
+    train_top1: float
+    test_top1: float
+    test_top5: float
+    params: int
+    flops: int
+    seconds: float
+    seed: int = 0
+    checkpoint: str = "student.safetensors"
+    device: str = "cpu"

@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diswot.checkpoint import build_network
 from diswot.checks import choice, flag, positive, whole
 from diswot.config import make
 from diswot.errors import UnfitError, UserError
@@ -23,6 +23,7 @@ from diswot.keys import generator
 from diswot.models.zoo import REFUSALS
 from diswot.runs import Journal, LatencyRecord, LatencySummary
 from diswot.scoring.runtime import Runtime, resolve_device
+from diswot.teaching import build_teacher
 
 if TYPE_CHECKING:
     from diswot.scoring.setup import Setup
@@ -301,5 +302,6 @@ def make_latencies(config: Mapping[str, Any], setup: Setup, folder: Path) -> Lat
     )
     if setup.teacher is not None:
         spec = {**setup.teacher_spec, "weights": "none"}
-        latencies.look_at_teacher(setup.teacher, lambda: build_network(spec, "teacher", *sizes))
+        build = partial(build_teacher, spec, setup.data, setup.num_classes)
+        latencies.look_at_teacher(setup.teacher, build)
     return latencies

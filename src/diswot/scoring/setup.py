@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, cast
 
-import torch
 from torch import nn
 
-from diswot.checkpoint import build_network, teacher_cost
 from diswot.checks import choice, whole
 from diswot.config import make
 from diswot.data.base import ImageData
 from diswot.errors import UserError
 from diswot.models.init import Initializer
 from diswot.models.outputs import Cost, Network
+from diswot.models.weights import classifier_path, untrained_classifier
 from diswot.proxies.base import Proxy, ProxyContext
 from diswot.proxies.cost import Shuffled
 from diswot.scoring.runtime import Runtime
 from diswot.scoring.scorer import Scorer, summarize_teacher
 from diswot.spaces.base import Space
+from diswot.teaching import build_teacher, teacher_cost
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ class Setup:
             width = cast(Network, network).classifier.in_features
             if spec.get("weights", "none") == "none":
                 init(network, seed=seed, role="teacher")
+            elif problem := untrained_classifier(network):
+                if config["num_classes"] is not None:
+                    advice = "leave num_classes out: a classifier for the data's is then drawn"
+                    raise UserError(f"teacher.weights: {spec['weights']} {problem}; {advice}")
+                path, classifier = classifier_path(network), cast(Network, network).classifier
+                init(classifier, seed=seed, role="teacher", prefix=path)
         context = ProxyContext(space.name, space.embedding_width, name, width, num_classes)
         proxies = with_controls(proxies, config.get("control", "none"), seed)
         bound = {key: proxy.bind(context) for key, proxy in proxies.items()}
@@ -108,8 +114,7 @@ def _build_teacher(
             f"teacher=none, but {', '.join(comparing)} compares with a teacher; "
             "name one, such as teacher=resnet56, or score without, such as proxy=recommended"
         )
-    with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
-        return build_network(spec, "teacher", num_classes, data.in_channels, data.image_size)
+    return build_teacher(spec, data, num_classes)
 
 
 def make_proxies(config: Mapping[str, Any]) -> dict[str, Proxy]:

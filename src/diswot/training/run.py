@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from diswot.config import make
 from diswot.data.training import TrainingData
 from diswot.errors import UserError
-from diswot.models.weights import DAMAGED, one_line
+from diswot.models.weights import DAMAGED, one_line, untrained_classifier
 from diswot.runs import EpochRecord, RunDir
 from diswot.teaching import accuracy
 from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal, averaging
@@ -168,14 +168,18 @@ def _interruptible() -> Iterator[None]:
 def teacher_top1(
     config: Mapping[str, Any], setup: TrainingSetup, run_dir: RunDir[EpochRecord]
 ) -> float | None:
-    """The teacher's own accuracy on the test images, percent; None where there is no teacher.
+    """The teacher's own accuracy on the test images, percent.
 
-    What an earlier start measured is in the run's saved state.
+    None where there is no teacher, or one whose classifier is not of its weights. What an earlier
+    start measured is in the run's saved state.
     """
     if not config["distiller"]:
         return None
     if (known := (run_dir.load_state() or {}).get("teacher_top1")) is not None:
         return float(known)
     data, loader = setup.data, setup.batches.test_dataloader()
+    network = trained_teacher(config, data)
+    if untrained_classifier(network):
+        return None
     with explained(run_dir.path, data.batch_size, data.num_workers):
-        return accuracy(trained_teacher(config, data), loader, config["device"])["top1"]
+        return accuracy(network, loader, config["device"])["top1"]

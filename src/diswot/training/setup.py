@@ -19,7 +19,7 @@ from diswot.distillers import Distiller
 from diswot.errors import UserError
 from diswot.keys import stable_hash
 from diswot.models.outputs import Network
-from diswot.teaching import trained_network
+from diswot.teaching import build_teacher, check_classifier
 from diswot.training.module import Distillation
 from diswot.training.processes import world_size
 from diswot.training.protocol import Protocol
@@ -69,6 +69,8 @@ class TrainingSetup:
         teacher, stored = None, None
         if distillers:
             network = trained_teacher(config, data)
+            reading = [name for name, each in distillers.items() if each.reads_classifier]
+            check_classifier(network, config["teacher"], reading)
             images, _, indices = batches.training.view(torch.arange(_PROBE), 0)
             if protocol.cache_views:
                 stored = stored_logits(network, config, batches, quiet=quiet)
@@ -140,4 +142,4 @@ def trained_teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
             f"teacher.weights=none: an untrained {spec['name']} has nothing to teach; give "
             "embedded, a file, the run directory of a training, or teacher=none distiller=none"
         )
-    return trained_network(spec, data)
+    return build_teacher(spec, data)

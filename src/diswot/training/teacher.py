@@ -198,6 +198,8 @@ def _key(
         "device": runtime.device,
         "torch": torch.__version__,
     }
+    if own := config["teacher"].get("input"):
+        settings["input"] = own
     digest = blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     spread = torch.linspace(0, len(training.images) - 1, _PROBE).long()
     probe = {"images": training.view(spread, 0)[0], "labels": training.images.labels}

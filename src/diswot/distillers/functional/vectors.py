@@ -7,7 +7,9 @@ from torch.nn import functional as F
 from diswot.distillers.functional.maps import equal_shapes, one_batch
 from diswot.proxies.functional import relation_matrix, relation_similarity
 
-__all__ = ["cc", "dist", "dkd", "kd", "pkt", "rkd", "sp", "standardize"]
+__all__ = ["cc", "dist", "dkd", "embedding", "kd", "pkt", "rkd", "sp", "standardize"]
+
+DISTANCES = ("cosine", "smooth_l1", "mse")
 
 _LEAST_LENGTH = 1e-12
 _LEAST_DISTANCE = 1e-6
@@ -140,6 +142,31 @@ def cc(teacher: Tensor, student: Tensor) -> Tensor:
     one_batch("cc", teacher, student, least=2)
     error = (student - teacher).abs().flatten(1)
     return (error[:-1] * error[1:]).sum(dim=1).mean()
+
+
+def embedding(teacher: Tensor, student: Tensor, *, distance: str = "cosine") -> Tensor:
+    """Distance of the embeddings: ``mean_b (1 − cos(e_T, P e_S))``, P a learned projector.
+
+    Embeddings are ``(B, C)``; the projector is the caller's. ``smooth_l1`` and ``mse`` are means
+    over all values of the embeddings as they are: of vectors of length one the squared error is
+    2 / C times the cosine distance.
+
+    Source: Ranzinger et al., "AM-RADIO: Agglomerative Vision Foundation Model", CVPR 2024, which
+    matches the summaries of its teachers by the cosine distance.
+
+    Raises:
+        ValueError: Shapes that differ, or an unknown distance.
+
+    >>> embedding(torch.eye(2), torch.tensor([[3.0, 0.0], [1.0, 0.0]]))
+    tensor(0.5000)
+    """
+    equal_shapes("embedding", teacher, student)
+    one_batch("embedding", teacher, student)
+    if distance not in DISTANCES:
+        raise ValueError(f"distance={distance}: give one of {', '.join(DISTANCES)}")
+    if distance == "cosine":
+        return torch.mean(1 - F.cosine_similarity(teacher, student, dim=1))
+    return F.mse_loss(student, teacher) if distance == "mse" else F.smooth_l1_loss(student, teacher)
 
 
 def rkd(
