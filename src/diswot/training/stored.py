@@ -89,9 +89,9 @@ class Kept:
         if self.top is None:
             logits = rows["logits"].float()
         else:
-            known, others = rows["top_logits"].float().split([self.top, 1], dim=1)
-            classes = rows["top_classes"].long()
-            logits = others.expand(-1, self.classes).scatter(1, classes, known)
+            known, classes = rows["top_logits"].float(), rows["top_classes"].long()
+            others = known[:, -1:].expand(-1, self.classes)
+            logits = others.scatter(1, classes, known[:, :-1])
         embedding = rows.get("embedding", logits.new_empty(len(logits), 0)).float()
         return NetworkOutputs((), (), embedding, logits)
 
