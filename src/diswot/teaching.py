@@ -1,4 +1,4 @@
-"""The teacher as one that teaches: the weights a student learns from, and how good it is itself."""
+"""The teacher as one that teaches, or several: weights to learn from, and how good it is itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,6 +10,7 @@ from diswot.checkpoint import build_network
 from diswot.config import conf_dir, member_node
 from diswot.data.base import ImageData
 from diswot.errors import UserError
+from diswot.models.several import SeveralNetworks, Weighting
 from diswot.models.weights import EMBEDDED_FOR, embedded_names
 from diswot.runs import TeacherAccuracy
 
@@ -34,6 +35,56 @@ def trained_network(spec: Mapping[str, Any], data: ImageData) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
         sizes = data.num_classes, data.in_channels, data.image_size
         return build_network(spec, "teacher", *sizes)
+
+
+def several_teachers(
+    members: Sequence[str | Mapping[str, Any]],
+    weights: str,
+    weighting: Weighting,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int | None = None,
+) -> SeveralNetworks:
+    """The teachers of ``conf/teacher/several.yaml`` as one network.
+
+    A member is the name of a teacher of the package, or a node: with ``network`` a whole one, else
+    the settings of that name that differ, of a model of timm ``{name: MODEL, teacher: timm}``.
+    ``weights`` are those of members that name none; for the rest see `SeveralNetworks`.
+
+    Raises:
+        UserError: A member that there is not, or cannot be built, or has no weights to teach with.
+    """
+    if not isinstance(members, Sequence) or isinstance(members, str):
+        raise UserError(f"teacher.members={members}: give a list of teachers")
+    made = []
+    for member in members:
+        spec = _member(member, weights)
+        if torch.get_default_device().type == "meta":  # for costs
+            spec["weights"] = "none"
+        elif spec["weights"] == "none" != weights:
+            raise UserError(
+                f"teacher.members: {spec['name']} names no weights; give {{name: {spec['name']}, "
+                "weights: FILE}, or teacher.weights=embedded for all"
+            )
+        made.append(build_network(spec, "teacher", num_classes, in_channels, image_size))
+    return SeveralNetworks(made, weighting, weights)
+
+
+def _member(member: str | Mapping[str, Any], weights: str) -> dict[str, Any]:
+    """The whole node of one of several teachers."""
+    given: dict[str, Any] = {"name": member} if isinstance(member, str) else dict(member)
+    if "name" not in given:
+        raise UserError(f"teacher.members: {member} has no name")
+    group_name = given.pop("teacher", given["name"])
+    spec = given
+    if "network" not in given:
+        spec = {**member_node("teacher", str(group_name), [conf_dir()]), **given}
+        if group_name == "timm":
+            spec["network"]["model"] = given["name"]
+    if str(spec.get("weights", "none")) == "none":
+        spec["weights"] = "none" if weights == "members" else weights
+    return spec
 
 
 def measured(
