@@ -22,6 +22,14 @@ IRRELEVANT = (
 MAY_GROW = ("strategy.evaluations", "seeds")
 """Settings that may grow between two starts of one run."""
 
+ADDED = {
+    "protocol.balance": None,
+    "protocol.teacher_cache.top": None,
+    "protocol.teacher_cache.half": False,
+    "protocol.teacher_cache.embedding": False,
+}
+"""Settings that came later, and the value that leaves a run as it was: it is that of before."""
+
 
 def conf_dir() -> Path:
     """The folder of configs: inside the package when installed, beside it in a checkout."""
@@ -164,6 +172,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in flatten(config)
         if not any(name == each or name.startswith(f"{each}.") for each in left_out)
+        and not (name in ADDED and value == ADDED[name])
     }
     return settings | ({} if "protocol" in config else {"proxy": proxies})
 

@@ -15,6 +15,7 @@ from diswot.models.formula import staged_cost
 from diswot.models.inputs import OwnInput, own_input
 from diswot.models.outputs import Cost, count_flops, count_layers, count_params
 from diswot.models.resnet import CifarResNet
+from diswot.models.several import SeveralNetworks, Weighting
 from diswot.models.weights import EMBEDDED_FOR, embedded_names, untrained_classifier
 from diswot.runs import TeacherAccuracy
 
@@ -106,6 +107,64 @@ def check_classifier(network: nn.Module, spec: Mapping[str, Any], readers: Itera
             "give its run directory as teacher.weights, or take a distiller of features, such as "
             "embedding"
         )
+
+
+def several_teachers(
+    members: Sequence[str | Mapping[str, Any]],
+    weights: str,
+    weighting: Weighting,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int | None = None,
+) -> SeveralNetworks:
+    """The teachers of ``conf/teacher/several.yaml`` as one network.
+
+    A member is the name of a teacher of the package, or a node: with ``network`` a whole one, else
+    the settings of that name that differ, of a model of timm ``{name: MODEL, teacher: timm}``.
+    ``weights`` are those of members that name none; for the rest see `SeveralNetworks`.
+
+    Raises:
+        UserError: A member that there is not, or cannot be built, or has no weights to teach with.
+    """
+    if not isinstance(members, Sequence) or isinstance(members, str):
+        raise UserError(f"teacher.members={members}: give a list of teachers")
+    made = []
+    for member in members:
+        spec = _member(member, weights)
+        if torch.get_default_device().type == "meta":  # for costs
+            spec["weights"] = "none"
+        elif spec["weights"] == "none" != weights:
+            raise UserError(
+                f"teacher.members: {spec['name']} names no weights; give {{name: {spec['name']}, "
+                "weights: FILE}, or teacher.weights=embedded for all"
+            )
+        network = build_network(spec, "teacher", num_classes, in_channels, image_size)
+        if problem := untrained_classifier(network):
+            raise UserError(
+                f"teacher.members: {spec['name']}: {spec['weights']} {problem}; fit a classifier "
+                "by diswot probe and give its run directory"
+            )
+        made.append(network)
+    return SeveralNetworks(made, weighting, weights)
+
+
+def _member(member: str | Mapping[str, Any], weights: str) -> dict[str, Any]:
+    """The whole node of one of several teachers."""
+    given: dict[str, Any] = {"name": member} if isinstance(member, str) else dict(member)
+    if "name" not in given:
+        raise UserError(f"teacher.members: {member} has no name")
+    if "input" in given:
+        raise UserError(f"teacher.members: {given['name']} has an input; teacher.input is of all")
+    group_name = given.pop("teacher", given["name"])
+    spec = given
+    if "network" not in given:
+        spec = {**member_node("teacher", str(group_name), [conf_dir()]), **given}
+        if group_name == "timm":
+            spec["network"]["model"] = given["name"]
+    if str(spec.get("weights", "none")) == "none":
+        spec["weights"] = "none" if weights == "members" else weights
+    return spec
 
 
 def measured(

@@ -59,7 +59,7 @@ BAD_TRAININGS = {
     "protocol.augment.pad=-1": ("protocol.augment.pad=-1", "at least 0"),
     "distiller=dkd protocol.mixup=1": ("distiller dkd", "protocol.mixup", "protocol.cutmix"),
     "distiller=fitnet distiller.fitnet.stage=9": ("distiller.fitnet.stage=9", "1 to"),
-    "student=bogus": ("student/bogus", "resnet20"),
+    "student=bogus": ("student=bogus", "resnet20"),
     "space=s0": ("space=s0", "fixed network"),
     "precision=8": ("precision=8", "32-true"),
     "protocol.teacher_cache.views=2 distiller=at": ("protocol.teacher_cache.views=2", "views=0"),

@@ -45,9 +45,12 @@ CASES = {
         ["protocol.ema=0.9", "protocol.validation=0.3", "data.batch_size=16"],
     ),
     "mixing": ("mid-epoch", ["protocol.mixup=0.4", "protocol.cutmix=1", "distiller=[vid,dist]"]),
-    "stored logits": (
+    "stored logits, balanced": (
         "mid-epoch",
-        ["distiller=[kd,dkd,dist]", "protocol.teacher_cache={views: 2, dir: cache}"],
+        [
+            *("distiller=[kd,dkd,dist]", "protocol.balance=0.5"),
+            "protocol.teacher_cache={views: 2, dir: cache, top: 3}",
+        ],
     ),
     "resident images": (
         "mid-epoch",

@@ -19,6 +19,7 @@ _PRESETS = "short|crd|imagenet"
 _KEYS = (
     *("name", "max_epochs", "optimizer", "schedule", "augment", "mixup", "cutmix", "ce_weight"),
     *("label_smoothing", "ema", "gradient_clip", "validation", "compile", "teacher_cache"),
+    "balance",
 )
 _PRESET = re.compile(rf"\A(\+?)trainer=((?:{_PRESETS})(?:,(?:{_PRESETS}))*)\Z")
 _KEY = re.compile(rf"\A([+~]{{0,2}})trainer\.((?:{'|'.join(_KEYS)})(?:[.=@].*)?)\Z", re.DOTALL)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from diswot.checks import number
-from diswot.errors import UserError
+from diswot.errors import UnfitError
 from diswot.models.outputs import NetworkOutputs
 
 
@@ -59,7 +59,8 @@ class Distiller(nn.Module, ABC):
         """Build the connectors, once, from outputs for the same few images, before training.
 
         Raises:
-            UserError: It cannot serve this pair of networks.
+            UnfitError: It cannot serve this pair of networks.
+            UserError: A setting does not go with this pair.
         """
 
     @abstractmethod
@@ -72,27 +73,26 @@ class Distiller(nn.Module, ABC):
     def pairs(
         self, teacher: NetworkOutputs, student: NetworkOutputs
     ) -> list[tuple[Tensor, Tensor]]:
-        """Stage maps of both, the last with the last, as many as both have; UserError for none."""
+        """Stage maps of both, the last with the last, as many as both have; UnfitError for none."""
         count = min(len(teacher.stages), len(student.stages))
         if not count:
-            raise UserError(
+            raise UnfitError(
                 f"distiller.{self.name} reads feature maps: the teacher shows "
-                f"{len(teacher.stages)} stages, the student {len(student.stages)}; a distiller of "
-                "logits needs none"
+                f"{len(teacher.stages)} stages, the student {len(student.stages)}"
             )
         return list(zip(teacher.stages[-count:], student.stages[-count:], strict=True))
 
     def check_classes(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Raise `UserError` for networks of another number of classes."""
+        """Raise `UnfitError` for networks of another number of classes."""
         if teacher.logits.shape != student.logits.shape:
             needs = "networks of one number of classes"
             raise self.refusal(needs, teacher.logits, student.logits)
 
     def refusal(
         self, needs: str, teacher: Tensor, student: Tensor, shown: str = "logits"
-    ) -> UserError:
+    ) -> UnfitError:
         """The error for a pair of networks that the distiller cannot serve."""
-        return UserError(
+        return UnfitError(
             f"distiller.{self.name} needs {needs}: teacher {shown} {tuple(teacher.shape)}, "
             f"student {tuple(student.shape)}"
         )

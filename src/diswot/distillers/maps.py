@@ -29,6 +29,15 @@ class AT(OfStages):
         super().__init__(name=name, **weights)
         self.power = positive(f"distiller.{name}.power", power)
 
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse a power that is not even where maps have signs: attention would have them too."""
+        signed = any((maps < 0).any() for pair in self.pairs(teacher, student) for maps in pair)
+        if self.power % 2 and signed:
+            raise UserError(
+                f"distiller.{self.name}.power={self.power:g}: maps of this pair have negative "
+                "values; give an even number"
+            )
+
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
         losses = [at(*pair, power=self.power) for pair in self.pairs(teacher, student)]
@@ -65,7 +74,8 @@ class FitNet(Distiller):
 
     RepDistiller hints the second of three stages and puts a 1 x 1 convolution, BatchNorm and ReLU
     after the student's; it strides or transposes that convolution where sizes differ, here they are
-    pooled. Everything is trained at once, in one stage.
+    pooled. The ReLU is left out where the teacher's map has negative values, as those of networks
+    with LayerNorm, which it could not reach. Everything is trained at once, in one stage.
 
     ``stage`` is one of those both have, from 1; ``None`` is the middle one.
     """
@@ -82,9 +92,11 @@ class FitNet(Distiller):
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Build the regressor."""
-        width_t, width_s = (maps.shape[1] for maps in self._hint(teacher, student))
+        map_t, map_s = self._hint(teacher, student)
+        width_t, width_s = map_t.shape[1], map_s.shape[1]
         if self.connector == "always" or width_t != width_s:
-            self.regressor = Projection(width_s, width_t, bias=True, relu=True)
+            relu = bool((map_t >= 0).all())
+            self.regressor = Projection(width_s, width_t, bias=True, relu=relu)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""

@@ -181,6 +181,10 @@ class DisWOT(Distiller):
             raise self.refusal(needs, teacher.embedding, student.embedding, "embeddings")
         if self.form == "auto":
             self._settle("channel" if same else "cam")
+        for each in (teacher, student) if self.form == "cam" else ():
+            if each.stages[-1].shape[1] != each.embedding.shape[1]:
+                needs = f"last maps as wide as the embeddings with {self.name}.form=cam"
+                raise self.refusal(needs, teacher.stages[-1], student.stages[-1], "maps")
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""

@@ -97,8 +97,14 @@ def untrained_classifier(network: nn.Module) -> str | None:
 def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a network with the sha256 of the file its ``weights`` come from, if any.
 
-    So a run goes on only with the teacher it began with, and its record says which that was.
+    So a run goes on only with the teacher it began with, and its record says which that was. Of
+    several teachers those that name a file have its sha256 too.
     """
+    if "members" in spec:
+        nodes = [each for each in spec["members"] if isinstance(each, Mapping)]
+        files = {str(each["name"]): identified(each) for each in nodes if each.get("weights")}
+        sums = {name: each["sha256"] for name, each in files.items() if "sha256" in each}
+        spec = {**spec, **({"sha256_of": sums} if sums else {})}
     path = Path(str(spec["weights"])).expanduser()
     path = path / WEIGHTS_FILE if path.is_dir() else path
     if not path.is_file():

@@ -124,6 +124,8 @@ def _teacher(
             return {"name": "none", "weights": "none"}
         try:
             own = {**member_node("teacher", name, folders), "name": name, "weights": weights}
+            if "members" in own:
+                raise UserError("its members are not in the search's result")
         except UserError as error:
             advice = "name it with teacher=... and teacher.weights=..., as the search did"
             raise UserError(f"run: the search had teacher {name}; {advice} ({error})") from None

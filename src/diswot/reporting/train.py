@@ -51,7 +51,9 @@ def show_plan(
     module, data, protocol = setup.module, setup.data, setup.protocol
     distillers = config["distiller"] or {}
     losses = [f"{module.ce_weight:g} · cross-entropy"]
-    losses += [f"{node['weight']:g} · {name}" for name, node in distillers.items()]
+    losses += [f"{weight:g} · {name}" for name, weight in module.loss_weights.items()]
+    balanced = distillers and protocol.balance is not None
+    balance = f"; balanced to {protocol.balance:g} on the first batch" if balanced else ""
     training = len(setup.batches.training.chosen)
     connectors = count_params(module.distillers)
     further = f"; connectors with {connectors:,} parameters" if connectors else ""
@@ -74,7 +76,7 @@ def show_plan(
         {
             "student": f"{_student(config)}, {count_params(module.student):,} parameters",
             "teacher": taught,
-            "loss": f"{' + '.join(losses)}{further}",
+            "loss": f"{' + '.join(losses)}{balance}{further}",
             "data": f"{data.name}, {training:,} images of {data.image_size}×{data.image_size}, "
             f"{data.num_classes} classes; validated on the {setup.batches.validated_on} images",
             "protocol": f"{protocol.name}, {counted(protocol.max_epochs, 'epoch')}, "
@@ -186,6 +188,7 @@ def export(
         teacher_sha256=teacher.get("sha256"),
         teacher_top1=teacher_top1,
         distiller=list(config["distiller"] or {}),
+        loss_weights=setup.module.loss_weights,
         data=data.name,
         protocol=setup.protocol.name,
         epochs=len(epochs),

@@ -238,7 +238,8 @@ class TrainSummary(Summary):
     """Outcome of a training; accuracies in percent.
 
     ``student`` is an architecture of ``space``, or a fixed network; ``teacher`` None where it was
-    trained alone, ``teacher_top1`` its own accuracy on the test images. ``test_top1`` and
+    trained alone, ``teacher_top1`` its own accuracy on the test images; ``loss_weights`` are those
+    of the distillers' losses, as they were given or measured. ``test_top1`` and
     ``test_top5`` are on the test images after the last epoch, ``best_val_top1`` of ``best_epoch``
     (from 0) on the images of ``validated_on``, ``test_top1_of_best`` on the test images where
     others chose the epoch. ``checkpoint`` is the file of the student; ``seconds`` are over all
@@ -252,6 +253,7 @@ class TrainSummary(Summary):
     teacher_sha256: str | None = None
     teacher_top1: float | None = None
     distiller: list[str]
+    loss_weights: dict[str, float] = field(default_factory=dict)
     data: str
     protocol: str = ""
     epochs: int

@@ -1,5 +1,6 @@
 """The LightningModule: a student, its distillers, and one training step."""
 
+import copy
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -16,9 +17,11 @@ from torchmetrics.classification import MulticlassAccuracy
 from diswot import keys
 from diswot.data.training import Batch, TrainingData
 from diswot.distillers import Distiller, Step
+from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.protocol import Mixed, Protocol
-from diswot.training.teacher import FrozenTeacher, StoredLogits, only_logits
+from diswot.training.stored import StoredOutputs
+from diswot.training.teacher import FrozenTeacher, only_logits
 
 
 class LossError(Exception):
@@ -40,7 +43,7 @@ class Distillation(LightningModule):
         seed: Keys what networks draw while they train, and the mixing.
         distillers: Connected distillers by name; none: it learns from labels alone.
         teacher: What they learn from.
-        stored: Logits of the teacher for every view of every training image; then no teacher is
+        stored: Outputs of the teacher for every view of every training image; then no teacher is
             needed.
     """
 
@@ -53,7 +56,7 @@ class Distillation(LightningModule):
         seed: int = 0,
         distillers: Mapping[str, Distiller] | None = None,
         teacher: FrozenTeacher | None = None,
-        stored: StoredLogits | None = None,
+        stored: StoredOutputs | None = None,
     ) -> None:
         super().__init__()
         self.student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -79,6 +82,11 @@ class Distillation(LightningModule):
     def _losses(self) -> Mapping[str, Distiller]:
         return cast("Mapping[str, Distiller]", dict(self.distillers.items()))
 
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Those of the distillers, by name."""
+        return {name: distiller.weight for name, distiller in self._losses.items()}
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` of the student."""
         return cast(Tensor, self.student(_channels_last(images)))
@@ -91,9 +99,35 @@ class Distillation(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Keep what the teacher says of the epoch's view where the training images are."""
         if self._stored is not None:
-            view = self._stored.logits[self.current_epoch % len(self._stored.logits)]
             images = cast(TrainingData, cast(Any, self.trainer).datamodule).training.images
-            self._told = view.to(images.labels.device)
+            view = self.current_epoch % self._stored.views
+            self._told = self._stored.view(view, images.labels.device)
+
+    @torch.no_grad()
+    def balance(self, batch: Batch, share: float) -> None:
+        """Set each distiller's weight so that its loss is ``share`` times the cross-entropy.
+
+        ``share · CE / |loss|`` of the batch, not mixed, as in the last epoch, when warm-ups are
+        over; to four digits, so that a weight that was read and given is the same. A `UserError`
+        says of which loss no share can be taken.
+        """
+        (images, labels, indices), twin = batch, copy.deepcopy(self)  # BatchNorms count on
+        if twin._stored is not None:
+            twin._told = twin._stored.view(0, images.device)
+        with torch.random.fork_rng(devices=[]):  # what dropout draws
+            torch.manual_seed(keys.stable_hash("balance", self.seed))
+            student = cast(Network, twin.student).outputs(_channels_last(images))
+        last = self.protocol.max_epochs - 1
+        losses = twin._distill(images, indices, student, labels, last)
+        reference = cross_entropy(student.logits, labels).item()
+        for name, value in losses.items():
+            weight = share * reference / abs(value.item()) if value else math.inf
+            if not math.isfinite(weight):
+                raise UserError(
+                    f"protocol.balance={share:g}: the loss of distiller {name} on the first batch "
+                    f"is {value.item():g}; give null, and distiller.{name}.weight"
+                )
+            self._losses[name].weight = float(f"{weight:.4g}")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; a `LossError` where it is not finite."""
@@ -109,8 +143,8 @@ class Distillation(LightningModule):
         student = only_logits(cast(Tensor, output)) if self.logits_only else output
         losses = {"ce": self._cross_entropy(student.logits, mixed)}
         if self.distillers:
-            losses |= self._distill(mixed.images, indices, student, labels)
-        weights = {"ce": self.ce_weight} | {n: d.weight for n, d in self._losses.items()}
+            losses |= self._distill(mixed.images, indices, student, labels, self.current_epoch)
+        weights = {"ce": self.ce_weight} | self.loss_weights
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
             self._refuse(batch, losses, batch_idx)
@@ -160,12 +194,16 @@ class Distillation(LightningModule):
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the best accuracy too."""
+        """Keep the best accuracy too, and weights that were measured."""
         checkpoint["best_val_top1"] = self.best_val_top1
+        if self.protocol.balance is not None:
+            checkpoint["loss_weights"] = self.loss_weights
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with it."""
+        """Go on with them."""
         self.best_val_top1 = checkpoint["best_val_top1"]
+        for name, weight in checkpoint.get("loss_weights", {}).items():
+            self._losses[name].weight = weight
 
     def _cross_entropy(self, logits: Tensor, mixed: Mixed) -> Tensor:
         smoothing = self.protocol.label_smoothing
@@ -176,17 +214,16 @@ class Distillation(LightningModule):
         return mixed.share * loss + (1 - mixed.share) * other
 
     def _distill(
-        self, images: Tensor, indices: Tensor, student: NetworkOutputs, labels: Tensor
+        self, images: Tensor, indices: Tensor, student: NetworkOutputs, labels: Tensor, epoch: int
     ) -> dict[str, Tensor]:
         if self._stored is not None:
-            logits = self._told[indices.to(self._told.device)]
-            teacher = only_logits(logits.to(images.device))
+            teacher = self._stored.outputs(self._told, indices, images.device)
         else:
             teacher = cast(FrozenTeacher, self._teacher)(images, logits_only=self.logits_only)
         weight = cast(Network, self.student).classifier.weight
         step = Step(
             labels=labels,
-            epoch=self.current_epoch,
+            epoch=epoch,
             teacher_weight=weight.new_empty(0) if self._teacher is None else self._teacher.weight,
             student_weight=weight,
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from diswot.checks import number, switch, whole
+from diswot.checks import flag, number, positive, switch, whole
 from diswot.config import make
 from diswot.data.augment import Augmentation
 from diswot.errors import UserError
@@ -20,7 +20,9 @@ from diswot.training.schedules import Schedule
 _SETTINGS = (
     *("name", "max_epochs", "optimizer", "schedule", "augment", "mixup", "cutmix", "ce_weight"),
     *("label_smoothing", "ema", "gradient_clip", "validation", "compile", "teacher_cache"),
+    "balance",
 )
+_CACHE_SETTINGS = ("views", "dir", "top", "half", "embedding")
 
 
 class Mixed(NamedTuple):
@@ -97,12 +99,15 @@ class Protocol:
     Attributes:
         augment: Views of the training images; None: as they are.
         ce_weight: Weight of the cross-entropy; None: the distillers'.
+        balance: What each weighted distillation loss is at the start, as a share of the
+            cross-entropy; None: the distillers' weights.
         label_smoothing: Share of a label that is spread over all classes.
         ema: Decay of the averaged weights that are evaluated and saved; 0: no average.
         gradient_clip: Largest norm of the gradient; 0: any.
         validation: Share of the training images held out; 0: the test images validate.
         compile: Whether the student is compiled; ``reduce-overhead``: also into CUDA graphs.
-        cache_views: Views of the images whose teacher logits are stored; 0: none are.
+        cache_views: Views of the images whose teacher outputs are stored; 0: none are.
+        cache_embedding: Whether embeddings are among these.
     """
 
     name: str
@@ -112,20 +117,26 @@ class Protocol:
     augment: Augmentation | None
     mixing: Mixing
     ce_weight: float | None
+    balance: float | None
     label_smoothing: float
     ema: float
     gradient_clip: float
     validation: float
     compile: bool | str
     cache_views: int
+    cache_embedding: bool
 
     @classmethod
     def from_config(cls, node: Mapping[str, Any]) -> Protocol:
         """Make the parts of checked settings; a `UserError` for one that is not allowed."""
         _check_keys("protocol", node, _SETTINGS)
-        _check_keys("protocol.teacher_cache", node["teacher_cache"], ("views", "dir"))
+        cache = node["teacher_cache"]
+        _check_keys("protocol.teacher_cache", cache, _CACHE_SETTINGS)
         epochs = whole("protocol.max_epochs", node["max_epochs"], 1)
-        views = whole("protocol.teacher_cache.views", node["teacher_cache"]["views"], 0)
+        views = whole("protocol.teacher_cache.views", cache["views"], 0)
+        if cache["top"] is not None:
+            whole("protocol.teacher_cache.top", cache["top"], 1)
+        flag("protocol.teacher_cache.half", cache["half"])
         if views > epochs:
             raise UserError(
                 f"protocol.teacher_cache.views={views}: with protocol.max_epochs={epochs} at most "
@@ -138,7 +149,7 @@ class Protocol:
         def schedule_start(schedule: Schedule) -> float:
             return schedule(0.0, epochs)
 
-        augment = node["augment"]
+        augment, balance = node["augment"], node["balance"]
         return cls(
             name=str(node["name"]),
             max_epochs=epochs,
@@ -147,12 +158,14 @@ class Protocol:
             augment=None if augment is None else make(augment, "protocol.augment", Augmentation),
             mixing=Mixing(node["mixup"], node["cutmix"]),
             ce_weight=None if node["ce_weight"] is None else within("ce_weight"),
+            balance=None if balance is None else positive("protocol.balance", balance),
             label_smoothing=within("label_smoothing", 0.99),
             ema=within("ema", 0.999999),
             gradient_clip=within("gradient_clip"),
             validation=within("validation", 0.9),
             compile=switch("protocol.compile", node["compile"], "reduce-overhead"),
             cache_views=views,
+            cache_embedding=flag("protocol.teacher_cache.embedding", cache["embedding"]),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,18 +12,18 @@ from torch import nn
 
 from diswot.checkpoint import build_student
 from diswot.checks import whole
-from diswot.config import make
+from diswot.config import conf_dir, make, member_node
 from diswot.data.base import ImageData
 from diswot.data.training import TrainingData
 from diswot.distillers import Distiller
-from diswot.errors import UserError
+from diswot.errors import UnfitError, UserError
 from diswot.keys import stable_hash
-from diswot.models.outputs import Network
+from diswot.models.outputs import Network, NetworkOutputs
 from diswot.teaching import build_teacher, check_classifier
 from diswot.training.module import Distillation
 from diswot.training.processes import world_size
 from diswot.training.protocol import Protocol
-from diswot.training.teacher import FrozenTeacher, only_logits, stored_logits
+from diswot.training.teacher import FrozenTeacher, stored_outputs
 
 _PROBE = 2  # images that shapes are seen with
 
@@ -73,8 +73,8 @@ class TrainingSetup:
             check_classifier(network, config["teacher"], reading)
             images, _, indices = batches.training.view(torch.arange(_PROBE), 0)
             if protocol.cache_views:
-                stored = stored_logits(network, config, batches, quiet=quiet)
-                outputs = only_logits(stored.logits[0, indices])
+                stored = stored_outputs(network, config, batches, quiet=quiet)
+                outputs = stored.outputs(stored.view(0, indices.device), indices, images.device)
             else:
                 teacher = FrozenTeacher(network, images)
                 outputs = teacher(images)
@@ -82,8 +82,7 @@ class TrainingSetup:
                 seen = cast(Network, student.eval()).outputs(images)
             student.train()
             with _keyed("connectors", seed):
-                for distiller in distillers.values():
-                    distiller.connect(outputs, seen)
+                _connect(distillers, outputs, seen, stored=stored is not None)
             # Known once they are connected: with some pairs a distiller needs no labels.
             labelled = [name for name, each in distillers.items() if each.needs_labels]
             if labelled and protocol.mixing:
@@ -100,6 +99,8 @@ class TrainingSetup:
             teacher=teacher,
             stored=stored,
         )
+        if distillers and protocol.balance is not None:
+            module.balance(batches.training[0, 0], protocol.balance)
         return cls(data, batches, protocol, module)
 
 
@@ -116,10 +117,12 @@ def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Dist
     made = {name: make(node, f"distiller.{name}", Distiller) for name, node in nodes.items()}
     if protocol.cache_views:
         setting = f"protocol.teacher_cache.views={protocol.cache_views}"
-        if reading := [name for name, distiller in made.items() if not distiller.logits_only]:
+        reading = [name for name, distiller in made.items() if not distiller.logits_only]
+        if reading and not protocol.cache_embedding:
             raise UserError(
                 f"{setting}: only logits are stored, but distiller {', '.join(reading)} reads "
-                "more; give views=0"
+                "more; give protocol.teacher_cache.embedding=true if that is the embedding, else "
+                "views=0"
             )
         if protocol.mixing:
             raise UserError(
@@ -127,6 +130,32 @@ def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Dist
                 "protocol.mixup and protocol.cutmix"
             )
     return made
+
+
+def _connect(
+    distillers: Mapping[str, Distiller],
+    teacher: NetworkOutputs,
+    student: NetworkOutputs,
+    *,
+    stored: bool,
+) -> None:
+    """Connect all of them; of a pair that one cannot serve a `UserError` names those that can.
+
+    The teacher's outputs may be stored ones, which have no maps.
+    """
+    try:
+        for distiller in distillers.values():
+            distiller.connect(teacher, student)
+    except UnfitError as error:
+        able = list[str]()
+        for file in sorted((conf_dir() / "distiller").glob("*.yaml")):
+            with suppress(UserError):  # distiller=none is no distiller
+                node = member_node("distiller", file.stem, [conf_dir()])
+                make(node, f"distiller.{file.stem}", Distiller).connect(teacher, student)
+                able.append(file.stem)
+        where = " (of a teacher whose outputs are stored none are kept)" if stored else ""
+        advice = f"this pair can have {', '.join(able)}" if able else "no other can serve them"
+        raise UserError(f"{error}{where}; {advice}") from None
 
 
 def trained_teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:

@@ -1,46 +1,47 @@
-"""A trained teacher as training uses it: frozen and folded, or as logits kept in a file.
+"""A trained teacher as training uses it: frozen and folded, or as outputs kept in a file.
 
-The file is named by the hash of all that the logits depend on, so runs that may share it do. It is
-written as the logits come, replaces another in one step, and is read through a memory map.
+The file is named by the hash of all that the outputs depend on, so runs that may share it do.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
+import shutil
 import time
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self, cast
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.data import DataLoader
 
-from diswot.console import print_lines
+from diswot.console import counted, print_lines, shown
 from diswot.data.base import ResidentImages
 from diswot.data.training import Batch, Batches, TrainingData
 from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
-from diswot.runs.files import replacing
 from diswot.scoring.runtime import Runtime, resolve_device
+from diswot.training.stored import (
+    Kept,
+    Rows,
+    StoredOutputs,
+    is_whole,
+    plain_bytes,
+    remove_abandoned,
+    write_outputs,
+)
 
 _ROUNDING = 1e-3  # largest difference that rounding makes, as a share of a tensor's largest value
 _SCHEMA = 1  # to be raised when the same settings come to give other logits
 _BATCH = 128  # images of a pass; not those of a training step, or bits would depend on the run
 _PROBE = 16  # images whose pixels go into the key
 _EVERY = 10.0  # seconds between two lines on progress
-_ABANDONED = 24 * 3600.0  # seconds after which a draft is taken for that of a killed process
 _NOT_IN_KEY = ("batch_size", "num_workers", "resident", "balanced", "download")  # change no view
-
-Shape = tuple[int, int, int]
-"""Views, images, classes."""
 
 
 class FrozenTeacher:
@@ -138,27 +139,15 @@ def _pairs(network: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.Batch
     return [pair for pair in pairs if all(calls.get(module) == 1 for module in pair)]
 
 
-class StoredLogits:
-    """The ``logits`` ``(views, images, classes)`` in a file of `write_logits`, memory-mapped."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with safe_open(path, "pt") as file:
-            self.logits: Tensor = file.get_tensor("logits")
-
-    def __reduce__(self) -> tuple[type[StoredLogits], tuple[Path]]:
-        """Send the path: shared memory is often too small for what the file holds."""
-        return StoredLogits, (self.path,)
-
-
-def stored_logits(
+def stored_outputs(
     network: nn.Module, config: Mapping[str, Any], batches: TrainingData, *, quiet: bool = False
-) -> StoredLogits:
-    """Open the file with the logits of a run's teacher; compute it where there is none.
+) -> StoredOutputs:
+    """Open the file with the outputs of a run's teacher; compute it where there is none.
 
     A file that is cut off, damaged or not ours is computed again: nothing else can be lost in it.
     All training images are shown, those held out too. The network is changed where it has to run.
-    A UserError says that the folder cannot be made, an OSError that the disk is full.
+    A UserError says that the folder cannot be made, or has not the room, an OSError that the disk
+    is full.
     """
     setting = config["protocol"]["teacher_cache"]["dir"]
     folder = Path(str(setting)).expanduser().absolute()
@@ -172,19 +161,53 @@ def stored_logits(
     runtime = Runtime(resolve_device(config["device"]), config["precision"])
     training = batches.training
     views = training.views if training.augment else 1  # without augmentation all are alike
-    key = _key(network, config, training, runtime, views)
-    shape = views, len(training.images), batches.data.num_classes
-    path = folder / f"{key}.safetensors"
-    if not _is_whole(path, shape):
-        _remove_abandoned(folder)
+    kept, count = _kept(network, config), len(training.images)
+    stored: dict[str, Any] = {"views": views}
+    if kept != Kept(kept.classes):  # all logits were all that was kept once
+        stored["kept"] = asdict(kept)
+    path = folder / f"{_key(network, config, training, runtime, stored)}.safetensors"
+    if not is_whole(path, kept, views, count):
+        remove_abandoned(folder)
+        line = _size(path, kept, views, count)
         images, _, _ = batches.test.view(torch.arange(2), 0)
-        chunks = _computed(FrozenTeacher(network, images), batches, runtime, views)
-        write_logits(path, shape, chunks if quiet else _shown(chunks, views * shape[1]))
-    return StoredLogits(path)
+        chunks = _computed(FrozenTeacher(network, images), batches, runtime, views, kept)
+        if not quiet:
+            print_lines([line])
+            chunks = _shown(chunks, views * count)
+        write_outputs(path, kept, views, count, chunks)
+    return StoredOutputs(path, kept)
+
+
+def _kept(network: nn.Module, config: Mapping[str, Any]) -> Kept:
+    cache, classifier = config["protocol"]["teacher_cache"], cast(Network, network).classifier
+    classes, top = classifier.out_features, cache["top"]
+    if top is not None and top >= classes:
+        raise UserError(
+            f"protocol.teacher_cache.top={top}: there are {classes} classes; give fewer, or null"
+        )
+    embedding = classifier.in_features if cache["embedding"] else 0
+    return Kept(classes, top, cache["half"], embedding)
+
+
+def _size(path: Path, kept: Kept, views: int, images: int) -> str:
+    """A line on what is written; a `UserError` where there is no room for it."""
+    needed, free = views * images * kept.nbytes, shutil.disk_usage(path.parent).free
+    what = f"{counted(views, 'view')} × {images:,} images × {kept}"
+    line = f"teacher's outputs: {what}, {needed / 1e6:,.1f} MB in {shown(path)}"
+    if needed > free:
+        raise UserError(
+            f"{line}, where {free / 1e6:,.1f} MB are free; give fewer views, "
+            "protocol.teacher_cache.top=10, protocol.teacher_cache.half=true, or another dir"
+        )
+    return line
 
 
 def _key(
-    network: nn.Module, config: Mapping[str, Any], training: Batches, runtime: Runtime, views: int
+    network: nn.Module,
+    config: Mapping[str, Any],
+    training: Batches,
+    runtime: Runtime,
+    stored: Mapping[str, Any],
 ) -> str:
     data = {name: value for name, value in config["data"].items() if name not in _NOT_IN_KEY}
     settings = {
@@ -193,7 +216,7 @@ def _key(
         "data": data,
         "augment": config["protocol"]["augment"],
         "seed": training.seed,
-        "views": views,
+        **stored,
         "precision": runtime.precision,
         "device": runtime.device,
         "torch": torch.__version__,
@@ -205,15 +228,15 @@ def _key(
     probe = {"images": training.view(spread, 0)[0], "labels": training.images.labels}
     for name, tensor in [*network.state_dict().items(), *probe.items()]:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_plain_bytes(tensor))
+        digest.update(plain_bytes(tensor))
     return digest.hexdigest()
 
 
 @torch.no_grad()
 def _computed(
-    teacher: FrozenTeacher, batches: TrainingData, runtime: Runtime, views: int
-) -> Iterator[Tensor]:
-    """Logits ``(B, K)`` of the images in their order, view after view."""
+    teacher: FrozenTeacher, batches: TrainingData, runtime: Runtime, views: int, kept: Kept
+) -> Iterator[Rows]:
+    """What is kept of the images in their order, view after view."""
     training, device = batches.training, torch.device(runtime.device)
     images = batches.placed(training.images, device)
     everything = torch.arange(len(images), device=images.labels.device)
@@ -230,68 +253,18 @@ def _computed(
         for batch, _, _ in loader:
             placed = batch.to(device).contiguous(memory_format=torch.channels_last)
             with runtime.autocast():
-                logits = teacher(placed, logits_only=True).logits
-            yield logits.float().cpu()
+                outputs = teacher(placed, logits_only=not kept.embedding)
+            yield kept.pack(outputs)
 
 
-def _shown(chunks: Iterator[Tensor], total: int) -> Iterator[Tensor]:
+def _shown(chunks: Iterator[Rows], total: int) -> Iterator[Rows]:
     """The same chunks, with a line on progress now and then."""
     done, started = 0, time.monotonic()
     last = started
     for chunk in chunks:
         yield chunk
-        done, now = done + len(chunk), time.monotonic()
+        done, now = done + len(next(iter(chunk.values()))), time.monotonic()
         if now - last >= _EVERY:
             last, rate = now, done / (now - started)
             left = f"{rate:,.0f}/s, {(total - done) / rate:.0f} s left"
-            print_lines([f"teacher's logits: {done:,} of {total:,} images, {left}"])
-
-
-def write_logits(path: Path, shape: Shape, chunks: Iterable[Tensor]) -> None:
-    """Write a safetensors file; processes that write the same one at once do each other no harm.
-
-    Chunks are the logits ``(B, K)`` of a view's images in order, float32, view after view; none
-    goes beyond a view. On a full disk, an OSError, ``path`` is unchanged.
-    """
-    views, images, classes = shape
-    size = views * images * classes * 4
-    entries = {
-        "logits": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]},
-        "crc32": {"dtype": "I64", "shape": [views], "data_offsets": [size, size + 8 * views]},
-    }
-    header = json.dumps(entries).encode()
-    header += b" " * (-len(header) % 8)
-    checksums, written = np.zeros(views, dtype="<i8"), 0
-    with replacing(path, f".{path.name}.{secrets.token_hex(4)}.tmp") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        for chunk in chunks:
-            content, view = _plain_bytes(chunk), written // images
-            checksums[view] = zlib.crc32(content, int(checksums[view]))
-            written += len(chunk)
-            file.write(content)
-        file.write(checksums.tobytes())
-
-
-def _is_whole(path: Path, shape: Shape) -> bool:
-    """Whether a file holds what was written."""
-    try:
-        with safe_open(path, "pt") as file:
-            logits, checksums = file.get_tensor("logits"), file.get_tensor("crc32")
-    except (SafetensorError, OSError):
-        return False
-    if logits.shape != shape or logits.dtype != torch.float32:
-        return False
-    return bool(checksums.tolist() == [zlib.crc32(_plain_bytes(view)) for view in logits])
-
-
-def _plain_bytes(tensor: Tensor) -> memoryview:
-    plain = tensor.detach().cpu().contiguous().reshape(-1)
-    return plain.view(torch.uint8).numpy().data
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove the drafts that killed processes left behind."""
-    for draft in folder.glob(".*.safetensors.*.tmp"):
-        with suppress(OSError):  # another process was quicker, or it is not ours
-            if time.time() - draft.stat().st_mtime > _ABANDONED:
-                draft.unlink()
+            print_lines([f"teacher's outputs: {done:,} of {total:,} images, {left}"])

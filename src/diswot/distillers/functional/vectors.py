@@ -13,6 +13,7 @@ DISTANCES = ("cosine", "smooth_l1", "mse")
 
 _LEAST_LENGTH = 1e-12
 _LEAST_DISTANCE = 1e-6
+_LEAST_PRODUCT = 1e-8
 
 
 def kd(teacher: Tensor, student: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -79,7 +80,9 @@ def dist(
     """DIST: ``T² [β (1 − mean_b ρ(rows)) + γ (1 − mean_k ρ(columns))]`` of ``softmax(z / T)``.
 
     ``ρ`` is Pearson's correlation, 1e-8 added to the product of lengths: for equal logits the loss
-    is 0 up to that order. Logits z are ``(B, K)``; β weighs ``inter``, γ ``intra`` of the paper.
+    is 0 up to that order. Where the product is no more than that, as with a classifier that starts
+    at zero, ρ is 0 and has no gradient. Logits z are ``(B, K)``; β weighs ``inter``, γ ``intra`` of
+    the paper.
 
     Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022.
 
@@ -240,7 +243,9 @@ def _pearson(one: Tensor, other: Tensor) -> Tensor:
     """Mean over rows of the correlation."""
     one, other = (rows - rows.mean(dim=1, keepdim=True) for rows in (one, other))
     lengths = one.norm(dim=1) * other.norm(dim=1)
-    return torch.mean((one * other).sum(dim=1) / (lengths + 1e-8))
+    correlation = (one * other).sum(dim=1) / (lengths + _LEAST_PRODUCT)
+    # Constant rows correlate with nothing: zero, and no gradient of the order of 1 / 1e-8.
+    return torch.mean(torch.where(lengths > _LEAST_PRODUCT, correlation, 0.0))
 
 
 def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:
