@@ -46,6 +46,7 @@ def test_gradients_reach_student_and_connectors(name: str, kind: str) -> None:
     reached = [p.grad for p in networks.student.parameters() if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in reached)
     assert networks.student.conv1.weight.grad.abs().max() > 0
+    networks.head(networks.outputs()[1].embedding).square().mean().backward()
     for key, parameter in distiller.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all()
@@ -82,6 +83,7 @@ def test_what_it_reads_is_what_it_says(name: str) -> None:
         refusal = str(error)
     else:
         blind = [replace(each, embedding=each.embedding * math.nan) for each in outputs]
+        distiller.attach(networks.teacher.fc, networks.student.fc, networks.labels)
         assert distiller(*outputs, networks.step()).isfinite()
         assert distiller(*blind, networks.step()).isfinite() == distiller.logits_only
         return

@@ -27,6 +27,12 @@ from diswot.proxies.functional import cam_matrix, cam_similarity, channel_simila
         ("pkt", {"eps": 0}),
         ("vid", {"variance": 0}),
         ("ickd", {"connector": "never"}),
+        ("ab", {"margin": -1, "connector": "never"}),
+        ("ofd", {"connector": "never"}),
+        ("fsp", {"connector": "never"}),
+        ("reviewkd", {"warmup": -1}),
+        ("crd", {"width": 0, "negatives": 0, "temperature": 0, "momentum": 2}),
+        ("norm", {"copies": 0}),
         ("diswot", {"form": "both", "floor": -1, "semantic_weight": -1, "relation_weight": -1}),
     ],
 )
@@ -36,7 +42,7 @@ def test_wrong_settings_are_named(name: str, wrong: dict[str, object]) -> None:
             built(name, **{setting: value})
 
 
-@pytest.mark.parametrize("name", ["kd", "dkd", "dist", "diswot"])
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist", "diswot", "simkd"])
 def test_other_classes_are_refused(name: str) -> None:
     teacher, _ = pair("depth").outputs()
     _, student = pair("depth", classes=CLASSES + 1).outputs()
