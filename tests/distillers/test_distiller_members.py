@@ -31,6 +31,7 @@ from diswot.proxies.functional import cam_matrix, cam_similarity, channel_simila
         ("ofd", {"connector": "never"}),
         ("fsp", {"connector": "never"}),
         ("reviewkd", {"warmup": -1}),
+        ("ft", {"rate": 0, "reconstruction": -1}),
         ("crd", {"width": 0, "negatives": 0, "temperature": 0, "momentum": 2}),
         ("norm", {"copies": 0}),
         ("diswot", {"form": "both", "floor": -1, "semantic_weight": -1, "relation_weight": -1}),
@@ -114,6 +115,19 @@ def test_cc_compares_embeddings_of_one_width() -> None:
     error = (distiller.embed_student(student.embedding) - embedded).abs()
     expected = (error[1:] * error[:-1]).sum() / 5
     assert networks.loss(distiller).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_paraphraser_learns_to_reconstruct_and_nothing_else() -> None:
+    networks = pair("width")
+    (teacher, student), slopes = networks.outputs(), []
+    for share in (1.0, 2.0):
+        distiller = networks.connected("ft", reconstruction=share)
+        loss = distiller(teacher, student, networks.step())
+        slopes.append(torch.autograd.grad(loss, [*distiller.parameters(), *student.stages[-1:]]))
+    for (key, _), once, twice in zip(distiller.named_parameters(), *slopes, strict=False):
+        factor = 1 if key.startswith("translator") else 2
+        torch.testing.assert_close(twice, factor * once)
+    torch.testing.assert_close(slopes[0][-1], slopes[1][-1])
 
 
 def test_diswot_takes_the_form_the_widths_allow() -> None:

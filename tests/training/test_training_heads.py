@@ -35,6 +35,8 @@ def test_the_merged_classifier_gives_the_logits_of_its_layers(name: str, weights
             logits = embedding @ teacher["fc.weight"].T + teacher["fc.bias"]
         for network in (student, merged):
             torch.testing.assert_close(network(images), logits, atol=1e-5, rtol=1e-5)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(student.classifier.weight, merged.classifier.weight)
     assert count_params(student) == count_params(merged)
     assert plain(merged) is merged
 

@@ -50,7 +50,8 @@ class _Contracted(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         expand, contract = self._layers
-        return weight + weight @ contract.weight @ expand.weight.flatten(1)
+        with torch.autocast(weight.device.type, enabled=False):  # what is saved is this
+            return weight + weight @ contract.weight @ expand.weight.flatten(1)
 
 
 class NORM(_BeforeClassifier):
@@ -104,7 +105,8 @@ class _Reused(_Constant):
         self._projector = (projector,)  # a tuple: it is no part of the student
 
     def forward(self, replaced: Tensor) -> Tensor:
-        return self.value @ self._projector[0].weight.flatten(1) + 0 * replaced
+        with torch.autocast(replaced.device.type, enabled=False):  # what is saved is this
+            return self.value @ self._projector[0].weight.flatten(1) + 0 * replaced
 
 
 class SimKD(_BeforeClassifier):
