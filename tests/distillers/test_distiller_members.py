@@ -51,6 +51,15 @@ def test_other_classes_are_refused(name: str) -> None:
         built(name).connect(teacher, student)
 
 
+@pytest.mark.parametrize(("name", "role"), [("norm", 1), ("simkd", 0), ("simkd", 1)])
+def test_classifiers_that_read_something_else_are_refused(name: str, role: int) -> None:
+    outputs = list(pair("depth").outputs())
+    outputs[role] = replace(outputs[role], embedding=outputs[role].embedding + 0.1)
+    problem = rf"^distiller\.{name} .* the {('teacher', 'student')[role]}'s classifier does not"
+    with pytest.raises(UserError, match=problem):
+        built(name).connect(*outputs)
+
+
 def test_stages_are_aligned_from_the_last() -> None:
     networks = pair("stages")
     teacher, student = networks.outputs()

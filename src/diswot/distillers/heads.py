@@ -21,14 +21,13 @@ class _BeforeClassifier(Distiller):
         """The last stages' maps."""
         return self.pairs(teacher, student)[-1]
 
-    def check_width(self, outputs: NetworkOutputs, role: str) -> None:
-        """Refuse a network whose classifier does not read the channels of its last stage."""
-        maps, embedding = outputs.stages[-1], outputs.embedding
-        if maps.shape[1] != embedding.shape[1]:
+    def check_pooling(self, outputs: NetworkOutputs, role: str) -> None:
+        """Refuse a network whose classifier reads anything but the average of its last map."""
+        pooled, read = outputs.stages[-1].mean((2, 3)), outputs.embedding
+        if pooled.shape != read.shape or not torch.allclose(pooled, read, rtol=1e-3, atol=1e-4):
             raise UserError(
-                f"distiller.{self.name} puts a layer between the last stage and the classifier: "
-                f"the {role}'s stage has {maps.shape[1]} channels, its classifier reads "
-                f"{embedding.shape[1]}"
+                f"distiller.{self.name} puts a layer between the last stage and the classifier, "
+                f"but the {role}'s classifier does not read the average of its last stage's map"
             )
 
     def replace(self, classifier: nn.Linear, tensor: str, function: nn.Module) -> None:
@@ -70,7 +69,7 @@ class NORM(_BeforeClassifier):
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Build the expansion."""
         map_t, map_s = self.last(teacher, student)
-        self.check_width(student, "student")
+        self.check_pooling(student, "student")
         self.expand = nn.Conv2d(map_s.shape[1], self.copies * map_t.shape[1], 1, bias=False)
 
     def attach(self, teacher: nn.Linear, student: nn.Linear, labels: Tensor) -> None:
@@ -126,8 +125,8 @@ class SimKD(_BeforeClassifier):
         """Build the projector."""
         self.check_classes(teacher, student)
         map_t, map_s = self.last(teacher, student)
-        self.check_width(teacher, "teacher")
-        self.check_width(student, "student")
+        self.check_pooling(teacher, "teacher")
+        self.check_pooling(student, "student")
         self.projector = nn.Conv2d(map_s.shape[1], map_t.shape[1], 1, bias=False)
 
     def attach(self, teacher: nn.Linear, student: nn.Linear, labels: Tensor) -> None:
