@@ -99,6 +99,7 @@ def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:
 def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str | None) -> None:
     """The work of each process of a training; the first one alone writes and shows."""
     from diswot.models.outputs import count_flops, count_params
+    from diswot.models.parametrized import plain
     from diswot.reporting.train import export, show_plan
     from diswot.training.callbacks import EpochLog
     from diswot.training.processes import environment, is_first
@@ -119,7 +120,7 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
         setup = TrainingSetup.from_config(config, quiet=quiet)
         log = []
         if session.loggers:
-            student, image = setup.module.student, setup.data.image_shape
+            student, image = plain(setup.module.student), setup.data.image_shape
             size = {"params": count_params(student), "flops": count_flops(student, image)}
             log.append(EpochLog(session.loggers.log, session.run_dir.journal, size))
         trainer = make_trainer(config, setup, path, cluster, log, show=not quiet)

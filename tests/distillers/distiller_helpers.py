@@ -1,11 +1,12 @@
 """Distillers as their YAML makes them, small pairs of networks, and what a training step shows."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diswot.commands import compose
 from diswot.config import conf_dir, make
@@ -33,13 +34,17 @@ def built(name: str, **settings: object) -> Distiller:
 
 @dataclass
 class Pair:
-    """Two networks and one batch, which the student may see in another size."""
+    """Two networks and one batch, which the student may see in another size.
+
+    Distillers are attached to copies of the student's classifier, the last of them ``head``.
+    """
 
     teacher: CifarResNet
     student: CifarResNet
     images: Tensor
     seen: Tensor
     labels: Tensor
+    head: nn.Module | None = None
 
     def outputs(self) -> tuple[NetworkOutputs, NetworkOutputs]:
         """The teacher's, without a graph, and the student's."""
@@ -48,12 +53,15 @@ class Pair:
         return teacher, self.student.outputs(self.seen)
 
     def step(self, epoch: int = 0) -> Step:
-        return Step(self.labels, epoch, self.teacher.fc.weight.detach(), self.student.fc.weight)
+        weights = self.teacher.fc.weight.detach(), self.student.fc.weight
+        return Step(self.labels, epoch, *weights, indices=torch.arange(len(self.labels)))
 
     def connected(self, name: str, **settings: object) -> Distiller:
         distiller = built(name, **settings)
         torch.manual_seed(7)
         distiller.connect(*self.outputs())
+        self.head = copy.deepcopy(self.student.fc)
+        distiller.attach(self.teacher.fc, self.head, self.labels)
         return distiller
 
     def loss(self, distiller: Distiller, epoch: int = 0) -> Tensor:

@@ -46,6 +46,7 @@ def test_gradients_reach_student_and_connectors(name: str, kind: str) -> None:
     reached = [p.grad for p in networks.student.parameters() if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in reached)
     assert networks.student.conv1.weight.grad.abs().max() > 0
+    networks.head(networks.outputs()[1].embedding).square().mean().backward()
     for key, parameter in distiller.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all()
@@ -82,6 +83,7 @@ def test_what_it_reads_is_what_it_says(name: str) -> None:
         refusal = str(error)
     else:
         blind = [replace(each, embedding=each.embedding * math.nan) for each in outputs]
+        distiller.attach(networks.teacher.fc, networks.student.fc, networks.labels)
         assert distiller(*outputs, networks.step()).isfinite()
         assert distiller(*blind, networks.step()).isfinite() == distiller.logits_only
         return
@@ -94,11 +96,12 @@ def test_what_it_reads_is_what_it_says(name: str) -> None:
 def test_without_a_classifier_of_the_teacher_it_gives_the_same(name: str, kind: str) -> None:
     """Unless it says that it reads the logits or the classifier."""
     networks = pair(kind)
-    distiller, (teacher, student) = networks.connected(name), networks.outputs()
-    blind = replace(teacher, logits=teacher.logits * math.nan)
-    step = replace(networks.step(), teacher_weight=networks.step().teacher_weight * math.nan)
-    seen, loss = distiller(blind, student, step), networks.loss(distiller)
-    assert torch.equal(seen, loss) == (not distiller.reads_classifier)
+    loss = networks.loss(networks.connected(name))
+    torch.nn.init.constant_(networks.teacher.fc.weight, math.nan)
+    distiller = networks.connected(name)
+    seen, head = networks.loss(distiller), networks.head
+    same = torch.equal(seen, loss) and head is not None and bool(head.weight.isfinite().all())
+    assert same == (not distiller.reads_classifier)
 
 
 @each_member

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diswot.distillers import functional
-from diswot.distillers.functional import at, dist, dkd, kd, nst, pkt, rkd, sp
+from diswot.distillers.functional import at, dist, dkd, ft, kd, nst, ofd, pkt, rkd, sp
 from diswot.proxies.functional import relation_matrix, relation_similarity
 
 Loss = Callable[..., Tensor]
@@ -74,12 +74,13 @@ def gradient(loss: Loss, teacher: Tensor, student: Tensor) -> Tensor:
 @each_loss
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_inputs_are_the_optimum(name: str, seed: int) -> None:
-    """Up to the floors that some losses add to a length or a probability."""
+    """Up to the floors that some losses add to a length or a probability; ab wants a margin."""
     [teacher, student], loss = pair(name, seed, batch=6), LOSSES[name]
     apart = loss(teacher, student).item()
     assert apart > 0
-    assert loss(teacher, teacher.clone()).item() == pytest.approx(0, abs=1e-6)
-    assert gradient(loss, teacher, teacher).abs().max().item() < 1e-5
+    best = 2 * teacher.sign() if name == "ab" else teacher.clone()
+    assert loss(teacher, best).item() == pytest.approx(0, abs=1e-6)
+    assert gradient(loss, teacher, best).abs().max().item() < 1e-5
 
 
 @each_loss
@@ -144,6 +145,11 @@ def test_what_single_losses_refuse() -> None:
             loss(logits, logits, temperature=0)
     with pytest.raises(ValueError, match="power=-1"):
         at(maps, maps, power=-1)
+    for loss, setting in ((functional.ab, "margin"), (ft, "power"), (ft, "exponent")):
+        with pytest.raises(ValueError, match=rf"^{setting}=-1 of {loss.__name__}: give a"):
+            loss(maps, maps, **{setting: -1})
+    with pytest.raises(ValueError, match=r"margin \(3,\) of ofd.*4 channels"):
+        ofd(maps, maps, margin=torch.zeros(3))
     for name in ("cc", "rkd"):
         assert f"{name} needs at least 2 images" in refusal(name, logits[:1], logits[:1])
     with pytest.raises(ValueError, match=r"log_scale \(3,\).*4 channels"):
@@ -180,10 +186,31 @@ def test_maps_of_any_width_and_size_compare(
     student = normal(seed + 1, 3, other, side + larger, side)
     pooled = torch.nn.functional.adaptive_avg_pool2d(student, side)
     shuffled = student[:, torch.randperm(other, generator=torch.Generator().manual_seed(seed))]
-    for loss in (at, nst):
+    for loss in (at, nst, ft):
         value = loss(teacher, student).item()
         for one, two in ((teacher, pooled), (teacher, shuffled), (student, teacher)):
             assert loss(one, two).item() == pytest.approx(value, rel=1e-9)
+
+
+@given(seed=SEEDS, width=SIZES, side=SIZES)
+@settings(max_examples=25, deadline=None)
+def test_what_preactivation_losses_count(seed: int, width: int, side: int) -> None:
+    """Value by value, as the papers define them."""
+    teacher, student = (2 * normal(seed + i, 2, width, side, side) for i in (0, 1))
+    margin = functional.mean_of_negatives(teacher)
+    boundary = distance = 0.0
+    for place in torch.cartesian_prod(*map(torch.arange, teacher.shape)):
+        t, s, m = teacher[*place].item(), student[*place].item(), margin[place[1]].item()
+        target = max(t, m)
+        distance += 0.0 if s <= target <= 0 else (s - target) ** 2
+        outside = s > 1 if t > 0 else s <= -1
+        boundary += 0.0 if outside else (abs(s - 1) if t > 0 else abs(s + 1)) ** 2
+    for channel in range(width):
+        negative = [v for v in teacher[:, channel].flatten().tolist() if v < 0]
+        mean = sum(negative) / max(len(negative), 1)
+        assert margin[channel].item() == pytest.approx(mean)
+    assert ofd(teacher, student).item() == pytest.approx(distance / 2)
+    assert functional.ab(teacher, student).item() == pytest.approx(0.003 * boundary / 2)
 
 
 @each_loss

@@ -27,6 +27,13 @@ from diswot.proxies.functional import cam_matrix, cam_similarity, channel_simila
         ("pkt", {"eps": 0}),
         ("vid", {"variance": 0}),
         ("ickd", {"connector": "never"}),
+        ("ab", {"margin": -1, "connector": "never"}),
+        ("ofd", {"connector": "never"}),
+        ("fsp", {"connector": "never"}),
+        ("reviewkd", {"warmup": -1}),
+        ("ft", {"rate": 0, "reconstruction": -1}),
+        ("crd", {"width": 0, "negatives": 0, "temperature": 0, "momentum": 2}),
+        ("norm", {"copies": 0}),
         ("diswot", {"form": "both", "floor": -1, "semantic_weight": -1, "relation_weight": -1}),
     ],
 )
@@ -36,12 +43,21 @@ def test_wrong_settings_are_named(name: str, wrong: dict[str, object]) -> None:
             built(name, **{setting: value})
 
 
-@pytest.mark.parametrize("name", ["kd", "dkd", "dist", "diswot"])
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist", "diswot", "simkd"])
 def test_other_classes_are_refused(name: str) -> None:
     teacher, _ = pair("depth").outputs()
     _, student = pair("depth", classes=CLASSES + 1).outputs()
     with pytest.raises(UserError, match=rf"^distiller\.{name} needs .*\(6, 5\).*\(6, 6\)$"):
         built(name).connect(teacher, student)
+
+
+@pytest.mark.parametrize(("name", "role"), [("norm", 1), ("simkd", 0), ("simkd", 1)])
+def test_classifiers_that_read_something_else_are_refused(name: str, role: int) -> None:
+    outputs = list(pair("depth").outputs())
+    outputs[role] = replace(outputs[role], embedding=outputs[role].embedding + 0.1)
+    problem = rf"^distiller\.{name} .* the {('teacher', 'student')[role]}'s classifier does not"
+    with pytest.raises(UserError, match=problem):
+        built(name).connect(*outputs)
 
 
 def test_stages_are_aligned_from_the_last() -> None:
@@ -139,6 +155,19 @@ def test_the_projector_of_the_embedding_may_have_a_hidden_layer() -> None:
     for wrong, problem in (({"projector": "conv"}, "linear, mlp"), ({"hidden": 0}, "at least 1")):
         with pytest.raises(UserError, match=problem):
             built("embedding", **wrong)
+
+
+def test_the_paraphraser_learns_to_reconstruct_and_nothing_else() -> None:
+    networks = pair("width")
+    (teacher, student), slopes = networks.outputs(), []
+    for share in (1.0, 2.0):
+        distiller = networks.connected("ft", reconstruction=share)
+        loss = distiller(teacher, student, networks.step())
+        slopes.append(torch.autograd.grad(loss, [*distiller.parameters(), *student.stages[-1:]]))
+    for (key, _), once, twice in zip(distiller.named_parameters(), *slopes, strict=False):
+        factor = 1 if key.startswith("translator") else 2
+        torch.testing.assert_close(twice, factor * once)
+    torch.testing.assert_close(slopes[0][-1], slopes[1][-1])
 
 
 def test_diswot_takes_the_form_the_widths_allow() -> None:

@@ -56,6 +56,13 @@ CASES = {
         "mid-epoch",
         ["data.resident=true", "protocol.teacher_cache={views: 2, dir: cache}"],
     ),
+    "a memory, margins and layers that merge": (
+        "after",
+        [
+            *("distiller=[crd,norm,ofd]", "distiller.crd.negatives=8", "distiller.norm.copies=2"),
+            *("protocol.ema=0.9", "protocol.validation=0.3", "data.batch_size=16"),
+        ],
+    ),
     "labels alone": ("before checkpoint", ["distiller=none", "protocol.label_smoothing=0.1"]),
     "Adam and an epoch-long warm-up": (
         "mid-epoch",

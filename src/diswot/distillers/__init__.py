@@ -19,12 +19,14 @@ class Step:
         labels: Class of each image, ``(B,)``, integers.
         epoch: Finished epochs, from 0.
         teacher_weight, student_weight: Of the classifiers, ``(K, C)``; the teacher's is a constant.
+        indices: Place of each image among those of the training split, ``(B,)``, integers.
     """
 
     labels: Tensor
     epoch: int
     teacher_weight: Tensor
     student_weight: Tensor
+    indices: Tensor
 
 
 class Distiller(nn.Module, ABC):
@@ -63,6 +65,17 @@ class Distiller(nn.Module, ABC):
             UserError: A setting does not go with this pair.
         """
 
+    def attach(self, teacher: nn.Linear, student: nn.Linear, labels: Tensor) -> None:
+        """See both classifiers and the training images, once, after `connect`.
+
+        ``labels`` has the class of each image of the training split, ``(N,)``, -1 of those held
+        out. The student's classifier may be parametrised (`torch.nn.utils.parametrize`): what is
+        saved of the student is the plain tensor.
+
+        Raises:
+            UserError: It cannot serve these classifiers.
+        """
+
     @abstractmethod
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """The loss, a scalar without its weight; lower is better.
@@ -71,16 +84,20 @@ class Distiller(nn.Module, ABC):
         """
 
     def pairs(
-        self, teacher: NetworkOutputs, student: NetworkOutputs
+        self, teacher: NetworkOutputs, student: NetworkOutputs, *, before: bool = False
     ) -> list[tuple[Tensor, Tensor]]:
-        """Stage maps of both, the last with the last, as many as both have; UnfitError for none."""
+        """Stage maps of both, the last with the last, as many as both have; UnfitError for none.
+
+        Those ``before`` the stages' last activations, if asked for.
+        """
         count = min(len(teacher.stages), len(student.stages))
         if not count:
             raise UnfitError(
                 f"distiller.{self.name} reads feature maps: the teacher shows "
                 f"{len(teacher.stages)} stages, the student {len(student.stages)}"
             )
-        return list(zip(teacher.stages[-count:], student.stages[-count:], strict=True))
+        maps = [each.preactivations if before else each.stages for each in (teacher, student)]
+        return list(zip(maps[0][-count:], maps[1][-count:], strict=True))
 
     def check_classes(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Raise `UnfitError` for networks of another number of classes."""

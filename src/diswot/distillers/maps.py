@@ -18,7 +18,7 @@ from diswot.distillers.functional.maps import one_size
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
-_CONNECTORS = ("always", "auto")
+CONNECTORS = ("always", "auto")
 _EPS = 1e-5
 
 
@@ -87,7 +87,7 @@ class FitNet(Distiller):
     ) -> None:
         super().__init__(name=name, **weights)
         self.stage = None if stage is None else whole(f"distiller.{name}.stage", stage, least=1)
-        self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
+        self.connector = choice(f"distiller.{name}.connector", connector, CONNECTORS)
         self.regressor: nn.Module = nn.Identity()
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
@@ -124,7 +124,7 @@ class ICKD(Distiller):
 
     def __init__(self, *, name: str, connector: str = "always", **weights: float) -> None:
         super().__init__(name=name, **weights)
-        self.connector = choice(f"distiller.{name}.connector", connector, _CONNECTORS)
+        self.connector = choice(f"distiller.{name}.connector", connector, CONNECTORS)
         self.embed: nn.Module = nn.Identity()
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from diswot.errors import DivergedError, UserError
+from diswot.models.parametrized import plain
 from diswot.runs import EpochRecord, Journal
 from diswot.runs.files import write_atomic
 from diswot.training.module import Distillation
@@ -69,9 +70,10 @@ class EpochJournal(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the weights that were validated; an average is taken back after this."""
         if trainer.is_global_zero:
+            student = plain(cast(Distillation, pl_module).student)
             self._weights = {
                 name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, value in cast(Distillation, pl_module).student.state_dict().items()
+                for name, value in student.state_dict().items()
             }
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -226,6 +226,7 @@ class Distillation(LightningModule):
             epoch=epoch,
             teacher_weight=weight.new_empty(0) if self._teacher is None else self._teacher.weight,
             student_weight=weight,
+            indices=indices,
         )
         with torch.autocast(self.device.type, enabled=False):  # relations overflow in half
             teacher, student = _float(teacher), _float(student)

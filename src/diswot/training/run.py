@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from diswot.config import make
 from diswot.data.training import TrainingData
 from diswot.errors import UserError
+from diswot.models.parametrized import plain
 from diswot.models.weights import DAMAGED, one_line, untrained_classifier
 from diswot.runs import EpochRecord, RunDir
 from diswot.teaching import accuracy
@@ -108,8 +109,8 @@ def _callbacks(nodes: Mapping[str, Any], path: Path, ema: float, show: bool) -> 
 def fit(trainer: Trainer, setup: TrainingSetup, path: Path, done: int) -> None:
     """Train until the protocol's last epoch, from the ``done`` on that the run's checkpoint holds.
 
-    Afterwards the setup's module holds the weights to be saved. Errors are those of `explained`,
-    or an OSError where the disk is full.
+    Afterwards the setup's module holds the student to be saved, plain. Errors are those of
+    `explained`, or an OSError where the disk is full.
     """
     checkpoint, data = path / "last.ckpt", setup.data
     with quiet(), explained(path, data.batch_size, data.num_workers), _interruptible():
@@ -118,6 +119,7 @@ def fit(trainer: Trainer, setup: TrainingSetup, path: Path, done: int) -> None:
     if done >= setup.protocol.max_epochs:  # then Lightning did not end a training with the average
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         setup.module.load_state_dict(content["state_dict"])
+    setup.module.student = plain(setup.module.student)
 
 
 def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: TrainingSetup) -> int:

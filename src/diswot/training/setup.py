@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diswot.checkpoint import build_student
 from diswot.checks import whole
@@ -83,6 +83,10 @@ class TrainingSetup:
             student.train()
             with _keyed("connectors", seed):
                 _connect(distillers, outputs, seen, stored=stored is not None)
+                heads = cast(Network, network).classifier, cast(Network, student).classifier
+                labels = _classes(batches)
+                for distiller in distillers.values():
+                    distiller.attach(*heads, labels)
             # Known once they are connected: with some pairs a distiller needs no labels.
             labelled = [name for name, each in distillers.items() if each.needs_labels]
             if labelled and protocol.mixing:
@@ -110,6 +114,12 @@ def _keyed(role: str, seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stable_hash(role, seed))
         yield
+
+
+def _classes(batches: TrainingData) -> Tensor:
+    """Class of each image of the training split, ``(N,)``; -1 of those held out."""
+    every, chosen = batches.training.images.labels, batches.training.chosen
+    return torch.full_like(every, -1).index_copy(0, chosen, every[chosen])
 
 
 def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Distiller]:

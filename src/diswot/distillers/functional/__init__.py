@@ -5,8 +5,11 @@ beside the cross-entropy is inside. Shapes that it cannot compare raise `ValueEr
 gradients: run the teacher without. `standardize` alone is no loss, but what may come before one.
 """
 
-from diswot.distillers.functional import maps, vectors
+from diswot.distillers.functional import activations, contrast, maps, transfer, vectors
+from diswot.distillers.functional.activations import *  # noqa: F403
+from diswot.distillers.functional.contrast import *  # noqa: F403
 from diswot.distillers.functional.maps import *  # noqa: F403
+from diswot.distillers.functional.transfer import *  # noqa: F403
 from diswot.distillers.functional.vectors import *  # noqa: F403
 
-__all__ = maps.__all__ + vectors.__all__
+__all__ = activations.__all__ + contrast.__all__ + maps.__all__ + transfer.__all__ + vectors.__all__
