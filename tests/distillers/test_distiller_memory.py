@@ -9,6 +9,7 @@ from torch import nn
 
 from diswot.distillers.boundaries import RunningMargin
 from diswot.distillers.functional import mean_of_negatives
+from diswot.errors import UserError
 
 
 def test_margins_are_the_mean_over_all_maps_so_far() -> None:
@@ -57,8 +58,6 @@ def test_a_memory_follows_its_images_and_keeps_its_constant() -> None:
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from diswot.errors import UserError
-
     networks = pair("depth")
     distiller = networks.connected("crd", negatives=3)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)

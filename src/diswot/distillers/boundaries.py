@@ -1,5 +1,6 @@
 """Distillers of preactivations; settings are those of `Distiller` and of each one's function."""
 
+from abc import abstractmethod
 from typing import cast
 
 import torch
@@ -9,7 +10,7 @@ from diswot.checks import choice, number
 from diswot.distillers import Distiller, Step
 from diswot.distillers.functional import ab, mean_of_negatives, ofd
 from diswot.distillers.functional.maps import one_size
-from diswot.distillers.maps import CONNECTORS, Projection
+from diswot.distillers.maps import CONNECTORS, stage_connectors
 from diswot.models.outputs import NetworkOutputs
 
 
@@ -25,11 +26,8 @@ class _OfPreactivations(Distiller):
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Build a connector for each stage."""
-        for map_t, map_s in self.pairs(teacher, student, before=True):
-            width_t, width_s = map_t.shape[1], map_s.shape[1]
-            needed = self.connector == "always" or width_t != width_s
-            projection = Projection(width_s, width_t, bias=False, relu=False)
-            self.connectors.append(projection if needed else nn.Identity())
+        pairs = self.pairs(teacher, student, before=True)
+        self.connectors = stage_connectors(pairs, self.connector)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
@@ -40,9 +38,9 @@ class _OfPreactivations(Distiller):
             losses.append(loss * 0.5 ** (len(pairs) - 1 - stage))
         return torch.stack(losses).sum()
 
+    @abstractmethod
     def of_stage(self, stage: int, teacher: Tensor, student: Tensor) -> Tensor:
         """The loss of one stage."""
-        raise NotImplementedError
 
 
 class AB(_OfPreactivations):

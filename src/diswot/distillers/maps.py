@@ -5,6 +5,7 @@ sizes, average-pool the larger of two maps to the size of the smaller one. ``con
 `Projection` after the student's map ``always``, as published, or ``auto``: where widths differ.
 """
 
+from collections.abc import Sequence
 from math import expm1, log
 from typing import cast
 
@@ -67,6 +68,17 @@ class Projection(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Map ``(B, out_channels, H, W)`` of ``(B, in_channels, H, W)``."""
         return cast(Tensor, self.activation(self.bn(self.conv(maps))))
+
+
+def stage_connectors(pairs: Sequence[tuple[Tensor, Tensor]], connector: str) -> nn.ModuleList:
+    """A `Projection` without ReLU for each pair of stages, with ``auto`` where widths differ."""
+    widths = [(map_s.shape[1], map_t.shape[1]) for map_t, map_s in pairs]
+    return nn.ModuleList(
+        Projection(*both, bias=False, relu=False)
+        if connector == "always" or len(set(both)) > 1
+        else nn.Identity()
+        for both in widths
+    )
 
 
 class FitNet(Distiller):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from diswot.checks import choice, whole
 from diswot.distillers import Distiller, Step
 from diswot.distillers.functional import fitnet, fsp_matrix, reviewkd
-from diswot.distillers.maps import CONNECTORS, Projection
+from diswot.distillers.maps import CONNECTORS, stage_connectors
 from diswot.models.outputs import NetworkOutputs
 
 _WIDEST = 512
@@ -112,11 +112,7 @@ class FSP(Distiller):
         pairs = self.pairs(teacher, student)
         if len(pairs) < 2:
             raise self.refusal("two stages", *pairs[0], "maps")
-        for map_t, map_s in pairs:
-            width_t, width_s = map_t.shape[1], map_s.shape[1]
-            needed = self.connector == "always" or width_t != width_s
-            projection = Projection(width_s, width_t, bias=False, relu=False)
-            self.connectors.append(projection if needed else nn.Identity())
+        self.connectors = stage_connectors(pairs, self.connector)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
