@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from diswot.checks import number
+from diswot.distillers.schedules import Given, at_epoch, scheduled
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
 
@@ -32,7 +34,7 @@ class Distiller(nn.Module, ABC):
 
     Args:
         name: Key of the config, for logs and messages.
-        weight: What the loss is multiplied by.
+        weight: What the loss is multiplied by: a number or a schedule, see `scheduled`.
         ce_weight: Weight of the cross-entropy with the labels in the publication's protocol; of
             several distillers the smallest counts.
 
@@ -46,11 +48,15 @@ class Distiller(nn.Module, ABC):
     needs_labels: bool = False
     """Whether it needs one class an image, which mixed images do not have."""
 
-    def __init__(self, *, name: str, weight: float, ce_weight: float = 1.0) -> None:
+    def __init__(self, *, name: str, weight: Given, ce_weight: float = 1.0) -> None:
         super().__init__()
         self.name = name
-        self.weight = number(f"distiller.{name}.weight", weight, low=0)
+        self.weight = scheduled(f"distiller.{name}.weight", weight, partial(number, low=0))
         self.ce_weight = number(f"distiller.{name}.ce_weight", ce_weight, low=0)
+
+    def weight_in(self, epoch: int) -> float:
+        """What the loss is multiplied by in an epoch, counted from 0."""
+        return at_epoch(self.weight, epoch)
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Build the connectors, once, from outputs for the same few images, before training.
@@ -101,3 +107,13 @@ class OfStages(Distiller):
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Refuse networks that show no stages."""
         self.pairs(teacher, student)
+
+
+class OfLogits(Distiller):
+    """Compares logits alone and needs no connector."""
+
+    logits_only = True
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks of another number of classes."""
+        self.check_classes(teacher, student)

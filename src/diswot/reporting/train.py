@@ -49,9 +49,8 @@ def show_plan(
 ) -> None:
     """What is about to happen, one line an item."""
     module, data, protocol = setup.module, setup.data, setup.protocol
-    distillers = config["distiller"] or {}
     losses = [f"{module.ce_weight:g} · cross-entropy"]
-    losses += [f"{node['weight']:g} · {name}" for name, node in distillers.items()]
+    losses += [f"{each.weight:g} · {name}" for name, each in module.losses.items()]
     training = len(setup.batches.training.chosen)
     connectors = count_params(module.distillers)
     further = f"; connectors with {connectors:,} parameters" if connectors else ""

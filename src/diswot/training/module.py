@@ -60,7 +60,7 @@ class Distillation(LightningModule):
         self.distillers = nn.ModuleDict(dict(distillers or {}))
         self.protocol = protocol
         self.seed = seed
-        losses = self._losses.values()  # the smallest weight that their publications use
+        losses = self.losses.values()  # the smallest weight that their publications use
         usual = min((distiller.ce_weight for distiller in losses), default=1.0)
         self.ce_weight = usual if protocol.ce_weight is None else protocol.ce_weight
         self.logits_only = all(distiller.logits_only for distiller in losses)
@@ -76,7 +76,8 @@ class Distillation(LightningModule):
         self.val_loss = MeanMetric()
 
     @property
-    def _losses(self) -> Mapping[str, Distiller]:
+    def losses(self) -> Mapping[str, Distiller]:
+        """The distillers by name."""
         return cast("Mapping[str, Distiller]", dict(self.distillers.items()))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -110,7 +111,9 @@ class Distillation(LightningModule):
         losses = {"ce": self._cross_entropy(student.logits, mixed)}
         if self.distillers:
             losses |= self._distill(mixed.images, indices, student, labels)
-        weights = {"ce": self.ce_weight} | {n: d.weight for n, d in self._losses.items()}
+        weights = {"ce": self.ce_weight} | {
+            name: each.weight_in(self.current_epoch) for name, each in self.losses.items()
+        }
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
             self._refuse(batch, losses, batch_idx)
@@ -192,7 +195,7 @@ class Distillation(LightningModule):
         )
         with torch.autocast(self.device.type, enabled=False):  # relations overflow in half
             teacher, student = _float(teacher), _float(student)
-            return {name: loss(teacher, student, step) for name, loss in self._losses.items()}
+            return {name: loss(teacher, student, step) for name, loss in self.losses.items()}
 
     def _refuse(self, batch: Batch, losses: Mapping[str, Tensor], number: int) -> NoReturn:
         values = {name: loss.item() for name, loss in losses.items()}
