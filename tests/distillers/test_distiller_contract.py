@@ -27,7 +27,8 @@ def test_its_yaml_says_what_it_is(name: str) -> None:
     assert distiller.name == name
     assert inspect.getdoc(type(distiller))
     known = dict(inspect.signature(type(distiller)).parameters)
-    known.pop("weights", None)
+    for inherited in ("weights", "ce_weight"):
+        known.pop(inherited, None)
     assert set(node) - {"_target_"} == {*known, "weight", "ce_weight"}
     for setting, parameter in known.items():
         assert parameter.default in (inspect.Parameter.empty, node[setting])

@@ -88,7 +88,7 @@ def connected(
 
 def test_no_entry_is_forgotten() -> None:
     assert set(NOT_OFFERED) <= set(ENTRIES)
-    assert len(COMPARED) == 36
+    assert len(COMPARED) == 38
 
 
 @pytest.mark.parametrize("name", COMPARED)

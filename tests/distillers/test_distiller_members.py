@@ -20,6 +20,8 @@ from diswot.proxies.functional import cam_matrix, cam_similarity, channel_simila
         ("kd", {"temperature": 0, "standardize": "yes"}),
         ("dkd", {"temperature": -1, "alpha": -1, "beta": inf, "warmup": 1.5}),
         ("dist", {"beta": -1, "gamma": "x", "temperature": 0}),
+        ("wsld", {"temperature": 0}),
+        ("mlkd", {"temperatures": 4}),
         ("fitnet", {"stage": 0, "connector": "never"}),
         ("at", {"power": 0}),
         ("cc", {"width": 0}),
