@@ -1,13 +1,15 @@
 """Distillation losses over the outputs of a student and its teacher; lower is better, always."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from diswot.checks import number
+from diswot.config import make
 from diswot.distillers.schedules import Given, at_epoch, scheduled
 from diswot.errors import UserError
 from diswot.models.outputs import NetworkOutputs
@@ -21,12 +23,14 @@ class Step:
         labels: Class of each image, ``(B,)``, integers.
         epoch: Finished epochs, from 0.
         teacher_weight, student_weight: Of the classifiers, ``(K, C)``; the teacher's is a constant.
+        seed: Key of what a distiller draws at this step, see `diswot.keys.generator`.
     """
 
     labels: Tensor
     epoch: int
     teacher_weight: Tensor
     student_weight: Tensor
+    seed: int = 0
 
 
 class Distiller(nn.Module, ABC):
@@ -44,6 +48,9 @@ class Distiller(nn.Module, ABC):
 
     logits_only: ClassVar[bool] = False
     """Whether it reads logits alone; ``stages`` and ``preactivations`` may then be empty."""
+
+    needs_teacher: ClassVar[bool] = True
+    """Whether it learns from a teacher; otherwise ``teacher`` is nothing to read."""
 
     needs_labels: bool = False
     """Whether it needs one class an image, which mixed images do not have."""
@@ -99,6 +106,12 @@ class Distiller(nn.Module, ABC):
             f"distiller.{self.name} needs {needs}: teacher {shown} {tuple(teacher.shape)}, "
             f"student {tuple(student.shape)}"
         )
+
+
+def needing_teacher(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the distillers of a config that learn from a teacher; UserError for wrong nodes."""
+    made = {name: make(node, f"distiller.{name}", Distiller) for name, node in nodes.items()}
+    return [name for name, distiller in made.items() if distiller.needs_teacher]
 
 
 class OfStages(Distiller):

@@ -39,7 +39,7 @@ class Distillation(LightningModule):
         protocol, num_classes: How it is trained, and the columns of its logits.
         seed: Keys what networks draw while they train, and the mixing.
         distillers: Connected distillers by name; none: it learns from labels alone.
-        teacher: What they learn from.
+        teacher: What they learn from, if any of them does.
         stored: Logits of the teacher for every view of every training image; then no teacher is
             needed.
     """
@@ -80,6 +80,11 @@ class Distillation(LightningModule):
         """The distillers by name."""
         return cast("Mapping[str, Distiller]", dict(self.distillers.items()))
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any distiller learns from a teacher."""
+        return any(each.needs_teacher for each in self.losses.values())
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` of the student."""
         return cast(Tensor, self.student(_channels_last(images)))
@@ -110,7 +115,9 @@ class Distillation(LightningModule):
         student = only_logits(cast(Tensor, output)) if self.logits_only else output
         losses = {"ce": self._cross_entropy(student.logits, mixed)}
         if self.distillers:
-            losses |= self._distill(mixed.images, indices, student, labels)
+            keyed = ("distillers", self.seed, self.current_epoch, batch_idx, self.global_rank)
+            seed = keys.stable_hash(*keyed)
+            losses |= self._distill(mixed.images, indices, student, labels, seed)
         weights = {"ce": self.ce_weight} | {
             name: each.weight_in(self.current_epoch) for name, each in self.losses.items()
         }
@@ -179,19 +186,22 @@ class Distillation(LightningModule):
         return mixed.share * loss + (1 - mixed.share) * other
 
     def _distill(
-        self, images: Tensor, indices: Tensor, student: NetworkOutputs, labels: Tensor
+        self, images: Tensor, indices: Tensor, student: NetworkOutputs, labels: Tensor, seed: int
     ) -> dict[str, Tensor]:
         if self._stored is not None:
             logits = self._told[indices.to(self._told.device)]
             teacher = only_logits(logits.to(images.device))
+        elif self._teacher is not None:
+            teacher = self._teacher(images, logits_only=self.logits_only)
         else:
-            teacher = cast(FrozenTeacher, self._teacher)(images, logits_only=self.logits_only)
+            teacher = student  # which no distiller reads as one
         weight = cast(Network, self.student).classifier.weight
         step = Step(
             labels=labels,
             epoch=self.current_epoch,
             teacher_weight=weight.new_empty(0) if self._teacher is None else self._teacher.weight,
             student_weight=weight,
+            seed=seed,
         )
         with torch.autocast(self.device.type, enabled=False):  # relations overflow in half
             teacher, student = _float(teacher), _float(student)

@@ -15,7 +15,7 @@ from diswot.checks import whole
 from diswot.config import make
 from diswot.data.base import ImageData
 from diswot.data.training import TrainingData
-from diswot.distillers import Distiller
+from diswot.distillers import Distiller, needing_teacher
 from diswot.errors import UserError
 from diswot.keys import stable_hash
 from diswot.models.outputs import Network
@@ -68,17 +68,18 @@ class TrainingSetup:
             student = build_student(spec, space, *sizes)
         teacher, stored = None, None
         if distillers:
-            network = trained_teacher(config, data)
             images, _, indices = batches.training.view(torch.arange(_PROBE), 0)
-            if protocol.cache_views:
-                stored = stored_logits(network, config, batches, quiet=quiet)
-                outputs = only_logits(stored.logits[0, indices])
-            else:
-                teacher = FrozenTeacher(network, images)
-                outputs = teacher(images)
             with torch.no_grad():  # in eval mode, which keeps the student's statistics
-                seen = cast(Network, student.eval()).outputs(images)
+                outputs = seen = cast(Network, student.eval()).outputs(images)
             student.train()
+            if any(each.needs_teacher for each in distillers.values()):
+                network = trained_teacher(config, data)
+                if protocol.cache_views:
+                    stored = stored_logits(network, config, batches, quiet=quiet)
+                    outputs = only_logits(stored.logits[0, indices])
+                else:
+                    teacher = FrozenTeacher(network, images)
+                    outputs = teacher(images)
             with _keyed("connectors", seed):
                 for distiller in distillers.values():
                     distiller.connect(outputs, seen)
@@ -128,8 +129,8 @@ def _distillers(config: Mapping[str, Any], protocol: Protocol) -> dict[str, Dist
 
 
 def trained_teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
-    """The teacher of a config with distillers; a `UserError` where it has no trained weights."""
-    spec, wanted = config["teacher"], ", ".join(config["distiller"])
+    """The teacher that distillers need; a `UserError` where it has no trained weights."""
+    spec, wanted = config["teacher"], ", ".join(needing_teacher(config["distiller"]))
     if spec["name"] == "none":
         raise UserError(
             f"teacher=none, but distiller {wanted} learns from a teacher; name one, or give "
