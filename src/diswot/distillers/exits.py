@@ -16,7 +16,7 @@ from diswot.models.outputs import NetworkOutputs
 def separable(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
     """Depthwise 3 x 3 and pointwise convolution, BatchNorm, ReLU, twice; the first has the stride.
 
-    Source: the bottlenecks of Be Your Own Teacher and the branches of OFA-KD, as released.
+    Source: the branches of OFA-KD, as released.
     """
 
     def half(out: int, step: int) -> list[nn.Module]:
@@ -51,8 +51,9 @@ class Exit(nn.Module):
             wider, stride = min(2 * channels, width) if left else width, 1 + (side > last)
             convolutions.append(separable(channels, wider, stride))
             channels, side = wider, -(-side // stride)
-        only = [nn.Conv2d(channels, width, 1)]
-        self.convolutions = nn.Sequential(*(convolutions or only))
+        if not convolutions:
+            convolutions.append(nn.Conv2d(channels, width, 1))
+        self.convolutions = nn.Sequential(*convolutions)
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +91,7 @@ class OFA(Distiller):
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
         temperature = at_epoch(self.temperature, step.epoch)
-        left = [exit_(maps)[1] for exit_, maps in zip(self.exits, student.stages, strict=True)]
+        left = [each(maps)[1] for each, maps in zip(self.exits, student.stages, strict=True)]
         losses = [
             ofa(teacher.logits, logits, labels=step.labels, eps=self.eps, temperature=temperature)
             for logits in (student.logits, *left)

@@ -19,7 +19,8 @@ class BYOT(Distiller):
     """Be your own teacher: ``Σ_i (1 − α) CE(z_i, y) + α kd(z, z_i) + λ mean_b ‖F − F_i‖²``.
 
     An `Exit` after each stage i but the last learns from the labels, and from the student's own
-    logits z and last map F, which are constants there; F_i is the exit's last map.
+    logits z and last map F, which are constants there; F_i is the exit's last map. Exits are
+    those of OFA-KD; the paper's bottlenecks may be others.
 
     Source: Zhang et al., "Be Your Own Teacher: Improve the Performance of Convolutional Neural
     Networks via Self Distillation", ICCV 2019; α, λ and the temperature are those of public code.
@@ -62,8 +63,8 @@ class BYOT(Distiller):
         temperature = at_epoch(self.temperature, step.epoch)
         logits, last = student.logits.detach(), student.stages[-1].detach()
         losses = []
-        for exit_, maps in zip(self.exits, student.stages[:-1], strict=True):
-            own, left = exit_(maps)
+        for each, maps in zip(self.exits, student.stages[:-1], strict=True):
+            own, left = each(maps)
             hint = torch.sub(*one_size(last, own)).square().sum() / len(own)
             label = F.cross_entropy(left, step.labels)
             taught = kd(logits, left, temperature=temperature)
