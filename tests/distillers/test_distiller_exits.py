@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, kl_div, linear
 
 from diswot.distillers import functional, needing_teacher
 from diswot.distillers.exits import Exit
-from diswot.errors import UserError
+from diswot.errors import UnfitError
 
 
 def test_exits_halve_and_widen_towards_the_last_stage() -> None:
@@ -87,7 +87,9 @@ def test_dropouts_are_those_of_the_step() -> None:
 def test_one_stage_has_no_shallower_exit() -> None:
     teacher, student = pair("depth").outputs()
     student = replace(student, stages=student.stages[-1:])
-    with pytest.raises(UserError, match=r"^distiller\.byot needs a student of at least two stages"):
+    with pytest.raises(
+        UnfitError, match=r"^distiller\.byot needs a student of at least two stages"
+    ):
         built("byot").connect(teacher, student)
 
 

@@ -11,7 +11,7 @@ from diswot.distillers.exits import Exit
 from diswot.distillers.functional import kd
 from diswot.distillers.functional.maps import one_size
 from diswot.distillers.schedules import Given, at_epoch, scheduled
-from diswot.errors import UserError
+from diswot.errors import UnfitError
 from diswot.models.outputs import NetworkOutputs
 
 
@@ -54,7 +54,7 @@ class BYOT(Distiller):
         self.pairs(student, student)
         maps, classes = student.stages, student.logits.shape[1]
         if len(maps) < 2:
-            raise UserError(f"distiller.{self.name} needs a student of at least two stages, not 1")
+            raise UnfitError(f"distiller.{self.name} needs a student of at least two stages, not 1")
         width = maps[-1].shape[1]
         self.exits.extend(Exit(maps[i:], width, classes) for i in range(len(maps) - 1))
 
