@@ -28,6 +28,7 @@ _torchvision.ensure()
 from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports torchvision)
 
 if TYPE_CHECKING:
+    from diswot.distillers import Distiller
     from diswot.runs import RunDir
     from diswot.training.setup import TrainingSetup
 
@@ -50,7 +51,8 @@ def show_plan(
     """What is about to happen, one line an item."""
     module, data, protocol = setup.module, setup.data, setup.protocol
     losses = [f"{module.ce_weight:g} · cross-entropy"]
-    losses += [f"{each.weight:g} · {name}" for name, each in module.losses.items()]
+    distillers = cast("dict[str, Distiller]", dict(module.distillers.items()))
+    losses += [f"{each.weight:g} · {name}" for name, each in distillers.items()]
     training = len(setup.batches.training.chosen)
     connectors = count_params(module.distillers)
     further = f"; connectors with {connectors:,} parameters" if connectors else ""

@@ -60,7 +60,7 @@ class Distillation(LightningModule):
         self.distillers = nn.ModuleDict(dict(distillers or {}))
         self.protocol = protocol
         self.seed = seed
-        losses = self.losses.values()  # the smallest weight that their publications use
+        losses = self._losses.values()  # the smallest weight that their publications use
         usual = min((distiller.ce_weight for distiller in losses), default=1.0)
         self.ce_weight = usual if protocol.ce_weight is None else protocol.ce_weight
         self.logits_only = all(distiller.logits_only for distiller in losses)
@@ -76,14 +76,18 @@ class Distillation(LightningModule):
         self.val_loss = MeanMetric()
 
     @property
-    def losses(self) -> Mapping[str, Distiller]:
-        """The distillers by name."""
+    def _losses(self) -> Mapping[str, Distiller]:
         return cast("Mapping[str, Distiller]", dict(self.distillers.items()))
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Those of the distillers in the current epoch, by name."""
+        return {name: each.weight_in(self.current_epoch) for name, each in self._losses.items()}
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any distiller learns from a teacher."""
-        return any(each.needs_teacher for each in self.losses.values())
+        return any(each.needs_teacher for each in self._losses.values())
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` of the student."""
@@ -118,9 +122,7 @@ class Distillation(LightningModule):
             keyed = ("distillers", self.seed, self.current_epoch, batch_idx, self.global_rank)
             seed = keys.stable_hash(*keyed)
             losses |= self._distill(mixed.images, indices, student, labels, seed)
-        weights = {"ce": self.ce_weight} | {
-            name: each.weight_in(self.current_epoch) for name, each in self.losses.items()
-        }
+        weights = {"ce": self.ce_weight} | self.loss_weights
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
             self._refuse(batch, losses, batch_idx)
@@ -205,7 +207,7 @@ class Distillation(LightningModule):
         )
         with torch.autocast(self.device.type, enabled=False):  # relations overflow in half
             teacher, student = _float(teacher), _float(student)
-            return {name: loss(teacher, student, step) for name, loss in self.losses.items()}
+            return {name: loss(teacher, student, step) for name, loss in self._losses.items()}
 
     def _refuse(self, batch: Batch, losses: Mapping[str, Tensor], number: int) -> NoReturn:
         values = {name: loss.item() for name, loss in losses.items()}
