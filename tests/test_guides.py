@@ -17,6 +17,7 @@ import pytest
 
 from diswot.commands import compose
 from diswot.config import conf_dir
+from diswot.distillers import needing_teacher
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -146,6 +147,14 @@ def test_the_commands_of_budgets_are_ones() -> None:
         limited = config["budget"]["latency_ms"] is not None or config["latency"]["always"]
         other = config["strategy"]["name"] == "nsga2" or config["screen"]["proxy"] is not None
         assert limited or "latency_ms" in line or other
+
+
+def test_the_commands_of_distillers_are_ones() -> None:
+    page = (DOCS / "distillers.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^diswot train (.*)$", page, flags=re.MULTILINE)
+    configs = [compose("train", shlex.split(line), None) for line in lines]
+    needing = [needing_teacher(config["distiller"]) for config in configs]
+    assert needing == [["kd"], []]
 
 
 def test_every_figure_about_proxies_is_one_that_was_measured() -> None:

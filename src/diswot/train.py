@@ -20,6 +20,8 @@ _COMMAND = Command(
     nothing="no epoch was finished",
 )
 
+_NO_TEACHER = {"name": "none", "weights": "none"}  # as conf/teacher/none.yaml
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on ``argv``, else on the command line's words; gives its exit code."""
@@ -63,6 +65,7 @@ def prepared(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     from diswot.checkpoint import resolve_student
     from diswot.checks import choice
     from diswot.config import finite
+    from diswot.distillers import needing_teacher
     from diswot.models.weights import identified
     from diswot.scoring.runtime import PRECISIONS
 
@@ -72,7 +75,9 @@ def prepared(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     if (config["device"], config["precision"]) == ("cpu", "16-mixed"):
         raise UserError("precision=16-mixed: a CPU has 32-true and bf16-mixed")
     finite(config)
-    config["teacher"] = identified(config["teacher"]) if config["distiller"] else config["teacher"]
+    if config["distiller"]:
+        taught = needing_teacher(config["distiller"])
+        config["teacher"] = identified(config["teacher"]) if taught else _NO_TEACHER
     return config
 
 

@@ -40,6 +40,7 @@ ADAM = "protocol.optimizer._target_=torch.optim.Adam"
 BAD_TRAININGS = {
     "teacher.weights=none": ("teacher.weights=none", "untrained resnet8", "distiller=none"),
     "teacher=none": ("teacher=none", "kd", "distiller=none"),
+    "teacher=none distiller=[byot,kd]": ("teacher=none", "distiller kd learns"),
     "teacher.weights=nowhere.pt": ("teacher.weights", "no file nowhere.pt"),
     "teacher.weights=.": ("teacher.weights", "student.safetensors"),
     "teacher.network.depths=[1,1,2]": ("teacher.weights", "does not fit", "layer3"),

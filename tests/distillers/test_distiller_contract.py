@@ -11,6 +11,7 @@ from distiller_helpers import MEMBERS, built, composed, pair
 
 from diswot.config import conf_dir
 from diswot.errors import UserError
+from diswot.models.outputs import NetworkOutputs
 
 KINDS = ("depth", "width", "stages")
 each_member = pytest.mark.parametrize("name", MEMBERS)
@@ -27,7 +28,8 @@ def test_its_yaml_says_what_it_is(name: str) -> None:
     assert distiller.name == name
     assert inspect.getdoc(type(distiller))
     known = dict(inspect.signature(type(distiller)).parameters)
-    known.pop("weights", None)
+    for inherited in ("weights", "ce_weight"):
+        known.pop(inherited, None)
     assert set(node) - {"_target_"} == {*known, "weight", "ce_weight"}
     for setting, parameter in known.items():
         assert parameter.default in (inspect.Parameter.empty, node[setting])
@@ -89,6 +91,17 @@ def test_what_it_reads_is_what_it_says(name: str) -> None:
         return
     assert not distiller.logits_only
     assert re.match(rf"distiller\.{name} reads feature maps.* 0 stages", refusal)
+
+
+@pytest.mark.parametrize("name", [each for each in MEMBERS if not built(each).needs_teacher])
+def test_without_a_teacher_none_is_read(name: str) -> None:
+    networks = pair("width")
+    distiller, (_, student) = built(name), networks.outputs()
+    unread = NetworkOutputs((), (), student.embedding[:0], student.logits * math.nan)
+    distiller.connect(unread, student)
+    loss = distiller(unread, student, networks.step())
+    assert loss.isfinite()
+    assert loss > 0
 
 
 @each_member

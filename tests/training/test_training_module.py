@@ -1,6 +1,7 @@
 """Every distiller trains a student, and nothing but the student."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,12 @@ def bits(network: torch.nn.Module) -> str:
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in state)).hexdigest()
 
 
+def teacher_bits(setup: TrainingSetup) -> str | None:
+    teacher = setup.module._teacher
+    assert (teacher is not None) == setup.module.needs_teacher
+    return None if teacher is None else bits(teacher._network)
+
+
 @pytest.mark.parametrize(
     "student", [NARROW, pytest.param(WIDE, marks=pytest.mark.slow)], ids=["narrow", "wide"]
 )
@@ -86,7 +93,7 @@ def test_every_distiller(
     def from_config(cls: Any, *given: Any, **named: Any) -> TrainingSetup:
         setup = real(cls, *given, **named)
         connectors = {n: p.detach().clone() for n, p in setup.module.distillers.named_parameters()}
-        kept.append((setup, bits(setup.module._teacher._network), connectors))
+        kept.append((setup, teacher_bits(setup), connectors))
         return setup
 
     monkeypatch.setattr(Distillation, "training_step", noted)
@@ -94,11 +101,11 @@ def test_every_distiller(
     short = ["protocol.max_epochs=2", "protocol.optimizer.lr=0.02", "protocol.schedule.warmup=0"]
     words = [*lesson, *short, *student, f"distiller={name}", *FURTHER.get(name, [])]
     run_train(compose("train", words, None), tmp_path / "run", [conf_dir()], quiet=True)
-    ((setup, teacher_bits, connectors),) = kept
+    ((setup, before, connectors),) = kept
     assert len(losses) == 8
     assert all(np.isfinite(losses))
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
-    assert bits(setup.module._teacher._network) == teacher_bits
+    assert teacher_bits(setup) == before
     for parameter_name, parameter in setup.module.distillers.named_parameters():
         assert not torch.equal(parameter, connectors[parameter_name]), parameter_name
 
@@ -126,11 +133,21 @@ def test_the_weight_of_the_cross_entropy(weights: Path) -> None:
 
 
 def test_the_loss_is_the_weighted_sum(tmp_path: Path, weights: Path) -> None:
-    trained(tmp_path / "run", weights, "distiller=[kd,sp]", "protocol.ce_weight=0.3")
-    for line in epochs(tmp_path / "run"):
+    falling = "distiller.kd.weight={from: 0.9, to: 0, shape: linear, epochs: 3}"
+    trained(tmp_path / "run", weights, "distiller=[kd,sp]", "protocol.ce_weight=0.3", falling)
+    for line, weight in zip(epochs(tmp_path / "run"), (0.9, 0.6, 0.3), strict=True):
         parts = line["losses"]
-        whole = 0.3 * parts["ce"] + 0.9 * parts["kd"] + 3000 * parts["sp"]
+        whole = 0.3 * parts["ce"] + weight * parts["kd"] + 3000 * parts["sp"]
         assert parts["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_student_teaches_itself(tmp_path: Path, weights: Path) -> None:
+    result = trained(tmp_path / "run", weights, "distiller=[byot,sd_dropout]")
+    assert (result["teacher"], result["teacher_top1"]) == (None, None)
+    assert result["distiller"] == ["byot", "sd_dropout"]
+    assert set(epochs(tmp_path / "run")[0]["losses"]) == {"loss", "ce", "byot", "sd_dropout"}
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["teacher"] == compose("train", ["teacher=none"], None)["teacher"]
 
 
 @pytest.mark.parametrize("settings", [[], ["protocol.teacher_cache={views: 1, dir: cache}"]])

@@ -38,13 +38,17 @@ def stop(monkeypatch: pytest.MonkeyPatch, where: str, at: int) -> None:
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
 
 
+FALLING = "distiller.kd.weight={from: 1, to: 0, shape: cosine, epochs: 3}"
 CASES = {
-    "a connector": ("after", ["distiller=[kd,fitnet]", "protocol.gradient_clip=1"]),
+    "a connector": ("after", [FALLING, "distiller=[kd,fitnet]", "protocol.gradient_clip=1"]),
     "an average and held-out images": (
         "after",
         ["protocol.ema=0.9", "protocol.validation=0.3", "data.batch_size=16"],
     ),
-    "mixing": ("mid-epoch", ["protocol.mixup=0.4", "protocol.cutmix=1", "distiller=[vid,dist]"]),
+    "mixing": (
+        "mid-epoch",
+        ["protocol.mixup=0.4", "protocol.cutmix=1", "distiller=[vid,dist,sd_dropout]"],
+    ),
     "stored logits, balanced": (
         "mid-epoch",
         [

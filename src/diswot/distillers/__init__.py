@@ -1,12 +1,16 @@
 """Distillation losses over the outputs of a student and its teacher; lower is better, always."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from diswot.checks import number
+from diswot.config import make
+from diswot.distillers.schedules import Given, at_epoch, scheduled
 from diswot.errors import UnfitError
 from diswot.models.outputs import NetworkOutputs
 
@@ -20,6 +24,7 @@ class Step:
         epoch: Finished epochs, from 0.
         teacher_weight, student_weight: Of the classifiers, ``(K, C)``; the teacher's is a constant.
         indices: Place of each image among those of the training split, ``(B,)``, integers.
+        seed: Key of what a distiller draws at this step, see `diswot.keys.generator`.
     """
 
     labels: Tensor
@@ -27,6 +32,7 @@ class Step:
     teacher_weight: Tensor
     student_weight: Tensor
     indices: Tensor
+    seed: int = 0
 
 
 class Distiller(nn.Module, ABC):
@@ -34,7 +40,7 @@ class Distiller(nn.Module, ABC):
 
     Args:
         name: Key of the config, for logs and messages.
-        weight: What the loss is multiplied by.
+        weight: What the loss is multiplied by: a number or a schedule, see `scheduled`.
         ce_weight: Weight of the cross-entropy with the labels in the publication's protocol; of
             several distillers the smallest counts.
 
@@ -48,14 +54,21 @@ class Distiller(nn.Module, ABC):
     reads_classifier: ClassVar[bool] = True
     """Whether it reads the logits or the classifier of the teacher, which must then be trained."""
 
+    needs_teacher: ClassVar[bool] = True
+    """Whether it learns from a teacher; otherwise ``teacher`` is nothing to read."""
+
     needs_labels: bool = False
     """Whether it needs one class an image, which mixed images do not have."""
 
-    def __init__(self, *, name: str, weight: float, ce_weight: float = 1.0) -> None:
+    def __init__(self, *, name: str, weight: Given, ce_weight: float = 1.0) -> None:
         super().__init__()
         self.name = name
-        self.weight = number(f"distiller.{name}.weight", weight, low=0)
+        self.weight = scheduled(f"distiller.{name}.weight", weight, partial(number, low=0))
         self.ce_weight = number(f"distiller.{name}.ce_weight", ce_weight, low=0)
+
+    def weight_in(self, epoch: int) -> float:
+        """What the loss is multiplied by in an epoch, counted from 0."""
+        return at_epoch(self.weight, epoch)
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Build the connectors, once, from outputs for the same few images, before training.
@@ -115,6 +128,12 @@ class Distiller(nn.Module, ABC):
         )
 
 
+def needing_teacher(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the distillers of a config that learn from a teacher; UserError for wrong nodes."""
+    made = {name: make(node, f"distiller.{name}", Distiller) for name, node in nodes.items()}
+    return [name for name, distiller in made.items() if distiller.needs_teacher]
+
+
 class OfStages(Distiller):
     """Compares stage maps of any width and needs no connector."""
 
@@ -123,3 +142,13 @@ class OfStages(Distiller):
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
         """Refuse networks that show no stages."""
         self.pairs(teacher, student)
+
+
+class OfLogits(Distiller):
+    """Compares logits alone and needs no connector."""
+
+    logits_only = True
+
+    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
+        """Refuse networks of another number of classes."""
+        self.check_classes(teacher, student)

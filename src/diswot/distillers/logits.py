@@ -1,22 +1,18 @@
-"""Distillers of logits; settings are those of `Distiller` and of the function each names."""
+"""Distillers of logits; settings are those of `Distiller` and of the function each names.
+
+A temperature is a number or a schedule, see `diswot.distillers.schedules`.
+"""
 
 from torch import Tensor
 
 from diswot.checks import flag, number, positive, whole
-from diswot.distillers import Distiller, Step
+from diswot.distillers import OfLogits, Step
 from diswot.distillers.functional import dist, dkd, kd, standardize
+from diswot.distillers.schedules import Given, at_epoch, scheduled
 from diswot.models.outputs import NetworkOutputs
 
 
-class _OfLogits(Distiller):
-    logits_only = True
-
-    def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
-        """Refuse networks of another number of classes."""
-        self.check_classes(teacher, student)
-
-
-class KD(_OfLogits):
+class KD(OfLogits):
     """Divergence of the softened predictions, see `functional.kd`.
 
     With ``standardize`` logits are standardised per image first, see `functional.standardize`,
@@ -24,10 +20,10 @@ class KD(_OfLogits):
     """
 
     def __init__(
-        self, *, name: str, temperature: float = 4.0, standardize: bool = False, **weights: float
+        self, *, name: str, temperature: Given = 4.0, standardize: bool = False, **weights: float
     ) -> None:
         super().__init__(name=name, **weights)
-        self.temperature = positive(f"distiller.{name}.temperature", temperature)
+        self.temperature = scheduled(f"distiller.{name}.temperature", temperature, positive)
         self.standardize = flag(f"distiller.{name}.standardize", standardize)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
@@ -35,10 +31,10 @@ class KD(_OfLogits):
         logits_t, logits_s = teacher.logits, student.logits
         if self.standardize:
             logits_t, logits_s = standardize(logits_t), standardize(logits_s)
-        return kd(logits_t, logits_s, temperature=self.temperature)
+        return kd(logits_t, logits_s, temperature=at_epoch(self.temperature, step.epoch))
 
 
-class DKD(_OfLogits):
+class DKD(OfLogits):
     """Label's class and the other classes weighted apart, see `functional.dkd`.
 
     In the first ``warmup`` epochs (0: none) the loss is multiplied by ``(epoch + 1) / warmup``, as
@@ -53,14 +49,14 @@ class DKD(_OfLogits):
         name: str,
         alpha: float = 1.0,
         beta: float = 8.0,
-        temperature: float = 4.0,
+        temperature: Given = 4.0,
         warmup: int = 20,
         **weights: float,
     ) -> None:
         super().__init__(name=name, **weights)
         self.alpha = number(f"distiller.{name}.alpha", alpha, low=0)
         self.beta = number(f"distiller.{name}.beta", beta, low=0)
-        self.temperature = positive(f"distiller.{name}.temperature", temperature)
+        self.temperature = scheduled(f"distiller.{name}.temperature", temperature, positive)
         self.warmup = whole(f"distiller.{name}.warmup", warmup, least=0)
 
     def connect(self, teacher: NetworkOutputs, student: NetworkOutputs) -> None:
@@ -71,12 +67,16 @@ class DKD(_OfLogits):
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
-        weights = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
+        weights = {
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "temperature": at_epoch(self.temperature, step.epoch),
+        }
         loss = dkd(teacher.logits, student.logits, labels=step.labels, **weights)
         return loss * min((step.epoch + 1) / max(self.warmup, 1), 1.0)
 
 
-class DIST(_OfLogits):
+class DIST(OfLogits):
     """Correlation of predictions within images and classes, see `functional.dist`."""
 
     def __init__(
@@ -85,15 +85,19 @@ class DIST(_OfLogits):
         name: str,
         beta: float = 2.0,
         gamma: float = 2.0,
-        temperature: float = 4.0,
+        temperature: Given = 4.0,
         **weights: float,
     ) -> None:
         super().__init__(name=name, **weights)
         self.beta = number(f"distiller.{name}.beta", beta, low=0)
         self.gamma = number(f"distiller.{name}.gamma", gamma, low=0)
-        self.temperature = positive(f"distiller.{name}.temperature", temperature)
+        self.temperature = scheduled(f"distiller.{name}.temperature", temperature, positive)
 
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
-        weights = {"beta": self.beta, "gamma": self.gamma, "temperature": self.temperature}
+        weights = {
+            "beta": self.beta,
+            "gamma": self.gamma,
+            "temperature": at_epoch(self.temperature, step.epoch),
+        }
         return dist(teacher.logits, student.logits, **weights)

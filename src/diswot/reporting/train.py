@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +28,7 @@ _torchvision.ensure()
 from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports torchvision)
 
 if TYPE_CHECKING:
+    from diswot.distillers import Distiller
     from diswot.runs import RunDir
     from diswot.training.setup import TrainingSetup
 
@@ -49,9 +50,9 @@ def show_plan(
 ) -> None:
     """What is about to happen, one line an item."""
     module, data, protocol = setup.module, setup.data, setup.protocol
-    distillers = config["distiller"] or {}
     losses = [f"{module.ce_weight:g} · cross-entropy"]
-    losses += [f"{weight:g} · {name}" for name, weight in module.loss_weights.items()]
+    distillers = cast("dict[str, Distiller]", dict(module.distillers.items()))
+    losses += [f"{each.weight:g} · {name}" for name, each in distillers.items()]
     balanced = distillers and protocol.balance is not None
     balance = f"; balanced to {protocol.balance:g} on the first batch" if balanced else ""
     training = len(setup.batches.training.chosen)
@@ -94,9 +95,14 @@ def _student(config: Mapping[str, Any]) -> str:
 
 def _title(config: Mapping[str, Any]) -> str:
     """Student, teacher and distillers in words."""
-    distillers = ", ".join(config["distiller"] or ())
-    taught = f"taught by {config['teacher']['name']} ({distillers})" if distillers else "alone"
-    return f"{_student(config)} {taught}"
+    return f"{_student(config)} {_taught(config['teacher']['name'], config['distiller'] or ())}"
+
+
+def _taught(teacher: str | None, distillers: Iterable[str], further: str = "") -> str:
+    """By whom and by which distillers; without a teacher a student may teach itself."""
+    by = "itself" if teacher in (None, "none") else teacher
+    names = ", ".join(distillers)
+    return f"taught by {by} ({names}{further})" if names else "alone"
 
 
 class EpochLines(Callback):
@@ -177,7 +183,7 @@ def export(
         std=data.std,
     )
     save_student(network, folder, description)
-    teacher = config["teacher"] if config["distiller"] else {}
+    teacher = config["teacher"] if setup.module.needs_teacher else {}
     trained = sum(1 / epoch.images_per_second for epoch in epochs)  # seconds an image, each epoch
     seconds = sum(epoch.seconds for epoch in epochs)
     result = TrainSummary(
@@ -238,10 +244,9 @@ def _tested(
 def show_result(result: TrainSummary, path: Path) -> None:
     """Accuracies and the paths of the files."""
     own = "" if result.teacher_top1 is None else f"; itself top-1 {result.teacher_top1:.2f} %"
-    taught = f", taught by {result.teacher} ({', '.join(result.distiller)}{own})"
     of_best = result.test_top1_of_best
     lines = [
-        f"{result.student}{taught if result.teacher else ', alone'}: "
+        f"{result.student}, {_taught(result.teacher, result.distiller, own)}: "
         f"top-1 {result.test_top1:.2f} %, top-5 {result.test_top5:.2f} % on the test images "
         f"after {result.epochs} epochs",
         f"best epoch: {result.best_val_top1:.2f} % on the {result.validated_on} images"

@@ -17,6 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from diswot import keys
 from diswot.data.training import Batch, TrainingData
 from diswot.distillers import Distiller, Step
+from diswot.distillers.schedules import Schedule
 from diswot.errors import UserError
 from diswot.models.outputs import Network, NetworkOutputs
 from diswot.training.protocol import Mixed, Protocol
@@ -42,7 +43,7 @@ class Distillation(LightningModule):
         protocol, num_classes: How it is trained, and the columns of its logits.
         seed: Keys what networks draw while they train, and the mixing.
         distillers: Connected distillers by name; none: it learns from labels alone.
-        teacher: What they learn from.
+        teacher: What they learn from, if any of them does.
         stored: Outputs of the teacher for every view of every training image; then no teacher is
             needed.
     """
@@ -84,8 +85,13 @@ class Distillation(LightningModule):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """Those of the distillers, by name."""
-        return {name: distiller.weight for name, distiller in self._losses.items()}
+        """Those of the distillers in the current epoch, by name."""
+        return {name: each.weight_in(self.current_epoch) for name, each in self._losses.items()}
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any distiller learns from a teacher."""
+        return any(each.needs_teacher for each in self._losses.values())
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` of the student."""
@@ -111,6 +117,12 @@ class Distillation(LightningModule):
         over; to four digits, so that a weight that was read and given is the same. A `UserError`
         says of which loss no share can be taken.
         """
+        for name, each in self._losses.items():
+            if isinstance(each.weight, Schedule):
+                raise UserError(
+                    f"protocol.balance={share:g} gives distiller.{name}.weight, which is a "
+                    "schedule already; leave one of them out"
+                )
         (images, labels, indices), twin = batch, copy.deepcopy(self)  # BatchNorms count on
         if twin._stored is not None:
             twin._told = twin._stored.view(0, images.device)
@@ -118,7 +130,7 @@ class Distillation(LightningModule):
             torch.manual_seed(keys.stable_hash("balance", self.seed))
             student = cast(Network, twin.student).outputs(_channels_last(images))
         last = self.protocol.max_epochs - 1
-        losses = twin._distill(images, indices, student, labels, last)
+        losses = twin._distill(images, indices, student, labels, epoch=last, seed=self.seed)
         reference = cross_entropy(student.logits, labels).item()
         for name, value in losses.items():
             weight = share * reference / abs(value.item()) if value else math.inf
@@ -143,7 +155,9 @@ class Distillation(LightningModule):
         student = only_logits(cast(Tensor, output)) if self.logits_only else output
         losses = {"ce": self._cross_entropy(student.logits, mixed)}
         if self.distillers:
-            losses |= self._distill(mixed.images, indices, student, labels, self.current_epoch)
+            keyed = ("distillers", self.seed, self.current_epoch, batch_idx, self.global_rank)
+            key, epoch = keys.stable_hash(*keyed), self.current_epoch
+            losses |= self._distill(mixed.images, indices, student, labels, epoch=epoch, seed=key)
         weights = {"ce": self.ce_weight} | self.loss_weights
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
@@ -214,12 +228,21 @@ class Distillation(LightningModule):
         return mixed.share * loss + (1 - mixed.share) * other
 
     def _distill(
-        self, images: Tensor, indices: Tensor, student: NetworkOutputs, labels: Tensor, epoch: int
+        self,
+        images: Tensor,
+        indices: Tensor,
+        student: NetworkOutputs,
+        labels: Tensor,
+        *,
+        epoch: int,
+        seed: int,
     ) -> dict[str, Tensor]:
         if self._stored is not None:
             teacher = self._stored.outputs(self._told, indices, images.device)
+        elif self._teacher is not None:
+            teacher = self._teacher(images, logits_only=self.logits_only)
         else:
-            teacher = cast(FrozenTeacher, self._teacher)(images, logits_only=self.logits_only)
+            teacher = student  # which no distiller reads as one
         weight = cast(Network, self.student).classifier.weight
         step = Step(
             labels=labels,
@@ -227,6 +250,7 @@ class Distillation(LightningModule):
             teacher_weight=weight.new_empty(0) if self._teacher is None else self._teacher.weight,
             student_weight=weight,
             indices=indices,
+            seed=seed,
         )
         with torch.autocast(self.device.type, enabled=False):  # relations overflow in half
             teacher, student = _float(teacher), _float(student)

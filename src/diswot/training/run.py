@@ -175,7 +175,7 @@ def teacher_top1(
     None where there is no teacher, or one whose classifier is not of its weights. What an earlier
     start measured is in the run's saved state.
     """
-    if not config["distiller"]:
+    if not setup.module.needs_teacher:
         return None
     if (known := (run_dir.load_state() or {}).get("teacher_top1")) is not None:
         return float(known)

@@ -15,7 +15,7 @@ from diswot.checks import whole
 from diswot.config import conf_dir, make, member_node
 from diswot.data.base import ImageData
 from diswot.data.training import TrainingData
-from diswot.distillers import Distiller
+from diswot.distillers import Distiller, needing_teacher
 from diswot.errors import UnfitError, UserError
 from diswot.keys import stable_hash
 from diswot.models.outputs import Network, NetworkOutputs
@@ -68,19 +68,21 @@ class TrainingSetup:
             student = build_student(spec, space, *sizes)
         teacher, stored = None, None
         if distillers:
-            network = trained_teacher(config, data)
-            reading = [name for name, each in distillers.items() if each.reads_classifier]
-            check_classifier(network, config["teacher"], reading)
             images, _, indices = batches.training.view(torch.arange(_PROBE), 0)
-            if protocol.cache_views:
-                stored = stored_outputs(network, config, batches, quiet=quiet)
-                outputs = stored.outputs(stored.view(0, indices.device), indices, images.device)
-            else:
-                teacher = FrozenTeacher(network, images)
-                outputs = teacher(images)
             with torch.no_grad():  # in eval mode, which keeps the student's statistics
-                seen = cast(Network, student.eval()).outputs(images)
+                outputs = seen = cast(Network, student.eval()).outputs(images)
             student.train()
+            network: nn.Module = student
+            if taught := {name: each for name, each in distillers.items() if each.needs_teacher}:
+                network = trained_teacher(config, data)
+                reading = [name for name, each in taught.items() if each.reads_classifier]
+                check_classifier(network, config["teacher"], reading)
+                if protocol.cache_views:
+                    stored = stored_outputs(network, config, batches, quiet=quiet)
+                    outputs = stored.outputs(stored.view(0, indices.device), indices, images.device)
+                else:
+                    teacher = FrozenTeacher(network, images)
+                    outputs = teacher(images)
             with _keyed("connectors", seed):
                 _connect(distillers, outputs, seen, stored=stored is not None)
                 heads = cast(Network, network).classifier, cast(Network, student).classifier
@@ -169,8 +171,8 @@ def _connect(
 
 
 def trained_teacher(config: Mapping[str, Any], data: ImageData) -> nn.Module:
-    """The teacher of a config with distillers; a `UserError` where it has no trained weights."""
-    spec, wanted = config["teacher"], ", ".join(config["distiller"])
+    """The teacher that distillers need; a `UserError` where it has no trained weights."""
+    spec, wanted = config["teacher"], ", ".join(needing_teacher(config["distiller"]))
     if spec["name"] == "none":
         raise UserError(
             f"teacher=none, but distiller {wanted} learns from a teacher; name one, or give "

@@ -28,9 +28,9 @@ def kd(teacher: Tensor, student: Tensor, *, temperature: float = 4.0) -> Tensor:
     >>> kd(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]).log(), temperature=1)
     tensor(0.1438)
     """
-    _check("kd", teacher, student, temperature)
+    check_logits("kd", teacher, student, temperature)
     log_t, log_s = ((logits / temperature).log_softmax(dim=1) for logits in (teacher, student))
-    return _divergence(log_t, log_s) * temperature**2
+    return divergence(log_t, log_s) * temperature**2
 
 
 def dkd(
@@ -57,15 +57,11 @@ def dkd(
     >>> dkd(torch.zeros(1, 3), student, labels=torch.tensor([0]), beta=0, temperature=1)
     tensor(0.0174)
     """
-    _check("dkd", teacher, student, temperature)
-    if labels.shape != teacher.shape[:1] or teacher.shape[1] < 2:
-        raise ValueError(
-            f"dkd needs one label an image and two classes: labels {tuple(labels.shape)}, "
-            f"logits {tuple(teacher.shape)}"
-        )
+    check_logits("dkd", teacher, student, temperature)
+    check_labels("dkd", teacher, labels, least=2)
     binary_t, others_t = _decoupled(teacher / temperature, labels)
     binary_s, others_s = _decoupled(student / temperature, labels)
-    target, rest = _divergence(binary_t, binary_s), _divergence(others_t, others_s)
+    target, rest = divergence(binary_t, binary_s), divergence(others_t, others_s)
     return (alpha * target + beta * rest) * temperature**2
 
 
@@ -93,7 +89,7 @@ def dist(
     >>> dist(teacher, teacher.flip(1), gamma=0)
     tensor(2.0000)
     """
-    _check("dist", teacher, student, temperature)
+    check_logits("dist", teacher, student, temperature)
     soft_t, soft_s = ((logits / temperature).softmax(dim=1) for logits in (teacher, student))
     inter, intra = 1 - _pearson(soft_t, soft_s), 1 - _pearson(soft_t.T, soft_s.T)
     return (beta * inter + gamma * intra) * temperature**2
@@ -216,14 +212,25 @@ def pkt(teacher: Tensor, student: Tensor, *, eps: float = 1e-7) -> Tensor:
     return torch.mean(p_t * torch.log((p_t + eps) / (p_s + eps)))
 
 
-def _check(loss: str, teacher: Tensor, student: Tensor, temperature: float) -> None:
+def check_logits(loss: str, teacher: Tensor, student: Tensor, temperature: float) -> None:
+    """Refuse anything but logits ``(B, K)`` of one shape and a positive temperature."""
     equal_shapes(loss, teacher, student)
     one_batch(loss, teacher, student)
     if temperature <= 0:
         raise ValueError(f"temperature={temperature} of {loss}: give a positive number")
 
 
-def _divergence(log_t: Tensor, log_s: Tensor) -> Tensor:
+def check_labels(loss: str, logits: Tensor, labels: Tensor, *, least: int = 1) -> None:
+    """Refuse anything but one label an image, and fewer than ``least`` classes."""
+    if labels.shape != logits.shape[:1] or logits.shape[1] < least:
+        classes = f" and {least} classes" if least > 1 else ""
+        raise ValueError(
+            f"{loss} needs one label an image{classes}: labels {tuple(labels.shape)}, "
+            f"logits {tuple(logits.shape)}"
+        )
+
+
+def divergence(log_t: Tensor, log_s: Tensor) -> Tensor:
     """Mean over the batch of the divergence between log-probabilities."""
     return F.kl_div(log_s, log_t, reduction="batchmean", log_target=True)
 

@@ -252,6 +252,8 @@ def _parts(run: Run) -> list[str]:
             node = run.config.get("trainer")  # as it was called before
         if group == "teacher" and run.command == "train" and not run.config.get("distiller"):
             name: object = "alone"
+        elif group == "teacher" and run.command == "train" and at(node, "name") == "none":
+            name = "itself"
         elif group in ("proxy", "distiller"):
             name = "+".join(map(str, node)) if isinstance(node, Mapping) else node
         else:
