@@ -23,6 +23,7 @@ FURTHER = {
     "dkd": ["distiller.dkd.warmup=1"],
     "reviewkd": ["distiller.reviewkd.warmup=1"],
     "crd": ["distiller.crd.negatives=64"],
+    "fsp": ["protocol.optimizer.lr=0.002"],
 }
 """Losses that else grow with the epochs, or take long."""
 MEMBERS = sorted({file.stem for file in (conf_dir() / "distiller").glob("*.yaml")} - {"none"})
