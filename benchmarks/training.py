@@ -1,11 +1,14 @@
 """What makes distillation fast: three ways to train, as ratios within one run.
 
 Usage: python benchmarks/training.py [--threads N] [--rounds N] [--batches N] [--device cpu|cuda]
+       [--distillers all|NAME,NAME]
 
 A ResNet-20 learns from a ResNet-56 by kd, 64 images of 32 x 32 a step: in a plain loop (default
 memory layout, the teacher as it was trained), as ``diswot train`` does it, and with stored logits
 of the teacher. The last two go through Lightning, so what it costs counts; loading counts for all.
-The ways take turns and medians over the rounds are compared, since machines are noisy.
+The ways take turns and medians over the rounds are compared, since machines are noisy. With
+``--distillers`` they are those distillers instead, each compared with kd in time and in what one
+step keeps for its backward pass.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from torch.nn import functional as F
 from diswot import _torchvision
 from diswot.checkpoint import build_network
 from diswot.commands import compose
+from diswot.config import conf_dir
 from diswot.data.base import ResidentImages
 from diswot.data.training import Batches
 from diswot.training.processes import quiet
@@ -62,7 +66,7 @@ def settings(folder: Path, device: str, *overrides: str, images: int = 1024) -> 
     """The config of a run whose teacher has random weights, which cost what trained ones cost."""
     weights = folder / "teacher.safetensors"
     arrays = folder / "noise.npz"
-    chosen = ["student=resnet20", "teacher=resnet56", "distiller=kd", f"data.batch_size={BATCH}"]
+    chosen = ["student=resnet20", "teacher=resnet56", f"data.batch_size={BATCH}"]
     chosen += ["data=npz", f"data.path={arrays}"]
     kept = [f"teacher.weights={weights}", f"protocol.teacher_cache.dir={folder}"]
     config = {**compose("train", [*chosen, *kept, *overrides], None), "device": device}
@@ -97,6 +101,22 @@ class Lightning:
     def __post_init__(self) -> None:
         """Build it, and compute the logits if they are to be stored."""
         self.setup = TrainingSetup.from_config(self.config)
+
+    def kept(self) -> float:
+        """Megabytes of the different tensors that one step keeps for its backward pass."""
+        module, sizes = self.setup.module.train(), dict[int, int]()
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        images, labels, indices = self.setup.batches.training[0, 0]
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            seen = module.student.outputs(images)  # type: ignore[operator]
+            if module.distillers:
+                module._distill(images, indices, seen, labels, epoch=0, seed=0)
+        return sum(sizes.values()) / 2**20
 
     def __call__(self) -> Spent:
         """Train."""
@@ -163,8 +183,17 @@ class Plain:
         loss.item()
 
 
-def compare(ways: dict[str, Callable[[], Spent]], rounds: int, images: int) -> Table:
-    """Run the ways in turn; the first is what the others are compared with."""
+def compare(
+    ways: dict[str, Callable[[], Spent]],
+    rounds: int,
+    images: int,
+    kept: dict[str, float] | None = None,
+) -> Table:
+    """Run the ways in turn; the first is what the others are compared with.
+
+    ``kept`` are the megabytes that a step keeps, by the name of the way.
+    """
+    first = next(iter(ways))
     for run in ways.values():
         run()
     spent: dict[str, list[Spent]] = {name: [] for name in ways}
@@ -173,11 +202,25 @@ def compare(ways: dict[str, Callable[[], Spent]], rounds: int, images: int) -> T
             spent[name].append(run())
     wall = {name: median(s[0] for s in found) for name, found in spent.items()}
     cpu = {name: median(s[1] for s in found) for name, found in spent.items()}
-    table = Table("way", "images/s", "ratio", "ratio of CPU seconds")
+    table = Table("way", "images/s", "ratio", "ratio of CPU seconds", *["MB"] * bool(kept))
     for name in ways:
-        ratios = (f"{kind[PLAIN] / kind[name]:.2f}" for kind in (wall, cpu))
-        table.add_row(name, f"{images / wall[name]:,.1f}", *ratios)
+        ratios = (f"{kind[first] / kind[name]:.2f}" for kind in (wall, cpu))
+        size = [f"{kept[name]:.1f}"] if kept else []
+        table.add_row(name, f"{images / wall[name]:,.1f}", *ratios, *size)
     return table
+
+
+def of_distillers(folder: Path, args: argparse.Namespace) -> Table:
+    """Each distiller compared with kd."""
+    known = sorted(file.stem for file in (conf_dir() / "distiller").glob("*.yaml"))
+    names = known if args.distillers == "all" else args.distillers.split(",")
+    made: dict[str, Lightning] = {}
+    for name in dict.fromkeys(["kd", *names]):
+        words = ["distiller.crd.negatives=512"] * (name == "crd")
+        config = settings(folder, args.device, f"distiller={name}", *words)
+        made[name] = Lightning(config, args.batches)
+    kept = {name: each.kept() for name, each in made.items()}
+    return compare(dict(made), args.rounds, args.batches * BATCH, kept)
 
 
 def making(training: Batches) -> str:
@@ -206,11 +249,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--distillers", default="")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     with TemporaryDirectory() as name:
         folder = Path(name)
+        if args.distillers:
+            table = of_distillers(folder, args)
+            Console().print(f"{args.device}, {args.rounds} rounds", table)
+            return
         live = settings(folder, args.device)
         stored = settings(folder, args.device, "protocol.teacher_cache.views=1")
         ways = {

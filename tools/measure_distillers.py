@@ -52,7 +52,6 @@ def train(work: Path, name: str, seed: int) -> list[Any]:
             sys.exit(f"{name}, seed {seed} failed: see {run / 'log.txt'}")
         seconds = round(usage.ru_utime + usage.ru_stime, 1)
         spent.write_text(json.dumps([seconds, round(usage.ru_maxrss / 1024)]), encoding="utf-8")
-        print(f"{name}, seed {seed}: {seconds} s", flush=True)
     top1 = json.loads(result.read_text(encoding="utf-8"))["test_top1"]
     return [name, seed, round(top1, 2), *json.loads(spent.read_text(encoding="utf-8"))]
 
