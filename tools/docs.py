@@ -2,7 +2,7 @@
 
 Tables between ``<!-- members: GROUP -->`` and ``<!-- end -->`` are made of the YAML files of a
 config group; those of docs/proxies.md also of what tools/measure_proxies.py has stored in
-experiments/proxies.
+experiments/proxies, one of docs/distillers.md of what tools/measure_distillers.py has stored.
 ``--check`` writes nothing and ends with 1 where a page is not up to date.
 """
 
@@ -18,10 +18,12 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from scipy.stats import t as student_t
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 STORE = ROOT / "experiments" / "proxies"
+TRAININGS = ROOT / "experiments" / "distillers" / "trainings.csv"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS = (
     *("space", "teacher", "student", "proxy", "benchmark", "strategy", "data", "init", "budget"),
@@ -71,22 +73,56 @@ def of_group(group: str) -> list[str]:
 
 
 def of_distillers() -> list[str]:
-    """A line a distiller: the formula of its docstring and the weights of its YAML."""
+    """A line a distiller: the formula of its docstring, what it reads, and the YAML's weights."""
     from diswot.distillers import functional
 
     def rows() -> Iterator[list[str]]:
         for name, what in members("distiller").items():
             node = yaml.safe_load((CONF / "distiller" / f"{name}.yaml").read_text(encoding="utf-8"))
             module, _, kind = node.get("_target_", "").rpartition(".")
-            described = getattr(functional, name, None)
-            if described is None and module:
-                described = getattr(import_module(module), kind)
+            made = getattr(import_module(module), kind) if module else None
+            described = getattr(functional, name, made)
             formula = re.search(r"``(.+?)``", getattr(described, "__doc__", None) or "", re.DOTALL)
-            cells = [" ".join(formula[1].split()) if formula else "–"]
+            cells = [" ".join(formula[1].split()) if formula else "–", _needs(made)]
             cells += [f"{node.get(key, '–')}" for key in ("weight", "ce_weight")]
             yield [f"`{name}`", what, *cells]
 
-    return _table(["name", "what it is", "formula", "weight", "ce_weight"], rows())
+    return _table(["name", "what it is", "formula", "reads", "weight", "ce_weight"], rows())
+
+
+def _needs(distiller: Any) -> str:
+    """What a distiller's class says that it reads."""
+    if distiller is None:
+        return "–"
+    words = ["logits"] * distiller.logits_only
+    if not distiller.logits_only:
+        words += ["features"]
+        words += ["teacher's classifier"] * distiller.reads_classifier
+    words += ["labels"] * bool(distiller.needs_labels)
+    return ", ".join(words) + "; no teacher" * (not distiller.needs_teacher)
+
+
+def of_trainings() -> list[str]:
+    """What one student reached with every distiller, and how far that is from without and kd."""
+    table = pd.read_csv(TRAININGS)
+    top1 = table.pivot_table(index="seed", columns="distiller", values="test_top1")
+    spent = table.groupby("distiller")[["cpu_seconds", "resident_mb"]].mean()
+
+    def difference(name: str, other: str) -> str:
+        paired = top1[name] - top1[other]
+        half = student_t.ppf(0.975, len(paired) - 1) * paired.std() / len(paired) ** 0.5
+        shown = " ▲" if paired.mean() > half else " ▼" if -paired.mean() > half else ""
+        return "–" if name == other else f"{paired.mean():+.2f} ± {half:.2f}{shown}"
+
+    def rows() -> Iterator[list[str]]:
+        for name in top1.mean().sort_values(ascending=False, kind="stable").index:
+            cells = [f"{top1[name].mean():.2f} ± {top1[name].std():.2f}"]
+            cells += [difference(name, "none"), difference(name, "kd")]
+            seconds = spent.cpu_seconds[name] / spent.cpu_seconds["kd"]
+            yield [f"`{name}`", *cells, f"{seconds:.2f}", f"{spent.resident_mb[name]:,.0f}"]
+
+    heads = ["distiller", "top-1, %", "minus `none`", "minus `kd`", "CPU seconds over `kd`'s", "MB"]
+    return _table(heads, rows())
 
 
 def of_support() -> list[str]:
@@ -276,6 +312,7 @@ def of_settings() -> list[str]:
 SPECIAL: dict[str, Callable[[], list[str]]] = {
     "all": all_groups,
     "distillers": of_distillers,
+    "trainings": of_trainings,
     "support": of_support,
     **{f"ranking {name}": partial(of_ranking, name) for name in RANKINGS},
     **{f"targets {name}": partial(of_targets, name) for name in ("autoformer", "pit")},

@@ -22,8 +22,8 @@ from diswot.config import conf_dir
 STORE = Path(__file__).parents[1] / "experiments" / "distillers" / "trainings.csv"
 SEEDS = (0, 1, 2)
 COMMON = ["student=resnet8", "teacher=resnet20", "teacher.weights=embedded", "data=fashion_mini"]
-COMMON += ["data.shuffle_seed=0", "protocol=short", "protocol.max_epochs=3"]
-COMMON += ["+trainer.limit_train_batches=78"]
+COMMON += ["data.shuffle_seed=0", "protocol=short", "protocol.max_epochs=2"]
+COMMON += ["+trainer.limit_train_batches=64"]
 FURTHER = {
     "dkd": ["distiller.dkd.warmup=1"],
     "reviewkd": ["distiller.reviewkd.warmup=1"],
@@ -52,6 +52,7 @@ def train(work: Path, name: str, seed: int) -> list[Any]:
             sys.exit(f"{name}, seed {seed} failed: see {run / 'log.txt'}")
         seconds = round(usage.ru_utime + usage.ru_stime, 1)
         spent.write_text(json.dumps([seconds, round(usage.ru_maxrss / 1024)]), encoding="utf-8")
+        sys.stderr.write(f"{name}, seed {seed}: {seconds} s\n")
     top1 = json.loads(result.read_text(encoding="utf-8"))["test_top1"]
     return [name, seed, round(top1, 2), *json.loads(spent.read_text(encoding="utf-8"))]
 
