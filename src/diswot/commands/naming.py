@@ -25,10 +25,16 @@ _KEY = re.compile(rf"\A([+~]{{0,2}})trainer\.((?:{'|'.join(_KEYS)})(?:[.=@].*)?)
 
 
 def register() -> None:
-    """Tell OmegaConf, in this process, how run directories are named."""
+    """Tell OmegaConf, in this process, how run directories are named and defaults limited."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("diswot.run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("diswot.at_most", _at_most, replace=True)
+
+
+def _at_most(value: int, limit: object) -> int:
+    """A default that follows another setting; what is no number is refused where it is read."""
+    return min(value, limit) if isinstance(limit, int) else value
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
