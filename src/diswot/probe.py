@@ -152,7 +152,7 @@ def _show_result(summary: ProbeSummary, path: Path) -> None:
     """Accuracies and the paths of the files."""
     from diswot.console import counted, print_lines, shown
 
-    ended = "" if summary.converged else " without an end; try a larger l2 or max_steps"
+    ended = "" if summary.converged else ", not converged; try a larger l2 or max_steps"
     print_lines(
         [
             f"{summary.teacher} with a probe of {summary.embedding_width} features: top-1 "

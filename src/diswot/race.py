@@ -22,6 +22,11 @@ _COMMAND = Command(
     nothing="nothing was trained yet",
 )
 
+_OF_TEACHING = (
+    *("teacher.name=", "teacher.network.", "teacher.members", "teacher.weighting", "distiller."),
+)
+"""Beginnings of the words that a training needs as the race did."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on ``argv``, else on the command line's words; gives its exit code."""
@@ -155,7 +160,7 @@ def _next_commands(launch: Launch, summary: RaceSummary) -> dict[str, str]:
         if summary.teacher_input:
             own = re.sub(r'[" ]', "", json.dumps(summary.teacher_input))
             ways["taught"].append(f"teacher.input={own}")
-        ways["taught"] += given("teacher.name=", "teacher.network.", "distiller.")
+        ways["taught"] += given(*_OF_TEACHING)
     shown = 0 if gain is None else side(gain)
     order = ["alone", "taught"] if shown < 0 else ["taught"] if shown > 0 else ["taught", "alone"]
     known = [ways[way] for way in order if way in ways]

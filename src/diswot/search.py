@@ -69,7 +69,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.scoring.pool import scoring_pool
     from diswot.scoring.setup import Setup, worker_count
     from diswot.searching.engine import Search
-    from diswot.searching.screening import screening
+    from diswot.searching.screening import screen_of, screening
     from diswot.strategies import make_strategy
     from diswot.teaching import measured
 
@@ -81,6 +81,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
         with suppress(NoAccuraciesError):
             benchmark = benchmark_of(config)
     setup = Setup.from_config(config)
+    screened = screen_of(config, setup)
     latencies = make_latencies(config, setup, run_dir.path)
     strategy = make_strategy(config, setup, latencies)
     session.show(show_plan, config, setup, strategy, run_dir.path, workers)
@@ -88,7 +89,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     # Latencies are measured while no other process works.
     with (
         scoring_pool(setup.scorer, workers, ahead=latencies is None) as measure,
-        screening(config, setup, workers) as screen,
+        screening(*screened, setup, workers) as screen,
     ):
         accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
         session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))

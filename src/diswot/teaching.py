@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diswot.checkpoint import build_network, describe_student, save_student
+from diswot.checkpoint import (
+    DESCRIPTION_FILE,
+    build_network,
+    describe_student,
+    read_student,
+    save_student,
+)
 from diswot.config import conf_dir, member_node
 from diswot.data.base import EvalTransform, ImageData
 from diswot.errors import UserError
@@ -27,14 +33,25 @@ def build_teacher(
 ) -> nn.Module:
     """Build a teacher that is given images of a data set, and turns them into its own ``input``.
 
+    Without one, a run directory among its weights says what it was trained with.
+
     ``num_classes`` are by default the data's. See `build_network` and
     `own_input`; the global generator is left as it was.
     """
     given, classes = images.transform, num_classes or images.num_classes
-    own = own_input(spec, given)
+    own = _own_input(spec, given)
     with torch.random.fork_rng(devices=[]):  # layers draw defaults that are replaced
         network = build_network(spec, "teacher", classes, images.in_channels, own.image_size)
     return network if own == given else OwnInput(network, given, own)
+
+
+def _own_input(spec: Mapping[str, Any], given: EvalTransform) -> EvalTransform:
+    """See `own_input`; a run directory says itself what images its network was trained with."""
+    run = Path(str(spec.get("weights", "none"))).expanduser()
+    if "input" not in spec and (run / DESCRIPTION_FILE).is_file():
+        described = read_student(run)
+        spec = {**spec, "input": {key: described[key] for key in ("image_size", "mean", "std")}}
+    return own_input(spec, given)
 
 
 def teacher_cost(
@@ -48,7 +65,7 @@ def teacher_cost(
         return None
     channels, side = image[0], image[-1]
     plain = EvalTransform(side, (0.0,) * channels, (1.0,) * channels)
-    side = own_input(spec, plain).image_size
+    side = _own_input(spec, plain).image_size
     with torch.device("meta"):
         untrained = {**spec, "weights": "none"}
         network = build_network(untrained, "teacher", num_classes, channels, side)
@@ -65,7 +82,7 @@ def save_teacher(
 
     They describe the network by itself, for images of its own ``input``.
     """
-    own = own_input(spec, images.transform)
+    own = _own_input(spec, images.transform)
     description = describe_student(
         {"student": spec},
         num_classes=images.num_classes,
@@ -174,13 +191,15 @@ def measured(
 
     They are spread over all. ``spec`` is the teacher's node. There is no accuracy without trained
     weights (`teaching_weights`) or with a limit of 0; where it cannot be measured, for want of test
-    images or because the weights are of other classes, the second value says why.
+    images or because the weights are of other classes, the second value says why. Weights that
+    cannot be loaded are a `UserError`.
     """
     weights = teaching_weights(spec, data.name)
     if weights == "none" or not limit:
         return None, None
+    network = build_teacher({**spec, "weights": weights}, data)
     try:
-        network, images = build_teacher({**spec, "weights": weights}, data), data.test_dataset()
+        images = data.test_dataset()
     except UserError as error:
         return None, str(error)
     if problem := untrained_classifier(network):

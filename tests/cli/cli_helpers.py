@@ -75,7 +75,10 @@ def ran(cwd: Path, command: str, *words: str, **env: str) -> Ended:
 
 def journal(path: Path) -> list[Json]:
     lines = (path / "candidates.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in ("seconds", "crc32")}
+        for line in lines
+    ]
 
 
 def outcome(path: Path) -> tuple[list[Json], Json]:

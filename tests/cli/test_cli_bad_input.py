@@ -43,6 +43,10 @@ BAD = {
     "strategy=nsga2 strategy.objectives=[params]": ("strategy.objectives=['params']", "fitness"),
     "budget.parms=3": ("budget.parms: budget has no setting parms, but params",),
     "space.names=[a]": ("space.names: space has no setting names, but name",),
+    "+foo=1": ("+foo=1: foo: the config has no setting foo, but",),
+    "+trainer.fast_dev_run=true": ("trainer: the config has no setting trainer",),
+    "+spaces=s1": ("+spaces=s1: spaces: the config has no setting spaces, but space",),
+    "proxy=[params,nwot,params]": ("proxy=[params,nwot,params]: params is there twice",),
     "seed.x=1": ("seed.x: seed has no setting x, but none",),
     "spaces=s1": ("spaces: the config has no setting spaces, but space",),
     "workers=0": ("workers=0 is not allowed; give a whole number of at least 1",),
@@ -121,7 +125,8 @@ def test_a_typing_error_does_not_spoil_the_run_dir(cli: Cli) -> None:
     ("name", "damage", "message"),
     [
         ("state.json", lambda text: text[:20], "remove this file and run the same command"),
-        ("state.json", lambda text: text.replace(b'es": ', b'es": 9'), "lines are missing; remove"),
+        ("state.json", lambda text: text.replace(b'es": ', b'es": 9'), "checksum is that of anoth"),
+        ("candidates.jsonl", lambda text: text[: text[:-1].rfind(b"\n") + 1], "lines are missing"),
         ("candidates.jsonl", lambda text: b"{}\n" + text, "candidates.jsonl, line 1 is damaged"),
     ],
 )

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diswot.errors import UserError
+from diswot.errors import UnreadableError, UserError
 from diswot.runs import CandidateRecord, Journal, ScoreRecord
 from diswot.runs.files import read_json, write_atomic, write_json
 
@@ -54,6 +55,43 @@ def test_round_trip_bit_for_bit(records: list[CandidateRecord]) -> None:
         assert [record for record, _ in read] == records
         assert [repr(record.score) for record, _ in read] == [repr(r.score) for r in records]
         assert [end for _, end in read][-1:] == ([path.stat().st_size] if records else [])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    records=st.lists(RECORDS, min_size=1, max_size=4),
+    data=st.data(),
+    byte=st.sampled_from(b'0123456789-."{},:\n ae\0\xff'),
+)
+def test_a_changed_byte_is_noticed(
+    records: list[CandidateRecord], data: st.DataObject, byte: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "candidates.jsonl"
+        journal = written(path, records)
+        content = bytearray(path.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] = byte
+        path.write_bytes(content)
+        try:
+            read = [record for record, _ in journal.read()]
+        except UnreadableError:
+            return
+        # The same byte or another white space, or the last line is torn.
+        assert read in (records, records[:-1])
+
+
+def test_lines_of_earlier_versions_have_no_checksum(tmp_path: Path) -> None:
+    journal = written(tmp_path / "candidates.jsonl", [RECORD, RECORD])
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    old = re.sub(rb',"crc32":\d+', b"", lines[0])
+    journal.path.write_bytes(old + lines[1])
+    assert journal.peek() == [RECORD, RECORD]
+    journal.path.write_bytes(lines[0] + old)
+    with pytest.raises(UserError, match=r"line 2 .*it has no checksum, but a line before it has"):
+        journal.peek()
+    journal.path.write_bytes(lines[0].replace(b"0.25", b"0.26"))
+    with pytest.raises(UserError, match=r"line 1 .*its checksum is that of another content"):
+        journal.peek()
 
 
 @settings(max_examples=40, deadline=None)

@@ -121,6 +121,11 @@ def test_state_and_result(tmp_path: Path) -> None:
         assert run_dir.load_result(RankSummary) == summary
         with pytest.raises(UserError, match=r"result.json is damaged .*`arch`.* remove this file"):
             run_dir.load_result(SearchSummary)
+        (tmp_path / "state.json").write_text('{"schema":2,"crc32":1}')
+        with pytest.raises(
+            UserError, match=r"state.json is damaged .*checksum .* remove this file"
+        ):
+            run_dir.load_state()
         (tmp_path / "state.json").write_text("{")
         with pytest.raises(UserError, match=r"state.json is damaged .* remove this file"):
             run_dir.load_state()

@@ -34,7 +34,10 @@ def configured(base: Sequence[str], *overrides: str) -> Json:
 
 def journal(path: Path) -> list[Json]:
     lines = (path / "candidates.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in ("seconds", "crc32")}
+        for line in lines
+    ]
 
 
 def outcome(path: Path) -> tuple[list[Json], Json]:

@@ -31,7 +31,10 @@ WHOLE_NODE = ["hydra.launcher.cpus_per_task=2", "hydra.launcher.mem_gb=null"]
 
 def journal(run: Path) -> list[dict[str, object]]:
     lines = (run / "candidates.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in ("seconds", "crc32")}
+        for line in lines
+    ]
 
 
 def table(file: Path) -> list[dict[str, str]]:

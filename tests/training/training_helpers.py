@@ -56,7 +56,7 @@ def trained(path: Path, weights: Path, *overrides: str) -> Json:
 def epochs(path: Path) -> list[Json]:
     """The journal, without times."""
     lines = (path / "epochs.jsonl").read_text().splitlines()
-    times = ("seconds", "images_per_second")
+    times = ("seconds", "images_per_second", "crc32")
     return [{k: v for k, v in json.loads(line).items() if k not in times} for line in lines]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diswot.commands import naming
-from diswot.commands.errors import exit_code, hydra_errors
+from diswot.commands.errors import exit_code, hydra_errors, unknown_setting
 from diswot.commands.naming import translated
 from diswot.commands.task import Launch, Task, named, prepare_process, sweep_summary
 from diswot.config import conf_dir, with_members
@@ -58,8 +58,9 @@ def run_app(
 
         prepare_process()
         options, overrides = _split(words)
-        overrides = _current(name, overrides)
-        _store_all(name, _config_dirs(options))
+        folders = _config_dirs(options)
+        overrides = _current(name, overrides, folders)
+        _store_all(name, folders)
         app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
         try:
             with _command_line([f"diswot {name}", *options, *overrides]), hydra_errors():
@@ -88,7 +89,8 @@ def compose(name: str, overrides: Sequence[str], config_dir: str | Path | None) 
     import hydra
 
     naming.register()
-    words, further = _current(name, overrides), [Path(config_dir)] if config_dir else []
+    further = [Path(config_dir)] if config_dir else []
+    words = _current(name, overrides, further)
     words += [f"hydra.searchpath=[{quote(f'file://{path.resolve()}')}]" for path in further]
     _store_all(name, further)
     begun = {"version_base": "1.3", "job_name": name}
@@ -104,15 +106,12 @@ def quote(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _current(name: str, overrides: Sequence[str]) -> list[str]:
-    """Settings as this version spells them; those of every command and of every call pass here."""
-    from omegaconf import OmegaConf
+def _current(name: str, overrides: Sequence[str], further: Sequence[Path]) -> list[str]:
+    """Settings as this version spells them; those of every command and of every call pass here.
 
-    main = map(str, OmegaConf.load(conf_dir() / f"{name}.yaml"))
-    needed = {*_NEEDED, *(key for key in main if not (conf_dir() / key).is_dir())}
-    for word in overrides:
-        if word.startswith("~") and (key := word[1:].partition("=")[0]) in needed:
-            raise UserError(f"{word}: {key} cannot be left out; --help shows what it may be")
+    ``further`` are the user's folders of configs.
+    """
+    _check_words(name, overrides, further)
     words = naming.with_teacher_input(overrides)
     if name != "train":
         return words
@@ -120,6 +119,32 @@ def _current(name: str, overrides: Sequence[str]) -> list[str]:
     for notice in notices:
         sys.stderr.write(f"diswot train: {notice}\n")
     return words
+
+
+def _check_words(name: str, overrides: Sequence[str], further: Sequence[Path]) -> None:
+    """Refuse what Hydra takes without a word, though no command can do anything with it.
+
+    That is a setting which is needed and left out, one that is added at the top, where nothing
+    reads it, and a list with a name twice.
+    """
+    from omegaconf import OmegaConf
+
+    main = OmegaConf.load(conf_dir() / f"{name}.yaml")
+    own = [str(key) for key in main if key != "defaults"]
+    chosen = [str(key) for entry in main.defaults if entry != "_self_" for key in entry]
+    groups = [re.sub(r"^(optional|override) |/.*", "", key) for key in chosen]
+    groups += [path.name for folder in further for path in folder.glob("*/")]
+    needed = {*_NEEDED, *(key for key in own if not (conf_dir() / key).is_dir())}
+    for word in overrides:
+        setting, _, value = word.lstrip("+~").partition("=")
+        if word.startswith("~") and setting in needed:
+            raise UserError(f"{word}: {setting} cannot be left out; --help shows what it may be")
+        top = re.split("[./@]", setting)[0]
+        if word.startswith("+") and top not in {*own, *groups}:
+            raise UserError(f"{word}: {unknown_setting(top, [*own, *groups])}")
+        names = value.strip("[]").replace(" ", "").split(",") if setting in _SEVERAL else []
+        if value.startswith("[") and (twice := [each for each in names if names.count(each) > 1]):
+            raise UserError(f"{word}: {twice[0]} is there twice")
 
 
 def _with_first(words: Sequence[str], setting: str) -> list[str]:

@@ -4,7 +4,7 @@ import difflib
 import io
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from diswot.errors import UserError
@@ -61,14 +61,14 @@ def message(error: BaseException) -> str:
         return f"{group}={name}: there is no such choice; allowed: {', '.join(options)}"
     cause = error.__cause__
     if (key := getattr(cause, "full_key", None)) and "not in struct" in str(cause):
-        return _unknown(key, [str(name) for name in cause.parent_node])  # type: ignore[union-attr]
+        return unknown_setting(key, [str(name) for name in cause.parent_node])  # type: ignore[union-attr]
     lines = [str(error).strip()]
     if cause is not None and not isinstance(error, UserError) and str(cause) not in lines[0]:
         lines.append(str(cause).strip())
     return "\n".join(line for line in lines if line) or type(error).__name__
 
 
-def _unknown(key: str, known: list[str]) -> str:
+def unknown_setting(key: str, known: Sequence[str]) -> str:
     """The text for a setting that is none of the ``known`` ones beside it."""
     above, _, name = key.rpartition(".")
     nearest = difflib.get_close_matches(name, known, n=5) or [k for k in known if k[0] != "_"]

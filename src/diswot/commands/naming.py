@@ -26,10 +26,16 @@ _KEY = re.compile(rf"\A([+~]{{0,2}})trainer\.((?:{'|'.join(_KEYS)})(?:[.=@].*)?)
 
 
 def register() -> None:
-    """Tell OmegaConf, in this process, how run directories are named."""
+    """Tell OmegaConf, in this process, how run directories are named and defaults limited."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("diswot.run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("diswot.at_most", _at_most, replace=True)
+
+
+def _at_most(value: int, limit: object) -> int:
+    """A default that follows another setting; what is no number is refused where it is read."""
+    return min(value, limit) if isinstance(limit, int) else value
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -103,7 +109,7 @@ def _words_of_probe(config: dict[str, Any]) -> list[str]:
 
 def with_teacher_input(words: Sequence[str]) -> list[str]:
     """Words of a command line that add ``teacher.input``, which no teacher's YAML has to hold."""
-    return [f"++{word}" if word.startswith("teacher.input") else word for word in words]
+    return [f"++{word}" if re.match(r"teacher\.input[.=]", word) else word for word in words]
 
 
 def as_given(word: object) -> str:

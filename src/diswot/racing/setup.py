@@ -129,7 +129,9 @@ def _teacher(
         except UserError as error:
             advice = "name it with teacher=... and teacher.weights=..., as the search did"
             raise UserError(f"run: the search had teacher {name}; {advice} ({error})") from None
-        node = {**own, **({"input": best.teacher_input} if best.teacher_input else {}), **node}
+        node = {**own, **node}
+    if best is not None and best.teacher_input and node["name"] == best.teacher:
+        node = {"input": best.teacher_input, **node}
     weights = teaching_weights(node, data.name)
     if weights == "none":
         return {"name": "none", "weights": "none"}

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from diswot.runs.records import CandidateRecord, EpochRecord, ProbeRecord, Score
 R = TypeVar("R", CandidateRecord, LatencyRecord, ScoreRecord, EpochRecord, RaceRecord, ProbeRecord)
 
 _SYNC_SECONDS = 1.0
+_SEAL = re.compile(rb',"crc32":(\d+)\}\s*$')
 _REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"
 
 
@@ -64,10 +67,30 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, f"{text}\n".encode())
 
 
+def sealed(text: str) -> bytes:
+    """The line of a JSON object that is not empty, with the CRC-32 of its text as last entry."""
+    content = text.encode()
+    return content[:-1] + b',"crc32":%d}\n' % zlib.crc32(content)
+
+
+def unsealed(line: bytes) -> tuple[bytes, bool]:
+    """The text of a line, and whether `sealed` made it; a ValueError where it has changed since."""
+    seal = _SEAL.search(line)
+    if seal is None:
+        return line, False
+    content = line[: seal.start()] + b"}"
+    if zlib.crc32(content) != int(seal[1]):
+        raise ValueError("its checksum is that of another content")
+    return content, True
+
+
 def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
-    """Read a JSON object; an `UnreadableError`, which ends with the remedy, where it is none."""
+    """Read a JSON object; an `UnreadableError`, which ends with the remedy, where it is none.
+
+    One that was `sealed` must be as it was written.
+    """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(unsealed(path.read_bytes())[0])
     except (ValueError, RecursionError) as error:
         raise UnreadableError(path, error, remedy=remedy) from error
     if not isinstance(value, dict):
@@ -78,6 +101,8 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
 class Journal(Generic[R]):
     """Reads and appends records of one kind; the first `append` makes the file.
 
+    A line ends with the checksum of its content; those of earlier versions, which had none, are
+    read where they stand before all that have one.
     A line outlives the death of this process as soon as it is appended; to the disk, where it
     outlives a power cut, all are brought once a second and by `close`.
     """
@@ -92,7 +117,7 @@ class Journal(Generic[R]):
         """All records, each with the journal's length in bytes up to and with it.
 
         A torn last line, left by a kill or a full disk, is cut off the file; another line that is
-        no record raises `UnreadableError`.
+        no record, or has changed since it was written, raises `UnreadableError`.
         """
         if not self.path.exists():
             return []
@@ -111,13 +136,17 @@ class Journal(Generic[R]):
             raise UnreadableError(self.path, error.strerror) from error
 
     def _records(self, data: bytes) -> Iterator[tuple[R, int]]:
-        end = 0
+        end, checked = 0, False
         whole = data[: data.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(keepends=True), start=1):
             end += len(line)
             try:
-                yield msgspec.json.decode(line, type=self._kind), end
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                content, has_checksum = unsealed(line)
+                if checked and not has_checksum:
+                    raise ValueError("it has no checksum, but a line before it has one")
+                checked = has_checksum
+                yield msgspec.json.decode(content, type=self._kind), end
+            except (msgspec.MsgspecError, ValueError) as error:
                 raise UnreadableError(self.path, error, line=number, remedy=_REMEDY) from error
 
     def cut(self, length: int) -> None:
@@ -134,7 +163,7 @@ class Journal(Generic[R]):
         if self._file is None:
             self._file = self.path.open("ab")
         try:
-            self._file.write(f"{line}\n".encode())
+            self._file.write(sealed(line))
             self._file.flush()
             if time.monotonic() - self._synced >= _SYNC_SECONDS:
                 self._sync(self._file)

@@ -14,7 +14,7 @@ from typing import IO, Any, Generic, Self
 from diswot.checks import whole
 from diswot.config import MAY_GROW, difference, flatten
 from diswot.errors import UserError
-from diswot.runs.files import Journal, R, read_json, replacing, write_json
+from diswot.runs.files import Journal, R, read_json, replacing, sealed, write_json
 from diswot.runs.listing import S, read_summary
 from diswot.runs.records import ScoreRecord, Summary
 
@@ -194,7 +194,7 @@ class RunDir(Generic[R]):
         """Replace the saved state: often, and it can be made anew of the journal."""
         text = json.dumps(state, allow_nan=False)
         with replacing(self.path / "state.json", ".state.json.tmp", synced=False) as file:
-            file.write(f"{text}\n".encode())
+            file.write(sealed(text))
 
     def load_result(self, kind: type[S]) -> S | None:
         """The result, if the run has finished; an `UnreadableError` if it is of another kind."""

@@ -40,25 +40,29 @@ class Screen:
         return {scored[place].arch: scored[place] for place in order[kept:]}
 
 
-@contextmanager
-def screening(config: Mapping[str, Any], setup: Setup, workers: int) -> Iterator[Screen | None]:
-    """The screen of a resolved config, for as long as the context lasts; None where none is given.
+def screen_of(config: Mapping[str, Any], setup: Setup) -> tuple[str | None, float]:
+    """The proxy of a resolved config's screen, None where there is none, and the share it keeps.
 
     Raises:
         UserError: ``screen.proxy`` is none of the proxies beside the fitness, or ``screen.keep`` is
             no share.
     """
-    name = config["screen"]["proxy"]
+    name, others = config["screen"]["proxy"], dict(setup.others)
     keep = number("screen.keep", config["screen"]["keep"], low=0.01, high=1)
-    if name is None:
-        yield None
-        return
-    name, others = str(name), dict(setup.others)
-    if name not in others:
+    if name is not None and str(name) not in others:
         raise UserError(
             f"screen.proxy={name} is not allowed; give one of the proxies after the first, which "
             f"gives the fitness ({', '.join(others) or 'proxy names none'}), or null"
         )
-    cheap = replace(setup.scorer, proxies={name: others[name]})
-    with scoring_pool(cheap, workers) as measure:
-        yield Screen(others[name], keep, measure)
+    return None if name is None else str(name), keep
+
+
+@contextmanager
+def screening(name: str | None, keep: float, setup: Setup, workers: int) -> Iterator[Screen | None]:
+    """The screen that `screen_of` names, for as long as the context lasts."""
+    if name is None:
+        yield None
+        return
+    proxy = dict(setup.others)[name]
+    with scoring_pool(replace(setup.scorer, proxies={name: proxy}), workers) as measure:
+        yield Screen(proxy, keep, measure)

@@ -19,6 +19,7 @@ from diswot.distillers import Distiller, needing_teacher
 from diswot.errors import UnfitError, UserError
 from diswot.keys import stable_hash
 from diswot.models.outputs import Network, NetworkOutputs
+from diswot.models.weights import untrained_classifier
 from diswot.teaching import build_teacher, check_classifier
 from diswot.training.module import Distillation
 from diswot.training.processes import world_size
@@ -84,7 +85,8 @@ class TrainingSetup:
                     teacher = FrozenTeacher(network, images)
                     outputs = teacher(images)
             with _keyed("connectors", seed):
-                _connect(distillers, outputs, seen, stored=stored is not None)
+                trained = untrained_classifier(network) is None
+                _connect(distillers, outputs, seen, stored=stored is not None, trained=trained)
                 heads = cast(Network, network).classifier, cast(Network, student).classifier
                 labels = _classes(batches)
                 for distiller in distillers.values():
@@ -150,10 +152,11 @@ def _connect(
     student: NetworkOutputs,
     *,
     stored: bool,
+    trained: bool,
 ) -> None:
     """Connect all of them; of a pair that one cannot serve a `UserError` names those that can.
 
-    The teacher's outputs may be stored ones, which have no maps.
+    The teacher's outputs may be stored ones, which have no maps; its classifier may not be trained.
     """
     try:
         for distiller in distillers.values():
@@ -163,8 +166,9 @@ def _connect(
         for file in sorted((conf_dir() / "distiller").glob("*.yaml")):
             with suppress(UserError):  # distiller=none is no distiller
                 node = member_node("distiller", file.stem, [conf_dir()])
-                make(node, f"distiller.{file.stem}", Distiller).connect(teacher, student)
-                able.append(file.stem)
+                other = make(node, f"distiller.{file.stem}", Distiller)
+                other.connect(teacher, student)
+                able += [file.stem] * (trained or not other.reads_classifier)
         where = " (of a teacher whose outputs are stored none are kept)" if stored else ""
         advice = f"this pair can have {', '.join(able)}" if able else "no other can serve them"
         raise UserError(f"{error}{where}; {advice}") from None
