@@ -100,7 +100,7 @@ class Lightning:
 
     def __post_init__(self) -> None:
         """Build it, and compute the logits if they are to be stored."""
-        self.setup = TrainingSetup.from_config(self.config)
+        self.setup = TrainingSetup.from_config(self.config, quiet=True)
 
     def kept(self) -> float:
         """Megabytes of the different tensors that one step keeps for its backward pass."""
