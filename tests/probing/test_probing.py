@@ -20,7 +20,7 @@ from diswot.probe import run_probe
 from diswot.probing import Embedded, fitted, top1
 from diswot.runs import find_runs
 from diswot.scoring.setup import Setup
-from diswot.teaching import measured
+from diswot.teaching import build_teacher, measured
 
 DATA = ["data=gaussian", "data.length=96", "data.batch_size=32", "data.image_size=8", "device=cpu"]
 SMALL = ["teacher=resnet8", "teacher.network.widths=[8,8,16,16]"]
@@ -130,6 +130,12 @@ def test_a_probe_gives_a_teacher(of_others: str, capfd: pytest.CaptureFixture[st
     assert main([*taught, "teacher.weights=probe", "hydra.run.dir=taught"]) == 0
     own = json.loads(Path("taught/result.json").read_text())["teacher_top1"]
     assert own == pytest.approx(result["test_top1"], abs=1e-3)
+    other = compose("train", [*taught[1:], "teacher.weights=probe", "data.image_size=24"], None)
+    wider = make(other["data"], "data", ImageData)
+    wrapped = build_teacher(other["teacher"], wider).eval()  # at the size of the probe's images
+    with torch.no_grad():
+        logits = wrapped(torch.ones(2, 3, 24, 24)), network(torch.ones(2, 3, 8, 8))
+    torch.testing.assert_close(*logits, rtol=1e-3, atol=1e-3)
     assert main(["report", "probe"]) == 0
     (run,) = find_runs([Path("probe")])
     assert (run.command, run.state) == ("probe", "finished")

@@ -14,7 +14,7 @@ from racing_helpers import DATA, SMALL
 import diswot
 from diswot.cli import main
 from diswot.commands import compose
-from diswot.config import conf_dir, make
+from diswot.config import conf_dir, make, member_node
 from diswot.data.base import ImageData
 from diswot.errors import UserError
 from diswot.racing.setup import _teacher
@@ -149,6 +149,18 @@ def test_from_python(teacher: list[str]) -> None:
         diswot.race_students(overrides=SMALL[: len(DATA)])
 
 
+def test_the_next_training_has_the_same_several_teachers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    several = ["teacher=several", "teacher.members=[resnet20,resnet56]", "teacher.weighting=[3,1]"]
+    archs = ["space=s0", "archs=[s0:1-1-1]", "control=none"]
+    words = [*several, "teacher.weights=embedded", *archs, *BRIEF]
+    assert main(["race", *words]) == 0
+    (line,) = re.findall("^Next: (.*)$", capfd.readouterr().out, flags=re.MULTILINE)
+    assert {*several, "teacher.weights=embedded"} <= {*shlex.split(line)}
+
+
 def test_the_teacher_of_a_search_keeps_its_input() -> None:
     data = make(compose("race", DATA, None)["data"], "data", ImageData)
     own = {"image_size": 16}
@@ -157,6 +169,10 @@ def test_the_teacher_of_a_search_keeps_its_input() -> None:
     assert _teacher(None, best, data, known)["input"] == own
     given = {"input": {"image_size": 24}}  # as teacher.input.image_size=24 alone
     assert _teacher(given, best, data, known)["input"] == given["input"]
+    named = {**member_node("teacher", "resnet20", known), "weights": "embedded"}
+    assert _teacher(named, best, data, known)["input"] == own
+    other = {**member_node("teacher", "resnet56", known), "weights": "embedded"}
+    assert "input" not in _teacher(other, best, data, known)
     best.teacher_input = None
     assert "input" not in _teacher(None, best, data, known)
     with pytest.raises(UserError, match="teacher: none is given"):

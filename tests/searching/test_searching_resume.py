@@ -128,7 +128,9 @@ def test_without_its_state_a_search_replays_the_journal(
     assert again.outcome == whole.outcome
     assert measured == []
     assert (tmp_path / "candidates.jsonl").read_bytes() == before
-    timeless = [{**json.loads(state), "seconds": 0, "crc32": 0} for state in (last, again.states[-1])]
+    timeless = [
+        {**json.loads(state), "seconds": 0, "crc32": 0} for state in (last, again.states[-1])
+    ]
     assert timeless[0] == timeless[1]
 
 

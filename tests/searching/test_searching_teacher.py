@@ -9,6 +9,7 @@ import torch
 from diswot.commands import compose
 from diswot.config import make
 from diswot.data.base import ImageData
+from diswot.errors import UserError
 from diswot.search import main, run_search
 from diswot.teaching import accuracy, build_teacher, teaching_weights
 
@@ -58,6 +59,14 @@ def test_a_search_measures_its_teacher_first(
     line = f"(weights: embedded), itself top-1 {top1:.2f} % on 40 of the 2,000 test images"
     assert 0 < out.index(line) < out.index("Best 5 of")
     assert f"teacher resnet20, top-1 {top1:.2f} %" in out
+
+
+def test_weights_that_do_not_fit_end_a_search(tmp_path: Path) -> None:
+    """Though no proxy compares with the teacher: what comes after the search would not run."""
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
+    words = [*SETTINGS, f"teacher.weights={tmp_path}/other.pt"]
+    with pytest.raises(UserError, match=r"teacher\.weights: .*other\.pt does not fit"):
+        run_search(compose("search", words, None), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
