@@ -5,7 +5,7 @@ import pickle
 import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
@@ -98,14 +98,14 @@ def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a network with the sha256 of the file its ``weights`` come from, if any.
 
     So a run goes on only with the teacher it began with, and its record says which that was. Of
-    several teachers those that name a file have its sha256 too.
+    several teachers, ``sha256_of`` lists that of each member in their order, None for a member that
+    names no file; there is no such entry where none does.
     """
-    if "members" in spec:
-        nodes = [each for each in spec["members"] if isinstance(each, Mapping)]
-        files = {str(each["name"]): identified(each) for each in nodes if each.get("weights")}
-        sums = {name: each["sha256"] for name, each in files.items() if "sha256" in each}
-        spec = {**spec, **({"sha256_of": sums} if sums else {})}
-    path = Path(str(spec["weights"])).expanduser()
+    if isinstance(members := spec.get("members"), Sequence):
+        nodes = [each if isinstance(each, Mapping) else {} for each in members]
+        sums = [identified(node).get("sha256") for node in nodes]
+        spec = {**spec, **({"sha256_of": sums} if any(sums) else {})}
+    path = Path(str(spec.get("weights", "none"))).expanduser()
     path = path / WEIGHTS_FILE if path.is_dir() else path
     if not path.is_file():
         return dict(spec)
