@@ -20,7 +20,7 @@ from diswot.data import read_asset
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
-from diswot.models.zoo import TimmSource, timm_state
+from diswot.models.zoo import TimmSource, timm_resampled, timm_state
 
 EMBEDDED_FOR = "fashion_mini"  # the data that embedded weights were trained for
 WEIGHTS_FILE = "student.safetensors"  # in a run directory of ``diswot train``
@@ -76,7 +76,10 @@ def load_weights(
     try:
         state = _renamed(_state_dict(_content(network, weights, name), weights), network)
         if isinstance(network, AdaptedNetwork) and isinstance(network.source, TimmSource):
-            state = dict(timm_state(network._model, state))
+            converted = dict(timm_state(network._model, state))
+            if changed := timm_resampled(state, converted):
+                raise UserError(f"{weights} is of another model: {changed}")
+            state = converted
         problem = _classifier_problem(state, network)
         if problem and not without_classifier:
             raise UserError(f"{weights} {problem}")
