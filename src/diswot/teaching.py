@@ -138,7 +138,8 @@ def several_teachers(
     """The teachers of ``conf/teacher/several.yaml`` as one network.
 
     A member is the name of a teacher of the package, or a node: with ``network`` a whole one, else
-    the settings of that name that differ, of a model of timm ``{name: MODEL, teacher: timm}``.
+    the settings of that name that differ, of a model of timm ``{name: MODEL, teacher: timm}``, of
+    torchvision likewise.
     ``weights`` are those of members that name none; for the rest see `SeveralNetworks`.
 
     Raises:
@@ -146,38 +147,55 @@ def several_teachers(
     """
     if not isinstance(members, Sequence) or isinstance(members, str):
         raise UserError(f"teacher.members={members}: give a list of teachers")
-    made = []
-    for member in members:
-        spec = _member(member, weights)
-        if torch.get_default_device().type == "meta":  # for costs
-            spec["weights"] = "none"
-        elif spec["weights"] == "none" != weights:
-            raise UserError(
-                f"teacher.members: {spec['name']} names no weights; give {{name: {spec['name']}, "
-                "weights: FILE}, or teacher.weights=embedded for all"
-            )
-        network = build_network(spec, "teacher", num_classes, in_channels, image_size)
-        if problem := untrained_classifier(network):
-            raise UserError(
-                f"teacher.members: {spec['name']}: {spec['weights']} {problem}; fit a classifier "
-                "by diswot probe and give its run directory"
-            )
-        made.append(network)
+    sizes = num_classes, in_channels, image_size
+    made = [_member_network(_member(member, weights), weights, sizes) for member in members]
     return SeveralNetworks(made, weighting, weights)
 
 
-def _member(member: str | Mapping[str, Any], weights: str) -> dict[str, Any]:
+def _member_network(
+    spec: dict[str, Any], weights: str, sizes: tuple[int, int, int | None]
+) -> nn.Module:
+    """Build one of several teachers; ``sizes`` as of `build_network`."""
+    where = f"teacher.members: {spec['name']}"
+    if torch.get_default_device().type == "meta":  # for costs
+        spec["weights"] = "none"
+    elif spec["weights"] == "none" != weights:
+        raise UserError(
+            f"{where} names no weights; give {{name: {spec['name']}, weights: FILE}}, or "
+            "teacher.weights=embedded for all"
+        )
+    try:
+        network = build_network(spec, "teacher", *sizes)
+    except UserError as error:
+        raise UserError(f"{where}: {str(error).removeprefix('teacher.weights: ')}") from None
+    if problem := untrained_classifier(network):
+        raise UserError(
+            f"{where}: {spec['weights']} {problem}; fit a classifier by diswot probe and give its "
+            "run directory"
+        )
+    return network
+
+
+def _member(member: object, weights: str) -> dict[str, Any]:
     """The whole node of one of several teachers."""
+    if not isinstance(member, str | Mapping):
+        raise UserError(f"teacher.members: {member} is neither a teacher's name nor a node")
     given: dict[str, Any] = {"name": member} if isinstance(member, str) else dict(member)
-    if "name" not in given:
+    if not given.get("name"):
         raise UserError(f"teacher.members: {member} has no name")
     if "input" in given:
         raise UserError(f"teacher.members: {given['name']} has an input; teacher.input is of all")
     group_name = given.pop("teacher", given["name"])
     spec = given
     if "network" not in given:
-        spec = {**member_node("teacher", str(group_name), [conf_dir()]), **given}
-        if group_name == "timm":
+        node = member_node("teacher", str(group_name), [conf_dir()])
+        if unknown := given.keys() - node.keys():
+            raise UserError(
+                f"teacher.members: {given['name']} has no {', '.join(sorted(map(str, unknown)))}; "
+                f"it has teacher, {', '.join(node)}"
+            )
+        spec = {**node, **given}
+        if group_name in ("timm", "torchvision"):
             spec["network"]["model"] = given["name"]
     if str(spec.get("weights", "none")) == "none":
         spec["weights"] = "none" if weights == "members" else weights

@@ -1,5 +1,6 @@
 """Several teachers that teach as one."""
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,10 @@ def test_members_have_weights_of_their_own(tmp_path: Path) -> None:
     for member, file in zip(network.members, files, strict=True):
         saved = torch.load(file, weights_only=True)
         assert all(torch.equal(saved[name], value) for name, value in member.state_dict().items())
-    sums = identified(spec)["sha256_of"]
-    assert set(sums) == {"tiny", "wider"}
-    assert len(set(sums.values())) == 2
+    sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert identified(spec)["sha256_of"] == sums
+    namesakes = [members[0], "resnet8", {**members[1], "name": "tiny"}]
+    assert identified(node(namesakes))["sha256_of"] == [sums[0], None, sums[1]]
     with pytest.raises(
         UserError, match=r"^teacher\.members: wider names no weights; give \{name: "
     ):
@@ -102,6 +104,11 @@ def test_members_are_named() -> None:
     named = [{"teacher": "timm", "name": "test_vit"}, "resnet8"]
     vit, _ = build_network(node(named), "teacher", 5, 3, 32).members
     assert vit.classifier.out_features == 5
+    named[0] = {"teacher": "torchvision", "name": "resnet34"}
+    first: Any = build_network(node(named), "teacher", *SIZES).members[0]
+    assert [
+        len(stage) for stage in first._model.children() if isinstance(stage, nn.Sequential)
+    ] == [*(3, 4, 6, 3)]
 
 
 @pytest.mark.parametrize(
@@ -111,11 +118,32 @@ def test_members_are_named() -> None:
         ("resnet8", "mean", r"^teacher\.members=resnet8: give a list"),
         (["resnet8", "resnet9"], "mean", r"there is no teacher 'resnet9'"),
         ([{"weights": "none"}, "resnet8"], "mean", r"^teacher\.members: .* has no name"),
+        ([7, "resnet8"], "mean", r"^teacher\.members: 7 is neither a teacher's name nor a node$"),
+        ([None, "resnet8"], "mean", r"^teacher\.members: None is neither"),
+        (
+            [{"name": "resnet8", "wieghts": "a.pt"}, "resnet8"],
+            "mean",
+            r"^teacher\.members: resnet8 has no wieghts; it has teacher, name, weights, network$",
+        ),
+        (
+            [{"teacher": "torchvision", "name": "resnet5"}, "resnet8"],
+            "mean",
+            r"^teacher\.members: resnet5: network\.model: torchvision has no 'resnet5'",
+        ),
         (["resnet8", "resnet8"], "best", r"^teacher\.weighting=best: give mean, confidence, or 2"),
         (["resnet8", "resnet8"], [1], r"^teacher\.weighting=\[1\].* 2 numbers"),
         (["resnet8", "resnet8"], [1, math.inf], r"^teacher\.weighting=inf .*positive"),
     ],
 )
 def test_what_is_refused(members: object, weighting: object, problem: str) -> None:
+    spec = identified(node(members, weighting=weighting))  # as a training does first
     with pytest.raises(UserError, match=problem):
-        build_network(node(members, weighting=weighting), "teacher", *SIZES)
+        build_network(spec, "teacher", *SIZES)
+
+
+def test_a_refusal_of_weights_says_whose_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.pt"
+    torch.save(build_network(TINY, "teacher", *SIZES).state_dict(), file)
+    members = [{**TINY, "weights": str(file)}, wider(str(file))]
+    with pytest.raises(UserError, match=r"^teacher\.members: wider: \S+tiny\.pt does not fit"):
+        build_network(node(members, "members"), "teacher", *SIZES)

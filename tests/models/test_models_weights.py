@@ -7,6 +7,7 @@ import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from diswot.errors import UserError
@@ -193,6 +195,33 @@ def test_original_checkpoints_and_images_of_another_size_of_timm(tmp_path: Path)
     assert torch.equal(other.classifier.weight, model.classifier.weight)
     torch.save({"head.weight": torch.ones(4, 192)}, tmp_path / "dino.pth")
     assert "does not fit the network" in refusal(tmp_path / "dino.pth", other)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_patch_embeddings_are_not_resampled(tmp_path: Path, clip: bool) -> None:
+    """Timm would do so, also to CLIP's own files, where the patch embedding has another name."""
+
+    def vit(patch: int, side: int) -> AdaptedNetwork:
+        layout: Any = {"embed_dim": 12, "depth": 1, "num_heads": 2, "pre_norm": clip}
+        model = VisionTransformer(side, patch, num_classes=4, **layout)
+        return AdaptedNetwork(model, ["blocks.0"], "head", source=TimmSource("vit"))
+
+    source, path = vit(4, 16), tmp_path / "vit.pth"
+    state: State = source._model.state_dict()
+    if clip:
+        state["class_embedding"] = state.pop("cls_token")[0, 0]
+        state["positional_embedding"] = state.pop("pos_embed")[0]
+        state["conv1.weight"] = state.pop("patch_embed.proj.weight")
+        state = {f"visual.{name}": value for name, value in state.items()}
+    torch.save(state, path)
+    larger = vit(4, 24)
+    load(larger, path)
+    assert torch.equal(larger._model.patch_embed.proj.weight, source._model.patch_embed.proj.weight)
+    theirs = "" if clip else " instead of (12, 3, 4, 4)"
+    assert refusal(path, vit(8, 16)) == (
+        f"teacher.weights: {path} is of another model: patch_embed.proj.weight would be resampled "
+        f"to (12, 3, 8, 8){theirs}"
+    )
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pickle
 import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from diswot.data import read_asset
 from diswot.errors import UserError
 from diswot.models.adapter import AdaptedNetwork, nearest
 from diswot.models.outputs import Network
-from diswot.models.zoo import TimmSource, timm_state
+from diswot.models.zoo import TimmSource, timm_resampled, timm_state
 
 EMBEDDED_FOR = "fashion_mini"  # the data that embedded weights were trained for
 WEIGHTS_FILE = "student.safetensors"  # in a run directory of ``diswot train``
@@ -76,7 +76,10 @@ def load_weights(
     try:
         state = _renamed(_state_dict(_content(network, weights, name), weights), network)
         if isinstance(network, AdaptedNetwork) and isinstance(network.source, TimmSource):
-            state = dict(timm_state(network._model, state))
+            converted = dict(timm_state(network._model, state))
+            if changed := timm_resampled(state, converted):
+                raise UserError(f"{weights} is of another model: {changed}")
+            state = converted
         problem = _classifier_problem(state, network)
         if problem and not without_classifier:
             raise UserError(f"{weights} {problem}")
@@ -98,14 +101,14 @@ def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a network with the sha256 of the file its ``weights`` come from, if any.
 
     So a run goes on only with the teacher it began with, and its record says which that was. Of
-    several teachers those that name a file have its sha256 too.
+    several teachers, ``sha256_of`` lists that of each member in their order, None for a member that
+    names no file; there is no such entry where none does.
     """
-    if "members" in spec:
-        nodes = [each for each in spec["members"] if isinstance(each, Mapping)]
-        files = {str(each["name"]): identified(each) for each in nodes if each.get("weights")}
-        sums = {name: each["sha256"] for name, each in files.items() if "sha256" in each}
-        spec = {**spec, **({"sha256_of": sums} if sums else {})}
-    path = Path(str(spec["weights"])).expanduser()
+    if isinstance(members := spec.get("members"), Sequence):
+        nodes = [each if isinstance(each, Mapping) else {} for each in members]
+        sums = [identified(node).get("sha256") for node in nodes]
+        spec = {**spec, **({"sha256_of": sums} if any(sums) else {})}
+    path = Path(str(spec.get("weights", "none"))).expanduser()
     path = path / WEIGHTS_FILE if path.is_dir() else path
     if not path.is_file():
         return dict(spec)

@@ -1,5 +1,6 @@
 """Adapted networks of torchvision and timm, and their published weights."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -210,6 +211,23 @@ def timm_state(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Te
     with suppress(*REFUSALS):
         return cast("Mapping[str, Tensor]", convert(dict(state), model)) if convert else state
     return state
+
+
+def timm_resampled(given: Mapping[str, Tensor], converted: Mapping[str, Tensor]) -> str | None:
+    """Which kernel `timm_state` changed in size, in words; None where there is none.
+
+    Besides position embeddings timm resamples patch embeddings, which would make the weights of one
+    model those of another. Names may differ and kernels be flattened, so sizes are counted: that
+    kernel has a number of values that more tensors have now than before.
+    """
+    before = Counter(value.numel() for value in given.values())
+    after = Counter(value.numel() for value in converted.values())
+    for name, value in converted.items():
+        kernel = value.ndim == 4 and "pos" not in name
+        if kernel and after[value.numel()] > before[value.numel()]:
+            theirs = f" instead of {tuple(given[name].shape)}" if name in given else ""
+            return f"{name} would be resampled to {tuple(value.shape)}{theirs}"
+    return None
 
 
 def timm_input(model: str) -> dict[str, Any]:
