@@ -132,3 +132,21 @@ def test_what_makes_no_sense_says_why(
     company_on: Callable[[str], Company], name: str, reason: str
 ) -> None:
     assert f"ValueError: {reason}" in company_on("autoformer").measured[0].failures[name]
+
+
+def test_swap_counts_the_patterns_of_gelu() -> None:
+    student, seen = network(), set[str]()
+
+    def note(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        units = (inputs[0] > 0).flatten(1).T
+        seen.update("".join(map(str, unit.int().tolist())) for unit in units)
+
+    for module in student.modules():
+        if isinstance(module, nn.GELU):
+            module.register_forward_pre_hook(note)
+    proxy, images = made("swap"), torch.cat([batch().images, -0.5 * batch().images])
+    with torch.no_grad(), proxy.observe(student) as observed:
+        student.train()(images)
+    inputs = ProxyInput("a", 0, Cost(1, 1, 1), batch(), student, observed=observed)
+    assert 100 < len(seen) < 2**12
+    assert proxy.measure(inputs) == {"swap": len(seen)}

@@ -20,6 +20,7 @@ from diswot.models.transformers import TransformerBlock
 T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[[nn.Module, tuple[Tensor, ...]], None])
 _CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+RELUS = (nn.ReLU, nn.ReLU6)
 MINI_BATCH = "mini-batch"
 """Name of the forward pass that all proxies share."""
 
@@ -142,14 +143,17 @@ def recorded_pass(
 
 
 @contextmanager
-def watch_relus(network: nn.Module, hook: Hook) -> Iterator[Hook]:
+def watch_relus(
+    network: nn.Module, hook: Hook, kinds: tuple[type[nn.Module], ...] = RELUS
+) -> Iterator[Hook]:
     """Call ``hook`` with module and inputs before every call of a ReLU or ReLU6 module; give it.
 
+    It is called for other ``kinds`` of modules if they are given.
     Modules are told by type and not by class name: a container called ``ReLUConvBN`` is none.
     """
     with ExitStack() as hooks:
         for module in network.modules():
-            if isinstance(module, nn.ReLU | nn.ReLU6):
+            if isinstance(module, kinds):
                 hooks.enter_context(module.register_forward_pre_hook(hook))
         yield hook
 

@@ -10,11 +10,11 @@ from diswot.checks import number, positive
 from diswot.proxies import functional
 from diswot.proxies.base import Components, Proxy, ProxyInput
 from diswot.proxies.functional.patterns import Codes
-from diswot.proxies.passes import watch_relus
+from diswot.proxies.passes import RELUS, watch_relus
 
 
 class _Patterns:
-    """Keeps the patterns of every ReLU call, those of ReLUs of one tensor once."""
+    """Keeps the patterns of every call, those of calls with one tensor once."""
 
     def __init__(self) -> None:
         self.codes: list[Codes] = []
@@ -30,20 +30,22 @@ class SWAP(Proxy):
     """SWAP-Score: how many distinct patterns the ReLU units of the network have.
 
     A unit's pattern says for which images of the mini-batch it is on; units of all ``nn.ReLU`` and
-    ``nn.ReLU6`` calls are pooled and each pattern counts once. Source: Peng et al., "SWAP-NAS:
-    Sample-Wise Activation Patterns for Ultra-fast NAS", ICLR 2024. The released code averages 32
-    initialisations on 16 images; here it is one, that of the run, on the mini-batch.
+    ``nn.ReLU6`` calls are pooled and each pattern counts once. So are those of ``nn.GELU`` calls,
+    of transformers, which the paper does not speak of: there a unit with a positive input is on.
+    Source: Peng et al., "SWAP-NAS: Sample-Wise Activation Patterns for Ultra-fast NAS", ICLR 2024.
+    The released code averages 32 initialisations on 16 images; here it is one, that of the run, on
+    the mini-batch.
 
     B images have 2^B patterns: of a small mini-batch all networks have all of them and score the
     same, of a large one every unit has its own and the score is the number of units.
     """
 
     def observe(self, network: nn.Module) -> AbstractContextManager[_Patterns]:
-        """Hook every ReLU."""
-        return watch_relus(network, _Patterns())
+        """Hook every ReLU and GELU."""
+        return watch_relus(network, _Patterns(), (*RELUS, nn.GELU))
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`; fails without a ReLU module."""
+        """See `Proxy`; fails without such a module."""
         return {self.name: float(_count(inputs.observed))}
 
 
@@ -72,12 +74,12 @@ class RegularisedSWAP(SWAP):
         self.sigma = positive(f"proxy.{name}.sigma", sigma)
 
     def measure(self, inputs: ProxyInput) -> Components:
-        """See `Proxy`; fails without a ReLU module."""
+        """See `Proxy`; fails as `SWAP` does."""
         distance = (inputs.cost.params / 1e3 - self.mu) ** 2 / self.sigma
         return {self.name: math.log(_count(inputs.observed)) - distance}
 
 
 def _count(patterns: _Patterns) -> int:
     if not patterns.codes:
-        raise ValueError("the network calls no nn.ReLU or nn.ReLU6 module")
+        raise ValueError("the network calls no nn.ReLU, nn.ReLU6 or nn.GELU module")
     return functional.distinct_patterns(patterns.codes)
