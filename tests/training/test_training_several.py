@@ -59,7 +59,8 @@ def test_a_search_compares_with_several(weights: Path) -> None:
 
 
 def test_a_race_is_told_who_they_are(weights: Path) -> None:
-    found = cast(SearchSummary, type("Found", (), {"teacher": "several", "teacher_weights": "a"}))
+    known = {"teacher": "several", "teacher_weights": "a", "teacher_input": None}
+    found = cast(SearchSummary, type("Found", (), known))
     data = TrainingSetup.from_config(composed(weights)).data
     with pytest.raises(
         UserError, match=r"^run: the search had teacher several; name it with teach"
