@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diswot.distillers import functional
-from diswot.distillers.functional import at, dist, dkd, ft, kd, nst, ofd, pkt, rkd, sp
+from diswot.distillers.functional import at, cka, dist, dkd, ft, kd, nst, ofd, pkt, rkd, sp
 from diswot.proxies.functional import relation_matrix, relation_similarity
 
 Loss = Callable[..., Tensor]
@@ -158,7 +158,7 @@ def test_what_single_losses_refuse() -> None:
             loss(maps, maps, **{setting: -1})
     with pytest.raises(ValueError, match=r"margin \(3,\) of ofd.*4 channels"):
         ofd(maps, maps, margin=torch.zeros(3))
-    for name in ("cc", "rkd"):
+    for name in ("cc", "cka", "rkd"):
         assert f"{name} needs at least 2 images" in refusal(name, logits[:1], logits[:1])
     with pytest.raises(ValueError, match=r"log_scale \(3,\).*4 channels"):
         functional.vid(maps, maps, log_scale=torch.zeros(3))
@@ -177,8 +177,10 @@ def test_relations_ignore_rotation_and_scale(
     for loss, tolerance in ((sp, 1e-9), (rkd, 1e-8), (partial(pkt, eps=1e-12), 1e-6)):
         value = loss(teacher, student).item()
         assert loss(teacher, turned).item() == pytest.approx(value, rel=tolerance, abs=1e-7)
+    for loss in (rkd, cka):
+        value = loss(teacher, student).item()
+        assert loss(teacher, turned + 3).item() == pytest.approx(value, rel=1e-8, abs=1e-9)
     value = rkd(teacher, student).item()
-    assert rkd(teacher, turned + 3).item() == pytest.approx(value, rel=1e-8, abs=1e-9)
     parts = [rkd(teacher, student, distance_weight=a, angle_weight=1 - a) for a in (1, 0)]
     assert value == pytest.approx((25 * parts[0] + 50 * parts[1]).item())
     similarity = relation_similarity(relation_matrix(teacher), relation_matrix(student))

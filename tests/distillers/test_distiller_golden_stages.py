@@ -59,9 +59,14 @@ def connected(name: str, entry: dict[str, Any], arrays: dict[str, Tensor]) -> Di
 
 
 @pytest.mark.parametrize(
-    ("name", "label"), [("fsp", "FSP@repdistiller_2stage"), ("ab", "AB@repdistiller_2stage")]
+    ("name", "label"),
+    [
+        ("fsp", "FSP@repdistiller_2stage"),
+        ("ab", "AB@repdistiller_2stage"),
+        ("cka", "RMI_CKA@diswot"),
+    ],
 )
-def test_flows_and_boundaries(name: str, label: str, arrays: dict[str, Tensor]) -> None:
+def test_what_stages_give_is_added(name: str, label: str, arrays: dict[str, Tensor]) -> None:
     """Half the weight a stage is RepDistiller's for ab."""
     distiller = connected(name, ENTRIES[label], arrays)
     assert not list(distiller.parameters())

@@ -1,10 +1,11 @@
 """Distillers of relations; settings are those of `Distiller` and of the function each names."""
 
+import torch
 from torch import Tensor, nn
 
 from diswot.checks import choice, number, positive, whole
 from diswot.distillers import Distiller, OfStages, Step
-from diswot.distillers.functional import cc, embedding, pkt, rkd, sp
+from diswot.distillers.functional import cc, cka, embedding, pkt, rkd, sp
 from diswot.distillers.functional.vectors import DISTANCES
 from diswot.models.outputs import NetworkOutputs
 from diswot.proxies import functional as proxies
@@ -19,6 +20,19 @@ class SP(OfStages):
     def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
         """See `Distiller`."""
         return sp(*self.pairs(teacher, student)[-1])
+
+
+class CKA(OfStages):
+    """Alignment of every stage's relations of images, added, see `functional.cka`.
+
+    A batch of one image relates to nothing and gives 0.
+    """
+
+    def forward(self, teacher: NetworkOutputs, student: NetworkOutputs, step: Step) -> Tensor:
+        """See `Distiller`."""
+        if len(student.embedding) < 2:
+            return student.embedding.sum() * 0
+        return torch.stack([cka(*pair) for pair in self.pairs(teacher, student)]).sum()
 
 
 class CC(Distiller):

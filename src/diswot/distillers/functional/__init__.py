@@ -6,13 +6,22 @@ cuts gradients, unless it says so: run the teacher without. `standardize` alone 
 may come before one.
 """
 
-from diswot.distillers.functional import activations, contrast, logits, maps, transfer, vectors
+from diswot.distillers.functional import (
+    activations,
+    contrast,
+    logits,
+    maps,
+    relations,
+    transfer,
+    vectors,
+)
 from diswot.distillers.functional.activations import *  # noqa: F403
 from diswot.distillers.functional.contrast import *  # noqa: F403
 from diswot.distillers.functional.logits import *  # noqa: F403
 from diswot.distillers.functional.maps import *  # noqa: F403
+from diswot.distillers.functional.relations import *  # noqa: F403
 from diswot.distillers.functional.transfer import *  # noqa: F403
 from diswot.distillers.functional.vectors import *  # noqa: F403
 
 __all__ = activations.__all__ + contrast.__all__ + logits.__all__ + maps.__all__
-__all__ += transfer.__all__ + vectors.__all__
+__all__ += relations.__all__ + transfer.__all__ + vectors.__all__

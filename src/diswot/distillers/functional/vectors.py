@@ -1,18 +1,15 @@
-"""Losses on vectors: on logits, and on how the images of a batch relate to each other."""
+"""Losses on vectors: on logits and on embeddings."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from diswot.distillers.functional.maps import equal_shapes, one_batch
-from diswot.proxies.functional import relation_matrix, relation_similarity
 
-__all__ = ["cc", "dist", "dkd", "embedding", "kd", "pkt", "rkd", "sp", "standardize"]
+__all__ = ["dist", "dkd", "embedding", "kd", "standardize"]
 
 DISTANCES = ("cosine", "smooth_l1", "mse")
 
-_LEAST_LENGTH = 1e-12
-_LEAST_DISTANCE = 1e-6
 _LEAST_PRODUCT = 1e-8
 
 
@@ -108,41 +105,6 @@ def standardize(logits: Tensor) -> Tensor:
     return centred / (logits.std(dim=1, keepdim=True) + 1e-7)
 
 
-def sp(teacher: Tensor, student: Tensor) -> Tensor:
-    """Similarity-preserving distillation: ``‖G_T − G_S‖²_F / B²``, minus `relation_similarity`.
-
-    Of features ``(B, ...)`` of any size. Source: Tung & Mori, "Similarity-Preserving Knowledge
-    Distillation", ICCV 2019.
-
-    >>> sp(torch.eye(2), torch.ones(2, 5))
-    tensor(0.2929)
-    """
-    one_batch("sp", teacher, student)
-    return -relation_similarity(relation_matrix(teacher), relation_matrix(student))
-
-
-def cc(teacher: Tensor, student: Tensor) -> Tensor:
-    """Correlation congruence: ``mean_{i<B−1} Σ_d |s_i − t_i|_d |s_{i+1} − t_{i+1}|_d``.
-
-    Of features ``(B, ...)`` of one shape. As in the public code it compares neighbours in the
-    batch, so that it depends on the order of the batch, and builds no correlation matrix, as the
-    paper does.
-
-    Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019, in the
-    form of RepDistiller (Tian et al., ICLR 2020). The embeddings before it are the caller's.
-
-    Raises:
-        ValueError: Shapes that differ, or fewer than two images.
-
-    >>> cc(torch.zeros(3, 1), torch.tensor([[1.0], [2.0], [3.0]]))
-    tensor(4.)
-    """
-    equal_shapes("cc", teacher, student)
-    one_batch("cc", teacher, student, least=2)
-    error = (student - teacher).abs().flatten(1)
-    return (error[:-1] * error[1:]).sum(dim=1).mean()
-
-
 def embedding(teacher: Tensor, student: Tensor, *, distance: str = "cosine") -> Tensor:
     """Distance of the embeddings: ``mean_b (1 − cos(e_T, P e_S))``, P a learned projector.
 
@@ -166,50 +128,6 @@ def embedding(teacher: Tensor, student: Tensor, *, distance: str = "cosine") -> 
     if distance == "cosine":
         return torch.mean(1 - F.cosine_similarity(teacher, student, dim=1))
     return F.mse_loss(student, teacher) if distance == "mse" else F.smooth_l1_loss(student, teacher)
-
-
-def rkd(
-    teacher: Tensor, student: Tensor, *, distance_weight: float = 25.0, angle_weight: float = 50.0
-) -> Tensor:
-    """Relational distillation: ``w_d mean ℓ(d_T, d_S) + w_a mean ℓ(cos_T, cos_S)``, ℓ smooth L1.
-
-    Distances d of pairs are divided by their mean over different images; cos are the cosines
-    between ``x_i − x_j`` and ``x_k − x_j`` of triplets. Means are over all B² and B³ entries, those
-    that compare an image with itself included. Features are ``(B, ...)`` of any size; the loss is 0
-    for those that agree up to rotation, shift and scale.
-
-    Source: Park et al., "Relational Knowledge Distillation", CVPR 2019.
-
-    Raises:
-        ValueError: Batches that differ, or fewer than two images.
-
-    >>> corner = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    >>> rkd(corner, 4 * corner), rkd(corner, corner * torch.tensor([2.0, 1.0]))
-    (tensor(0.), tensor(0.6522))
-    """
-    one_batch("rkd", teacher, student, least=2)
-    distance_t, angle_t = _distances_and_angles(teacher.flatten(1))
-    distance_s, angle_s = _distances_and_angles(student.flatten(1))
-    distance, angle = F.smooth_l1_loss(distance_s, distance_t), F.smooth_l1_loss(angle_s, angle_t)
-    return distance_weight * distance + angle_weight * angle
-
-
-def pkt(teacher: Tensor, student: Tensor, *, eps: float = 1e-7) -> Tensor:
-    """Probabilistic knowledge transfer: ``mean_ij P_T log((P_T + ε) / (P_S + ε))``.
-
-    Rows of ``P`` are ``(cos + 1) / 2`` of an image to all images, itself included, divided by
-    their sum. The mean over B² makes it B times smaller than the divergence of a row. Features are
-    ``(B, ...)`` of any size; ε is also added to lengths.
-
-    Source: Passalis & Tefas, "Learning Deep Representations with Probabilistic Knowledge
-    Transfer", ECCV 2018.
-
-    >>> pkt(torch.eye(2), torch.ones(2, 3))
-    tensor(0.0283)
-    """
-    one_batch("pkt", teacher, student)
-    p_t, p_s = (_neighbours(features.flatten(1), eps) for features in (teacher, student))
-    return torch.mean(p_t * torch.log((p_t + eps) / (p_s + eps)))
 
 
 def check_logits(loss: str, teacher: Tensor, student: Tensor, temperature: float) -> None:
@@ -253,24 +171,3 @@ def _pearson(one: Tensor, other: Tensor) -> Tensor:
     correlation = (one * other).sum(dim=1) / (lengths + _LEAST_PRODUCT)
     # Constant rows correlate with nothing: zero, and no gradient of the order of 1 / 1e-8.
     return torch.mean(torch.where(lengths > _LEAST_PRODUCT, correlation, 0.0))
-
-
-def _distances_and_angles(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances over their mean, ``(B, B)``, and cosines at each image, ``(B, B, B)``."""
-    difference = features.unsqueeze(0) - features.unsqueeze(1)
-    length = torch.linalg.vector_norm(difference, dim=2)
-    images = len(features)
-    itself = torch.eye(images, dtype=torch.bool, device=features.device)
-    distance = length.clamp_min(_LEAST_DISTANCE).masked_fill(itself, 0)
-    mean = distance.sum() / (images * (images - 1))
-    # Equal features have no direction: zero, and no gradient of the order of 1 / 1e-12.
-    apart = (length > _LEAST_LENGTH).unsqueeze(2)
-    unit = difference / length.clamp_min(_LEAST_LENGTH).unsqueeze(2)
-    direction = torch.where(apart, unit, torch.zeros_like(unit))
-    return distance / mean, direction @ direction.mT
-
-
-def _neighbours(features: Tensor, eps: float) -> Tensor:
-    unit = features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + eps)
-    near: Tensor = (unit @ unit.T + 1) / 2
-    return near / near.sum(dim=1, keepdim=True)
