@@ -61,6 +61,16 @@ def test_parameters_are_those_of_the_crd_protocol(
     assert count_params(network) == params
 
 
+def test_the_resnet50_of_the_crd_protocol_has_bottlenecks() -> None:
+    widths = (64, 256, 512, 1024, 2048)
+    with torch.device("meta"):
+        network = CifarResNet([3, 4, 6, 3], widths, num_classes=100, block="bottleneck")
+    assert count_params(network) == 23_705_252  # models/resnetv2.py of RepDistiller, summed
+    assert [len(stage) for stage in network.stages] == [3, 4, 6, 3]
+    with pytest.raises(UserError, match=r"^network\.block=wide.*basic.*bottleneck"):
+        CifarResNet([1], [4, 4], block="wide")
+
+
 @pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (110, 1.7)])
 def test_parameters_with_option_a_are_those_of_he_et_al(depth: int, millions: float) -> None:
     with torch.device("meta"):  # millions: He et al., CVPR 2016, table 6, CIFAR-10

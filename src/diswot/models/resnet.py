@@ -191,16 +191,19 @@ class StagedNetwork(PooledNetwork):
         return self.pooled(maps, preactivations)
 
 
+BLOCKS: dict[str, type[ResidualBlock]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
 class CifarResNet(StagedNetwork):
-    """ResNet of basic blocks (He et al., CVPR 2016, section 4.2).
+    """ResNet for small images (He et al., CVPR 2016, section 4.2).
 
     Every stage but the first halves the resolution. ResNet-(6n+2) has depths ``n, n, n`` and
     widths ``16, 16, 32, 64``, of the stem and of each stage. CRD's ResNet-8x4 and 32x4 (Tian et
-    al., ICLR 2020) have depths of 1 and 5 and widths ``32, 64, 128, 256``. ``shortcut``: see
-    `make_shortcut`.
+    al., ICLR 2020) have depths of 1 and 5 and widths ``32, 64, 128, 256``. ``block`` is
+    ``basic`` or ``bottleneck``; ``shortcut``: see `make_shortcut`.
 
     Raises:
-        UserError: Where depths and widths do not fit together or the shortcut is unknown.
+        UserError: Where depths and widths do not fit together, or of an unknown block or shortcut.
     """
 
     def __init__(
@@ -211,9 +214,10 @@ class CifarResNet(StagedNetwork):
         num_classes: int = 10,
         in_channels: int = 3,
         *,
+        block: str = "basic",
         parts: PartMaker | None = None,
     ) -> None:
-        count = len(depths)
+        kind, count = BLOCKS[choice("network.block", block, BLOCKS)], len(depths)
         if not count or min(depths) < 1:
             raise UserError(
                 f"network.depths: {list(depths)} must be one number of blocks >= 1 a stage"
@@ -224,7 +228,7 @@ class CifarResNet(StagedNetwork):
                 f"stem and one for each of the {count} stages of network.depths"
             )
         strides = [1, *[2] * (count - 1)]
-        stages = [*map(Blocks, repeat(BasicBlock), depths, widths[1:], strides)]
+        stages = [*map(Blocks, repeat(kind), depths, widths[1:], strides)]
         super().__init__(
             widths[0], stages, num_classes, in_channels, shortcut=shortcut, parts=parts
         )

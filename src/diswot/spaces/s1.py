@@ -142,11 +142,10 @@ class StagedSpace(ProductSpace[StagedArch]):
 
 def _blocks(arch: StagedArch) -> list[Blocks]:
     """The stages as networks have them: all but the first halve the map."""
-    from diswot.models.resnet import BasicBlock, Blocks, Bottleneck, ResidualBlock
+    from diswot.models.resnet import BLOCKS, Blocks
 
-    types: dict[str, type[ResidualBlock]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
     return [
-        Blocks(types[s.block], s.depth, s.width, 2 if number else 1, s.kernel, s.middle)
+        Blocks(BLOCKS[s.block], s.depth, s.width, 2 if number else 1, s.kernel, s.middle)
         for number, s in enumerate(arch.stages)
     ]
 

@@ -45,8 +45,9 @@ def cka(teacher: Tensor, student: Tensor) -> Tensor:
     """
     one_batch("cka", teacher, student, least=2)
     centred_t, centred_s = (_centred_gram(maps.flatten(1)) for maps in (teacher, student))
-    lengths = centred_t.norm() * centred_s.norm()
-    return 1 - (centred_t * centred_s).sum() / lengths.clamp_min(_LEAST_LENGTH)
+    lengths = torch.linalg.matrix_norm(centred_t) * torch.linalg.matrix_norm(centred_s)
+    apart: Tensor = 1 - (centred_t * centred_s).sum() / lengths.clamp_min(_LEAST_LENGTH)
+    return apart
 
 
 def cc(teacher: Tensor, student: Tensor) -> Tensor:
