@@ -1,19 +1,20 @@
 """What makes distillation fast: three ways to train, as ratios within one run.
 
 Usage: python benchmarks/training.py [--threads N] [--rounds N] [--batches N] [--device cpu|cuda]
-       [--distillers all|NAME,NAME]
+       [--distillers all|NAME,NAME] [--csv FILE]
 
 A ResNet-20 learns from a ResNet-56 by kd, 64 images of 32 x 32 a step: in a plain loop (default
 memory layout, the teacher as it was trained), as ``diswot train`` does it, and with stored logits
 of the teacher. The last two go through Lightning, so what it costs counts; loading counts for all.
 The ways take turns and medians over the rounds are compared, since machines are noisy. With
 ``--distillers`` they are those distillers instead, each compared with kd in time and in what one
-step keeps for its backward pass.
+step keeps for its backward pass; ``--csv`` stores them, as experiments/distillers/steps.csv is.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -183,30 +184,27 @@ class Plain:
         loss.item()
 
 
-def compare(
-    ways: dict[str, Callable[[], Spent]],
-    rounds: int,
-    images: int,
-    kept: dict[str, float] | None = None,
-) -> Table:
-    """Run the ways in turn; the first is what the others are compared with.
-
-    ``kept`` are the megabytes that a step keeps, by the name of the way.
-    """
-    first = next(iter(ways))
+def medians(ways: dict[str, Callable[[], Spent]], rounds: int) -> dict[str, Spent]:
+    """Run the ways in turn; what each spends."""
     for run in ways.values():
         run()
     spent: dict[str, list[Spent]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, run in ways.items():
             spent[name].append(run())
-    wall = {name: median(s[0] for s in found) for name, found in spent.items()}
-    cpu = {name: median(s[1] for s in found) for name, found in spent.items()}
+    return {
+        n: (median(s[0] for s in found), median(s[1] for s in found)) for n, found in spent.items()
+    }
+
+
+def shown(spent: dict[str, Spent], images: int, kept: dict[str, float] | None = None) -> Table:
+    """What the ways spend, as ratios to the first one; ``kept`` are megabytes by name."""
     table = Table("way", "images/s", "ratio", "ratio of CPU seconds", *["MB"] * bool(kept))
-    for name in ways:
-        ratios = (f"{kind[first] / kind[name]:.2f}" for kind in (wall, cpu))
+    first = next(iter(spent.values()))
+    for name, each in spent.items():
+        ratios = (f"{kd / own:.2f}" for kd, own in zip(first, each, strict=True))
         size = [f"{kept[name]:.1f}"] if kept else []
-        table.add_row(name, f"{images / wall[name]:,.1f}", *ratios, *size)
+        table.add_row(name, f"{images / each[0]:,.1f}", *ratios, *size)
     return table
 
 
@@ -220,7 +218,15 @@ def of_distillers(folder: Path, args: argparse.Namespace) -> Table:
         config = settings(folder, args.device, f"distiller={name}", *words)
         made[name] = Lightning(config, args.batches)
     kept = {name: each.kept() for name, each in made.items()}
-    return compare(dict(made), args.rounds, args.batches * BATCH, kept)
+    spent = medians(dict(made), args.rounds)
+    if args.csv:
+        rows = [
+            [n, round(cpu / spent["kd"][1], 3), round(kept[n], 2)] for n, (_, cpu) in spent.items()
+        ]
+        with args.csv.open("w", newline="", encoding="utf-8") as file:
+            columns = ["distiller", "cpu_over_kd", "kept_mb"]
+            csv.writer(file, lineterminator="\n").writerows([columns, *sorted(rows)])
+    return shown(spent, args.batches * BATCH, kept)
 
 
 def making(training: Batches) -> str:
@@ -250,6 +256,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--distillers", default="")
+    parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -267,7 +274,7 @@ def main() -> None:
             STORED: Lightning(stored, args.batches),
         }
         print(making(TrainingSetup.from_config(live).batches.training))
-        table = compare(ways, args.rounds, args.batches * BATCH)
+        table = shown(medians(ways, args.rounds), args.batches * BATCH)
     Console().print(
         f"{args.device}, {torch.get_num_threads()} threads, {args.rounds} rounds", table
     )

@@ -23,6 +23,7 @@ from scipy.stats import t as student_t
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 STORE = ROOT / "experiments" / "proxies"
+STEPS = ROOT / "experiments" / "distillers" / "steps.csv"
 TRAININGS = ROOT / "experiments" / "distillers" / "trainings.csv"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS = (
@@ -106,7 +107,7 @@ def of_trainings() -> list[str]:
     """What one student reached with every distiller, and how far that is from without and kd."""
     table = pd.read_csv(TRAININGS)
     top1 = table.pivot_table(index="seed", columns="distiller", values="test_top1")
-    spent = table.groupby("distiller")[["cpu_seconds", "resident_mb"]].mean()
+    steps = pd.read_csv(STEPS, index_col="distiller")
 
     def difference(name: str, other: str) -> str:
         paired = top1[name] - top1[other]
@@ -118,10 +119,10 @@ def of_trainings() -> list[str]:
         for name in top1.mean().sort_values(ascending=False, kind="stable").index:
             cells = [f"{top1[name].mean():.2f} ± {top1[name].std():.2f}"]
             cells += [difference(name, "none"), difference(name, "kd")]
-            seconds = spent.cpu_seconds[name] / spent.cpu_seconds["kd"]
-            yield [f"`{name}`", *cells, f"{seconds:.2f}", f"{spent.resident_mb[name]:,.0f}"]
+            cells += [f"{steps.cpu_over_kd[name]:.2f}", f"{steps.kept_mb[name]:.1f}"]
+            yield [f"`{name}`", *cells]
 
-    heads = ["distiller", "top-1, %", "minus `none`", "minus `kd`", "CPU seconds over `kd`'s", "MB"]
+    heads = ["distiller", "top-1, %", "minus `none`", "minus `kd`", "step over `kd`'s", "kept, MB"]
     return _table(heads, rows())
 
 

@@ -188,6 +188,19 @@ def test_the_average_is_what_is_saved(tmp_path: Path, weights: Path) -> None:
     assert not torch.equal(current["student.fc.weight"], average["student.fc.weight"])
 
 
+def test_lightnings_average_goes_with_connectors_that_merge(tmp_path: Path, weights: Path) -> None:
+    """Its last epoch, which trains nothing, is that of the average."""
+    swa = "+callbacks.swa={_target_: lightning.pytorch.callbacks.StochasticWeightAveraging"
+    swa += ", swa_lrs: 0.01, swa_epoch_start: 1}"
+    trained(tmp_path / "run", weights, "distiller=norm", swa)
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert len(epochs(tmp_path / "run")) == 4
+    student = load_file(tmp_path / "run" / "student.safetensors")
+    best = load_file(tmp_path / "run" / "best.safetensors")
+    assert student.keys() == best.keys()
+    assert torch.equal(student["conv1.weight"], saved["state_dict"]["student.conv1.weight"])
+
+
 def test_accuracy_is_that_of_the_saved_student(tmp_path: Path, weights: Path) -> None:
     config = composed(weights)
     result = trained(tmp_path / "run", weights)
