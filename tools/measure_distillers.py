@@ -2,7 +2,8 @@
 
 ``python tools/measure_distillers.py WORK`` runs in WORK, two trainings at a time (about half an
 hour on two cores; a second start goes on where the first one ended), and writes
-experiments/distillers/trainings.csv. ``make docs`` makes the table of docs/distillers.md of it.
+experiments/distillers/trainings.csv; with ``chains`` behind WORK it trains students of students
+instead, and writes chains.csv. ``make docs`` makes the tables of docs/distillers.md of them.
 A training is a process of its own, whose CPU seconds and largest resident memory are kept.
 """
 
@@ -12,14 +13,15 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from diswot.config import conf_dir
 
-STORE = Path(__file__).parents[1] / "experiments" / "distillers" / "trainings.csv"
+STORE = Path(__file__).parents[1] / "experiments" / "distillers"
 SEEDS = (0, 1, 2)
 COMMON = ["student=resnet8", "teacher=resnet20", "teacher.weights=embedded", "data=fashion_mini"]
 COMMON += ["data.shuffle_seed=0", "protocol=short", "protocol.max_epochs=2"]
@@ -30,19 +32,29 @@ FURTHER = {
     "crd": ["distiller.crd.negatives=512"],
 }
 """Settings that so short a training needs, or so small a machine."""
-COLUMNS = ["distiller", "seed", "test_top1", "cpu_seconds", "resident_mb"]
+COLUMNS = ["name", "seed", "test_top1", "cpu_seconds", "resident_mb"]
 
 
-def train(work: Path, name: str, seed: int) -> list[Any]:
+CHAINS = {
+    "alone": ["student=resnet8", "teacher=none", "distiller=none"],
+    "taught by resnet56": ["student=resnet8", "teacher=resnet56", "teacher.weights=embedded"],
+    "assistant": ["student=resnet14", "teacher=resnet56", "teacher.weights=embedded"],
+    "taught by the assistant": ["student=resnet8", "teacher=resnet14", "teacher.weights=assistant"],
+    "born again": ["student=resnet8", "teacher=resnet8", "teacher.weights=alone"],
+    "born again twice": ["student=resnet8", "teacher=resnet8", "teacher.weights=born again"],
+}
+"""Trainings, each after those whose student is its teacher."""
+CHAINED = ["data=fashion_mini", "data.shuffle_seed=0", "protocol=short", "protocol.max_epochs=4"]
+
+
+def train(run: Path, name: str, seed: int, words: Sequence[str]) -> list[Any]:
     """One training, unless it was done before; gives its row."""
-    run = work / f"{name}-{seed}"
     spent, result = run / "spent.json", run / "result.json"
     if not spent.exists():
-        words = [*COMMON, f"distiller={name}", f"seed={seed}", *FURTHER.get(name, [])]
-        words += ["teacher=none"] * (name == "none")
         run.mkdir(parents=True, exist_ok=True)
         log = os.open(run / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        command = [sys.executable, "-m", "diswot.train", *words, f"hydra.run.dir={run}"]
+        command = [sys.executable, "-m", "diswot.train", *words]
+        command += [f"seed={seed}", f"hydra.run.dir={run}"]
         actions = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
         one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
         pid = os.posix_spawn(sys.executable, command, one_thread, file_actions=actions)
@@ -57,22 +69,49 @@ def train(work: Path, name: str, seed: int) -> list[Any]:
     return [name, seed, round(top1, 2), *json.loads(spent.read_text(encoding="utf-8"))]
 
 
-def rows(work: Path) -> Iterator[list[Any]]:
-    """Rows of all trainings, by name and seed."""
+def of_distillers(work: Path) -> list[list[Any]]:
+    """Rows of a training with each distiller, by name and seed."""
     names = sorted(file.stem for file in (conf_dir() / "distiller").glob("*.yaml"))
     order = ["none", "kd", *(name for name in names if name not in ("none", "kd"))]
+
+    def row(name: str, seed: int) -> list[Any]:
+        words = [*COMMON, f"distiller={name}", *FURTHER.get(name, [])]
+        words += ["teacher=none"] * (name == "none")
+        return train(work / f"{name}-{seed}", name, seed, words)
+
     with ThreadPoolExecutor(2) as pool:
-        wanted = [(name, seed) for name in order for seed in SEEDS]
-        yield from sorted(pool.map(lambda each: train(work, *each), wanted))
+        return sorted(pool.map(row, *zip(*product(order, SEEDS), strict=True)))
+
+
+def of_chains(work: Path) -> list[list[Any]]:
+    """Rows of the trainings of `CHAINS`, in that order, a chain a seed at a time."""
+
+    def run(name: str, seed: int) -> Path:
+        return work / f"{name.replace(' ', '-')}-{seed}"
+
+    def chain(seed: int) -> list[list[Any]]:
+        rows = []
+        for name, words in CHAINS.items():
+            *others, teacher = words
+            key, _, taught_by = teacher.partition("=")
+            known = f"{key}={run(taught_by, seed)}" if taught_by in CHAINS else teacher
+            rows.append(train(run(name, seed), name, seed, [*CHAINED, *others, known]))
+        return rows
+
+    with ThreadPoolExecutor(2) as pool:
+        rows = [row for rows in pool.map(chain, SEEDS) for row in rows]
+    return sorted(rows, key=lambda row: list(CHAINS).index(row[0]))
 
 
 def main() -> None:
     """Train, then store."""
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2 or sys.argv[2:] not in ([], ["chains"]):
         sys.exit(__doc__)
-    found = list(rows(Path(sys.argv[1]).resolve()))
-    with STORE.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *found])
+    work = Path(sys.argv[1]).resolve()
+    found = of_chains(work) if sys.argv[2:] else of_distillers(work)
+    file = STORE / ("chains.csv" if sys.argv[2:] else "trainings.csv")
+    with file.open("w", newline="", encoding="utf-8") as stored:
+        csv.writer(stored, lineterminator="\n").writerows([COLUMNS, *found])
 
 
 if __name__ == "__main__":
