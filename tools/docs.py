@@ -23,8 +23,7 @@ from scipy.stats import t as student_t
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 STORE = ROOT / "experiments" / "proxies"
-STEPS = ROOT / "experiments" / "distillers" / "steps.csv"
-TRAININGS = ROOT / "experiments" / "distillers" / "trainings.csv"
+DISTILLERS = ROOT / "experiments" / "distillers"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS = (
     *("space", "teacher", "student", "proxy", "benchmark", "strategy", "data", "init", "budget"),
@@ -105,9 +104,30 @@ def _needs(distiller: Any) -> str:
 
 def of_trainings() -> list[str]:
     """What one student reached with every distiller, and how far that is from without and kd."""
-    table = pd.read_csv(TRAININGS)
-    top1 = table.pivot_table(index="seed", columns="distiller", values="test_top1")
-    steps = pd.read_csv(STEPS, index_col="distiller")
+    steps = pd.read_csv(DISTILLERS / "steps.csv", index_col="distiller")
+
+    def rows() -> Iterator[list[str]]:
+        for name, *cells in _compared("trainings.csv", ["none", "kd"], by_top1=True):
+            plain, _, balanced = name.partition(", ")
+            step = steps.loc[plain]
+            cells += [f"{step.cpu_over_kd:.2f}", f"{step.kept_mb:.1f}"]
+            yield [f"`{plain}`{', ' * bool(balanced)}{balanced}", *cells]
+
+    heads = ["distiller", "top-1, %", "minus `none`", "minus `kd`", "step over `kd`'s", "kept, MB"]
+    return _table(heads, rows())
+
+
+def of_chains() -> list[str]:
+    """What students of students reached."""
+    heads = ["training", "top-1, %", "minus alone", "minus taught by resnet56"]
+    return _table(heads, _compared("chains.csv", ["alone", "taught by resnet56"]))
+
+
+def _compared(file: str, others: list[str], *, by_top1: bool = False) -> Iterator[list[str]]:
+    """Mean and deviation of each training, and its paired differences with 95 % intervals."""
+    table = pd.read_csv(DISTILLERS / file)
+    top1 = table.pivot_table(index="seed", columns="name", values="test_top1")
+    best_first = top1.mean().sort_values(ascending=False, kind="stable").index
 
     def difference(name: str, other: str) -> str:
         paired = top1[name] - top1[other]
@@ -115,15 +135,9 @@ def of_trainings() -> list[str]:
         shown = " ▲" if paired.mean() > half else " ▼" if -paired.mean() > half else ""
         return "–" if name == other else f"{paired.mean():+.2f} ± {half:.2f}{shown}"
 
-    def rows() -> Iterator[list[str]]:
-        for name in top1.mean().sort_values(ascending=False, kind="stable").index:
-            cells = [f"{top1[name].mean():.2f} ± {top1[name].std():.2f}"]
-            cells += [difference(name, "none"), difference(name, "kd")]
-            cells += [f"{steps.cpu_over_kd[name]:.2f}", f"{steps.kept_mb[name]:.1f}"]
-            yield [f"`{name}`", *cells]
-
-    heads = ["distiller", "top-1, %", "minus `none`", "minus `kd`", "step over `kd`'s", "kept, MB"]
-    return _table(heads, rows())
+    for name in best_first if by_top1 else table.name.unique():
+        mean = f"{top1[name].mean():.2f} ± {top1[name].std():.2f}"
+        yield [str(name), mean, *(difference(name, other) for other in others)]
 
 
 def of_support() -> list[str]:
@@ -314,6 +328,7 @@ SPECIAL: dict[str, Callable[[], list[str]]] = {
     "all": all_groups,
     "distillers": of_distillers,
     "trainings": of_trainings,
+    "chains": of_chains,
     "support": of_support,
     **{f"ranking {name}": partial(of_ranking, name) for name in RANKINGS},
     **{f"targets {name}": partial(of_targets, name) for name in ("autoformer", "pit")},

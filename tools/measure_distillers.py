@@ -32,6 +32,9 @@ FURTHER = {
     "crd": ["distiller.crd.negatives=512"],
 }
 """Settings that so short a training needs, or so small a machine."""
+BALANCED = "ab at byot crd dkd diswot ft ickd mlkd norm ofa pkt rkd sd_dropout wsld".split()
+"""Trained a second time, by balanced weights: those that end a point below no distiller with their
+own, but for simkd, beside which no other loss counts."""
 COLUMNS = ["name", "seed", "test_top1", "cpu_seconds", "resident_mb"]
 
 
@@ -79,8 +82,14 @@ def of_distillers(work: Path) -> list[list[Any]]:
         words += ["teacher=none"] * (name == "none")
         return train(work / f"{name}-{seed}", name, seed, words)
 
+    def balanced(name: str, seed: int) -> list[Any]:
+        words = [*COMMON, f"distiller={name}", *FURTHER.get(name, []), "protocol.balance=0.5"]
+        return train(work / f"{name}-balanced-{seed}", f"{name}, balanced", seed, words)
+
     with ThreadPoolExecutor(2) as pool:
-        return sorted(pool.map(row, *zip(*product(order, SEEDS), strict=True)))
+        own = pool.map(row, *zip(*product(order, SEEDS), strict=True))
+        further = pool.map(balanced, *zip(*product(BALANCED, SEEDS), strict=True))
+        return sorted([*own, *further])
 
 
 def of_chains(work: Path) -> list[list[Any]]:
