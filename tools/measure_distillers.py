@@ -32,7 +32,8 @@ FURTHER = {
     "crd": ["distiller.crd.negatives=512"],
 }
 """Settings that so short a training needs, or so small a machine."""
-BALANCED = "ab at byot crd dkd diswot ft ickd mlkd norm ofa pkt rkd sd_dropout wsld".split()
+BALANCED = ["ab", "at", "byot", "crd", "dkd", "diswot", "ft", "ickd", "mlkd", "norm", "ofa", "pkt"]
+BALANCED += ["rkd", "sd_dropout", "wsld"]
 """Trained a second time, by balanced weights: those that end a point below no distiller with their
 own, but for simkd, beside which no other loss counts."""
 COLUMNS = ["name", "seed", "test_top1", "cpu_seconds", "resident_mb"]
