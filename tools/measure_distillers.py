@@ -2,9 +2,10 @@
 
 ``python tools/measure_distillers.py WORK`` runs in WORK, two trainings at a time (about half an
 hour on two cores; a second start goes on where the first one ended), and writes
-experiments/distillers/trainings.csv; with ``chains`` behind WORK it trains students of students
-instead, and writes chains.csv. ``make docs`` makes the tables of docs/distillers.md of them.
-A training is a process of its own, whose CPU seconds and largest resident memory are kept.
+experiments/distillers/trainings.csv. With a name behind WORK it does something else, and writes
+NAME.csv: ``chains`` are students of students, ``few`` trains with 50 images a class, ``family``
+another kind of network. ``make docs`` makes the tables of docs/distillers.md of them. A training
+is a process of its own, whose CPU seconds and largest resident memory are kept.
 """
 
 from __future__ import annotations
@@ -15,17 +16,28 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from diswot.config import conf_dir
 
 STORE = Path(__file__).parents[1] / "experiments" / "distillers"
 SEEDS = (0, 1, 2)
-COMMON = ["student=resnet8", "teacher=resnet20", "teacher.weights=embedded", "data=fashion_mini"]
-COMMON += ["data.shuffle_seed=0", "protocol=short", "protocol.max_epochs=2"]
-COMMON += ["+trainer.limit_train_batches=64"]
+COMMON = ["teacher=resnet20", "teacher.weights=embedded", "data.shuffle_seed=0", "protocol=short"]
+SHORT = ["data=fashion_mini", "protocol.max_epochs=2", "+trainer.limit_train_batches=64"]
+LIKE_THE_TEACHERS = ["data.mean=[0.286,0.286,0.286]", "data.std=[0.353,0.353,0.353]"]
+TRAININGS = {
+    "trainings": ["student=resnet8", *SHORT],
+    "few": ["student=resnet8", "protocol.max_epochs=60", "data=npz", *LIKE_THE_TEACHERS],
+    "family": ["student=mobilenetv2", *SHORT],
+}
+SOME = ["none", "kd", "dist", "pld", "ofa", "embedding", "at", "sp", "nst", "fitnet", "ofd"]
+SOME += ["reviewkd"]
+"""Distillers of all but the first."""
 FURTHER = {
     "dkd": ["distiller.dkd.warmup=1"],
     "reviewkd": ["distiller.reviewkd.warmup=1"],
@@ -73,24 +85,49 @@ def train(run: Path, name: str, seed: int, words: Sequence[str]) -> list[Any]:
     return [name, seed, round(top1, 2), *json.loads(spent.read_text(encoding="utf-8"))]
 
 
-def of_distillers(work: Path) -> list[list[Any]]:
+def few_images(file: Path) -> Path:
+    """The first 50 training images of each class, and all test images, as fashion_mini has them."""
+    with (
+        resources.open_binary("diswot.assets", "fashion_mini.npz") as stored,
+        np.load(stored) as kept,
+    ):
+        arrays = dict(kept)
+    of_class = (np.flatnonzero(arrays["y_train"] == label)[:50] for label in range(10))
+    chosen = np.concatenate(list(of_class))
+    for name in ("x_train", "y_train"):
+        arrays[name] = arrays[name][chosen]
+    for name in ("x_train", "x_test"):
+        padded = np.pad(arrays[name], ((0, 0), (2, 2), (2, 2)))
+        arrays[name] = np.repeat(padded[..., None], 3, axis=3)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, **arrays)
+    return file
+
+
+def of_distillers(work: Path, kind: str) -> list[list[Any]]:
     """Rows of a training with each distiller, by name and seed."""
     names = sorted(file.stem for file in (conf_dir() / "distiller").glob("*.yaml"))
-    order = ["none", "kd", *(name for name in names if name not in ("none", "kd"))]
+    order = (
+        sorted(names, key=lambda name: name not in ("none", "kd")) if kind == "trainings" else SOME
+    )
+    common = [*COMMON, *TRAININGS[kind]]
+    if kind == "few":
+        common.append(f"data.path={few_images(work / 'few.npz')}")
 
     def row(name: str, seed: int) -> list[Any]:
-        words = [*COMMON, f"distiller={name}", *FURTHER.get(name, [])]
+        words = [*common, f"distiller={name}", *FURTHER.get(name, [])]
         words += ["teacher=none"] * (name == "none")
         return train(work / f"{name}-{seed}", name, seed, words)
 
     def balanced(name: str, seed: int) -> list[Any]:
-        words = [*COMMON, f"distiller={name}", *FURTHER.get(name, []), "protocol.balance=0.5"]
+        words = [*common, f"distiller={name}", *FURTHER.get(name, []), "protocol.balance=0.5"]
         return train(work / f"{name}-balanced-{seed}", f"{name}, balanced", seed, words)
 
     with ThreadPoolExecutor(2) as pool:
         own = pool.map(row, *zip(*product(order, SEEDS), strict=True))
-        further = pool.map(balanced, *zip(*product(BALANCED, SEEDS), strict=True))
-        return sorted([*own, *further])
+        twice = BALANCED if kind == "trainings" else []
+        further = [pool.submit(balanced, *each) for each in product(twice, SEEDS)]
+        return sorted([*own, *(each.result() for each in further)])
 
 
 def of_chains(work: Path) -> list[list[Any]]:
@@ -115,12 +152,12 @@ def of_chains(work: Path) -> list[list[Any]]:
 
 def main() -> None:
     """Train, then store."""
-    if len(sys.argv) < 2 or sys.argv[2:] not in ([], ["chains"]):
+    kinds = [*TRAININGS, "chains"]
+    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= set(kinds):
         sys.exit(__doc__)
-    work = Path(sys.argv[1]).resolve()
-    found = of_chains(work) if sys.argv[2:] else of_distillers(work)
-    file = STORE / ("chains.csv" if sys.argv[2:] else "trainings.csv")
-    with file.open("w", newline="", encoding="utf-8") as stored:
+    work, kind = Path(sys.argv[1]).resolve(), (sys.argv[2:] or kinds)[0]
+    found = of_chains(work) if kind == "chains" else of_distillers(work, kind)
+    with (STORE / f"{kind}.csv").open("w", newline="", encoding="utf-8") as stored:
         csv.writer(stored, lineterminator="\n").writerows([COLUMNS, *found])
 
 
