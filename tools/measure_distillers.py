@@ -32,7 +32,7 @@ SHORT = ["data=fashion_mini", "protocol.max_epochs=2", "+trainer.limit_train_bat
 LIKE_THE_TEACHERS = ["data.mean=[0.286,0.286,0.286]", "data.std=[0.353,0.353,0.353]"]
 TRAININGS = {
     "trainings": ["student=resnet8", *SHORT],
-    "few": ["student=resnet8", "protocol.max_epochs=60", "data=npz", *LIKE_THE_TEACHERS],
+    "few": ["student=resnet8", "protocol.max_epochs=30", "data=npz", *LIKE_THE_TEACHERS],
     "family": ["student=mobilenetv2", *SHORT],
 }
 SOME = ["none", "kd", "dist", "pld", "ofa", "embedding", "at", "sp", "nst", "fitnet", "ofd"]
