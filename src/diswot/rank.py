@@ -84,6 +84,7 @@ def run_rank(
     """
     from diswot.accuracies import benchmark_of
     from diswot.console import print_lines
+    from diswot.fingerprints import identified
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import Shard
     from diswot.reporting.rank import export, show_rank_plan
@@ -109,7 +110,7 @@ def run_rank(
     targets = targets_of(benchmark, archs)  # what is not known is said before hours of scoring
     data = make_data(config)
     config["num_classes"] = class_count(config, data)
-    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    session = Session(_COMMAND, identified(config), path, quiet=quiet, group=group)
     with_what: dict[str, Any] = {"data": data, "workers": workers}
     session.show(show_rank_plan, config, benchmark, len(archs), **with_what, path=path)
     with session.opened():

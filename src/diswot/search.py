@@ -46,6 +46,7 @@ def run_search(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
+    from diswot.fingerprints import identified
     from diswot.reporting.search import show_result
 
     config = settled(config, "space", "teacher", "strategy", "budget", "latency", "data", "init")
@@ -54,7 +55,7 @@ def run_search(
     def finished(summary: SearchSummary) -> bool:
         return summary.exhausted or (wanted is not None and summary.evaluated >= wanted)
 
-    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    session = Session(_COMMAND, identified(config), path, quiet=quiet, group=group)
     return session.result(_search, show_result, finished=finished)
 
 

@@ -66,7 +66,7 @@ def prepared(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     from diswot.checks import choice
     from diswot.config import finite
     from diswot.distillers import needing_teacher
-    from diswot.models.weights import identified
+    from diswot.fingerprints import identified
     from diswot.scoring.runtime import PRECISIONS
 
     groups = ("student", "teacher", "data", "protocol", "trainer")
@@ -77,8 +77,8 @@ def prepared(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     finite(config)
     if config["distiller"]:
         taught = needing_teacher(config["distiller"])
-        config["teacher"] = identified(config["teacher"]) if taught else _NO_TEACHER
-    return config
+        config["teacher"] = config["teacher"] if taught else _NO_TEACHER
+    return identified(config)
 
 
 def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:
