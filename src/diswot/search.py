@@ -72,7 +72,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.searching.engine import Search
     from diswot.searching.screening import screen_of, screening
     from diswot.strategies import make_strategy
-    from diswot.teaching import measured
+    from diswot.teaching import check_known, doubt, measured
 
     config, run_dir = session.config, session.run_dir
     images = whole("teacher_images", config["teacher_images"], 0)
@@ -94,6 +94,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     ):
         accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
         session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))
+        check_known(doubt(config["teacher"]["name"], accuracy), strict=config["strict"])
         search = Search(run_dir, strategy, setup.fitness, setup.others, screen)
         total = strategy.evaluations or setup.space.size.count
         log = SearchLog(session.loggers, search, strategy, setup.fitness[0])

@@ -172,5 +172,6 @@ def training_config(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
         "protocol": {**config["protocol"], "max_epochs": trial.epochs},
         "trainer": trainer,
         "logger": {},
+        "strict": False,  # the race itself looks at its teacher
         "seed": trial.seed,
     }

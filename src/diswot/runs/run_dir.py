@@ -159,7 +159,7 @@ class RunDir(Generic[R]):
                     "known what they were scored with; choose another hydra.run.dir"
                 )
             return
-        before = read_json(self._config_file, "choose another hydra.run.dir")
+        before: dict[str, Any] = read_json(self._config_file, "choose another hydra.run.dir")
         further: dict[str, Any] = {}
         if self._kind is ScoreRecord:  # every proxy of a ranking has scores of its own
             further = {k: v for k, v in self._config["proxy"].items() if k not in before["proxy"]}
