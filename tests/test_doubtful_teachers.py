@@ -74,7 +74,7 @@ BRIEF = ["protocol.augment=null", "protocol.validation=0.2"]
 COMMANDS: list[tuple[Any, list[str]]] = [
     (search, ["space=s0", "space.depths=[1]", "strategy=exhaustive", "proxy=params", "workers=1"]),
     (rank, ["space=s0", "proxy=params", "benchmark.sample=3", "resamples=2", "workers=1"]),
-    (train, ["student=resnet8", "protocol.max_epochs=1", "protocol.schedule.warmup=0", *BRIEF]),
+    (train, ["student=resnet8", "protocol.max_epochs=1", *BRIEF]),
     (
         race,
         [
