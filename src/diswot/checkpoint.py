@@ -14,7 +14,7 @@ from diswot.checks import folder, whole
 from diswot.config import check_harmless, conf_dir, known_targets, make, member_node
 from diswot.errors import UnreadableError, UserError
 from diswot.given import NETWORK
-from diswot.models.outputs import count_params
+from diswot.models.outputs import checked_network, count_params
 from diswot.models.weights import WEIGHTS_FILE, load_weights
 from diswot.runs import (
     EpochRecord,
@@ -78,7 +78,10 @@ def build_network(
     sizes = {"num_classes": num_classes, "in_channels": in_channels}
     if image_size is not None and spec["network"].get("image_size", 0) is None:
         sizes["image_size"] = image_size
-    return _loaded(make(spec["network"], node, nn.Module, **sizes), spec, role, node)
+    made = make(spec["network"], node, nn.Module, **sizes)
+    return _loaded(
+        checked_network(made, f"{node}: {spec['network']['_target_']}"), spec, role, node
+    )
 
 
 def build_student(

@@ -11,9 +11,9 @@ from diswot.errors import UserError
 T = TypeVar("T")
 
 IRRELEVANT = (
-    *("workers", "teacher_images", "logger", "debug", "hydra", "resamples", "merge"),
+    *("workers", "teacher_images", "logger", "debug", "strict", "hydra", "resamples", "merge"),
     *("data.num_workers", "data.resident"),
-    *("benchmark.source", "benchmark.path", "benchmark.datasets"),
+    *("benchmark.source", "benchmark.path", "benchmark.datasets", "data_files"),
     *("protocol.teacher_cache.dir", "trainer.profiler"),
     *("callbacks.lines", "callbacks.progress", "callbacks.curves"),
 )
@@ -29,6 +29,9 @@ ADDED = {
     "protocol.teacher_cache.embedding": False,
 }
 """Settings that came later, and the value that leaves a run as it was: it is that of before."""
+
+FINGERPRINTS = ("data_files", "student.sha256", "teacher.sha256", "teacher.sha256_of")
+"""Of the files of a run (`diswot.fingerprints`); runs of older versions may have none."""
 
 
 def conf_dir() -> Path:
@@ -177,6 +180,15 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings | ({} if "protocol" in config else {"proxy": proxies})
 
 
+def fingerprints(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fingerprints of a run's files, by dotted name."""
+    return {
+        name: value
+        for name, value in flatten(config)
+        if any(name == each or name.startswith(f"{each}.") for each in FINGERPRINTS)
+    }
+
+
 def finite(config: Mapping[str, Any]) -> None:
     """Refuse numbers that no file of settings can hold with a `UserError`."""
     for name, value in flatten(config):
@@ -194,8 +206,12 @@ def require(config: Mapping[str, Any], *groups: str) -> None:
 def difference(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[tuple[str, object, object]]:
-    """Settings in which two runs differ: name, value before, value after."""
-    old, new = identity(before), identity(after)
-    names = sorted({*old, *new})
+    """Settings and files in which two runs differ: name, value before, value after.
+
+    Fingerprints that the run before has not are not compared.
+    """
+    old, new = ({**identity(each), **fingerprints(each)} for each in (before, after))
+    unknown = {name for name in fingerprints(after) if name not in old}
+    names = sorted({*old, *new} - unknown)
     both = ((name, old.get(name, "(not set)"), new.get(name, "(not set)")) for name in names)
     return [(name, was, now) for name, was, now in both if was != now]

@@ -51,7 +51,7 @@ def run_probe(
     for loggers. Errors are those of `diswot.commands.Session.result`.
     """
     from diswot.checks import choice, number, whole
-    from diswot.models.weights import identified
+    from diswot.fingerprints import identified
     from diswot.scoring.runtime import PRECISIONS
 
     config = settled(config, "teacher", "data")
@@ -65,9 +65,7 @@ def run_probe(
             f"teacher={spec['name']} teacher.weights={spec['weights']}: a probe needs a trained "
             "teacher; name one, and give a file, a run directory or a tag of its weights"
         )
-    session = Session(
-        _COMMAND, {**config, "teacher": identified(spec)}, path, quiet=quiet, group=group
-    )
+    session = Session(_COMMAND, identified(config), path, quiet=quiet, group=group)
     return session.result(_probe, _show_result)
 
 

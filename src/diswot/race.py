@@ -64,9 +64,11 @@ def run_race(
         OSError: The run directory cannot be written.
     """
     from diswot.config import finite
+    from diswot.fingerprints import identified
     from diswot.racing.setup import plan_of, resolve_race
 
     config = resolve_race(settled(config, "data", "protocol", "trainer"), folders, found)
+    config = identified(config)
     finite(config)
     seeds = len(plan_of(config).seeds)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from diswot.loggers.followers import RankLog
     from diswot.proxies import Proxy
     from diswot.ranking.shards import Shard
-    from diswot.runs import RankRow
+    from diswot.runs import RankRow, TeacherAccuracy
 
 
 _COMMAND = Command("rank", "ranking", ScoreRecord, RankSummary, axis="scored")
@@ -84,6 +84,7 @@ def run_rank(
     """
     from diswot.accuracies import benchmark_of
     from diswot.console import print_lines
+    from diswot.fingerprints import identified
     from diswot.ranking.scores import collect, targets_of
     from diswot.ranking.shards import Shard
     from diswot.reporting.rank import export, show_rank_plan
@@ -97,6 +98,7 @@ def run_rank(
 
     config = settled(config, "space", "benchmark", "teacher", "data", "init")
     whole("resamples", config["resamples"], 1)
+    whole("teacher_images", config["teacher_images"], 0)
     nodes = {name: {"_target_": target, "name": name} for name, target in _BASELINES.items()}
     proxies = make_proxies(config)
     if missing := {name: node for name, node in nodes.items() if name not in proxies}:
@@ -109,19 +111,38 @@ def run_rank(
     targets = targets_of(benchmark, archs)  # what is not known is said before hours of scoring
     data = make_data(config)
     config["num_classes"] = class_count(config, data)
-    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    session = Session(_COMMAND, identified(config), path, quiet=quiet, group=group)
     with_what: dict[str, Any] = {"data": data, "workers": workers}
     session.show(show_rank_plan, config, benchmark, len(archs), **with_what, path=path)
     with session.opened():
+        accuracy = _teacher_accuracy(session, data)
         records, log = _score(session, archs, seeds, **with_what, proxies=proxies)
         if shard.count == 1:
             scores = collect(records, archs, seeds, controlled)
-            rows = export(config, benchmark, data, scores, targets, path=path, quiet=quiet)
+            found = (config, benchmark, data, scores, targets)
+            rows = export(*found, path=path, quiet=quiet, accuracy=accuracy)
             log.finish(rows, path)
             return rows
     done = f"Shard {shard} is done; when all are: {_merge_command(config, path)}"
     session.show(print_lines, [done])
     return []
+
+
+def _teacher_accuracy(
+    session: Session[ScoreRecord, RankSummary], data: ImageData
+) -> TeacherAccuracy | None:
+    """How good a teacher with trained weights is itself; what others teach is not asked."""
+    from diswot.console import print_lines
+    from diswot.reporting import teacher_lines
+    from diswot.teaching import check_known, doubt, measured
+
+    config, spec = session.config, session.config["teacher"]
+    if str(spec["weights"]) == "none":
+        return None
+    accuracy, problem = measured(spec, data, config["device"], config["teacher_images"])
+    session.show(print_lines, teacher_lines(spec["name"], accuracy, problem))
+    check_known(doubt(spec["name"], accuracy), strict=config["strict"])
+    return accuracy
 
 
 def _seeds(config: Mapping[str, Any]) -> range:

@@ -46,6 +46,7 @@ def run_search(
         KeyboardInterrupt: Stopped; the message says how to go on.
         OSError: The run directory cannot be written.
     """
+    from diswot.fingerprints import identified
     from diswot.reporting.search import show_result
 
     config = settled(config, "space", "teacher", "strategy", "budget", "latency", "data", "init")
@@ -54,7 +55,7 @@ def run_search(
     def finished(summary: SearchSummary) -> bool:
         return summary.exhausted or (wanted is not None and summary.evaluated >= wanted)
 
-    session = Session(_COMMAND, config, path, quiet=quiet, group=group)
+    session = Session(_COMMAND, identified(config), path, quiet=quiet, group=group)
     return session.result(_search, show_result, finished=finished)
 
 
@@ -71,7 +72,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     from diswot.searching.engine import Search
     from diswot.searching.screening import screen_of, screening
     from diswot.strategies import make_strategy
-    from diswot.teaching import measured
+    from diswot.teaching import check_known, doubt, measured
 
     config, run_dir = session.config, session.run_dir
     images = whole("teacher_images", config["teacher_images"], 0)
@@ -93,6 +94,7 @@ def _search(session: Session[CandidateRecord, SearchSummary]) -> SearchSummary:
     ):
         accuracy, problem = measured(config["teacher"], setup.data, config["device"], images)
         session.show(print_lines, teacher_lines(setup.teacher, accuracy, problem))
+        check_known(doubt(config["teacher"]["name"], accuracy), strict=config["strict"])
         search = Search(run_dir, strategy, setup.fitness, setup.others, screen)
         total = strategy.evaluations or setup.space.size.count
         log = SearchLog(session.loggers, search, strategy, setup.fitness[0])

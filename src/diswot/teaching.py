@@ -1,5 +1,8 @@
 """Teachers: built for the images of a data set, the weights that teach, how good one is itself."""
 
+import math
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ from diswot.models.weights import EMBEDDED_FOR, embedded_names, untrained_classi
 from diswot.runs import TeacherAccuracy
 
 _BATCH = 100  # images of a pass
+_SLIGHT = 0.1  # share of the way from chance to 100 % below which nothing is known
+_Z = 1.96  # standard deviations of a 95 % interval
 
 
 def build_teacher(
@@ -225,26 +230,71 @@ def measured(
     count = min(limit, len(images))
     parts = torch.split(torch.linspace(0, len(images) - 1, count).long(), _BATCH)
     batches = ((images.transform.normalize(images.fitted(p)), images.labels[p]) for p in parts)
-    top1 = accuracy(network, batches, device)["top1"]
-    return TeacherAccuracy(weights=weights, top1=top1, images=count, of=len(images)), None
+    return of_teacher(network, weights, batches, device, len(images)), None
+
+
+def of_teacher(
+    network: nn.Module, weights: str, batches: Iterable[Sequence[Tensor]], device: str, of: int
+) -> TeacherAccuracy:
+    """The accuracy of a teacher on some of ``of`` test images; see `accuracy`."""
+    own = accuracy(network, batches, device)
+    return TeacherAccuracy(weights, own["top1"], int(own["images"]), of, own["chance"])
+
+
+def doubt(name: str, own: TeacherAccuracy | None) -> str | None:
+    """What to say of a teacher that does not know the images; None where nothing shows that.
+
+    It is doubted where the 95 % interval of its accuracy (Wilson) reaches below a tenth of the way
+    from chance to 100 %. Chance is what its predictions would score if they had nothing to do with
+    the labels: the sum over classes of the products of their shares, as in Cohen's kappa. The tenth
+    is for teachers of other classes: they give images of one class alike predictions, so they hit
+    or miss it as a whole.
+    """
+    if own is None or own.chance is None:
+        return None
+    share, spread = own.top1 / 100, _Z**2 / own.images
+    half = math.sqrt(spread * share * (1 - share) + spread**2 / 4)
+    lowest = 100 * (share + spread / 2 - half) / (1 + spread)
+    if lowest > own.chance + _SLIGHT * (100 - own.chance):
+        return None
+    return (
+        f"teacher {name} (weights: {own.weights}) seems not to know the data: its top-1 is "
+        f"{own.top1:.2f} % on {own.images:,} test images, where chance is {own.chance:.2f} %; are "
+        "these its classes in its order, and images normalised as in its training?"
+    )
+
+
+def check_known(problem: str | None, *, strict: bool) -> None:
+    """Warn of a `doubt`; where it is ``strict`` a `UserError`."""
+    if problem and strict:
+        raise UserError(f"{problem} (strict=true)")
+    if problem:
+        warnings.warn(problem, stacklevel=1)
 
 
 @torch.no_grad()
 def accuracy(
     network: nn.Module, batches: Iterable[Sequence[Tensor]], device: str
 ) -> dict[str, float]:
-    """Top-1 and top-5 accuracy in percent of a network that gives logits; its mode is kept.
+    """Accuracy in percent of a network that gives logits, whose mode is kept.
 
-    Batches hold images ``(B, C, H, W)`` and labels ``(B,)``, and maybe more.
+    ``top1`` and ``top5``; ``chance``, the top-1 of these predictions if they were independent of
+    the labels; and how many ``images`` there were. Batches hold images ``(B, C, H, W)`` and labels
+    ``(B,)``, and maybe more.
     """
     training = network.training
     network.to(device).eval()
     right, count = torch.zeros(2, dtype=torch.int64), 0
+    given, said = Counter[int](), Counter[int]()
     for images, labels, *_ in batches:
         logits = network(images.to(device, memory_format=torch.channels_last)).cpu()
-        likeliest = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        classes = logits.topk(min(5, logits.shape[1])).indices
+        likeliest = classes == labels[:, None]
         right += torch.stack([likeliest[:, 0].sum(), likeliest.sum()])
         count += len(labels)
+        given.update(labels.tolist())
+        said.update(classes[:, 0].tolist())
     network.train(training)
     top1, top5 = (100 * right / count).tolist()
-    return {"top1": top1, "top5": top5}
+    chance = 100 * sum(given[each] * said[each] for each in given) / count**2
+    return {"top1": top1, "top5": top5, "chance": chance, "images": count}

@@ -66,7 +66,7 @@ def prepared(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     from diswot.checks import choice
     from diswot.config import finite
     from diswot.distillers import needing_teacher
-    from diswot.models.weights import identified
+    from diswot.fingerprints import identified
     from diswot.scoring.runtime import PRECISIONS
 
     groups = ("student", "teacher", "data", "protocol", "trainer")
@@ -77,8 +77,8 @@ def prepared(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     finite(config)
     if config["distiller"]:
         taught = needing_teacher(config["distiller"])
-        config["teacher"] = identified(config["teacher"]) if taught else _NO_TEACHER
-    return config
+        config["teacher"] = config["teacher"] if taught else _NO_TEACHER
+    return identified(config)
 
 
 def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:
@@ -106,9 +106,10 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
     from diswot.models.outputs import count_flops, count_params
     from diswot.models.parametrized import plain
     from diswot.reporting.train import export, show_plan
+    from diswot.teaching import check_known, doubt
     from diswot.training.callbacks import EpochLog
     from diswot.training.processes import environment, is_first
-    from diswot.training.run import finished_epochs, fit, make_trainer, teacher_top1
+    from diswot.training.run import finished_epochs, fit, make_trainer, teacher_accuracy
     from diswot.training.setup import TrainingSetup
 
     cluster = environment(config["trainer"])
@@ -129,12 +130,14 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
             size = {"params": count_params(student), "flops": count_flops(student, image)}
             log.append(EpochLog(session.loggers.log, session.run_dir.journal, size))
         trainer = make_trainer(config, setup, path, cluster, log, show=not quiet)
-        own = teacher_top1(config, setup, session.run_dir)
-        session.show(show_plan, config, setup, path, own)
+        own = teacher_accuracy(config, setup, session.run_dir)
+        session.show(show_plan, config, setup, path, own.top1 if own else None)
+        check_known(doubt(config["teacher"]["name"], own), strict=config["strict"])
         session.loggers.start()
         session.run_dir.begin()
         if own is not None:
-            session.run_dir.save_state({"schema": 1, "teacher_top1": own})
+            known = {"teacher_top1": own.top1, "teacher_chance": own.chance}
+            session.run_dir.save_state({"schema": 1, **known})
         trainer.loggers = session.loggers.lightning
         fit(trainer, setup, path, finished_epochs(session.run_dir, checkpoint, setup))
         epochs = [record for record, _ in session.run_dir.journal.read()]

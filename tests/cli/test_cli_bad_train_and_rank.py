@@ -55,7 +55,10 @@ BAD_TRAININGS = {
     "+protocol.schedule.gama=1": ("protocol.schedule", "gama"),
     "protocol.schedule.warmup=3": ("protocol.schedule.warmup=3", "protocol.max_epochs=2"),
     "protocol.schedule.final=2": ("protocol.schedule.final=2", "from 0 to 1"),
-    "protocol=crd protocol.max_epochs=100": ("protocol.schedule.milestones", "below 100"),
+    "protocol=crd protocol.max_epochs=100 protocol.schedule.milestones=[150]": (
+        "protocol.schedule.milestones",
+        "below 100",
+    ),
     "protocol.mixup=-1": ("protocol.mixup=-1", "at least 0"),
     "protocol.augment.pad=-1": ("protocol.augment.pad=-1", "at least 0"),
     "distiller=dkd protocol.mixup=1": ("distiller dkd", "protocol.mixup", "protocol.cutmix"),

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from diswot.checkpoint import build_network
 from diswot.config import member_node
 from diswot.errors import UserError
+from diswot.fingerprints import with_sha256
 from diswot.models import Network
 from diswot.models.several import SeveralNetworks, confidence
-from diswot.models.weights import identified
 from diswot.teaching import teacher_cost
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -81,9 +81,9 @@ def test_members_have_weights_of_their_own(tmp_path: Path) -> None:
         saved = torch.load(file, weights_only=True)
         assert all(torch.equal(saved[name], value) for name, value in member.state_dict().items())
     sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    assert identified(spec)["sha256_of"] == sums
+    assert with_sha256(spec)["sha256_of"] == sums
     namesakes = [members[0], "resnet8", {**members[1], "name": "tiny"}]
-    assert identified(node(namesakes))["sha256_of"] == [sums[0], None, sums[1]]
+    assert with_sha256(node(namesakes))["sha256_of"] == [sums[0], None, sums[1]]
     with pytest.raises(
         UserError, match=r"^teacher\.members: wider names no weights; give \{name: "
     ):
@@ -136,7 +136,7 @@ def test_members_are_named() -> None:
     ],
 )
 def test_what_is_refused(members: object, weighting: object, problem: str) -> None:
-    spec = identified(node(members, weighting=weighting))  # as a training does first
+    spec = with_sha256(node(members, weighting=weighting))  # as a training does first
     with pytest.raises(UserError, match=problem):
         build_network(spec, "teacher", *SIZES)
 

@@ -51,6 +51,25 @@ def test_warmups_that_are_refused(warmup: Any) -> None:
         cosine(0, 10, warmup=warmup)
 
 
+@pytest.mark.parametrize(
+    ("words", "setting", "expected"),
+    [
+        (("protocol=crd",), "milestones", [150, 180, 210]),
+        (("protocol=crd", "protocol.max_epochs=300"), "milestones", [150, 180, 210]),
+        (("protocol=crd", "protocol.max_epochs=24"), "milestones", [15, 18, 21]),
+        (("protocol=imagenet", "protocol.max_epochs=1"), "milestones", [0.3, 0.6, 0.9]),
+        (("protocol=imagenet", "protocol.schedule.milestones=[2]"), "milestones", [2]),
+        (("protocol.max_epochs=1",), "warmup", 1),
+    ],
+)
+def test_a_schedule_follows_the_epochs(
+    words: tuple[str, ...], setting: str, expected: object
+) -> None:
+    node = compose("train", words, None)["protocol"]
+    assert node["schedule"][setting] == expected
+    Protocol.from_config(node)
+
+
 @pytest.fixture(scope="module")
 def node() -> dict[str, Any]:
     """Settings of the default protocol."""

@@ -121,7 +121,7 @@ def test_the_teacher_is_measured_once(
     setup, measured = prepared(weights), []
     teacher = trained_teacher(composed(weights), setup.data)
     of_teacher = accuracy(teacher, setup.batches.test_dataloader(), "cpu")["top1"]
-    monkeypatch.setattr("diswot.training.run.accuracy", lambda *_: measured.append(1))
+    monkeypatch.setattr("diswot.training.run.of_teacher", lambda *_: measured.append(1))
     result = trained(half, weights)
     assert (result["teacher_top1"], measured) == (of_teacher, [])
     assert trained(half.parent / "alone", weights, "distiller=none")["teacher_top1"] is None

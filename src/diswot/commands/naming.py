@@ -26,16 +26,24 @@ _KEY = re.compile(rf"\A([+~]{{0,2}})trainer\.((?:{'|'.join(_KEYS)})(?:[.=@].*)?)
 
 
 def register() -> None:
-    """Tell OmegaConf, in this process, how run directories are named and defaults limited."""
+    """Tell OmegaConf, in this process, how run directories are named and defaults follow others."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("diswot.run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("diswot.at_most", _at_most, replace=True)
+    OmegaConf.register_new_resolver("diswot.scaled", _scaled, replace=True)
 
 
 def _at_most(value: int, limit: object) -> int:
     """A default that follows another setting; what is no number is refused where it is read."""
     return min(value, limit) if isinstance(limit, int) else value
+
+
+def _scaled(epochs: Sequence[int], length: int, wanted: object) -> list[float]:
+    """Epochs of a training of a length, at the same shares of one that is too short for them."""
+    if not isinstance(wanted, int) or wanted > max(epochs):
+        return list(epochs)
+    return [epoch * wanted / length for epoch in epochs]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

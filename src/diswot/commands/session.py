@@ -48,11 +48,12 @@ class Command(Generic[R, S]):
 
 
 def settled(config: Mapping[str, Any], *groups: str) -> dict[str, Any]:
-    """A resolved config with its device; UserError for a missing group, ``debug`` or ``device``."""
+    """A resolved config with its device; UserError for a missing group or a setting of all."""
     from diswot.scoring.runtime import resolve_device
 
     require(config, *groups)
     flag("debug", config["debug"])
+    flag("strict", config.get("strict", False))
     return {**config, "device": resolve_device(config["device"])}
 
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -159,6 +159,9 @@ class ImageData(ABC):
     Raises:
         UserError: a setting is outside what is allowed.
     """
+
+    own_files: ClassVar[tuple[str, ...]] = ()
+    """Settings that name files or folders of the user's: a run notices when these change."""
 
     crop: float = 1.0
     """Share of the resized short side that the centre crop keeps."""

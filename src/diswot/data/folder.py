@@ -33,6 +33,7 @@ class FolderData(ImageData):
             asked for.
     """
 
+    own_files = ("root",)
     root: Path
 
     def __init__(

@@ -94,6 +94,8 @@ class NpzData(ArrayData):
         UserError: a file is not as described, or a setting is outside what is allowed.
     """
 
+    own_files = ("path", "test_path")
+
     def __init__(
         self, *, path: str | Path | None, test_path: str | Path | None = None, **settings: Any
     ) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from diswot.errors import UserError
+
 
 @dataclass(frozen=True)
 class NetworkOutputs:
@@ -46,6 +48,17 @@ class Network(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` alone."""
+
+
+def checked_network(module: object, setting: str) -> nn.Module:
+    """The module that ``setting`` gives, if it is a `Network`; else a `UserError`."""
+    if isinstance(module, nn.Module) and all(hasattr(module, n) for n in ("classifier", "outputs")):
+        return module
+    raise UserError(
+        f"{setting} gives a {type(module).__name__}, which has no classifier and outputs(images); "
+        "give diswot.models.adapter.AdaptedNetwork(module, stages, classifier) in its place, with "
+        "the paths of its stages and of its last linear layer"
+    )
 
 
 class PooledNetwork(nn.Module, ABC):

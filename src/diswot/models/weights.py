@@ -1,11 +1,10 @@
 """Trained weights from files, run directories and tags, read without ever running their code."""
 
-import hashlib
 import pickle
 import re
 import struct
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
@@ -95,24 +94,6 @@ def load_weights(
 def untrained_classifier(network: nn.Module) -> str | None:
     """Why the classifier is not of the weights that were loaded; None where it is, or none were."""
     return cast("str | None", getattr(cast(Network, network).classifier, "problem", None))
-
-
-def identified(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a network with the sha256 of the file its ``weights`` come from, if any.
-
-    So a run goes on only with the teacher it began with, and its record says which that was. Of
-    several teachers, ``sha256_of`` lists that of each member in their order, None for a member that
-    names no file; there is no such entry where none does.
-    """
-    if isinstance(members := spec.get("members"), Sequence):
-        nodes = [each if isinstance(each, Mapping) else {} for each in members]
-        sums = [identified(node).get("sha256") for node in nodes]
-        spec = {**spec, **({"sha256_of": sums} if any(sums) else {})}
-    path = Path(str(spec.get("weights", "none"))).expanduser()
-    path = path / WEIGHTS_FILE if path.is_dir() else path
-    if not path.is_file():
-        return dict(spec)
-    return {**spec, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def embedded_names() -> list[str]:

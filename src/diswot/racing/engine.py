@@ -21,7 +21,7 @@ from diswot.models.weights import WEIGHTS_FILE, untrained_classifier
 from diswot.racing.halving import Plan, Trial, decided
 from diswot.racing.setup import training_config
 from diswot.runs import RaceRecord, TrainSummary, read_epochs, write_atomic
-from diswot.teaching import accuracy, build_teacher
+from diswot.teaching import build_teacher, check_known, doubt, of_teacher
 
 if TYPE_CHECKING:
     from diswot.racing.processes import Calls
@@ -60,6 +60,8 @@ class Race:
     def run(self, calls: Calls, progress: OnTraining) -> str:
         """Race; gives the winner, whose weights are then in the run directory."""
         self.run_dir.begin()
+        for record in self.records:
+            self._check_teacher(record)
 
         def measure(trials: Sequence[Trial]) -> list[RaceRecord]:
             known = {_trial(record): record for record in self.records}
@@ -72,6 +74,7 @@ class Race:
                 self.records.append(record)
                 known[_trial(record)] = record
                 progress(record, len(self.records))
+                self._check_teacher(record)
             return [known[trial] for trial in trials]
 
         winner = decided(self.plan, measure)
@@ -87,6 +90,10 @@ class Race:
         own = [r for r in self.records if r.arch == arch and r.rung and r.taught == taught]
         rung = max((record.rung for record in own), default=0)
         return sorted((r for r in own if r.rung == rung), key=lambda record: record.seed)
+
+    def _check_teacher(self, record: RaceRecord) -> None:
+        if not record.rung:
+            check_known(record.reason, strict=self.config["strict"])
 
     def _call(self, trial: Trial) -> Callable[[], RaceRecord]:
         given = (training_config(self.config, trial), self._folder(trial), self._folders)
@@ -143,14 +150,17 @@ def _size(config: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
-    """Measure the teacher on the test images, where its weights give it a classifier."""
+    """Measure the teacher on the test images, where its weights give it a classifier.
+
+    The ``reason`` says why it is doubted.
+    """
     data = make(config["data"], "data", ImageData)
     spec = config["teacher"]
     network = build_teacher(spec, data)
-    top1 = None
+    own = None
     if not untrained_classifier(network):
-        loader = TrainingData(data).test_dataloader()
-        top1 = accuracy(network, loader, config["device"])["top1"]
+        loader, count = TrainingData(data).test_dataloader(), len(data.test_dataset())
+        own = of_teacher(network, str(spec["weights"]), loader, config["device"], count)
     return RaceRecord(
         arch=spec["name"],
         rung=0,
@@ -158,8 +168,9 @@ def teacher_record(config: Mapping[str, Any]) -> RaceRecord:
         seed=config["seed"],
         taught=False,
         val_top1=None,
-        test_top1=top1,
+        test_top1=own.top1 if own else None,
         params=count_params(network),
         flops=count_flops(network, data.image_shape),
         seconds=0.0,
+        reason=doubt(spec["name"], own),
     )

@@ -9,7 +9,7 @@ from diswot.checks import number, whole
 from diswot.config import make, member_node
 from diswot.data.base import ImageData
 from diswot.errors import UserError
-from diswot.models.weights import EMBEDDED_FOR, embedded_names, identified
+from diswot.models.weights import EMBEDDED_FOR, embedded_names
 from diswot.racing.halving import Plan, Trial
 from diswot.runs import SearchSummary
 from diswot.scoring.budget import CostModel
@@ -135,7 +135,7 @@ def _teacher(
     weights = teaching_weights(node, data.name)
     if weights == "none":
         return {"name": "none", "weights": "none"}
-    return identified({**node, "weights": weights})
+    return {**node, "weights": weights}
 
 
 def plan_of(config: Mapping[str, Any]) -> Plan:
@@ -172,5 +172,6 @@ def training_config(config: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
         "protocol": {**config["protocol"], "max_epochs": trial.epochs},
         "trainer": trainer,
         "logger": {},
+        "strict": False,  # the race itself looks at its teacher
         "seed": trial.seed,
     }

@@ -65,6 +65,8 @@ def teacher_lines(
     name: str | None, accuracy: TeacherAccuracy | None, problem: str | None = None
 ) -> Iterator[str]:
     """How good the teacher is that students learn from, or the problem with measuring it."""
+    from diswot.teaching import doubt  # imports torch
+
     if problem is not None:
         yield f"The accuracy of the teacher was not measured: {problem}"
     if accuracy is not None:
@@ -73,6 +75,8 @@ def teacher_lines(
             f"Students learn from {name} (weights: {accuracy.weights}), itself top-1 "
             f"{accuracy.top1:.2f} % on {share}{accuracy.of:,} test images"
         )
+    if doubted := doubt(str(name), accuracy):
+        yield f"Doubtful: {doubted}"
 
 
 def place_lines(summary: SearchSummary) -> Iterator[str]:

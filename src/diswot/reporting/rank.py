@@ -18,7 +18,7 @@ from diswot.ranking.scores import Scores, Target, conditions_of
 from diswot.ranking.statistics import rank_rows
 from diswot.reporting import conditions
 from diswot.reporting.rank_plot import plot_rank
-from diswot.runs import RankRow, RankSummary, write_json, write_table
+from diswot.runs import RankRow, RankSummary, TeacherAccuracy, write_json, write_table
 from diswot.teaching import teacher_cost
 from diswot.versions import versions
 
@@ -80,10 +80,11 @@ def export(
     *,
     path: Path,
     quiet: bool,
+    accuracy: TeacherAccuracy | None = None,
 ) -> list[RankRow]:
     """Write rank.csv, scores.csv, rank.png and result.json, and show the table; gives its rows.
 
-    ``targets`` are accuracies of the architectures that were scored.
+    ``targets`` are accuracies of the architectures that were scored, ``accuracy`` is the teacher's.
     """
     shared = conditions_of(config, data, benchmark.source)
     seeds = f"{len(scores.seeds)} seed{'s' if len(scores.seeds) > 1 else ''}"
@@ -97,7 +98,11 @@ def export(
     scores_csv(path / "scores.csv", scores, targets)
     plot_rank(path / "rank.png", rows, scores, targets, title)
     summary = RankSummary(
-        **shared, n=len(scores.archs), seeds=list(scores.seeds), versions=versions()
+        **shared,
+        teacher_accuracy=accuracy,
+        n=len(scores.archs),
+        seeds=list(scores.seeds),
+        versions=versions(),
     )
     write_json(path / "result.json", asdict(summary))
     if not quiet:

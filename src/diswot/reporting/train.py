@@ -29,7 +29,7 @@ from lightning import Callback, LightningModule, Trainer  # noqa: E402  (imports
 
 if TYPE_CHECKING:
     from diswot.distillers import Distiller
-    from diswot.runs import RunDir
+    from diswot.runs import RunDir, TeacherAccuracy
     from diswot.training.setup import TrainingSetup
 
 
@@ -169,9 +169,12 @@ def export(
     setup: TrainingSetup,
     run_dir: RunDir[EpochRecord],
     epochs: Sequence[EpochRecord],
-    teacher_top1: float | None = None,
+    own: TeacherAccuracy | None = None,
 ) -> TrainSummary:
-    """Write the student, metrics.csv and result.json; gives what the last holds."""
+    """Write the student, metrics.csv and result.json; gives what the last holds.
+
+    ``own`` is the teacher's accuracy.
+    """
     folder, data, network = run_dir.path, setup.data, setup.module.student
     tested = _tested(config, setup, epochs, folder)
     description = describe_student(
@@ -192,7 +195,8 @@ def export(
         teacher=teacher.get("name"),
         teacher_weights=teacher.get("weights"),
         teacher_sha256=teacher.get("sha256"),
-        teacher_top1=teacher_top1,
+        teacher_top1=own.top1 if own else None,
+        teacher_chance=own.chance if own else None,
         distiller=list(config["distiller"] or {}),
         loss_weights=setup.module.loss_weights,
         data=data.name,
@@ -231,7 +235,7 @@ def _tested(
     setup.batches.trainer = None  # all images, where several processes had a share each
     network, loader = setup.module.student, setup.batches.test_dataloader()
     last = accuracy(network, loader, config["device"])
-    of_last = {f"test_{name}": value for name, value in last.items()}
+    of_last = {f"test_{name}": last[name] for name in ("top1", "top5")}
     if epochs[-1].val_top1 > max((epoch.val_top1 for epoch in epochs[:-1]), default=-1.0):
         return {**of_last, "test_top1_of_best": last["top1"]}  # the last one is the best
     kept = {name: value.clone() for name, value in network.state_dict().items()}

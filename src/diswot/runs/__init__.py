@@ -15,7 +15,6 @@ from diswot.runs.records import (
     SearchSummary,
     Standing,
     Summary,
-    TeacherAccuracy,
     TopCandidate,
     TrainSummary,
     Validation,
@@ -29,6 +28,7 @@ from diswot.runs.tables import (
     read_table,
     write_table,
 )
+from diswot.runs.teachers import TeacherAccuracy
 
 __all__ = ["CandidateRecord", "Contestant", "EpochRecord", "Estimate", "Journal"]
 __all__ += [

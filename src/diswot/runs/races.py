@@ -13,7 +13,8 @@ class RaceRecord:
     ``taught`` says whether ``arch`` learnt from the teacher, for ``epochs``, on rung ``rung`` (from
     1) and under ``seed``. ``val_top1``, which rungs are decided by (None of the teacher), and
     ``test_top1`` are accuracies in percent after the last epoch, both None of a training that
-    diverged, of which ``reason`` tells; ``flops`` are MACs of one image.
+    diverged, of which ``reason`` tells, as it tells why the teacher is doubted; ``flops`` are MACs
+    of one image.
     """
 
     file: ClassVar[str] = "race.jsonl"

@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from math import nan
 
 from diswot.runs.records import Summary
+from diswot.runs.teachers import TeacherAccuracy
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankSummary(Summary):
-    """Conditions of a ranking of ``n`` architectures; its figures are in ``rank.csv``."""
+    """Conditions of a ranking of ``n`` architectures; its figures are in ``rank.csv``.
+
+    ``teacher_accuracy`` is None without trained weights, where it was not measured, and of a merge.
+    """
 
     space: str
     data: str = ""
@@ -16,6 +20,7 @@ class RankSummary(Summary):
     init: str = ""
     teacher: str
     teacher_weights: str = "none"
+    teacher_accuracy: TeacherAccuracy | None = None
     batch_size: int = 0
     image_size: int = 0
     source: str = ""

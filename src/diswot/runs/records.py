@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from diswot.runs.latencies import LatencySummary
+from diswot.runs.teachers import TeacherAccuracy
 
 
 @dataclass(frozen=True)
@@ -163,16 +164,6 @@ class Summary:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TeacherAccuracy:
-    """Top-1 in percent with the ``weights`` that teach, on ``images`` of ``of`` test images."""
-
-    weights: str
-    top1: float
-    images: int
-    of: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class SearchSummary(Summary):
     """Outcome of a search.
@@ -238,12 +229,12 @@ class TrainSummary(Summary):
     """Outcome of a training; accuracies in percent.
 
     ``student`` is an architecture of ``space``, or a fixed network; ``teacher`` None where it was
-    trained alone, ``teacher_top1`` its own accuracy on the test images; ``loss_weights`` are those
-    of the distillers' losses, as they were given or measured. ``test_top1`` and
-    ``test_top5`` are on the test images after the last epoch, ``best_val_top1`` of ``best_epoch``
-    (from 0) on the images of ``validated_on``, ``test_top1_of_best`` on the test images where
-    others chose the epoch. ``checkpoint`` is the file of the student; ``seconds`` are over all
-    restarts.
+    trained alone, ``teacher_top1`` its own accuracy on the test images, ``teacher_chance`` as in
+    `TeacherAccuracy`; ``loss_weights`` are those of the distillers' losses, as given or measured.
+    ``test_top1`` and ``test_top5`` are on the test images after the last epoch, ``best_val_top1``
+    of ``best_epoch`` (from 0) on the images of ``validated_on``, ``test_top1_of_best`` on the test
+    images where others chose the epoch. ``checkpoint`` is the file of the student; ``seconds`` are
+    over all restarts.
     """
 
     student: str
@@ -252,6 +243,7 @@ class TrainSummary(Summary):
     teacher_weights: str | None = None
     teacher_sha256: str | None = None
     teacher_top1: float | None = None
+    teacher_chance: float | None = None
     distiller: list[str]
     loss_weights: dict[str, float] = field(default_factory=dict)
     data: str

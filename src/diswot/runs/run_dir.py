@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Generic, Self
 
 from diswot.checks import whole
-from diswot.config import MAY_GROW, difference, flatten
+from diswot.config import MAY_GROW, difference, fingerprints, flatten
 from diswot.errors import UserError
 from diswot.runs.files import Journal, R, read_json, replacing, sealed, write_json
 from diswot.runs.listing import S, read_summary
@@ -159,7 +159,7 @@ class RunDir(Generic[R]):
                     "known what they were scored with; choose another hydra.run.dir"
                 )
             return
-        before = read_json(self._config_file, "choose another hydra.run.dir")
+        before: dict[str, Any] = read_json(self._config_file, "choose another hydra.run.dir")
         further: dict[str, Any] = {}
         if self._kind is ScoreRecord:  # every proxy of a ranking has scores of its own
             further = {k: v for k, v in self._config["proxy"].items() if k not in before["proxy"]}
@@ -170,6 +170,11 @@ class RunDir(Generic[R]):
         if changed := difference(before, self._config):
             shown = "; ".join(f"{key}: {was} → {now}" for key, was, now in changed[:6])
             more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
+            if {key for key, _, _ in changed} <= {*fingerprints(before)}:
+                raise UserError(
+                    f"{self.path} holds a run that was made of other files ({shown}{more}); put "
+                    "these back, or choose another hydra.run.dir"
+                )
             allowed = f"only {', '.join(growing)} may grow" if growing else "no setting may change"
             raise UserError(
                 f"{self.path} holds a run with another config ({shown}{more}); {allowed}: choose "

@@ -90,10 +90,16 @@ class Space(ABC):
     def built_for(
         self, arch: Any, num_classes: int, in_channels: int, image_size: int | None, **parts: Any
     ) -> nn.Module:
-        """What `build` gives for images ``(in_channels, image_size, image_size)``."""
+        """What `build` gives for images ``(in_channels, image_size, image_size)``.
+
+        A UserError where that is no `diswot.models.Network`.
+        """
+        from diswot.models.outputs import checked_network
+
         if "image_size" in signature(self.build).parameters:
             parts["image_size"] = image_size
-        return self.build(arch, num_classes=num_classes, in_channels=in_channels, **parts)
+        network = self.build(arch, num_classes=num_classes, in_channels=in_channels, **parts)
+        return checked_network(network, f"space={self.name}: build")
 
     def cost(self, arch: Any, *, num_classes: int, image: tuple[int, int, int]) -> Cost | None:
         """What the network costs on an image ``(in_channels, H, W)``, by a formula; None without.

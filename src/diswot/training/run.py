@@ -21,8 +21,8 @@ from diswot.data.training import TrainingData
 from diswot.errors import UserError
 from diswot.models.parametrized import plain
 from diswot.models.weights import DAMAGED, one_line, untrained_classifier
-from diswot.runs import EpochRecord, RunDir
-from diswot.teaching import accuracy
+from diswot.runs import EpochRecord, RunDir, TeacherAccuracy
+from diswot.teaching import of_teacher
 from diswot.training.callbacks import AtomicCheckpointIO, EpochJournal, averaging
 from diswot.training.processes import explained, quiet
 from diswot.training.setup import TrainingSetup, trained_teacher
@@ -167,21 +167,23 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def teacher_top1(
+def teacher_accuracy(
     config: Mapping[str, Any], setup: TrainingSetup, run_dir: RunDir[EpochRecord]
-) -> float | None:
-    """The teacher's own accuracy on the test images, percent.
+) -> TeacherAccuracy | None:
+    """The teacher's own accuracy on the test images.
 
     None where there is no teacher, or one whose classifier is not of its weights. What an earlier
     start measured is in the run's saved state.
     """
     if not setup.module.needs_teacher:
         return None
-    if (known := (run_dir.load_state() or {}).get("teacher_top1")) is not None:
-        return float(known)
-    data, loader = setup.data, setup.batches.test_dataloader()
+    data, weights = setup.data, str(config["teacher"]["weights"])
+    state, images = run_dir.load_state() or {}, len(data.test_dataset())
+    if (known := state.get("teacher_top1")) is not None:
+        return TeacherAccuracy(weights, float(known), images, images, state.get("teacher_chance"))
     network = trained_teacher(config, data)
     if untrained_classifier(network):
         return None
     with explained(run_dir.path, data.batch_size, data.num_workers):
-        return accuracy(network, loader, config["device"])["top1"]
+        loader = setup.batches.test_dataloader()
+        return of_teacher(network, weights, loader, config["device"], images)
