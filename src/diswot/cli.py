@@ -9,12 +9,13 @@ COMMANDS = {
     "race": "distil the best candidates of a search briefly, and find the one to train",
     "train": "train a student, with a teacher or alone",
     "probe": "fit a classifier for your classes on a teacher without one",
+    "synthesize": "make images of a teacher alone, for students without training images",
     "export": "turn a trained student into a file that runs without diswot",
     "rank": "measure how well proxies predict accuracies that are known",
     "report": "one HTML page on runs and sweeps, or on a paper's table",
 }
 
-_LISTED = "\n".join(f"  {name:8} {purpose}" for name, purpose in COMMANDS.items())
+_LISTED = "\n".join(f"  {name:10} {purpose}" for name, purpose in COMMANDS.items())
 _USAGE = f"""usage: diswot COMMAND [setting=value ...]
 
 {_LISTED}

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import pickle
 import struct
 from collections.abc import Callable
@@ -87,6 +88,16 @@ def write_npz(root: Path) -> dict[str, object]:
     arrays = {"x_train": images, "y_train": labels, "x_test": images[::2], "y_test": labels[::2]}
     np.savez(root / "arrays.npz", **arrays)
     return {"path": str(root / "arrays.npz")}
+
+
+def write_synthesized(root: Path) -> dict[str, object]:
+    rng = np.random.default_rng(4)
+    labels = np.tile(np.arange(CLASSES), PER_CLASS)
+    np.savez(root / "images.npz", x_train=pixels(rng, len(labels), 3, 32, 32), y_train=labels)
+    target = {"_target_": "diswot.data.fashion.FashionMini"}
+    node = {**target, "image_size": 32, "mean": [0.286], "std": [0.353], "batch_size": 64}
+    (root / "config.json").write_text(json.dumps({"data": node}))
+    return {"run": str(root)}
 
 
 @pytest.fixture(scope="session")

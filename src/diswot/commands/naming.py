@@ -67,7 +67,8 @@ def _run_name(*, _root_: DictConfig) -> str:
     if "rungs" in config and config["run"] is not None:
         config["found"] = _found(Path(str(config["run"])).expanduser())
     shard = config.pop("shard", None)
-    own = {"student": _words_of_training, "rungs": _words_of_race, "l2": _words_of_probe}
+    own = {"student": _words_of_training, "rungs": _words_of_race}
+    own |= dict.fromkeys(("l2", "statistics"), _words_of_teacher)  # of a probe, of a synthesis
     words = next((own[key] for key in own if key in config), _words_of_scoring)(config)
     words += [f"seed{config['seed']}", f"{stable_hash(identity(config), bits=32):08x}"]
     part = "" if shard is None else f"/shard{str(shard).replace('/', 'of')}"
@@ -110,7 +111,7 @@ def _words_of_race(config: dict[str, Any]) -> list[str]:
     return [run, "+".join(config.get("distiller") or ()) or "alone", config["protocol"]["name"]]
 
 
-def _words_of_probe(config: dict[str, Any]) -> list[str]:
+def _words_of_teacher(config: dict[str, Any]) -> list[str]:
     require(config, "teacher", "data")
     return [config["teacher"]["name"], config["data"]["name"]]
 

@@ -19,12 +19,15 @@ from diswot.runs import (
     RunDir,
     ScoreRecord,
     Summary,
+    SynthesisRecord,
 )
 
 if TYPE_CHECKING:
     from diswot.loggers import Loggers
 
-R = TypeVar("R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord, ProbeRecord)
+R = TypeVar(
+    "R", CandidateRecord, ScoreRecord, EpochRecord, RaceRecord, ProbeRecord, SynthesisRecord
+)
 S = TypeVar("S", bound=Summary)
 P = ParamSpec("P")
 

@@ -201,6 +201,13 @@ def _read(path: Path, setting: str, splits: Sequence[Split]) -> dict[Split, Stor
         ) from error
 
 
+def read_train(path: Path, setting: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """``x_train``, as (N, C, H, W), and ``y_train`` of a file; a UserError names the setting."""
+    images, labels = _read(path, setting, ("train",))["train"]
+    assert isinstance(images, np.ndarray)
+    return images, labels
+
+
 def _array_keys(splits: Sequence[Split]) -> tuple[str, ...]:
     return tuple(f"{kind}_{split}" for split in splits for kind in "xy")
 

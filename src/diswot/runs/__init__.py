@@ -20,6 +20,7 @@ from diswot.runs.records import (
     Validation,
 )
 from diswot.runs.run_dir import RunDir
+from diswot.runs.syntheses import SynthesisRecord, SynthesisSummary
 from diswot.runs.tables import (
     read_candidates,
     read_epochs,
@@ -44,6 +45,7 @@ __all__ += [
     "Run",
 ]
 __all__ += ["RunDir", "ScoreRecord", "SearchSummary", "Standing", "Summary"]
+__all__ += ["SynthesisRecord", "SynthesisSummary"]
 __all__ += ["TeacherAccuracy", "TopCandidate", "TrainSummary"]
 __all__ += ["Validation", "find_runs", "read_candidates", "read_epochs"]
 __all__ += ["read_json", "read_rank_rows", "read_similarity", "read_summary", "read_table"]

@@ -16,8 +16,18 @@ from diswot.errors import UnreadableError
 from diswot.runs.latencies import LatencyRecord
 from diswot.runs.races import RaceRecord
 from diswot.runs.records import CandidateRecord, EpochRecord, ProbeRecord, ScoreRecord
+from diswot.runs.syntheses import SynthesisRecord
 
-R = TypeVar("R", CandidateRecord, LatencyRecord, ScoreRecord, EpochRecord, RaceRecord, ProbeRecord)
+R = TypeVar(
+    "R",
+    CandidateRecord,
+    LatencyRecord,
+    ScoreRecord,
+    EpochRecord,
+    RaceRecord,
+    ProbeRecord,
+    SynthesisRecord,
+)
 
 _SYNC_SECONDS = 1.0
 _SEAL = re.compile(rb',"crc32":(\d+)\}\s*$')

@@ -23,18 +23,21 @@ from diswot.runs.records import (
     Summary,
     TrainSummary,
 )
+from diswot.runs.syntheses import SynthesisRecord, SynthesisSummary
 
 S = TypeVar("S", bound=Summary)
 
 _JOURNALS = {CandidateRecord.file: "search", EpochRecord.file: "train", ScoreRecord.file: "rank"}
 _JOURNALS |= {RaceRecord.file: "race", ProbeRecord.file: "probe"}
+_JOURNALS |= {SynthesisRecord.file: "synthesize"}
 _MARKS = {"config.json", "result.json", "failure.json", "run.lock", *_JOURNALS}
 _SUMMARIES: dict[str, type[Summary]] = {
     **{"search": SearchSummary, "train": TrainSummary, "rank": RankSummary, "race": RaceSummary},
-    "probe": ProbeSummary,
+    **{"probe": ProbeSummary, "synthesize": SynthesisSummary},
 }
 _TRAINS = dict.fromkeys(("protocol", "trainer", "distiller"), "train")
 _COMMANDS = {"strategy": "search", "rungs": "race", **_TRAINS, "seeds": "rank", "l2": "probe"}
+_COMMANDS |= {"statistics": "synthesize"}
 """Keys of a config or a result that tell which command wrote it, the first that is there."""
 
 _CACHE = "teacher_cache"  # shared by trainings, beside their runs
@@ -46,8 +49,8 @@ class Run:
 
     Attributes:
         path: The folder.
-        command: ``search``, ``train``, ``race``, ``rank`` or ``probe``; empty where that cannot be
-            told.
+        command: ``search``, ``train``, ``race``, ``rank``, ``probe`` or ``synthesize``; empty where
+            that cannot be told.
         state: ``finished``, ``running``, ``failed`` or ``stopped`` (``failure.json`` says why),
             ``unfinished`` (it was killed), ``shard`` (part of a ranking), ``damaged`` (a file of it
             cannot be read) or ``foreign`` (not written by this project).
