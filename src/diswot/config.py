@@ -11,7 +11,8 @@ from diswot.errors import UserError
 T = TypeVar("T")
 
 IRRELEVANT = (
-    *("workers", "teacher_images", "logger", "debug", "strict", "hydra", "resamples", "merge"),
+    *("workers", "candidate_seconds", "teacher_images", "logger", "debug", "strict", "hydra"),
+    *("resamples", "merge"),
     *("data.num_workers", "data.resident"),
     *("benchmark.source", "benchmark.path", "benchmark.datasets", "data_files"),
     *("protocol.teacher_cache.dir", "trainer.profiler"),

@@ -83,12 +83,13 @@ def prepared(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
 
 def _train(session: Session[EpochRecord, TrainSummary]) -> TrainSummary:
     """Train in this process, or in several that are started here."""
-    from diswot.training.processes import environment, start, world_size
+    from diswot.training.processes import environment, is_first, start, world_size
 
     trainer = session.config["trainer"]
     given = session.config, session.path, session.quiet, session.group
-    if environment(trainer) is not None:
+    if (cluster := environment(trainer)) is not None:
         _train_process(*given)
+        session.quiet |= not is_first(cluster)
     else:
         try:
             start(world_size(trainer), _train_process, *given)
@@ -109,7 +110,13 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
     from diswot.teaching import check_known, doubt
     from diswot.training.callbacks import EpochLog
     from diswot.training.processes import environment, is_first
-    from diswot.training.run import finished_epochs, fit, make_trainer, teacher_accuracy
+    from diswot.training.run import (
+        finished_epochs,
+        fit,
+        make_trainer,
+        teacher_accuracy,
+        wait_for_others,
+    )
     from diswot.training.setup import TrainingSetup
 
     cluster = environment(config["trainer"])
@@ -119,7 +126,7 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
         setup = TrainingSetup.from_config(config, quiet=True)
         trainer = make_trainer(config, setup, path, cluster, show=False)
         fit(trainer, setup, path, int(checkpoint.exists()))
-        trainer.strategy.barrier("written")
+        wait_for_others(trainer, setup, path)
         return
     session = Session(_COMMAND, config, path, quiet=quiet, group=group)
     with session.opened():
@@ -143,7 +150,7 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
         epochs = [record for record, _ in session.run_dir.journal.read()]
         summary = export(config, setup, session.run_dir, epochs, own)
         session.loggers.finished(asdict(summary), [*path.glob("curves.png")])
-    trainer.strategy.barrier("written")
+    wait_for_others(trainer, setup, path)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -217,3 +218,44 @@ def test_a_forked_process_does_not_hold_the_lock(tmp_path: Path) -> None:
     finally:
         os.write(go, b".")
         os.waitpid(child, 0)
+
+
+class Broken(io.TextIOWrapper):
+    """A file on a disk that cannot be written any more."""
+
+    def truncate(self, size: int | None = None) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_broken_disk_does_not_keep_the_lock(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path / "run.lock")
+    lock.acquire()
+    assert lock._file is not None
+    lock._file = Broken(lock._file.detach())  # type: ignore[attr-defined]
+    lock.release()
+    RunLock(tmp_path / "run.lock").acquire()
+
+
+HOST = "import socket; socket.sethostname('otherhost')\n"
+OTHER = ["unshare", "--user", "--map-root-user", "--uts", "--net", sys.executable, "-c"]
+
+
+def test_another_host_is_refused_and_what_it_left_taken_over(tmp_path: Path) -> None:
+    """A host is a process that has its own name and network; both see one file system."""
+    lock, command = RunLock(tmp_path / "run.lock"), [*OTHER, HOST + HOLDER]
+    if subprocess.run([*OTHER, HOST], capture_output=True, check=False).returncode:
+        pytest.skip("unshare gives no namespaces here")
+    with subprocess.Popen(
+        [*command, str(tmp_path / "run.lock")], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=rf"is in use by process {holder.pid} on otherhost; wa"):
+            lock.acquire()
+        holder.kill()
+    with pytest.warns(UserWarning, match=rf"taken over from process {holder.pid} on otherhost"):
+        lock.acquire()
+    lock.release()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lock.acquire()  # given back, so nobody is named

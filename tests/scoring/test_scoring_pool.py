@@ -25,13 +25,14 @@ ARCHS = [S0Arch(depths) for depths in DEPTHS]
 SETTINGS: Any = {"name": "s0", "depths": [1, 3, 5, 7], "widths": [16, 16, 32, 64]}
 FATAL = '''
 import os
+import time
 
 from diswot.errors import UserError
 from diswot.spaces.s0 import S0
 
 
 class Fatal(S0):
-    """One architecture ends its process, one cannot be."""
+    """One architecture ends its process, one cannot be, one never ends."""
 
     def build(self, arch, **settings):
         if str(arch) == "s0:7-7-7":
@@ -39,6 +40,11 @@ class Fatal(S0):
         if str(arch) == "s0:5-5-5":
             raise UserError("s0:5-5-5 cannot be")
         return super().build(arch, **settings)
+
+    def cost(self, arch, **settings):
+        while str(arch) == "s0:3-3-7":
+            time.sleep(1)
+        return super().cost(arch, **settings)
 '''
 
 
@@ -116,6 +122,17 @@ def test_a_candidate_that_kills_its_process_is_a_record(
         assert len(started) == 4
         with pytest.raises(UserError, match="s0:5-5-5 cannot be"):
             list(measure([S0Arch((5, 5, 5))]))
+
+
+def test_a_candidate_that_hangs_is_a_record(fatal: Scorer, started: list[pool.Worker]) -> None:
+    """Also where one process would score, and where nothing needs a network."""
+    limited = replace(fatal, proxies=dict(s0_scorer("proxy=[params]").proxies), limit=3.0)
+    with scoring_pool(limited, 1) as measure:
+        first, lost, second = measure([ARCHS[0], S0Arch((3, 3, 7)), ARCHS[1]])
+    assert (first.failures, second.failures) == ({}, {})
+    assert (lost.arch, lost.parts, lost.cost) == ("s0:3-3-7", {}, None)
+    assert lost.failures == {"*": "no score within candidate_seconds=3"}
+    assert [worker.process.returncode for worker in started] == [-signal.SIGKILL] * 2
 
 
 def test_a_class_that_no_other_process_sees_is_named(

@@ -17,7 +17,7 @@ from training_helpers import SMALL, epochs, left, prepared
 
 from diswot.errors import UserError
 from diswot.train import main
-from diswot.training.processes import environment, is_first, start
+from diswot.training.processes import environment, explained, is_first, start
 
 sys.path.append(str(Path(__file__).parents[1] / "slurm"))
 
@@ -97,7 +97,8 @@ def test_torchrun_starts_the_same_training(alone: Path, tmp_path: Path) -> None:
 @pytest.mark.slurm
 def test_srun_starts_the_same_training(alone: Path, tmp_path: Path, slurm: dict[str, str]) -> None:
     tasks = ["srun", "--ntasks=2", "--ntasks-per-node=2", sys.executable]
-    assert launched(tmp_path / "two", tasks, slurm).stdout.count("epoch 1/1") == 1
+    out = launched(tmp_path / "two", tasks, slurm).stdout
+    assert out.count("epoch 1/1") == out.count("on the test images after") == 1
     assert left(tmp_path / "two/run") == left(alone)
 
 
@@ -128,6 +129,16 @@ def test_an_error_of_one_process_ends_all(error: Exception | None) -> None:
         start(2, fail, error)
     text = "one of the processes of trainer.devices was killed (SIGKILL)"
     assert str(error or text) in str(caught.value)
+
+
+GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection reset by peer"
+
+
+@pytest.mark.parametrize("error", [RuntimeError(GLOO), torch.distributed.DistBackendError("x")])
+def test_the_end_of_another_process_is_one_line(tmp_path: Path, error: Exception) -> None:
+    ended = pytest.raises(UserError, match="another process of this training has ended")
+    with ended, explained(tmp_path, batch_size=8, num_workers=0):
+        raise error
 
 
 VARIABLES = ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+import warnings
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
@@ -39,6 +40,7 @@ class RunLock:
                 file.close()  # removed by its last holder between our two steps
                 self.acquire()
                 return
+            self._note_abandoned()
             file.truncate(0)
             json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
             file.flush()
@@ -65,9 +67,25 @@ class RunLock:
     def release(self) -> None:
         """Give the lock back; the file stays, since removing it could take another's."""
         if self._file is not None:
-            self._file.truncate(0)
+            with suppress(OSError):  # a broken disk: who takes it next says that it was left
+                self._file.truncate(0)
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._leave()
+
+    def _note_abandoned(self) -> None:
+        """Say so where a process of another host took the lock and did not give it back.
+
+        It was killed, or that host does not share its locks with this one.
+        """
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            owner = json.loads(self.path.read_text(encoding="utf-8"))
+            if owner["host"] != socket.gethostname():
+                warnings.warn(
+                    f"{self.path.parent}: taken over from process {owner['pid']} on "
+                    f"{owner['host']}, which was killed; if it still runs, stop one of the two: "
+                    "the file system does not share locks between hosts",
+                    stacklevel=2,
+                )
 
     def _is_at_path(self, file: IO[str]) -> bool:
         try:

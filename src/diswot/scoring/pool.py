@@ -1,11 +1,13 @@
 """Scoring in this process or in several, in ask order either way."""
 
+import math
 import os
 import pickle
 import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,8 @@ _WINDOW = 64  # architectures among which an order is chosen
 _FOR_THE_SEARCH = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a cluster sends to all processes of a job."""
 
+_HERE = "workers=1 and no candidate_seconds"
+
 Measure = Callable[[Sequence[Arch]], Iterator[Measurement]]
 """Measures architectures, giving each result as soon as all before it are there."""
 
@@ -32,13 +36,15 @@ def scoring_pool(scorer: Scorer, workers: int, *, ahead: bool = False) -> Iterat
     """Measure with ``workers`` processes, which end with the context; with one, in this process.
 
     So does, whatever their number, what needs no network: counting takes less than a message.
+    Where the scorer limits a candidate's seconds it is always another process, which can be ended.
     Processes start when there is something to measure; ``ahead`` they start at once, and load
     modules while the caller prepares what they are to measure.
 
     Raises:
         UserError: The scorer cannot be sent to a process.
     """
-    if workers == 1 or not any(proxy.needs_network for proxy in scorer.proxies.values()):
+    alone = workers == 1 or not any(proxy.needs_network for proxy in scorer.proxies.values())
+    if alone and scorer.limit is None:
         memory = scorer.memory()
         yield _ordered(
             scorer,
@@ -96,9 +102,9 @@ class _Pool:
         except (AttributeError, TypeError, pickle.PicklingError) as error:
             raise UserError(
                 f"workers={workers}: what scores cannot be sent to a process ({error}); define "
-                "it in a module, or take workers=1, which scores in this process"
+                f"it in a module, or take {_HERE}, which scores in this process"
             ) from error
-        self._size = workers
+        self._size, self._limit = workers, scorer.limit
         self._workers: list[Worker] = []
         self._loading: list[Worker] = []  # they have no scorer yet
 
@@ -125,19 +131,21 @@ class _Pool:
                 own, longest = queues[number % len(queues)], max(queues, key=len)
                 if worker.task is None and longest:
                     worker.task = own.popleft() if own else longest.pop()
+                    worker.begun = time.monotonic()
                     worker.send(texts[worker.task].encode())
             yield from ready  # while all are at work
             ready = []
-            busy = [worker for worker in self._workers if worker.task is not None]
-            answered = wait([worker.connection for worker in busy])
-            for worker in [each for each in busy if each.connection in answered]:
+            for worker in self._done():
                 task = cast(int, worker.task)
                 try:
-                    answer = worker.connection.recv()
+                    if not worker.connection.poll():
+                        reason = f"no score within candidate_seconds={self._limit:g}"
+                        self._replace(worker)
+                    else:
+                        answer = worker.connection.recv()
+                        reason = None
                 except (EOFError, OSError):
-                    status = worker.stop()
-                    self._workers.remove(worker)
-                    self._start(len(self._workers) + 1)
+                    status = self._replace(worker)
                     if task not in fatal:
                         fatal.add(task)
                         queues[0].appendleft(task)
@@ -145,6 +153,7 @@ class _Pool:
                     how = f"signal {-status}" if status < 0 else f"exit status {status}"
                     reason = f"the scoring process ended twice on this candidate ({how}); "
                     reason += "out of memory?"
+                if reason is not None:
                     answer = Measurement(texts[task], {}, {"*": reason}, None, 0.0)
                 worker.task = None
                 if isinstance(answer, Exception):
@@ -152,6 +161,24 @@ class _Pool:
                 left -= 1
                 ready.append((task, answer))
         yield from ready
+
+    def _done(self) -> list["Worker"]:
+        """Wait for those at work until some have answered, died, or used up their time."""
+        busy = [worker for worker in self._workers if worker.task is not None]
+        limit = math.inf if self._limit is None else self._limit
+        left = min(worker.begun for worker in busy) + limit - time.monotonic()
+        answered = wait(
+            [worker.connection for worker in busy], None if left == math.inf else max(0.0, left)
+        )
+        late = time.monotonic() - limit
+        return [each for each in busy if each.connection in answered or each.begun <= late]
+
+    def _replace(self, worker: "Worker") -> int:
+        """End a worker and start another in its place; gives its exit status."""
+        status = worker.stop()
+        self._workers.remove(worker)
+        self._start(len(self._workers) + 1)
+        return status
 
     def _start(self, needed: int) -> None:
         missing = range(needed - len(self._workers))
@@ -167,7 +194,7 @@ class _Pool:
             if problem is not None:
                 raise UserError(
                     f"workers={self._size}: a scoring process could not start: {problem}; "
-                    "workers=1 scores in this process"
+                    f"{_HERE} scores in this process"
                 )
 
     def close(self) -> None:
@@ -203,6 +230,7 @@ class Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.connection = Connection(ours.detach())
         self.task: int | None = None
+        self.begun = 0.0
 
     def send(self, message: bytes) -> None:
         """Send it; a worker that has died is noticed by who waits for its answer."""

@@ -59,7 +59,8 @@ class Scorer:
 
     Picklable, so that workers get it whole. Proxies are bound, the first gives the fitness; the
     mini-batch is on the CPU, ``teacher`` is each teacher-aware proxy's summary. With ``debug`` a
-    failure is raised and not recorded.
+    failure is raised and not recorded. ``limit`` are the seconds that `scoring_pool` gives to a
+    candidate; None: as many as it takes.
     """
 
     space: Space
@@ -71,6 +72,7 @@ class Scorer:
     runtime: Runtime = field(default_factory=Runtime)
     teacher: Mapping[str, Summary] = field(default_factory=dict)
     debug: bool = False
+    limit: float | None = None
 
     def costs(self, **further: Any) -> CostModel:
         """Counts the costs of the networks this scorer builds; ``further`` are its arguments."""

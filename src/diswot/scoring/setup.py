@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 from torch import nn
 
-from diswot.checks import choice, whole
+from diswot.checks import choice, positive, whole
 from diswot.config import make
 from diswot.data.base import ImageData
 from diswot.errors import UserError
@@ -99,7 +99,9 @@ class Setup:
             )
         summaries = {} if network is None else summarize_teacher(network, bound, batch, runtime)
         keyed = (init, batch, num_classes, seed)
-        scorer = Scorer(space, bound, *keyed, runtime, summaries, bool(config["debug"]))
+        limit = config.get("candidate_seconds")
+        limit = None if limit is None else positive("candidate_seconds", limit)
+        scorer = Scorer(space, bound, *keyed, runtime, summaries, bool(config["debug"]), limit)
         return cls(space, data, bound, num_classes, name, spec, network, scorer)
 
 

@@ -179,4 +179,9 @@ def explained(folder: Path, batch_size: int, num_workers: int) -> Iterator[None]
                 f"than data.num_workers={num_workers} the same command goes on from the last "
                 "finished epoch"
             ) from error
+        if isinstance(error, torch.distributed.DistError) or "/gloo/" in text:
+            raise UserError(
+                "another process of this training has ended, for want of memory or with its node; "
+                "the same command goes on from the last finished epoch"
+            ) from error
         raise

@@ -122,6 +122,12 @@ def fit(trainer: Trainer, setup: TrainingSetup, path: Path, done: int) -> None:
     setup.module.student = plain(setup.module.student)
 
 
+def wait_for_others(trainer: Trainer, setup: TrainingSetup, path: Path) -> None:
+    """Wait until all processes of a training are here; errors are those of `explained`."""
+    with explained(path, setup.data.batch_size, setup.data.num_workers):
+        trainer.strategy.barrier("written")
+
+
 def finished_epochs(run_dir: RunDir[EpochRecord], checkpoint: Path, setup: TrainingSetup) -> int:
     """Count the epochs that are kept, and drop what the journal has beyond them.
 
