@@ -107,7 +107,7 @@ def of_trainings() -> list[str]:
     steps = pd.read_csv(DISTILLERS / "steps.csv", index_col="distiller")
 
     def rows() -> Iterator[list[str]]:
-        for name, *cells in _compared("trainings.csv", ["none", "kd"], by_top1=True):
+        for name, *cells in _compared("trainings.csv", ["none", "kd"], True):
             plain, _, balanced = name.partition(", ")
             step = steps.loc[plain]
             cells += [f"{step.cpu_over_kd:.2f}", f"{step.kept_mb:.1f}"]
@@ -117,13 +117,41 @@ def of_trainings() -> list[str]:
     return _table(heads, rows())
 
 
+def of_others(kind: str) -> list[str]:
+    """What another student, or one with few images, reached with some distillers."""
+    rows = (
+        [f"`{name}`", *cells] for name, *cells in _compared(f"{kind}.csv", ["none", "kd"], True)
+    )
+    return _table(["distiller", "top-1, %", "minus `none`", "minus `kd`"], rows)
+
+
 def of_chains() -> list[str]:
     """What students of students reached."""
     heads = ["training", "top-1, %", "minus alone", "minus taught by resnet56"]
     return _table(heads, _compared("chains.csv", ["alone", "taught by resnet56"]))
 
 
-def _compared(file: str, others: list[str], *, by_top1: bool = False) -> Iterator[list[str]]:
+def of_published() -> list[str]:
+    """Mean and least gain of every published distiller over pairs of one family and of two."""
+    table = pd.read_csv(ROOT / "experiments" / "cifar100_students" / "paper.csv")
+    table = table[table.row.str.contains("→")].pivot(index="row", columns="column", values="value")
+    gains = table.drop(columns=["alone", "teacher", "params"]).sub(table["alone"], axis=0)
+    kinds = gains.index.str.replace(r"[\d_].*?(?= →|$)", "", regex=True).str.split(" → ")
+    same = [teacher == student for teacher, student in kinds]
+    other = [not each for each in same]
+
+    def cell(found: pd.Series) -> str:
+        known = found.dropna()
+        if known.empty:
+            return "–"
+        return f"{known.mean():+.2f} ({known.min():+.2f}, {len(known)})"
+
+    order = gains[same].mean().sort_values(ascending=False, kind="stable").index
+    rows = ([name, cell(gains.loc[same, name]), cell(gains.loc[other, name])] for name in order)
+    return _table(["published", "one family", "two families"], rows)
+
+
+def _compared(file: str, others: list[str], by_top1: bool = False) -> Iterator[list[str]]:
     """Mean and deviation of each training, and its paired differences with 95 % intervals."""
     table = pd.read_csv(DISTILLERS / file)
     top1 = table.pivot_table(index="seed", columns="name", values="test_top1")
@@ -329,6 +357,9 @@ SPECIAL: dict[str, Callable[[], list[str]]] = {
     "distillers": of_distillers,
     "trainings": of_trainings,
     "chains": of_chains,
+    "few": partial(of_others, "few"),
+    "family": partial(of_others, "family"),
+    "published": of_published,
     "support": of_support,
     **{f"ranking {name}": partial(of_ranking, name) for name in RANKINGS},
     **{f"targets {name}": partial(of_targets, name) for name in ("autoformer", "pit")},

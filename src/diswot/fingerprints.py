@@ -69,7 +69,7 @@ def _folder(path: Path) -> dict[str, Any]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     lines, size, newest = list[str](), 0, 0
-    for image in _images(path, IMG_EXTENSIONS):
+    for image in _images(path, (*IMG_EXTENSIONS, ".npz")):  # .npz: of a synthesis
         known = image.stat()
         time = int(known.st_mtime)  # not every copy keeps fractions
         lines.append(f"{image.path.removeprefix(str(path))}\0{known.st_size}\0{time}\n")

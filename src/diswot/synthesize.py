@@ -58,7 +58,7 @@ def run_synthesize(
     together, for loggers. Errors are those of `diswot.commands.Session.result`.
     """
     from diswot.checks import whole
-    from diswot.models.weights import identified
+    from diswot.fingerprints import identified
 
     config = settled(config, "teacher", "data")
     whole("seed", config["seed"], 0)
@@ -73,9 +73,7 @@ def run_synthesize(
             f"teacher={spec['name']} teacher.weights={spec['weights']}: an untrained teacher has "
             "seen no images; give embedded, a file, a run directory or a tag of its weights"
         )
-    session = Session(
-        _COMMAND, {**config, "teacher": identified(spec)}, path, quiet=quiet, group=group
-    )
+    session = Session(_COMMAND, identified(config), path, quiet=quiet, group=group)
     return session.result(_synthesize, _show_result)
 
 

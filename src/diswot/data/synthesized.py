@@ -28,6 +28,8 @@ class SynthesizedData(ImageData):
         UserError: there are no images, or a setting is outside what is allowed.
     """
 
+    own_files = ("run",)
+
     def __init__(
         self,
         *,
