@@ -35,8 +35,7 @@ TRAININGS = {
     "few": ["student=resnet8", "protocol.max_epochs=30", "data=npz", *LIKE_THE_TEACHERS],
     "family": ["student=mobilenetv2", *SHORT],
 }
-SOME = ["none", "kd", "dist", "pld", "ofa", "embedding", "at", "sp", "nst", "fitnet", "ofd"]
-SOME += ["reviewkd"]
+SOME = ["none", "kd", "dist", "ofa", "embedding", "at", "sp", "nst", "fitnet", "reviewkd"]
 """Distillers of all but the first."""
 FURTHER = {
     "dkd": ["distiller.dkd.warmup=1"],
