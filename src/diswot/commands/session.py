@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from diswot.checks import flag
+from diswot.commands.stops import heeded
 from diswot.config import require
 from diswot.console import print_lines
 from diswot.runs import (
@@ -127,7 +128,8 @@ class Session(Generic[R, S]):
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
         try:
-            yield
+            with heeded():
+                yield
         except KeyboardInterrupt:
             kept = self.command.kept if self.run_dir.begun else self.command.nothing
             raise KeyboardInterrupt(

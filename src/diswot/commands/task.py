@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 import sys
@@ -160,5 +161,6 @@ def _restored(name: str, module: str, function: str) -> Task:
 def prepare_process() -> None:
     """Settle what is alike in every process that runs an app's jobs."""
     warnings.filterwarnings("ignore", message="The `srun` command is available")
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells of its cache
     naming.register()
     tolerant_streams()
