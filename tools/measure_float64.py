@@ -33,7 +33,7 @@ from diswot.scoring.setup import Setup
 
 COUNT = 40
 _SMALL = ["data.image_size=16", "data.batch_size=16"]
-_LARGER = ["data.image_size=64", "data.batch_size=16"]
+_LARGER = ["data.image_size=32", "data.batch_size=8"]
 SPACES = {
     "s0": _SMALL,
     "nasbench201": [*_SMALL, "benchmark.cells=live"],

@@ -350,7 +350,7 @@ WORDS = (
     b"search space=nasbench201 proxy=[diswot,nwot] seed=3 strategy=random data=gaussian",
     b"rank space=s0 proxy=all control=shuffled seeds=2 benchmark.sample=20",
     b"train student=arch student.arch='s1:8/n3x1-8-8/n3x1-8-8/n3x1-8-8' space=s1 distiller=[kd,sp]",
-    b"race space=s0 rungs=[1,2] finalists=3 distiller.kd.weight=0.5 protocol.batch_size=8",
+    b"race space=s0 rungs=[1,2] finalists=3 distiller.kd.weight=0.5 seeds=2",
     b"search +proxy.mine={_target_:x,name:y} ~budget hydra.run.dir=x",
 )
 

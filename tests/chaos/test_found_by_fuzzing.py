@@ -123,8 +123,9 @@ def test_a_table_with_more_cells_than_columns(tmp_path: Path) -> None:
         read_table(tmp_path / "candidates.csv")
 
 
-def test_a_description_that_is_nested_without_end(tmp_path: Path) -> None:
-    (tmp_path / DESCRIPTION_FILE).write_bytes(b'{"further": ' + b"[" * 20_000)
+@pytest.mark.parametrize("content", [b'{"further": ' + b"[" * 20_000, b'{"student": "\xf2"}'])
+def test_descriptions_that_are_no_json(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / DESCRIPTION_FILE).write_bytes(content)
     (tmp_path / "student.safetensors").touch()
-    with pytest.raises(UnreadableError, match="recursion"):
+    with pytest.raises(UnreadableError, match=r"student.json is damaged"):
         read_student(tmp_path)
