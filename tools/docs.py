@@ -352,6 +352,26 @@ def of_settings() -> list[str]:
     return lines
 
 
+def of_float64() -> list[str]:
+    """ρ between the scores in float32 and in float64, and the largest difference between them."""
+    table = pd.read_csv(STORE / "float64.csv")
+    spaces = list(dict.fromkeys(table["space"]))
+    rows = table.set_index(["proxy", "space"])
+
+    def cell(name: str, space: str) -> str:
+        row = rows.loc[(name, space)]
+        if pd.isna(row["spearman"]):
+            return "all equal" if row["n"] > 1 else f"{row['n']:.0f} scored"
+        apart = row["largest_difference"]
+        shown = "" if pd.isna(apart) else f", {apart:.0e}" if apart else ", 0"
+        mark = " ▼" if row["spearman"] < 0.99 else ""
+        return f"{_number(row['spearman'], 4)}{shown}{mark}".replace("e-", "e−")
+
+    names = table.groupby("proxy")["spearman"].min().sort_values(kind="stable").index
+    body = ([f"`{name}`", *(cell(name, space) for space in spaces)] for name in names)
+    return _table(["proxy", *spaces], body)
+
+
 SPECIAL: dict[str, Callable[[], list[str]]] = {
     "all": all_groups,
     "distillers": of_distillers,
@@ -367,6 +387,7 @@ SPECIAL: dict[str, Callable[[], list[str]]] = {
     "left out": of_left_out,
     "combinations": of_combinations,
     "settings": of_settings,
+    "float64": of_float64,
 }
 
 

@@ -167,7 +167,7 @@ def read_student(run: str | Path, *, config_dir: str | Path | None = None) -> di
             raise UserError(f"{path} holds no {needed.name}; {_FINISHED_TRAINING}")
     try:
         description = msgspec.json.decode(file.read_bytes(), type=_Description)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UnreadableError(file, error, remedy=_FINISHED_TRAINING) from None
     folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
     node = description.student.get("network")

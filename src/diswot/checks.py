@@ -1,6 +1,7 @@
 """Checks of settings; every message names the setting, its value and what is allowed."""
 
 import math
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeGuard
@@ -58,7 +59,7 @@ def per_channel(
     """Give one number a channel; a single number serves all of them."""
     try:
         numbers = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = ()
     allowed = all(math.isfinite(n) and (n > 0 or not positive) for n in numbers)
     if len(numbers) not in {1, channels} or not allowed:
@@ -79,4 +80,7 @@ def folder(setting: str, value: str | Path | None, wanted: str) -> Path:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is one; a whole number beyond those that a float can hold is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max

@@ -23,6 +23,9 @@ IRRELEVANT = (
 MAY_GROW = ("strategy.evaluations", "seeds")
 """Settings that may grow between two starts of one run."""
 
+_REFUSALS = (TypeError, ValueError, ImportError, AttributeError, OverflowError)
+"""What a class raises of settings that it cannot take."""
+
 ADDED = {
     "protocol.balance": None,
     "protocol.teacher_cache.top": None,
@@ -51,6 +54,11 @@ def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> 
         raise UserError(f"{group}={node}: give a node with _target_, as its YAML has it")
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
+    from omegaconf.errors import OmegaConfBaseException
+
+    def refused(reason: object) -> UserError:
+        text = " ".join(str(reason).split())
+        return UserError(f"{group}: {node.get('_target_')} refuses its settings: {text}")
 
     try:
         made = instantiate(node, _convert_="all", **further)
@@ -58,11 +66,11 @@ def make(node: Mapping[str, Any], group: str, kind: type[T], **further: Any) -> 
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        if not isinstance(cause, TypeError | ValueError | ImportError | AttributeError | None):
+        if not isinstance(cause, (*_REFUSALS, type(None))):
             raise
-        reason = " ".join(str(cause or error).split())
-        message = f"{group}: {node.get('_target_')} refuses its settings: {reason}"
-        raise UserError(message) from error
+        raise refused(cause or error) from error
+    except (OmegaConfBaseException, RecursionError, TypeError) as error:  # no values at all
+        raise refused(error) from error
     if not isinstance(made, kind):
         raise UserError(f"{group}: {node.get('_target_')} gives no {kind.__name__}")
     return made
@@ -112,7 +120,7 @@ def member_node(group: str, name: str, folders: Sequence[Path]) -> dict[str, Any
         raise UserError(f"there is no {group} {name!r}; {group}s are: {known}")
     try:
         node = OmegaConf.to_container(OmegaConf.load(file), resolve=True, throw_on_missing=True)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise UserError(f"{file} cannot be read alone ({problem}); give {group}={name}") from None
     parts = [node, *node.values()] if isinstance(node, dict) else []

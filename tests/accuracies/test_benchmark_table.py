@@ -61,6 +61,8 @@ def test_columns_are_named(file: Path) -> None:
         ("arch,kd\ns0:1-1-1,105", [], "line 2 has .*105.* as kd, no number from 0 to 100"),
         ("arch,kd\ns0:1-1-1,high", [], "line 2 has 'high' as kd"),
         ("", [], "cannot be used"),
+        ("arch,kd\ns0:1-1-1,5,6", [], "a line has more cells than there are columns"),
+        (f"arch,kd\ns0:1-1-1,{'9' * 400}", [], "a number of kd is too large"),
     ],
 )
 def test_a_file_that_cannot_be_used(

@@ -113,7 +113,13 @@ def test_a_journal_cut_anywhere_keeps_every_whole_line_and_goes_on(
         assert [r for r, _ in written(path, [RECORD]).read()] == [*(r for r, _ in kept), RECORD]
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"null", b"[1]", b'{"arch": "s0:1-1-1"}', b"\xff\xfe"])
+NESTED = '{"a":' * 300 + "1" + "}" * 300
+DEEP = b'{"further": ' + b"[" * 20_000
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"null", b"[1]", b'{"arch": "s0:1-1-1"}', b"\xff\xfe", DEEP]
+)
 def test_a_damaged_line_in_the_middle_names_its_number(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "candidates.jsonl"
     written(path, [RECORD] * 3)
@@ -208,7 +214,7 @@ def test_a_write_replaces_and_is_brought_to_the_disk(
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
 
 
-@pytest.mark.parametrize("text", ["", '{"a": 1', "[1, 2]", "null", "\xff", "\x00\x00\x00"])
+@pytest.mark.parametrize("text", ["", '{"a": 1', "[1, 2]", "null", "\xff", "\x00\x00\x00", NESTED])
 def test_damaged_json_is_one_message_with_path_and_hint(tmp_path: Path, text: str) -> None:
     path = tmp_path / "state.json"
     path.write_bytes(text.encode("latin-1"))

@@ -140,6 +140,7 @@ def test_a_table_is_read(tmp_path: Path, head: str, name: str) -> None:
         ("arch,ms\na,1\n", "arch", r"latency\.column=arch: .*; it has ms"),
         ("network,ms\na,1\n", "ms", r"latency\.path: .* has no column arch"),
         ("arch,ms\na,1\na,2\n", "ms", r"latency\.path: .* has a twice"),
+        ("arch,ms\na,1,2\n", "ms", r"latency\.path: .* a line has more cells than line 1"),
     ],
 )
 def test_tables_that_cannot_be_used(

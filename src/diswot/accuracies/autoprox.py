@@ -64,7 +64,7 @@ class AutoProx(FileTable):
             rows = json.loads(self._path.read_bytes())
         except OSError as error:
             raise self._wrong(str(error.strerror or error)) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._wrong(" ".join(str(error).split())) from error
         texts = []
         for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):

@@ -55,7 +55,10 @@ class FileTable(Benchmark):
                 raise self._wrong(
                     f"it has no column {column}; it has {', '.join(map(str, table.columns))}"
                 )
-            numbers = pd.to_numeric(table[column], errors="coerce")
+            try:
+                numbers = pd.to_numeric(table[column], errors="coerce")
+            except OverflowError as error:
+                raise self._wrong(f"a number of {column} is too large") from error
             low = _LOWEST.get(target, 0)
             wrong = table[column].notna() & ~numbers.between(low, 100)
             if wrong.any():
@@ -139,6 +142,8 @@ class ArchTable(FileTable):
             raise self._wrong(str(error.strerror or error)) from error
         except ValueError as error:  # ParserError, EmptyDataError and UnicodeDecodeError are some
             raise self._wrong(" ".join(str(error).split())) from error
+        if not isinstance(table.index, pd.RangeIndex):
+            raise self._wrong("a line has more cells than there are columns")
         if "arch" not in table:
             raise self._wrong(f"it has no column arch; it has {', '.join(map(str, table.columns))}")
         return table

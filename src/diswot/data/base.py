@@ -22,6 +22,8 @@ from diswot.errors import UserError
 
 Split = Literal["train", "test"]
 
+_MOST_CHANNELS = 10**5
+
 
 @dataclass(frozen=True)
 class EvalTransform:
@@ -185,6 +187,9 @@ class ImageData(ABC):
         self.name = name
         self.num_classes = checks.whole("data.num_classes", num_classes, 2)
         self.in_channels = checks.whole("data.in_channels", in_channels, 1)
+        if self.in_channels > _MOST_CHANNELS:
+            allowed = f"give at most {_MOST_CHANNELS:,}"
+            raise UserError(f"data.in_channels={in_channels} is not allowed; {allowed}")
         self.image_size = checks.whole("data.image_size", image_size, 8)
         self.batch_size = checks.whole("data.batch_size", batch_size, 1)
         self.balanced = checks.flag("data.balanced", balanced)

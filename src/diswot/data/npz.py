@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from diswot.data.base import ArrayImages, EvalTransform, ImageData, LabelledImages, Split, decode
 from diswot.errors import UserError
+from diswot.runs.files import DAMAGED_ARRAYS
 
 _SMALL = 64  # JPEG files of one size up to this many pixels a side are decoded when loaded
 _JPEG_KEYS = ("bytes", "offsets", "labels")
@@ -189,12 +189,12 @@ def _read(path: Path, setting: str, splits: Sequence[Split]) -> dict[Split, Stor
                 keys = _JPEG_KEYS if "bytes" in archive else _array_keys(splits)
                 if missing := [key for key in keys if key not in archive]:
                     raise ValueError(f"it has no {', '.join(missing)}")
-                arrays = {key: archive[key] for key in keys}
+                arrays = {key: np.asanyarray(archive[key]) for key in keys}
         if keys is _JPEG_KEYS:
             return {splits[0]: _jpegs(*arrays.values(), source=f"{setting}: {path}")}
         names = {split: (f"x_{split}", f"y_{split}") for split in splits}
         return {split: as_stored(arrays[x], arrays[y], (x, y)) for split, (x, y) in names.items()}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED_ARRAYS as error:
         raise UserError(
             f"{setting}: {path} cannot be used ({error}); give an .npz file with "
             f"{', '.join(_array_keys(splits))}, or of one split with {', '.join(_JPEG_KEYS)}"

@@ -1,9 +1,13 @@
 """Files of a run: those that are whole or not there, and the append-only journal."""
 
 import json
+import lzma
 import os
 import re
+import struct
 import time
+import tokenize
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +33,15 @@ R = TypeVar(
     SynthesisRecord,
 )
 
+DAMAGED_ARRAYS = (
+    *(AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, lzma.LZMAError, struct.error, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""Errors of ``np.load`` for archives that are cut off or damaged, seen by damaging some."""
+
 _SYNC_SECONDS = 1.0
+_DEEPEST = 100  # lists and objects inside each other, in a file of a run
 _SEAL = re.compile(rb',"crc32":(\d+)\}\s*$')
 _REMEDY = "mend or remove the line and all after it, or choose another hydra.run.dir"
 
@@ -105,7 +117,14 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
         raise UnreadableError(path, error, remedy=remedy) from error
     if not isinstance(value, dict):
         raise UnreadableError(path, "no JSON object", remedy=remedy)
+    if _is_deeper(value, _DEEPEST):
+        raise UnreadableError(path, f"nested more than {_DEEPEST} times", remedy=remedy)
     return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 class Journal(Generic[R]):
@@ -156,7 +175,7 @@ class Journal(Generic[R]):
                     raise ValueError("it has no checksum, but a line before it has one")
                 checked = has_checksum
                 yield msgspec.json.decode(content, type=self._kind), end
-            except (msgspec.MsgspecError, ValueError) as error:
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                 raise UnreadableError(self.path, error, line=number, remedy=_REMEDY) from error
 
     def cut(self, length: int) -> None:

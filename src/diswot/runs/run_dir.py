@@ -14,7 +14,7 @@ from typing import IO, Any, Generic, Self
 
 from diswot.checks import whole
 from diswot.config import MAY_GROW, difference, fingerprints, flatten
-from diswot.errors import UserError
+from diswot.errors import UnreadableError, UserError
 from diswot.runs.files import Journal, R, read_json, replacing, sealed, write_json
 from diswot.runs.listing import S, read_summary
 from diswot.runs.records import ScoreRecord, Summary
@@ -177,11 +177,12 @@ class RunDir(Generic[R]):
                     "known what they were scored with; choose another hydra.run.dir"
                 )
             return
-        before: dict[str, Any] = read_json(self._config_file, "choose another hydra.run.dir")
+        before = self._config_before()
         further: dict[str, Any] = {}
         if self._kind is ScoreRecord:  # every proxy of a ranking has scores of its own
-            further = {k: v for k, v in self._config["proxy"].items() if k not in before["proxy"]}
-            before |= {"proxy": {**before["proxy"], **further}}
+            scored = before.get("proxy") or {}
+            further = {k: v for k, v in self._config["proxy"].items() if k not in scored}
+            before |= {"proxy": {**scored, **further}}
         old, new = (dict(flatten(config)) for config in (before, self._config))
         growing = [key for key in MAY_GROW if new.get(key) is not None]
         growing += ["proxy"] * (self._kind is ScoreRecord)
@@ -202,11 +203,20 @@ class RunDir(Generic[R]):
             was, now = old.get(key), new.get(key)
             if now is not None:
                 whole(key, now, 1)
-            if was != now and (was is None or (now is not None and now < was)):
+            if was != now and (not isinstance(was, int) or (now is not None and now < was)):
                 raise UserError(
                     f"{self.path} holds a run with {key}={was}; it may grow, not become {now}"
                 )
         self._grown = bool(further) or any(old.get(key) != new.get(key) for key in MAY_GROW)
+
+    def _config_before(self) -> dict[str, Any]:
+        """The config that is there, whose groups are groups as those of this run's."""
+        remedy = "choose another hydra.run.dir"
+        before = read_json(self._config_file, remedy)
+        for key, value in self._config.items():
+            if isinstance(value, Mapping) and not isinstance(before.get(key) or {}, Mapping):
+                raise UnreadableError(self._config_file, f"{key} is no group", remedy=remedy)
+        return before
 
     def load_state(self) -> dict[str, Any] | None:
         """The saved state, if there is one; a `UserError` if it is damaged."""

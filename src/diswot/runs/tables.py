@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import msgspec
 
 from diswot.errors import UnreadableError
-from diswot.runs.files import Journal, write_atomic
+from diswot.runs.files import DAMAGED_ARRAYS, Journal, write_atomic
 from diswot.runs.rankings import RankRow
 from diswot.runs.records import CandidateRecord, EpochRecord
 
@@ -45,6 +43,8 @@ def read_table(file: Path, columns: Iterable[str] = ()) -> DataFrame:
         table = pd.read_csv(file, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
         raise UnreadableError(file, error) from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise UnreadableError(file, "a line has more cells than there are columns")
     if lacking := sorted({*columns} - {*table.columns}):
         raise UnreadableError(file, f"it lacks {', '.join(lacking)}")
     return table
@@ -62,7 +62,10 @@ def read_candidates(folder: Path) -> list[CandidateRecord]:
     if not (folder / "candidates.csv").is_file():
         return records
     table = read_table(folder / "candidates.csv", ("arch", "score"))
-    numbers = pd.to_numeric(table["score"], errors="coerce").tolist()
+    try:
+        numbers = pd.to_numeric(table["score"], errors="coerce").tolist()
+    except OverflowError as error:
+        raise UnreadableError(folder / "candidates.csv", error) from error
     scores = dict(zip(table["arch"].astype(str), numbers, strict=True))
     known = {arch: score for arch, score in scores.items() if math.isfinite(score)}
     return [replace(record, score=known.get(record.arch)) for record in records]
@@ -98,9 +101,11 @@ def read_similarity(folder: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             kinds = [name.removesuffix("_teacher") for name in arrays if name.endswith("_teacher")]
             pairs = {kind: (arrays[f"{kind}_teacher"], arrays[f"{kind}_student"]) for kind in kinds}
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+    except DAMAGED_ARRAYS as error:
         raise UnreadableError(file, error) from error
     for kind, pair in pairs.items():
+        if not all(isinstance(matrix, np.ndarray) for matrix in pair):
+            raise UnreadableError(file, f"{kind}: no arrays")
         if any(m.ndim != 2 or m.dtype.kind != "f" or m.shape != pair[0].shape for m in pair):
             raise UnreadableError(file, f"{kind}: not two matrices of numbers of one shape")
     return pairs

@@ -181,6 +181,8 @@ class LatencyTable(Latency):
             raise UserError(
                 f"latency.path: {self._path} cannot be read ({problem}); give {wanted}"
             ) from error
+        if not isinstance(table.index, pd.RangeIndex):
+            raise UserError(f"latency.path: {self._path}: a line has more cells than line 1")
         key = next((each for each in _KEYS if each in table), None)
         if key is None:
             raise UserError(f"latency.path: {self._path} has no column arch; give {wanted}")

@@ -244,6 +244,15 @@ class ProductSpace(Space, Generic[A]):
         return arch
 
 
+_MOST = 2**16  # choices of a gene
+
+
 def steps(low: int, high: int, step: int = 1) -> tuple[int, ...]:
-    """The values from ``low`` to ``high``, both included."""
-    return tuple(range(low, high + 1, step))
+    """The values from ``low`` to ``high``, both included; UserError where they are very many."""
+    values = range(low, high + 1, step)
+    if high - low > _MOST * step:
+        raise UserError(
+            f"space: from {low} to {high} in steps of {step} are more than {_MOST:,} choices; "
+            "give fewer"
+        )
+    return tuple(values)
