@@ -177,7 +177,7 @@ class RunDir(Generic[R]):
                     "known what they were scored with; choose another hydra.run.dir"
                 )
             return
-        before = self._config_before()
+        before: dict[str, Any] = self._config_before()
         further: dict[str, Any] = {}
         if self._kind is ScoreRecord:  # every proxy of a ranking has scores of its own
             scored = before.get("proxy") or {}
