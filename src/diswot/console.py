@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -18,6 +18,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from diswot.runs import CandidateRecord, KnownAccuracies, SearchSummary, TopCandidate
 
+
+T = TypeVar("T")
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
 _FIRST = 3.0  # seconds to the first of them
@@ -84,11 +86,13 @@ def _top(result: SearchSummary, rows: Sequence[TopCandidate], parts: Sequence[st
     title = f"Best {len(rows)} of {result.distinct:,} architectures"
     # An ensemble's parts are called MEMBER.PART.
     heads = [each.rpartition(".")[2] if "." in each else f"{result.proxy}.{each}" for each in parts]
-    names, timed = [result.proxy, *heads, *others], result.latency is not None
+    scored = [] if result.proxy == "params" else [result.proxy]  # which a size says
+    names, timed = [*scored, *heads, *others], result.latency is not None
     sizes = ["params", "MACs", *["ms"] * timed]
     table = figures(["#", "arch"], [*names, *sizes], title)
     for rank, row in enumerate(rows, start=1):
-        values = [row.score, *map(row.parts.get, parts), *map(row.others.get, others)]
+        values = [*[row.score] * len(scored), *map(row.parts.get, parts)]
+        values += map(row.others.get, others)
         numbers = map(number, [*values, row.params, row.flops, *[row.latency_ms] * timed])
         table.add_row(str(rank), row.arch, *numbers)
     if result.teacher_params and result.teacher_flops:
@@ -116,10 +120,11 @@ def show_front(result: SearchSummary) -> None:
     part = f", {len(rows)} of them" if len(rows) < len(front) else ""
     title = f"Pareto front: {len(front)} of {result.distinct:,} architectures{part}"
     layers = "layers" in result.objectives
-    columns = [result.proxy, *["layers"] * layers, "params", "MACs", *["ms"] * timed]
+    scored = [] if result.proxy == "params" else [result.proxy]  # which a size says
+    columns = [*scored, *["layers"] * layers, "params", "MACs", *["ms"] * timed]
     table = figures(["arch"], columns, f"{title} ({', '.join(result.objectives)})")
     for row in rows:
-        values = [row.score, *[row.layers] * layers, row.params, row.flops]
+        values = [*[row.score] * len(scored), *[row.layers] * layers, row.params, row.flops]
         table.add_row(row.arch, *map(number, [*values, *[row.latency_ms] * timed]))
     print_table(table)
 
@@ -150,6 +155,22 @@ def number(value: float | None) -> str:
     if value is None:
         return "—"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.5g}"
+
+
+def counting(chunks: Iterable[T], what: str, total: int, size: Callable[[T], int]) -> Iterator[T]:
+    """The same chunks, each of ``size`` images of ``total``, with a line on progress now and then.
+
+    ``what`` begins the line.
+    """
+    started = last = time.monotonic()
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done, now = done + size(chunk), time.monotonic()
+        if now - last >= _EVERY:
+            last, rate = now, done / (now - started)
+            left = f"{rate:,.0f}/s, {(total - done) / rate:.0f} s left"
+            print_lines([f"{what}: {done:,} of {total:,} images, {left}"])
 
 
 class ScoringProgress:

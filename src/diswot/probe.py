@@ -71,9 +71,10 @@ def run_probe(
 
 def _probe(session: Session[ProbeRecord, ProbeSummary]) -> ProbeSummary:
     from diswot.config import make
+    from diswot.console import counting
     from diswot.data.base import ImageData
     from diswot.models.outputs import count_flops, count_params
-    from diswot.probing import batches_of, embedded, fitted, put_in, shown, top1
+    from diswot.probing import batches_of, embedded, fitted, put_in, top1
     from diswot.scoring.runtime import Runtime
     from diswot.teaching import accuracy, build_teacher, save_teacher
     from diswot.versions import versions
@@ -85,8 +86,9 @@ def _probe(session: Session[ProbeRecord, ProbeSummary]) -> ProbeSummary:
     images, test_images = data.train_dataset(), data.test_dataset()
     session.show(_show_plan, config, data, len(images), session.path)
     batches = batches_of(images, data.batch_size, data.num_workers)
-    counted = batches if session.quiet else shown(batches, len(images))
-    given = embedded(network, counted, Runtime(device, config["precision"]))
+    counted = counting(batches, "embeddings", len(images), lambda batch: len(batch[1]))
+    taken = batches if session.quiet else counted
+    given = embedded(network, taken, Runtime(device, config["precision"]))
     run_dir.begin()
     run_dir.journal.cut(0)  # a fit that was stopped begins anew
     session.loggers.start()

@@ -7,8 +7,7 @@ its classifier (Alain & Bengio, "Understanding intermediate layers using linear 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,14 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from diswot.console import print_lines
 from diswot.data.base import LabelledImages
 from diswot.data.training import Batch, Batches
 from diswot.errors import UserError
 from diswot.models.outputs import Network
 from diswot.scoring.runtime import Runtime
 
-_EVERY = 10.0  # seconds between two lines on progress
 _CONSTANT = 1e-6  # share of the largest deviation below which a feature counts as constant
 _HISTORY = 20  # steps that L-BFGS remembers
 _EVALUATIONS = 25  # of the loss in a step, at most
@@ -64,19 +61,6 @@ def embedded(network: nn.Module, batches: Iterable[Batch], runtime: Runtime) -> 
     if not found.embeddings.isfinite().all():
         raise UserError("teacher: its embeddings of the training images are not finite")
     return found
-
-
-def shown(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
-    """The same batches, with a line on progress now and then; ``total`` are the images."""
-    started = last = time.monotonic()
-    done = 0
-    for batch in batches:
-        yield batch
-        done, now = done + len(batch[1]), time.monotonic()
-        if now - last >= _EVERY:
-            last, rate = now, done / (now - started)
-            left = f"{rate:,.0f}/s, {(total - done) / rate:.0f} s left"
-            print_lines([f"embeddings: {done:,} of {total:,} images, {left}"])
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,19 @@ def test_the_table_of_the_best_ends_with_the_teacher(
     assert "teacher" not in capsys.readouterr().out
 
 
+def test_a_score_that_is_a_size_has_no_column_of_its_own(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = read_summary(run / "result.json", SearchSummary)
+    show_top(replace(summary, proxy="params"))
+    show_front(replace(summary, proxy="params", front=summary.top[:2]))
+    heads = [line for line in capsys.readouterr().out.splitlines() if "MACs" in line]
+    columns = [[name.strip() for name in line.split("┃")] for line in heads]
+    assert [names.count("params") for names in columns] == [1, 1]
+    show_top(summary)
+    assert summary.proxy in capsys.readouterr().out
+
+
 def test_latency_stands_beside_the_other_costs(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

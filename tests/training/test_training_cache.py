@@ -223,7 +223,7 @@ def test_drafts_of_killed_processes_are_removed_and_of_live_ones_kept(
 def test_progress_is_shown_unless_quiet(
     prepare: Prepare, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teachers, "_EVERY", 0.0)
+    monkeypatch.setattr("diswot.console._EVERY", 0.0)
     prepare()
     assert capsys.readouterr().out == ""
     prepare("seed=1", quiet=False)
@@ -286,8 +286,10 @@ def test_embeddings_teach_from_the_file(
     trained(tmp_path / "live", weights, *step, live)
     one, other = (epochs(tmp_path / run)[0]["losses"] for run in ("stored", "live"))
     assert one == pytest.approx(other, rel=1e-3)
+    there = files(tmp_path / "cache")
     with pytest.raises(UserError, match=r"^distiller\.at reads feature maps.*stored none are kept"):
-        prepare("distiller=at", cached)
+        prepare("distiller=at", cached, "seed=5")
+    assert files(tmp_path / "cache") == there  # refused before all images were looked at
 
 
 def test_what_is_kept_is_checked(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from diswot.teaching import build_teacher, check_classifier
 from diswot.training.module import Distillation
 from diswot.training.processes import world_size
 from diswot.training.protocol import Protocol
-from diswot.training.teacher import FrozenTeacher, stored_outputs
+from diswot.training.teacher import FrozenTeacher, like_stored, stored_outputs
 
 _PROBE = 2  # images that shapes are seen with
 
@@ -79,6 +79,11 @@ class TrainingSetup:
                 reading = [name for name, each in taught.items() if each.reads_classifier]
                 check_classifier(network, config["teacher"], reading)
                 if protocol.cache_views:
+                    known = untrained_classifier(network) is None
+                    form = like_stored(network, config, images)
+                    with _keyed("connectors", seed):  # refused before all images are looked at
+                        others = _distillers(config, protocol)
+                        _connect(others, form, seen, stored=True, trained=known)
                     stored = stored_outputs(network, config, batches, quiet=quiet)
                     outputs = stored.outputs(stored.view(0, indices.device), indices, images.device)
                 else:

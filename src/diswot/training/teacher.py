@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.data import DataLoader
 
-from diswot.console import counted, print_lines, shown
+from diswot.console import counted, counting, print_lines, shown
 from diswot.data.base import ResidentImages
 from diswot.data.training import Batch, Batches, TrainingData
 from diswot.errors import UserError
@@ -40,7 +39,6 @@ _ROUNDING = 1e-3  # largest difference that rounding makes, as a share of a tens
 _SCHEMA = 1  # to be raised when the same settings come to give other logits
 _BATCH = 128  # images of a pass; not those of a training step, or bits would depend on the run
 _PROBE = 16  # images whose pixels go into the key
-_EVERY = 10.0  # seconds between two lines on progress
 _NOT_IN_KEY = ("batch_size", "num_workers", "resident", "balanced", "download")  # change no view
 
 
@@ -173,9 +171,19 @@ def stored_outputs(
         chunks = _computed(FrozenTeacher(network, images), batches, runtime, views, kept)
         if not quiet:
             print_lines([line])
-            chunks = _shown(chunks, views * count)
+            chunks = counting(chunks, "teacher's outputs", views * count, _rows)
         write_outputs(path, kept, views, count, chunks)
     return StoredOutputs(path, kept)
+
+
+def like_stored(network: nn.Module, config: Mapping[str, Any], images: Tensor) -> NetworkOutputs:
+    """Zeros in the form of what `stored_outputs` keeps of a teacher's outputs for some images."""
+    kept, classifier = _kept(network, config), cast(Network, network).classifier
+    embedding, logits = (
+        images.new_zeros(len(images), width)
+        for width in (classifier.in_features, classifier.out_features)
+    )
+    return kept.unpack(kept.pack(NetworkOutputs((), (), embedding, logits)))
 
 
 def _kept(network: nn.Module, config: Mapping[str, Any]) -> Kept:
@@ -257,14 +265,5 @@ def _computed(
             yield kept.pack(outputs)
 
 
-def _shown(chunks: Iterator[Rows], total: int) -> Iterator[Rows]:
-    """The same chunks, with a line on progress now and then."""
-    done, started = 0, time.monotonic()
-    last = started
-    for chunk in chunks:
-        yield chunk
-        done, now = done + len(next(iter(chunk.values()))), time.monotonic()
-        if now - last >= _EVERY:
-            last, rate = now, done / (now - started)
-            left = f"{rate:,.0f}/s, {(total - done) / rate:.0f} s left"
-            print_lines([f"teacher's outputs: {done:,} of {total:,} images, {left}"])
+def _rows(chunk: Rows) -> int:
+    return len(next(iter(chunk.values())))
