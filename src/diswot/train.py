@@ -109,7 +109,13 @@ def _train_process(config: dict[str, Any], path: Path, quiet: bool, group: str |
     from diswot.reporting.train import export, show_plan
     from diswot.training.callbacks import EpochLog
     from diswot.training.processes import environment, is_first
-    from diswot.training.run import finished_epochs, fit, make_trainer, teacher_top1, wait_for_others
+    from diswot.training.run import (
+        finished_epochs,
+        fit,
+        make_trainer,
+        teacher_top1,
+        wait_for_others,
+    )
     from diswot.training.setup import TrainingSetup
 
     cluster = environment(config["trainer"])
