@@ -112,7 +112,8 @@ class Disk:
     def _opened(
         self, file: Any, mode: str = "r", buffering: int = -1, *text: Any, **rest: Any
     ) -> Any:
-        if isinstance(file, int) or not set(mode) & set("wax+"):
+        other = isinstance(file, int) or not (Path.cwd() / file).is_relative_to(self.root)
+        if other or not set(mode) & set("wax+"):
             return _OPEN(file, mode, buffering, *text, **rest)
         self.step("open", file)
         raw = _Raw(self, os.fspath(file), mode.replace("b", "").replace("t", ""))

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from chaos_runs import differing, left, prepared, words
 from chaos_trials import Tally
-from slurm_helpers import Cluster, running_slurm
+from slurm_helpers import Cluster, running_slurm, until
 
 _LAUNCHER = ("hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=null")
 _SEEDS = "seed=0,1"
@@ -81,40 +82,58 @@ def _runs(folder: Path) -> dict[str, object]:
     return {f"{run.name}/{name}": value for run in found for name, value in left(run).items()}
 
 
-def killed_tasks(root: Path, count: int, rng: Random) -> Iterator[Tally]:
-    """Kill one of the two tasks of a training after some epochs, and start it again."""
+def ended_tasks(root: Path, count: int, rng: Random) -> Iterator[Tally]:
+    """End a training of two tasks after some epochs, and start it again.
+
+    By turns one of the tasks is killed, and the node fails.
+    """
     prepared(root)
-    tally = Tally("two tasks under Slurm", "kills of a task")
-    tasks = ["srun", "--ntasks=2", "--ntasks-per-node=2", "--kill-on-bad-exit=1"]
-    argv = [*tasks, sys.executable, "-m", "diswot.train", *words("processes", root)[1:]]
+    tally = Tally("two tasks under Slurm", "kills of a task and failures of the node, in turn")
     with running_slurm() as cluster:
-
-        def trained(folder: Path, *, kill: bool) -> int:
-            with (root / f"{folder.name}.out").open("a") as out:
-                process = subprocess.Popen(
-                    argv, cwd=folder, env=cluster.env, stdout=out, stderr=out
-                )
-                wanted = rng.randrange(1, 3) if kill else 99
-                while process.poll() is None and _lines(folder) < wanted:
-                    time.sleep(0.05)
-                if process.poll() is None:
-                    task = rng.choice(processes(cluster, "diswot.train"))
-                    os.kill(task, signal.SIGKILL)
-                    tally.faults += 1
-                return process.wait()
-
         for name in ["whole", *map(str, range(count))]:
             folder = root / f"tasks-{name}"
             folder.mkdir()
             if name != "whole":
-                trained(folder, kill=True)
-            code = trained(folder, kill=False)
-            if code:
+                end = _fail_node if int(name) % 2 else partial(_kill_task, rng=rng)
+                _trained(cluster, folder, rng.randrange(1, 3), end)
+                tally.faults += 1
+                text = folder.with_suffix(".out").read_text()
+                if text.count("another process of this training") > 1 or "Traceback" in text:
+                    tally.problems.append(f"no single message, see {folder}.out")
+            if code := _trained(cluster, folder):
                 tally.problems.append(f"exit code {code}, see {folder}.out")
             elif others := differing(left(root / "tasks-whole"), left(folder)):
                 tally.problems.append(f"{', '.join(others)} differ in {folder}")
             tally.finished += name != "whole"
             yield tally
+
+
+def _trained(
+    cluster: Cluster, folder: Path, epochs: int = 99, end: Callable[[Cluster], object] = repr
+) -> int:
+    """Train in two tasks, which are ended after some epochs; gives srun's exit code."""
+    tasks = ["srun", "--ntasks=2", "--ntasks-per-node=2", "--kill-on-bad-exit=1", sys.executable]
+    argv = [*tasks, "-m", "diswot.train", *words("processes", folder.parent)[1:]]
+    with folder.with_suffix(".out").open("a") as out:
+        process = subprocess.Popen(argv, cwd=folder, env=cluster.env, stdout=out, stderr=out)
+        while process.poll() is None and _lines(folder) < epochs:
+            time.sleep(0.05)
+        if process.poll() is None:
+            end(cluster)
+        return process.wait()
+
+
+def _kill_task(cluster: Cluster, rng: Random) -> None:
+    os.kill(rng.choice(processes(cluster, "diswot.train")), signal.SIGKILL)
+
+
+def _fail_node(cluster: Cluster) -> None:
+    """What Slurm does when a node no longer answers; then the node is back."""
+    node = f"nodename={cluster.call('sinfo', '--noheader', '--format=%n').strip()}"
+    cluster.call("scontrol", "update", node, "state=down", "reason=chaos")
+    until(lambda: not processes(cluster, "diswot.train"), 120, "tasks go on")
+    cluster.call("sh", "-c", f"scontrol update {node} state=resume || true")  # maybe it is back
+    until(lambda: "idle" in cluster.call("sinfo", "-h", "-o", "%T"), 120, "the node stays down")
 
 
 def _lines(folder: Path) -> int:

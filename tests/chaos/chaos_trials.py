@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ def refusal(ended: Ended, error: int, folder: Path) -> Iterator[str]:
     said = [line for line in ended.err.splitlines() if line.startswith("diswot ")]
     if ended.code != 2:
         yield f"exit code {ended.code}"
-    if len(said) != 1 or os.strerror(error) not in said[0]:
+    if len(said) != 1 or not re.search(rf"(run|cache)\b.*{os.strerror(error)}", said[0]):
         yield f"no single message but {ended.err[-300:]!r}"
     if "Traceback" in ended.err:
         yield f"a traceback {ended.err[-300:]!r}"

@@ -196,6 +196,33 @@ def test_a_failing_write_leaves_the_old_content_and_no_draft(
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if before is None else [before])
 
 
+def test_an_error_names_the_file_that_was_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own errors of open files name none."""
+    journal = Journal(tmp_path / "candidates.jsonl", CandidateRecord)
+    journal.append(RECORD)
+
+    def fail(_: int) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        for act in (lambda: journal.cut(3), journal.close):
+            with pytest.raises(OSError, match=r"candidates\.jsonl"):
+                act()
+    real, handles = os.fsync, iter(range(2))
+
+    def fail_of_folder(handle: int) -> None:
+        if next(handles):  # after the file itself
+            raise OSError(errno.EIO, "Input/output error")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fail_of_folder)
+    with pytest.raises(OSError, match=str(tmp_path)):
+        write_atomic(tmp_path / "page", b"new")
+
+
 def test_a_write_replaces_and_is_brought_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

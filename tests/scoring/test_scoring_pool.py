@@ -135,6 +135,12 @@ def test_a_candidate_that_hangs_is_a_record(fatal: Scorer, started: list[pool.Wo
     assert [worker.process.returncode for worker in started] == [-signal.SIGKILL] * 2
 
 
+def test_a_limit_is_a_positive_number() -> None:
+    assert s0_scorer("proxy=[params]", "candidate_seconds=7").limit == 7
+    with pytest.raises(UserError, match="candidate_seconds=0 is not allowed"):
+        s0_scorer("proxy=[params]", "candidate_seconds=0")
+
+
 def test_a_class_that_no_other_process_sees_is_named(
     started: list[pool.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:

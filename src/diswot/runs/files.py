@@ -78,9 +78,20 @@ def replacing(path: Path, draft_name: str, *, synced: bool = True) -> Iterator[I
         return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        with _named(path.parent):
+            os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An OSError says which file it is of; Python's own of an open one do not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -181,7 +192,7 @@ class Journal(Generic[R]):
     def cut(self, length: int) -> None:
         """Drop all lines beyond a length in bytes, as `read` gives them."""
         if self.path.exists() and self.path.stat().st_size > length:
-            with self.path.open("r+b") as file:
+            with _named(self.path), self.path.open("r+b") as file:
                 file.truncate(length)
                 os.fsync(file.fileno())
 
@@ -191,14 +202,11 @@ class Journal(Generic[R]):
         line = json.dumps(values, allow_nan=False, separators=(",", ":"))
         if self._file is None:
             self._file = self.path.open("ab")
-        try:
+        with _named(self.path):
             self._file.write(sealed(line))
             self._file.flush()
             if time.monotonic() - self._synced >= _SYNC_SECONDS:
                 self._sync(self._file)
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
 
     def _sync(self, file: IO[bytes]) -> None:
         os.fsync(file.fileno())
@@ -212,7 +220,8 @@ class Journal(Generic[R]):
     def close(self) -> None:
         """Bring all lines to the disk and close the file."""
         if self._file is not None:
-            self._file.flush()
-            self._sync(self._file)
-            self._file.close()
+            with _named(self.path):
+                self._file.flush()
+                self._sync(self._file)
+                self._file.close()
             self._file = None
