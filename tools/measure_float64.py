@@ -144,12 +144,13 @@ def main() -> None:
         sys.exit(__doc__)
     work, store = Path(sys.argv[1]).resolve(), STORE / "float64.csv"
     work.mkdir(parents=True, exist_ok=True)
-    stored = pd.read_csv(store) if store.exists() else pd.DataFrame({"space": []})
     for space in sys.argv[2:] or SPACES:
         setup = setup_of(space)
         rows = pd.DataFrame(compared(space, dict(setup.proxies), measure(space, setup, work)))
-        stored = pd.concat([stored[stored["space"] != space], rows])
-        stored.to_csv(store, index=False, lineterminator="\n", float_format="%.6g")
+        stored = pd.read_csv(store) if store.exists() else pd.DataFrame({"space": []})
+        tables = {**dict(iter(stored.groupby("space"))), space: rows}
+        table = pd.concat([tables[name] for name in SPACES if name in tables])
+        table.to_csv(store, index=False, lineterminator="\n", float_format="%.6g")
 
 
 if __name__ == "__main__":

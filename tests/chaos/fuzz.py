@@ -18,11 +18,12 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from fuzz_mutations import Kind
 
@@ -145,21 +146,30 @@ def main() -> int:
     from fuzz_readers import all_kinds
 
     given.work.mkdir(parents=True, exist_ok=True)
-    wanted = given.kinds.split(",") if given.kinds else []
-    kinds = [k for k in all_kinds(given.work) if not wanted or k.name in wanted]
-    total, weights, found = 0, sum(kind.weight for kind in kinds), 0
+    memory = Path("/dev/shm")  # the inputs are files for a moment
+    with TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None) as folder:
+        kinds = all_kinds(Path(folder))
+        if wanted := given.kinds.split(",") if given.kinds else []:
+            kinds = [kind for kind in kinds if kind.name in wanted]
+        total, found = fuzz(kinds, given.inputs, given.seed, given.work)
+    print(f"{total:,} inputs of {len(kinds)} kinds, seed {given.seed}: {found:,} findings")
+    return int(found > 0)
+
+
+def fuzz(kinds: Sequence[Kind], inputs: int, seed: int, work: Path) -> tuple[int, int]:
+    """Feed all kinds, print what became of them, keep what was found; inputs and findings."""
+    total, found, weights = 0, 0, sum(kind.weight for kind in kinds)
     for kind in kinds:
         started = time.perf_counter()
-        count = max(1, round(given.inputs * kind.weight / weights))
-        tally = feed(kind, count, Random(f"{given.seed} {kind.name}"))
+        count = max(1, round(inputs * kind.weight / weights))
+        tally = feed(kind, count, Random(f"{seed} {kind.name}"))
         total, found = total + tally.inputs, found + tally.found
         print(f"{kind.name}: {tally} ({time.perf_counter() - started:.0f} s)", flush=True)
         for number, (what, data) in enumerate(tally.findings.items()):
-            file = given.work / f"{kind.name.replace(' ', '_')}-{number}.input"
+            file = work / f"{kind.name.replace(' ', '_')}-{number}.input"
             file.write_bytes(data)
             print(f"  {what}\n    {file.name}: {json.dumps(repr(data[:120]))}", flush=True)
-    print(f"{total:,} inputs of {len(kinds)} kinds, seed {given.seed}: {found:,} findings")
-    return int(found > 0)
+    return total, found
 
 
 if __name__ == "__main__":

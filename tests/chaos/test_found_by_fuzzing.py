@@ -117,9 +117,13 @@ def test_a_compression_that_is_not_known(tmp_path: Path) -> None:
         read_similarity(tmp_path)
 
 
-def test_a_table_with_more_cells_than_columns(tmp_path: Path) -> None:
-    (tmp_path / "candidates.csv").write_text("arch,score\ns0:1-1-1,1,2\n")
-    with pytest.raises(UnreadableError, match="more cells"):
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("arch,score\ns0:1-1-1,1,2\n", "more cells"), ("seeds," * 20_000, "more than 10,000 columns")],
+)
+def test_tables_of_another_shape(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "candidates.csv").write_text(text)
+    with pytest.raises(UnreadableError, match=problem):
         read_table(tmp_path / "candidates.csv")
 
 

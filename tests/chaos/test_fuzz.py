@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from fuzz import feed
 from fuzz_mutations import mutated
-from fuzz_readers import images, journals, nodes, results, tables
+from fuzz_readers import images, journals, nodes, results, tables, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from diswot.config import conf_dir, make, member_node
 from diswot.errors import UserError
 from diswot.spaces import Space
 
-MAKERS = (journals, results, tables, nodes, images)
+MAKERS = (journals, results, tables, nodes, images, weights)
 QUICK = ("s0", "s1", "s2", "nasbench201", "pit", "autoformer")
 SPACES = {name: make(member_node("space", name, [conf_dir()]), "space", Space) for name in QUICK}
 

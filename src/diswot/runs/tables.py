@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+_MOST_COLUMNS = 10_000
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Replace a CSV file; what is no finite number becomes an empty cell."""
     text = io.StringIO()
@@ -40,6 +43,9 @@ def read_table(file: Path, columns: Iterable[str] = ()) -> DataFrame:
     import pandas as pd
 
     try:
+        with file.open("rb") as stream:
+            if stream.readline().count(b",") > _MOST_COLUMNS:  # pandas' time grows with the square
+                raise ValueError(f"more than {_MOST_COLUMNS:,} columns")
         table = pd.read_csv(file, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
         raise UnreadableError(file, error) from error

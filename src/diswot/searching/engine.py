@@ -145,9 +145,8 @@ class Search:
         measure: Measure,
         on_candidate: OnCandidate,
     ) -> list[CandidateRecord]:
-        scores, records = self.history.scores(), []
-        best = max(scores, key=scores.__getitem__, default=None)
-        highest = -math.inf if best is None else scores[best]
+        records = []
+        best, highest = self.history.best()
         for record in self._answer(archs, dropped, measure):
             self.history.add(record)
             records.append(record)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from diswot.runs import CandidateRecord
@@ -21,6 +23,7 @@ class History:
         self._known: dict[str, CandidateRecord] = {}
         self._scored: list[str] = []
         self._scores: dict[str, float] | None = {}  # None where they are to be computed anew
+        self._best: tuple[str | None, float] = (None, -math.inf)  # unless relative
 
     def add(self, record: CandidateRecord) -> None:
         """Append a candidate."""
@@ -32,7 +35,9 @@ class History:
                 if self.relative:
                     self._scores = None
                 elif self._scores is not None:
-                    self._scores[record.arch] = self.score(record.arch, record.parts)
+                    score = self.score(record.arch, record.parts)
+                    self._scores[record.arch] = score
+                    self._best = max(self._best, (record.arch, score), key=itemgetter(1))
 
     def known(self, arch: str) -> CandidateRecord | None:
         """The record of an architecture seen before."""
@@ -44,6 +49,13 @@ class History:
             parts = [self._known[arch].parts for arch in self._scored]
             self._scores = dict(zip(self._scored, self._fitness.fitness(parts), strict=True))
         return self._scores
+
+    def best(self) -> tuple[str | None, float]:
+        """The candidate with the highest fitness as it stands, the first of equals; None, -inf."""
+        if not self.relative:
+            return self._best
+        pairs = [(None, -math.inf), *self.scores().items()]
+        return max(pairs, key=itemgetter(1))
 
     def others(self) -> dict[str, dict[str, float]]:
         """Scores by every further proxy: by its name and architecture, where it could measure."""
