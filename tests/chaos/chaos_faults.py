@@ -36,8 +36,9 @@ class Disk:
     """Counts the steps below a folder; at the step ``at`` there is a fault.
 
     With ``error`` the call fails with that errno, once, or with ``lasting`` also every later one
-    that needs room; a write has written its first half then. Without it the process is killed
-    before the call, with ``half`` in the middle of a write.
+    that needs room; a write has written its first half then, as a disk that fills up takes a part
+    and refuses the rest. Without it the process is killed before the call, with ``half`` in the
+    middle of a write.
 
     Attributes:
         steps: All calls so far.
@@ -51,7 +52,7 @@ class Disk:
     steps: list[Step] = field(default_factory=list)
 
     def step(self, call: str, path: str | Path, write: Callable[[], object] = lambda: None) -> None:
-        """Note a call; ``write`` writes half of what it was to write."""
+        """Note a call; ``write`` writes half of it, where the process is killed within."""
         path = Path.cwd() / path
         if not path.is_relative_to(self.root):
             return
@@ -66,7 +67,6 @@ class Disk:
                 write()
             os.kill(os.getpid(), signal.SIGKILL)
         elif number == self.at or call in WRITING:
-            write()
             raise OSError(self.error, os.strerror(self.error), *([str(path)] * (call != "write")))
 
     @staticmethod
@@ -130,18 +130,21 @@ class _Raw(io.FileIO):
     def __init__(self, disk: Disk, path: str, mode: str) -> None:
         super().__init__(path, mode)
         self._disk = disk
+        self._refused: OSError | None = None
 
     def write(self, data: Any) -> int:
-        whole = bytes(data)
-        self._disk.step("write", str(self.name), lambda: self._half(whole))
-        return super().write(data)
-
-    def _half(self, data: bytes) -> None:
-        if len(data) > 1:
-            super().write(data[: len(data) // 2])
-            # What is left is written again by who tries again: take back what the system took.
-            if self._disk.error is not None:
-                self.seek(-(len(data) // 2), os.SEEK_CUR)
+        if self._refused is not None:
+            error, self._refused = self._refused, None
+            raise error
+        whole, half = bytes(data), bytes(data[: len(data) // 2])
+        try:
+            self._disk.step("write", str(self.name), lambda: super(_Raw, self).write(half))
+        except OSError as error:
+            if not half:
+                raise
+            self._refused = error  # the buffer asks again for the rest, and hears it then
+            return super().write(half)
+        return super().write(whole)
 
     def truncate(self, size: int | None = None) -> int:
         self._disk.step("truncate", str(self.name))
