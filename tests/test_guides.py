@@ -154,7 +154,7 @@ def test_the_commands_of_distillers_are_ones() -> None:
     lines = re.findall(r"^diswot train (.*)$", page, flags=re.MULTILINE)
     configs = [compose("train", shlex.split(line), None) for line in lines]
     needing = [needing_teacher(config["distiller"]) for config in configs]
-    assert needing == [["kd"], [], ["kd"]]
+    assert needing == [["kd"], ["norm"], ["kd"], ["kd"], [], ["kd"], ["kd"]]
 
 
 def test_every_figure_about_proxies_is_one_that_was_measured() -> None:

@@ -33,14 +33,16 @@ def leave(*_: object) -> None:
 def test_a_signal_during_a_deletion_is_heeded(
     capfd: pytest.CaptureFixture[str], number: signal.Signals, error: type[BaseException]
 ) -> None:
-    before = signal.signal(signal.SIGUSR2, leave)
+    handlers = {signal.SIGUSR2: leave, signal.SIGINT: signal.default_int_handler}
+    before = {each: signal.signal(each, handler) for each, handler in handlers.items()}
     try:
         with pytest.raises(error), heeded():  # noqa: PT012
             told = Slow(number)
             del told
-            time.sleep(30)
+            time.sleep(10)
     finally:
-        signal.signal(signal.SIGUSR2, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -12,6 +12,7 @@ from diswot.checkpoint import build_network
 from diswot.commands import compose
 from diswot.config import conf_dir, member_node
 from diswot.errors import UserError
+from diswot.fingerprints import with_sha256
 from diswot.models.several import SeveralNetworks
 from diswot.racing.setup import _teacher
 from diswot.runs import SearchSummary
@@ -69,6 +70,6 @@ def test_a_race_is_told_who_they_are(weights: Path) -> None:
     node = several(weights)
     given = _teacher(node, found, data, [conf_dir()])
     assert given["members"] == node["members"]
-    assert given["sha256_of"] == [
+    assert with_sha256(given)["sha256_of"] == [
         hashlib.sha256(Path(each["weights"]).read_bytes()).hexdigest() for each in node["members"]
     ]
