@@ -83,7 +83,12 @@ def test_the_commands_run_in_order(reader: Path, capfd: pytest.CaptureFixture[st
     [ranked] = reader.glob("runs/rank/*/rank.csv")
     with ranked.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {row["proxy"] for row in rows} == {"cka", "cka@shuffled", "params", "flops"}
+    assert {row["proxy"] for row in rows} == {
+        "embedding_cka",
+        "embedding_cka@shuffled",
+        "params",
+        "flops",
+    }
     assert {row["failed"] for row in rows} == {"0"}
     found = result(reader / "runs/widths")
     assert found["arch"].startswith("widths:")
@@ -91,7 +96,7 @@ def test_the_commands_run_in_order(reader: Path, capfd: pytest.CaptureFixture[st
     assert found["top"][-1]["score"] < found["score"] <= 1
     assert result(reader / "runs/teacher")["test_top1"] > 40  # guessing: 25
     every = compose("search", ["proxy=all"], reader / "my_conf")["proxy"]
-    assert {"cka", "diswot"} <= every.keys()
+    assert {"embedding_cka", "diswot"} <= every.keys()
     [taught] = reader.glob("runs/train/*")
     assert result(taught)["params"] == found["params"]
 
@@ -122,7 +127,7 @@ def test_members_keep_the_contracts_of_their_groups(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "overlay"),
-            *("-k", "widths or climb or stripes or cka or logit_mse", *tests),
+            *("-k", "widths or climb or stripes or embedding_cka or logit_mse", *tests),
         ],
         cwd=ROOT,
         env={**os.environ, **further},
@@ -188,5 +193,5 @@ def test_the_commands_that_test_a_proxy_are_ones(reader: Path) -> None:
     assert len(lines) == 2
     for line in lines:
         config = compose("rank", shlex.split(line), reader / "my_conf")
-        assert config["proxy"]["cka"]["name"] == "cka"
+        assert config["proxy"]["embedding_cka"]["name"] == "embedding_cka"
         assert config["control"] == "shuffled"
