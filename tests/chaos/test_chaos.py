@@ -22,6 +22,7 @@ def test_kills_at_any_time(runs: Runs) -> None:
 
 
 LINE, RESULT = Step("write", "run/candidates.jsonl"), Step("replace", "run/result.json")
+LOCK = Step("write", "run/run.lock")
 STATE, CONFIG = Step("replace", "run/state.json"), Step("fsync", "run/.config.json.tmp")
 
 
@@ -38,7 +39,8 @@ def test_kills_between_the_calls_of_a_file(runs: Runs, step: Step, half: bool) -
 
 
 @pytest.mark.parametrize(
-    ("step", "error", "lasting"), [(LINE, ENOSPC, True), (CONFIG, EIO, False), (STATE, EIO, False)]
+    ("step", "error", "lasting"),
+    [(LINE, ENOSPC, True), (LOCK, ENOSPC, True), (CONFIG, EIO, False), (STATE, EIO, False)],
 )
 def test_a_disk_that_fails(runs: Runs, step: Step, error: int, lasting: bool) -> None:
     tally, folder = Tally("search", "error"), runs.fresh()

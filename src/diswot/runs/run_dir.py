@@ -51,7 +51,8 @@ class RunLock:
                 "choose another hydra.run.dir"
             ) from error
         except OSError as error:
-            file.close()
+            with suppress(OSError):  # what it could not write it tries again
+                file.close()
             error.filename = str(self.path)  # a full disk, or a file system without locks
             raise
         self._file = file
