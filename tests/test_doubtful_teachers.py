@@ -32,6 +32,7 @@ def known(top1: float, images: int, chance: float) -> bool:
         (97.0, 1_000, 90.0, True),
         (40.0, 10, 10.0, False),  # too few to say
         (90.0, 10, 10.0, True),
+        (100.0, 2, 100.0, True),  # of one class, all right
         (13.0, 10_000, 0.1, True),  # of a thousand classes
     ],
 )

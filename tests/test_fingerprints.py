@@ -48,6 +48,27 @@ def known(root: Path, *words: str) -> dict[str, Any]:
     return fingerprints(identified(compose("search", chosen, None)))
 
 
+def test_images_that_were_made_are_known_with_those_to_test_with(photos: Path) -> None:
+    made = photos.parent / "made"
+    made.mkdir()
+    node = compose("search", ["data=folder", f"data.root={photos}"], None)["data"]
+    (made / "config.json").write_text(json.dumps({"data": node}))
+    (made / "images.npz").write_bytes(b"1")
+
+    def found() -> dict[str, Any]:
+        config = compose("search", ["data=synthesized", f"data.run={made}"], None)
+        return fingerprints(identified(config))
+
+    before = found()
+    photo(photos / "b" / "3.png")
+    assert {key for key, value in found().items() if before[key] != value} >= {
+        "data_files.root_to_test.images"
+    }
+    before = found()
+    (made / "images.npz").write_bytes(b"22")
+    assert found()["data_files.run.bytes"] != before["data_files.run.bytes"]
+
+
 def test_a_finished_search_of_another_teacher_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 ``python tools/measure_distillers.py WORK`` runs in WORK, two trainings at a time (about half an
 hour on two cores; a second start goes on where the first one ended), and writes
-experiments/distillers/trainings.csv. With a name behind WORK it does something else, and writes
+experiments/distillers/trainings.csv. With a name behind WORK it trains for another table, and writes
 NAME.csv: ``chains`` are students of students, ``few`` trains with 50 images a class, ``family``
 another kind of network. ``make docs`` makes the tables of docs/distillers.md of them. A training
 is a process of its own, whose CPU seconds and largest resident memory are kept.
@@ -152,7 +152,7 @@ def of_chains(work: Path) -> list[list[Any]]:
 def main() -> None:
     """Train, then store."""
     kinds = [*TRAININGS, "chains"]
-    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= set(kinds):
+    if len(sys.argv) not in (2, 3) or not set(sys.argv[2:]) <= set(kinds):
         sys.exit(__doc__)
     work, kind = Path(sys.argv[1]).resolve(), (sys.argv[2:] or kinds)[0]
     found = of_chains(work) if kind == "chains" else of_distillers(work, kind)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diswot import _torchvision
+from diswot.errors import UserError
 from diswot.models.weights import WEIGHTS_FILE
 
 
@@ -50,6 +51,10 @@ def _data_files(node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     with suppress(Exception):  # a wrong target is refused where it is made
         kind = get_object(str(node["_target_"]))
     found = dict[str, dict[str, Any]]()
+    if made_for := getattr(kind, "made_for", None):  # synthesized: others are tested on
+        with suppress(UserError, OSError):  # refused where it is made
+            real = _data_files(made_for(node))
+            found |= {f"{setting}_to_test": known for setting, known in real.items()}
     for setting in getattr(kind, "own_files", ()):
         path = Path(str(node.get(setting))).expanduser()
         if path.is_dir():

@@ -61,6 +61,7 @@ def run_synthesize(
     from diswot.fingerprints import identified
 
     config = settled(config, "teacher", "data")
+    config["data"] = _absolute(config["data"])
     whole("seed", config["seed"], 0)
     _inversion(config)
     if whole("batch", config["batch"], 2) > whole("images", config["images"], 2):
@@ -74,7 +75,15 @@ def run_synthesize(
             "seen no images; give embedded, a file, a run directory or a tag of its weights"
         )
     session = Session(_COMMAND, identified(config), path, quiet=quiet, group=group)
-    return session.result(_synthesize, _show_result)
+    file = path / SynthesisSummary.file
+    return session.result(_synthesize, _show_result, finished=lambda _: file.exists())
+
+
+def _absolute(node: dict[str, Any]) -> dict[str, Any]:
+    """A node of images whose paths hold in any folder, since trainings read it."""
+    paths = {key: node[key] for key in ("root", "path", "test_path") if node.get(key)}
+    absolute = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}
+    return {**node, **absolute}
 
 
 def _inversion(config: dict[str, Any]) -> Inversion:
@@ -109,7 +118,7 @@ def _synthesize(session: Session[SynthesisRecord, SynthesisSummary]) -> Synthesi
             f"teacher.weights: {spec['weights']} {problem}, so it has no images of these classes; "
             "take a teacher of them"
         )
-    network = Inverted(teacher, config["device"])
+    network, file = Inverted(teacher, config["device"]), session.path / SynthesisSummary.file
     labels = torch.split(torch.arange(config["images"]) % data.num_classes, config["batch"])
     session.show(_show_plan, config, data, session.path)
     run_dir.begin()
@@ -122,14 +131,18 @@ def _synthesize(session: Session[SynthesisRecord, SynthesisSummary]) -> Synthesi
         values = {key: value for key, value in asdict(record).items() if key in _LOGGED}
         session.loggers.log(values, number)
         session.show(_show_batch, record, len(labels))
-    images = torch.cat([_read(_part(session.path, number)) for number in range(len(labels))])
+    parts = [_part(session.path, number) for number in range(len(labels))]
+    if not file.exists():
+        _write(file, torch.cat([_read(part) for part in parts]), torch.cat(labels))
+    for part in parts:
+        part.unlink(missing_ok=True)
     summary = SynthesisSummary(
         teacher=spec["name"],
         teacher_weights=str(spec["weights"]),
         teacher_sha256=spec.get("sha256"),
         data=data.name,
         num_classes=data.num_classes,
-        images=len(images),
+        images=config["images"],
         steps=config["steps"],
         cross_entropy=round(fmean(each.cross_entropy for each in done), 5),
         statistics=round(fmean(each.statistics for each in done), 5),
@@ -139,10 +152,7 @@ def _synthesize(session: Session[SynthesisRecord, SynthesisSummary]) -> Synthesi
         device=config["device"],
         versions=versions(),
     )
-    _write(session.path / summary.file, images, torch.cat(labels))
     run_dir.save_result(summary)
-    for number in range(len(labels)):
-        _part(session.path, number).unlink()
     session.loggers.finished(asdict(summary), [])
     return summary
 
@@ -183,8 +193,13 @@ def _part(path: Path, number: int) -> Path:
 
 
 def _finished_batches(session: Session[SynthesisRecord, SynthesisSummary]) -> list[SynthesisRecord]:
-    """What the journal says of batches whose file is there; it drops all beyond them."""
+    """What the journal says of batches whose file is there; it drops all beyond them.
+
+    Where the file of all images is there, batches have none any more.
+    """
     lines = session.run_dir.journal.read()
+    if (session.path / SynthesisSummary.file).exists():
+        return [record for record, _ in lines]
     count = next((n for n in range(len(lines)) if not _part(session.path, n).exists()), len(lines))
     session.run_dir.journal.cut(lines[count - 1][1] if count else 0)
     return [record for record, _ in lines[:count]]
@@ -274,6 +289,8 @@ def _next_command(launch: Launch) -> str:
 
     words = [f"teacher={launch.choices['teacher']}", "data=synthesized"]
     words += [f"data.run={quote(shown(launch.path))}"]
+    images, batch = launch.config["images"], launch.config["data"]["batch_size"]
+    words += [f"data.batch_size={images}"] * (images < batch)
     return launch.next_command("train", [*words, *launch.given("teacher.")])
 
 

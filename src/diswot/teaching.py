@@ -29,6 +29,7 @@ from diswot.models.weights import EMBEDDED_FOR, embedded_names, untrained_classi
 from diswot.runs import TeacherAccuracy
 
 _BATCH = 100  # images of a pass
+_FEWEST = 5  # images that say anything of a teacher
 _SLIGHT = 0.1  # share of the way from chance to 100 % below which nothing is known
 _Z = 1.96  # standard deviations of a 95 % interval
 
@@ -248,9 +249,9 @@ def doubt(name: str, own: TeacherAccuracy | None) -> str | None:
     from chance to 100 %. Chance is what its predictions would score if they had nothing to do with
     the labels: the sum over classes of the products of their shares, as in Cohen's kappa. The tenth
     is for teachers of other classes: they give images of one class alike predictions, so they hit
-    or miss it as a whole.
+    or miss it as a whole. Fewer than five images say nothing.
     """
-    if own is None or own.chance is None:
+    if own is None or own.chance is None or own.images < _FEWEST:
         return None
     share, spread = own.top1 / 100, _Z**2 / own.images
     half = math.sqrt(spread * share * (1 - share) + spread**2 / 4)

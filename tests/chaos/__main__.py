@@ -57,13 +57,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python tests/chaos", description=__doc__)
     names = "kills, placed, full, stays-full, broken, sweep, tasks"
     parser.add_argument("parts", nargs="*", help=f"of {names}; by default all")
-    parser.add_argument("--only", nargs="+", default=[*_SHARES], help="commands; by default all")
+    commands = [*_SHARES]
+    parser.add_argument(
+        "--only", nargs="+", default=commands, choices=commands, help="by default all"
+    )
     parser.add_argument("--kills", type=int, default=200, help="random kills over all commands")
     parser.add_argument("--jobs", type=int, default=4, help="kills under Slurm, of each kind; 4")
     parser.add_argument("--each", type=int, default=1, help="of each call on each file; 1")
     parser.add_argument("--seed", type=int, default=0, help="of times and places")
     parser.add_argument("--root", type=Path, help="folder for the runs; a temporary one")
     options = parser.parse_args()
+    if unknown := {*options.parts} - {*names.split(", ")}:
+        parser.error(f"{', '.join(unknown)}: parts are {names}")
     root = (options.root or Path(tempfile.mkdtemp(prefix="chaos"))).resolve()
     root.mkdir(parents=True, exist_ok=True)
     waiting, done = deque[Trials](), dict[tuple[str, str], Tally]()
@@ -84,7 +89,7 @@ def main() -> int:
     wrong = [problem for tally in done.values() for problem in tally.problems]
     sys.stdout.write("".join(f"{tally}\n" for tally in done.values()))
     sys.stdout.write(f"{len(wrong)} problems; {root}\n")
-    return int(bool(wrong))
+    return int(bool(wrong) or not done)
 
 
 if __name__ == "__main__":

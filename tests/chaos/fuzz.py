@@ -150,6 +150,8 @@ def main() -> int:
     with TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None) as folder:
         kinds = all_kinds(Path(folder))
         if wanted := given.kinds.split(",") if given.kinds else []:
+            if unknown := {*wanted} - {kind.name for kind in kinds}:
+                parser.error(f"no kinds of input: {', '.join(unknown)}")
             kinds = [kind for kind in kinds if kind.name in wanted]
         total, found = fuzz(kinds, given.inputs, given.seed, given.work)
     print(f"{total:,} inputs of {len(kinds)} kinds, seed {given.seed}: {found:,} findings")

@@ -164,6 +164,13 @@ def test_a_stopped_synthesis_goes_on_to_the_same_bits(monkeypatch: pytest.Monkey
     resumed = run_synthesize(config, Path("parts"), quiet=True)
     assert made == [10, 5]
     assert Path("parts/images.npz").read_bytes() == Path("whole/images.npz").read_bytes()
+    Path("parts/result.json").unlink()  # killed before it was written
+    run_synthesize(config, Path("parts"), quiet=True)
+    assert made == [10, 5]
+    Path("parts/images.npz").unlink()
+    run_synthesize(config, Path("parts"), quiet=True)
+    assert made == [10, 5, 10, 10, 5]
+    assert Path("parts/images.npz").read_bytes() == Path("whole/images.npz").read_bytes()
     assert resumed.cross_entropy == whole.cross_entropy
     other = run_synthesize({**config, "seed": 1}, Path("other"), quiet=True)
     assert other.cross_entropy != whole.cross_entropy

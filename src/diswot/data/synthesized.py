@@ -1,6 +1,6 @@
 """Training images that ``diswot synthesize`` made of a teacher, tested on real ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,10 @@ class SynthesizedData(ImageData):
     ) -> None:
         self.run = folder("data.run", run, _WANTED)
         config = self.run / "config.json"
-        if not config.is_file():
-            raise UserError(f"data.run: {config} does not exist; give {_WANTED}")
-        node = read_json(config).get("data") or {}
+        for file in (config, self.run / "images.npz"):
+            if not file.is_file():
+                raise UserError(f"data.run: {file} does not exist; give {_WANTED}")
+        node = self.made_for({"run": run})
         check_harmless(node, known_targets([conf_dir()]), f"{config}, data,")
         own = {"image_size": image_size, "mean": mean, "std": std}
         given = {key: value for key, value in own.items() if value is not None}
@@ -58,6 +59,12 @@ class SynthesizedData(ImageData):
             std=self.real.std,
             **settings,
         )
+
+    @staticmethod
+    def made_for(node: Mapping[str, Any]) -> dict[str, Any]:
+        """The node of the images to test with, of a node of these."""
+        found: dict[str, Any] = read_json(Path(str(node["run"])).expanduser() / "config.json")
+        return found.get("data") or {}
 
     def load(self, split: Split) -> LabelledImages:
         """Read one split; images that were made are not cropped as photos are."""
