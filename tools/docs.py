@@ -2,7 +2,8 @@
 
 Tables between ``<!-- members: GROUP -->`` and ``<!-- end -->`` are made of the YAML files of a
 config group; those of docs/proxies.md also of what tools/measure_proxies.py has stored in
-experiments/proxies, one of docs/distillers.md of what tools/measure_distillers.py has stored.
+experiments/proxies, those of docs/distillers.md of experiments/distillers (what
+tools/measure_distillers.py and benchmarks/training.py have stored) and of published figures.
 ``--check`` writes nothing and ends with 1 where a page is not up to date.
 """
 

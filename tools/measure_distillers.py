@@ -2,7 +2,7 @@
 
 ``python tools/measure_distillers.py WORK`` runs in WORK, two trainings at a time (about half an
 hour on two cores; a second start goes on where the first one ended), and writes
-experiments/distillers/trainings.csv. With a name behind WORK it trains for another table, and writes
+experiments/distillers/trainings.csv. With a name behind WORK it trains for another table,
 NAME.csv: ``chains`` are students of students, ``few`` trains with 50 images a class, ``family``
 another kind of network. ``make docs`` makes the tables of docs/distillers.md of them. A training
 is a process of its own, whose CPU seconds and largest resident memory are kept.
