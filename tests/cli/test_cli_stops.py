@@ -4,10 +4,12 @@ import logging
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
+from diswot.commands import stops
 from diswot.commands.stops import heeded
 from diswot.commands.task import prepare_process
 
@@ -55,6 +57,14 @@ def test_other_errors_during_a_deletion_are_told_as_usual() -> None:
     with heeded():
         broken = Broken()
         del broken
+
+
+def test_warnings_of_the_package_are_one_line() -> None:
+    prepare_process()
+    own = warnings.formatwarning("doubtful", UserWarning, stops.__file__, 7)
+    assert own == "warning: doubtful\n"
+    other = warnings.formatwarning("odd", UserWarning, __file__, 7, "x = 1")
+    assert other == f"{__file__}:7: UserWarning: odd\n  x = 1\n"
 
 
 def test_matplotlib_does_not_tell_of_its_cache(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_a_candidate_that_hangs_is_a_record(fatal: Scorer, started: list[pool.Wo
     assert (first.failures, second.failures) == ({}, {})
     assert (lost.arch, lost.parts, lost.cost) == ("s0:3-3-7", {}, None)
     assert lost.failures == {"*": "no score within candidate_seconds=3"}
+    assert lost.seconds >= 3
     assert [worker.process.returncode for worker in started] == [-signal.SIGKILL] * 2
 
 

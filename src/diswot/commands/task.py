@@ -24,6 +24,9 @@ from diswot.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_PACKAGE = Path(__file__).parents[1]
+_SHOWN = warnings.formatwarning
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -158,9 +161,23 @@ def _restored(name: str, module: str, function: str) -> Task:
     return Task(name, getattr(import_module(module), function), away=True)
 
 
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning of this package without the place in its code, another as Python shows it."""
+    if Path(filename).is_relative_to(_PACKAGE):
+        return f"warning: {message}\n"
+    return _SHOWN(message, category, filename, lineno, line)
+
+
 def prepare_process() -> None:
     """Settle what is alike in every process that runs an app's jobs."""
     warnings.filterwarnings("ignore", message="The `srun` command is available")
+    warnings.formatwarning = _one_line
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells of its cache
     naming.register()
     tolerant_streams()

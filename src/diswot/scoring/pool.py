@@ -154,7 +154,8 @@ class _Pool:
                     reason = f"the scoring process ended twice on this candidate ({how}); "
                     reason += "out of memory?"
                 if reason is not None:
-                    answer = Measurement(texts[task], {}, {"*": reason}, None, 0.0)
+                    spent = round(time.monotonic() - worker.begun, 3)
+                    answer = Measurement(texts[task], {}, {"*": reason}, None, spent)
                 worker.task = None
                 if isinstance(answer, Exception):
                     raise answer
