@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,18 @@ def test_images_that_were_made_are_known_with_those_to_test_with(photos: Path) -
     before = found()
     (made / "images.npz").write_bytes(b"22")
     assert found()["data_files.run.bytes"] != before["data_files.run.bytes"]
+
+
+def test_no_class_is_loaded_that_a_foreign_synthesis_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foreign_images.py").write_text("class Data:\n    own_files = ('root',)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    node = {"_target_": "foreign_images.Data", "root": str(tmp_path)}
+    (tmp_path / "config.json").write_text(json.dumps({"data": node}))
+    config = compose("search", ["data=synthesized", f"data.run={tmp_path}"], None)
+    assert not [key for key in fingerprints(identified(config)) if "to_test" in key]
+    assert "foreign_images" not in sys.modules
 
 
 def test_a_finished_search_of_another_teacher_is_refused(

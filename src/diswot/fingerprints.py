@@ -48,7 +48,7 @@ def _data_files(node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     from hydra.utils import get_object
 
     kind: object = None
-    with suppress(Exception):  # a wrong target is refused where it is made
+    with suppress(ImportError, ValueError, KeyError):  # a wrong target is refused where it is made
         kind = get_object(str(node["_target_"]))
     found = dict[str, dict[str, Any]]()
     if made_for := getattr(kind, "made_for", None):  # synthesized: others are tested on

@@ -45,7 +45,6 @@ class SynthesizedData(ImageData):
             if not file.is_file():
                 raise UserError(f"data.run: {file} does not exist; give {_WANTED}")
         node = self.made_for({"run": run})
-        check_harmless(node, known_targets([conf_dir()]), f"{config}, data,")
         own = {"image_size": image_size, "mean": mean, "std": std}
         given = {key: value for key, value in own.items() if value is not None}
         self.real = make({**node, **given, **settings}, "data", ImageData)
@@ -62,9 +61,14 @@ class SynthesizedData(ImageData):
 
     @staticmethod
     def made_for(node: Mapping[str, Any]) -> dict[str, Any]:
-        """The node of the images to test with, of a node of these."""
-        found: dict[str, Any] = read_json(Path(str(node["run"])).expanduser() / "config.json")
-        return found.get("data") or {}
+        """The node of the images to test with, of a node of these.
+
+        A UserError where it names a class that no config of the package does.
+        """
+        config = Path(str(node["run"])).expanduser() / "config.json"
+        found: dict[str, Any] = read_json(config).get("data") or {}
+        check_harmless(found, known_targets([conf_dir()]), f"{config}, data,")
+        return found
 
     def load(self, split: Split) -> LabelledImages:
         """Read one split; images that were made are not cropped as photos are."""
